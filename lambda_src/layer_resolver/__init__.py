@@ -1,0 +1,1 @@
+"""ECR Layer Resolver: Amazon ECR's GetDownloadUrlForLayer behind a Lambda function URL."""

@@ -1,0 +1,197 @@
+"""The OpenAPI 3.1 document of the JSON routes, made from the request models and the error table.
+
+Powertools' own generator is not used: it does not describe one route with bodies of several media types, and its
+validation answers before the error table is asked.
+"""
+
+from collections.abc import Iterable
+from functools import cache
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from layer_resolver.errors import (
+    ERROR_TABLE,
+    FOREIGN_LAYER,
+    INTERNAL_ERROR,
+    INVALID_PARAMETER,
+    METHOD_NOT_ALLOWED,
+    ROUTE_NOT_FOUND,
+    UNSUPPORTED_EVENT,
+    ErrorKind,
+)
+from layer_resolver.models import (
+    MANIFEST_MEDIA_TYPES,
+    DownloadUrl,
+    DownloadUrlRequest,
+    DownloadUrlsRequest,
+    DownloadUrlsResult,
+    ImageManifest,
+    ManifestRepository,
+)
+
+API_VERSION = "1.0.0"
+
+_PROBLEM = {
+    "type": "object",
+    "description": "Problem details (RFC 9457).",
+    "required": ["type", "title", "status", "detail", "code", "retryable", "requestId"],
+    "properties": {
+        "type": {"type": "string", "format": "uri", "description": "Names the kind of problem."},
+        "title": {"type": "string", "description": "Short summary of the kind of problem."},
+        "status": {"type": "integer", "minimum": 400, "maximum": 599},
+        "detail": {"type": "string", "description": "What is wrong and what to do."},
+        "code": {"type": "string", "enum": [kind.code for kind in ERROR_TABLE]},
+        "retryable": {"type": "boolean", "description": "Whether the same request can succeed later."},
+        "requestId": {"type": "string", "description": "Under this id the operator finds the request in the log."},
+        "manifests": {
+            "type": "array",
+            "items": {"type": "object"},
+            "description": "For an image index that was posted: the manifests that it names, as it describes them.",
+        },
+    },
+}
+_HEADERS = {
+    "Cache-Control": {"schema": {"const": "no-store"}, "required": True},
+    "X-Content-Type-Options": {"schema": {"const": "nosniff"}, "required": True},
+}
+# Which errors an operation can answer with. Those of single layers of a batch are in its `failures` instead.
+_SERVICE_ERRORS = (INTERNAL_ERROR,)
+_BATCH_ERRORS = (INVALID_PARAMETER, INTERNAL_ERROR)
+_LAYER_ERRORS = tuple(
+    kind for kind in ERROR_TABLE if kind not in {FOREIGN_LAYER, ROUTE_NOT_FOUND, METHOD_NOT_ALLOWED, UNSUPPORTED_EVENT}
+)
+
+
+@cache
+def openapi_document() -> dict[str, Any]:
+    """Return the document, with `/` as its only server: it describes the function URL that it was asked of."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "ECR Layer Resolver",
+            "version": API_VERSION,
+            "description": "Pre-signed download URLs of image layers in Amazon ECR.",
+        },
+        "servers": [{"url": "/"}],
+        "paths": {
+            "/download-url": {
+                **_get("getDownloadUrl", "The download URL of one layer", _ref(DownloadUrl), DownloadUrlRequest),
+                "post": {
+                    "operationId": "postDownloadUrl",
+                    "summary": "The download URL of one layer",
+                    "requestBody": _request_body({"application/json": _ref(DownloadUrlRequest)}),
+                    "responses": _responses(_ref(DownloadUrl), _LAYER_ERRORS),
+                },
+            },
+            "/download-urls": {
+                "post": {
+                    "operationId": "postDownloadUrls",
+                    "summary": "The download URLs of many layers of one repository",
+                    "description": "The body is a request by digests (application/json, no query), or an image "
+                    "manifest, by its media type, with the repository in the query.",
+                    "parameters": [
+                        # A request by digests has them in its body; OpenAPI can't tie a parameter to a media type.
+                        {**parameter, "required": False}
+                        for parameter in _query_parameters(ManifestRepository)
+                    ],
+                    "requestBody": _request_body(
+                        {
+                            "application/json": _ref(DownloadUrlsRequest),
+                            **{media_type: _manifest_schema(media_type) for media_type in MANIFEST_MEDIA_TYPES},
+                        }
+                    ),
+                    "responses": _responses(_ref(DownloadUrlsResult), _BATCH_ERRORS),
+                }
+            },
+            "/openapi.json": _get("getOpenapi", "This document", {"type": "object"}),
+            "/healthz": _get("getHealth", "Whether the function runs; asks nothing of AWS", {"type": "object"}),
+        },
+        "components": {"schemas": _schemas()},
+    }
+
+
+def _schemas() -> dict[str, Any]:
+    models = [
+        (DownloadUrlRequest, "validation"),
+        (DownloadUrlsRequest, "validation"),
+        (ImageManifest, "validation"),
+        (DownloadUrl, "serialization"),
+        (DownloadUrlsResult, "serialization"),
+    ]
+    _, document = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
+    schemas: dict[str, Any] = document["$defs"]
+    return {**schemas, "Problem": _PROBLEM}
+
+
+def _ref(model: type[BaseModel]) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{model.__name__}"}
+
+
+def _manifest_schema(media_type: str) -> dict[str, Any]:
+    return {"allOf": [_ref(ImageManifest), {"properties": {"mediaType": {"enum": [media_type, None]}}}]}
+
+
+def _get(
+    operation_id: str, summary: str, schema: dict[str, Any], query: type[BaseModel] | None = None
+) -> dict[str, Any]:
+    """Return the GET operation of a path, and HEAD, which answers the same without a body."""
+    errors = _SERVICE_ERRORS if query is None else _LAYER_ERRORS
+    operation = {"summary": summary, "parameters": _query_parameters(query) if query else []}
+    return {
+        "get": {"operationId": operation_id, **operation, "responses": _responses(schema, errors)},
+        "head": {
+            "operationId": f"{operation_id}Head",
+            **operation,
+            "responses": {status: _without_content(answer) for status, answer in _responses(schema, errors).items()},
+        },
+    }
+
+
+def _query_parameters(model: type[BaseModel]) -> list[dict[str, Any]]:
+    schema = model.model_json_schema()
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": name in schema["required"],
+            # An absent parameter is simply not there, so null is no value of it.
+            "schema": next(choice for choice in field.get("anyOf", [field]) if choice.get("type") != "null"),
+        }
+        for name, field in schema["properties"].items()
+    ]
+
+
+def _request_body(schemas: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    return {"required": True, "content": {media_type: {"schema": schema} for media_type, schema in schemas.items()}}
+
+
+def _responses(schema: dict[str, Any], errors: Iterable[ErrorKind]) -> dict[str, Any]:
+    """Return the answers of an operation: the one with `schema`, and one for each status of `errors`."""
+    by_status: dict[int, list[ErrorKind]] = {}
+    for kind in errors:
+        by_status.setdefault(kind.http_status, []).append(kind)
+    return {
+        "200": {
+            "description": "The answer.",
+            "headers": _HEADERS,
+            "content": {"application/json": {"schema": schema}},
+        },
+        **{str(status): _problem_response(kinds) for status, kinds in sorted(by_status.items())},
+    }
+
+
+def _problem_response(kinds: list[ErrorKind]) -> dict[str, Any]:
+    headers = dict(_HEADERS)
+    if any(kind.retry_after_seconds is not None for kind in kinds):
+        headers["Retry-After"] = {"description": "Seconds to wait.", "required": True, "schema": {"type": "string"}}
+    return {
+        "description": "; ".join(f"{kind.code}: {kind.title}" for kind in kinds),
+        "headers": headers,
+        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+
+
+def _without_content(response: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in response.items() if name != "content"}

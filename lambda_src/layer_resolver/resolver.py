@@ -1,0 +1,195 @@
+"""Turns layers into download URLs, by asking ECR.
+
+Knows nothing of HTTP, events or Powertools. One instance serves a process; it is used by one invocation at a time.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol, cast
+from urllib.parse import parse_qs, urlsplit
+
+import boto3
+from botocore.config import Config
+
+from layer_resolver.errors import FOREIGN_LAYER, OutOfTimeError, ResolverError, error_kind
+from layer_resolver.models import BlobDownloadUrl, DownloadUrl, DownloadUrlsResult, Failure, Layer, LayerBatch
+
+WORKERS = 16
+"""How many calls to ECR are under way at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """The moment by which an invocation has to have its answer.
+
+    Attributes:
+        at: The moment in seconds of `time.monotonic`.
+    """
+
+    at: float
+
+    @classmethod
+    def after(cls, seconds: float) -> "Deadline":
+        """Return the deadline that is this many seconds away."""
+        return cls(time.monotonic() + seconds)
+
+    def remaining(self) -> float:
+        """Return the seconds that are left, 0 if there are none."""
+        return max(0.0, self.at - time.monotonic())
+
+
+_deadline: ContextVar[Deadline | None] = ContextVar("deadline", default=None)
+
+
+class EcrClient(Protocol):
+    """The part of boto3's ECR client that is used."""
+
+    def get_download_url_for_layer(self, **parameters: str) -> Any:
+        """Ask ECR; see https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_GetDownloadUrlForLayer.html."""
+
+
+def create_ecr_client() -> EcrClient:
+    """Return a boto3 ECR client whose calls end: with time-outs, few retries, and none after the deadline.
+
+    Region, credentials and endpoint come from the environment, as boto3 reads it.
+
+    Raises:
+        botocore.exceptions.NoRegionError: If the environment names no region.
+    """
+    client = boto3.client(
+        "ecr",
+        config=Config(
+            connect_timeout=2,
+            read_timeout=4,
+            # The standard mode waits a random, exponentially growing time between attempts.
+            retries={"mode": "standard", "total_max_attempts": 3},
+            max_pool_connections=WORKERS,
+            user_agent_extra="ecr-layer-resolver",
+        ),
+    )
+    client.meta.events.register("before-send.ecr", _refuse_when_out_of_time)
+    return cast("EcrClient", client)
+
+
+def _refuse_when_out_of_time(**_: object) -> None:
+    """Keep a call that the invocation no longer waits for from being tried again.
+
+    Without this its retries would run on in the next invocation, which thaws the process.
+    """
+    deadline = _deadline.get()
+    if deadline is not None and not deadline.remaining():
+        raise OutOfTimeError
+
+
+class LayerUrlResolver:
+    """Resolves layers of ECR repositories into pre-signed download URLs.
+
+    Args:
+        client: The ECR client; called from several threads at once.
+        record_call: Told the duration in seconds of each call to ECR, its retries included; called from threads.
+    """
+
+    def __init__(self, client: EcrClient, record_call: Callable[[float], None] = lambda _: None) -> None:
+        self._client = client
+        self._record_call = record_call
+
+    def resolve_one(self, batch: LayerBatch, deadline: Deadline) -> DownloadUrl:
+        """Return the download URL of the only layer of `batch`.
+
+        Raises:
+            ResolverError: If there is none, with its row of the error table; the cause, where ECR or the network
+                gave one, is its `__cause__`.
+        """
+        (layer,) = batch.layers
+        outcome = self._outcomes(batch, [layer], deadline)[layer.digest]
+        if isinstance(outcome, ResolverError):
+            raise outcome
+        return _download_url(layer, outcome)
+
+    def resolve(self, batch: LayerBatch, deadline: Deadline) -> tuple[DownloadUrlsResult, list[ResolverError]]:
+        """Resolve all layers of a batch at once, and return what there is at the deadline.
+
+        Returns:
+            The result, in the order of the batch, and the errors behind its failures.
+        """
+        in_registry = [layer for layer in batch.layers if not layer.is_foreign]
+        outcomes = self._outcomes(batch, in_registry, deadline)
+        for layer in batch.layers:
+            if layer.is_foreign:
+                outcomes[layer.digest] = ResolverError.about_layer(FOREIGN_LAYER, batch.repository_name, layer.digest)
+        by_layer = [(layer, outcomes[layer.digest]) for layer in batch.layers]
+        result = DownloadUrlsResult(
+            download_urls=[_download_url(layer, url) for layer, url in by_layer if isinstance(url, str)],
+            failures=[_failure(layer, error) for layer, error in by_layer if isinstance(error, ResolverError)],
+        )
+        return result, [error for error in outcomes.values() if isinstance(error, ResolverError)]
+
+    def _outcomes(
+        self, batch: LayerBatch, layers: Iterable[Layer], deadline: Deadline
+    ) -> dict[str, str | ResolverError]:
+        """Return the URL or the error of each digest, no later than at the deadline."""
+        executor = ThreadPoolExecutor(max_workers=WORKERS, thread_name_prefix="ecr")
+        try:
+            futures = {layer.digest: executor.submit(self._ask_ecr, batch, layer.digest, deadline) for layer in layers}
+            wait(futures.values(), timeout=deadline.remaining())
+            return {digest: _outcome(batch, digest, future) for digest, future in futures.items()}
+        finally:
+            executor.shutdown(wait=False, cancel_futures=True)
+
+    def _ask_ecr(self, batch: LayerBatch, digest: str, deadline: Deadline) -> str:
+        _deadline.set(deadline)
+        parameters = {"repositoryName": batch.repository_name, "layerDigest": digest}
+        if batch.registry_id is not None:
+            parameters["registryId"] = batch.registry_id
+        started = time.monotonic()
+        try:
+            url: str = self._client.get_download_url_for_layer(**parameters)["downloadUrl"]
+        finally:
+            self._record_call(time.monotonic() - started)
+        return url
+
+
+def _outcome(batch: LayerBatch, digest: str, future: Future[str]) -> str | ResolverError:
+    cause = future.exception() if future.done() else OutOfTimeError()
+    if cause is None:
+        return future.result()
+    error = ResolverError.about_layer(error_kind(cause), batch.repository_name, digest)
+    error.__cause__ = cause
+    return error
+
+
+def _download_url(layer: Layer, url: str) -> DownloadUrl:
+    expires_at = expiry(url)
+    if layer.media_type is None or layer.size is None:
+        return DownloadUrl(download_url=url, layer_digest=layer.digest, expires_at=expires_at)
+    return BlobDownloadUrl(
+        download_url=url,
+        layer_digest=layer.digest,
+        expires_at=expires_at,
+        media_type=layer.media_type,
+        size=layer.size,
+    )
+
+
+def _failure(layer: Layer, error: ResolverError) -> Failure:
+    return Failure(
+        layer_digest=layer.digest, code=error.kind.code, message=error.detail, retryable=error.kind.retryable
+    )
+
+
+def expiry(url: str) -> datetime | None:
+    """Return when a pre-signed URL expires, or None if its query does not say.
+
+    `X-Amz-Date` is the moment of signing, `X-Amz-Expires` the lifetime in seconds. Source:
+    https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
+    """
+    try:
+        query = parse_qs(urlsplit(url).query)
+        signed_at = datetime.strptime(query["X-Amz-Date"][0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        return signed_at + timedelta(seconds=int(query["X-Amz-Expires"][0]))
+    except (KeyError, ValueError, OverflowError):
+        return None
