@@ -1,5 +1,6 @@
 """Reads requests into their models, and says in the caller's words what is wrong with those that do not fit."""
 
+import re
 from typing import Any, TypeVar
 
 from aws_lambda_powertools.utilities.parser import ValidationError, parse
@@ -12,6 +13,8 @@ Model = TypeVar("Model", bound=BaseModel)
 
 DESCRIBED_PROBLEMS = 5
 """How many problems one message names; a batch can have hundreds."""
+
+_FIELD_NAME = re.compile(r"\w{1,64}", re.ASCII)
 
 _DIGEST_RULE = "must be an algorithm, ':' and hexadecimal digits, such as 'sha256:' and 64 digits"
 _RULES = {
@@ -72,5 +75,10 @@ def _describe(problem: ErrorDetails, model: type[BaseModel]) -> str:
 
 def _location(parts: tuple[int | str, ...]) -> str:
     """Return a place in a JSON document, such as `layers[2].digest`."""
-    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{_shown(part)}" for part in parts)
     return path.removeprefix(".") or "The request"
+
+
+def _shown(name: str) -> str:
+    """Return a field's name if it looks like one; an unknown field's name can be anything, even a download URL."""
+    return name if _FIELD_NAME.fullmatch(name) else "(a name that is not shown)"

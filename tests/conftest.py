@@ -1,0 +1,15 @@
+"""What all tests share: an environment that can't reach AWS, whatever the developer's own is."""
+
+import os
+
+for name in [name for name in os.environ if name.startswith(("AWS_", "POWERTOOLS_"))]:
+    del os.environ[name]
+os.environ |= {
+    "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
+    "AWS_SECRET_ACCESS_KEY": "not-a-secret",
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "AWS_EC2_METADATA_DISABLED": "true",
+    # The function's module makes its ECR client when it is imported, as Lambda does.
+    "AWS_DEFAULT_REGION": "us-east-1",
+}

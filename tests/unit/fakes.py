@@ -1,0 +1,144 @@
+"""The function without Lambda: a fake ECR client, and a way to send requests to the handler."""
+
+import json
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import botocore.session
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from botocore.exceptions import ClientError
+from botocore.validate import validate_parameters
+
+GET_DOWNLOAD_URL_FOR_LAYER = (
+    botocore.session.get_session().get_service_model("ecr").operation_model("GetDownloadUrlForLayer")
+)
+SECRETS = ("X-Amz-Signature", "X-Amz-Security-Token", "X-Amz-Credential")
+
+
+def digest(number: int = 1) -> str:
+    """Return a digest that is as long as a real one."""
+    return f"sha256:{number:064x}"
+
+
+def download_url(layer_digest: str) -> str:
+    """Return a URL of the form that ECR gives."""
+    return (
+        f"https://prod-us-east-1-starport-layer-bucket.s3.us-east-1.amazonaws.com/{layer_digest[7:]}"
+        "?X-Amz-Security-Token=IQoJb3JpZ2lu&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Date=20261123T100000Z"
+        "&X-Amz-SignedHeaders=host&X-Amz-Expires=3600"
+        "&X-Amz-Credential=ASIAEXAMPLE%2F20261123%2Fus-east-1%2Fs3%2Faws4_request&X-Amz-Signature=0123456789abcdef"
+    )
+
+
+def ecr_error(code: str, message: str = "message", status: int = 400) -> ClientError:
+    """Return the exception that boto3 raises for an error answer of ECR."""
+    return ClientError(
+        {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}},  # type: ignore[typeddict-item]
+        "GetDownloadUrlForLayer",
+    )
+
+
+@dataclass
+class FakeEcr:
+    """Implements what the function uses of the ECR client; botocore's service model checks each call.
+
+    Attributes:
+        answers: What a digest is answered with: an exception, or seconds to wait before the URL.
+        calls: The parameters of each call.
+    """
+
+    answers: dict[str, Exception | float] = field(default_factory=dict)
+    answer: Exception | float = 0.0
+    calls: list[dict[str, str]] = field(default_factory=list)
+    under_way: int = 0
+    most_under_way: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def get_download_url_for_layer(self, **parameters: str) -> dict[str, str]:
+        validate_parameters(parameters, GET_DOWNLOAD_URL_FOR_LAYER.input_shape)
+        with self._lock:
+            self.calls.append(parameters)
+            self.under_way += 1
+            self.most_under_way = max(self.most_under_way, self.under_way)
+        try:
+            answer = self.answers.get(parameters["layerDigest"], self.answer)
+            if isinstance(answer, Exception):
+                raise answer
+            time.sleep(answer)
+            return {"downloadUrl": download_url(parameters["layerDigest"]), "layerDigest": parameters["layerDigest"]}
+        finally:
+            with self._lock:
+                self.under_way -= 1
+
+
+class Context(LambdaContext):
+    """The context that Lambda gives with each invocation."""
+
+    def __init__(self, remaining_milliseconds: int = 15_000) -> None:
+        self._function_name = "ecr-layer-resolver"
+        self._memory_limit_in_mb = 512
+        self._invoked_function_arn = "arn:aws:lambda:us-east-1:123456789012:function:ecr-layer-resolver:live"
+        self._aws_request_id = "f7a5c1de-0000-4000-8000-000000000000"
+        self._remaining_milliseconds = remaining_milliseconds
+
+    def get_remaining_time_in_millis(self) -> int:
+        return self._remaining_milliseconds
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the function answered to a request."""
+
+    status: int
+    headers: Mapping[str, str]
+    text: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.text)
+
+
+def function_url_event(
+    method: str,
+    path: str,
+    query: Mapping[str, str] | None = None,
+    body: str | None = None,
+    *,
+    content_type: str | None = None,
+    is_base64_encoded: bool = False,
+) -> dict[str, Any]:
+    """Return the event that a function URL makes of a request (payload format 2.0)."""
+    event: dict[str, Any] = {
+        "version": "2.0",
+        "routeKey": "$default",
+        "rawPath": path,
+        "rawQueryString": "&".join(f"{name}={value}" for name, value in (query or {}).items()),
+        "headers": {"host": "abc.lambda-url.us-east-1.on.aws"} | ({"content-type": content_type} if content_type else {}),
+        "requestContext": {
+            "accountId": "anonymous",
+            "apiId": "abc",
+            "domainName": "abc.lambda-url.us-east-1.on.aws",
+            "domainPrefix": "abc",
+            "http": {
+                "method": method,
+                "path": path,
+                "protocol": "HTTP/1.1",
+                "sourceIp": "203.0.113.7",
+                "userAgent": "curl/8",
+            },
+            "requestId": "9e5d8b70-0000-4000-8000-000000000000",
+            "routeKey": "$default",
+            "stage": "$default",
+            "time": "23/Nov/2026:10:00:00 +0000",
+            "timeEpoch": 1795428000000,
+        },
+        "isBase64Encoded": is_base64_encoded,
+    }
+    if query:
+        event["queryStringParameters"] = dict(query)
+    if body is not None:
+        event["body"] = body
+    return event
