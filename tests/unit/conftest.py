@@ -1,12 +1,31 @@
+import logging
+import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TextIO, cast
 
 import pytest
 
 from layer_resolver.handler import create_handler
+from layer_resolver.observability import logger
 from tests.unit.fakes import Answer, Context, FakeEcr, function_url_event
 
 Send = Callable[..., Answer]
+
+
+class CurrentStdout:
+    """Standard output as it is when something is written; pytest gives each test another one."""
+
+    def write(self, text: str) -> None:
+        sys.stdout.write(text)
+
+    def flush(self) -> None:
+        sys.stdout.flush()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _log_to_current_stdout() -> None:
+    handler = cast("logging.StreamHandler[TextIO]", logger.registered_handler)
+    handler.setStream(cast("TextIO", CurrentStdout()))
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from botocore.validate import validate_parameters
 GET_DOWNLOAD_URL_FOR_LAYER = (
     botocore.session.get_session().get_service_model("ecr").operation_model("GetDownloadUrlForLayer")
 )
+INPUT_SHAPE = GET_DOWNLOAD_URL_FOR_LAYER.service_model.shape_for("GetDownloadUrlForLayerRequest")
 SECRETS = ("X-Amz-Signature", "X-Amz-Security-Token", "X-Amz-Credential")
 
 
@@ -58,7 +59,7 @@ class FakeEcr:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def get_download_url_for_layer(self, **parameters: str) -> dict[str, str]:
-        validate_parameters(parameters, GET_DOWNLOAD_URL_FOR_LAYER.input_shape)
+        validate_parameters(parameters, INPUT_SHAPE)
         with self._lock:
             self.calls.append(parameters)
             self.under_way += 1
@@ -84,7 +85,8 @@ class Context(LambdaContext):
         self._aws_request_id = "f7a5c1de-0000-4000-8000-000000000000"
         self._remaining_milliseconds = remaining_milliseconds
 
-    def get_remaining_time_in_millis(self) -> int:
+    # The class that Powertools has for type checkers declares it as a static method, which it is not in Lambda.
+    def get_remaining_time_in_millis(self) -> int:  # type: ignore[override]
         return self._remaining_milliseconds
 
 
@@ -116,7 +118,8 @@ def function_url_event(
         "routeKey": "$default",
         "rawPath": path,
         "rawQueryString": "&".join(f"{name}={value}" for name, value in (query or {}).items()),
-        "headers": {"host": "abc.lambda-url.us-east-1.on.aws"} | ({"content-type": content_type} if content_type else {}),
+        "headers": {"host": "abc.lambda-url.us-east-1.on.aws"}
+        | ({"content-type": content_type} if content_type else {}),
         "requestContext": {
             "accountId": "anonymous",
             "apiId": "abc",

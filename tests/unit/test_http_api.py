@@ -43,7 +43,9 @@ class TestOneLayer:
     def test_post_answers_the_same(self, send: Send) -> None:
         assert send("POST", "/download-url", body=json.dumps(ONE_LAYER)) == send("GET", "/download-url", ONE_LAYER)
 
-    @pytest.mark.parametrize("content_type", ["application/json", "application/x-www-form-urlencoded", "text/plain", None])
+    @pytest.mark.parametrize(
+        "content_type", ["application/json", "application/x-www-form-urlencoded", "text/plain", None]
+    )
     def test_a_posted_request_is_json_whatever_its_content_type_says(
         self, send: Send, content_type: str | None
     ) -> None:
@@ -251,12 +253,15 @@ class TestBadRequests:
         assert answer.json["detail"].startswith("repositoryName must be 2 to 256")
         assert not ecr.calls
 
-    @pytest.mark.parametrize("repository", ["ab", "a" * 256, "a/b", "team_app", "team__app", "team----app", "1.2-3/4_5"])
+    @pytest.mark.parametrize(
+        "repository", ["ab", "a" * 256, "a/b", "team_app", "team__app", "team----app", "1.2-3/4_5"]
+    )
     def test_a_repository_name_that_the_api_or_the_sdk_admits_is_admitted(self, send: Send, repository: str) -> None:
         assert send("GET", "/download-url", ONE_LAYER | {"repositoryName": repository}).status == 200
 
     @pytest.mark.parametrize(
-        "layer_digest", ["", "sha256", "sha256:", ":00", "sha256:xyz", "sha256:00\n", "sha256:00,sha256:00", "sha 256:00"]
+        "layer_digest",
+        ["", "sha256", "sha256:", ":00", "sha256:xyz", "sha256:00\n", "sha256:00,sha256:00", "sha 256:00"],
     )
     def test_a_malformed_digest_is_refused(self, send: Send, ecr: FakeEcr, layer_digest: str) -> None:
         answer = send("GET", "/download-url", ONE_LAYER | {"layerDigest": layer_digest})
