@@ -6,7 +6,7 @@ case. Unknown fields of a request are refused, because a misspelt `registryId` w
 
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 MAXIMUM_LAYERS = 500
@@ -53,6 +53,15 @@ LayerDigest = Annotated[
         examples=["sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"],
     ),
 ]
+
+
+def _whole(number: object) -> object:
+    """Return 2.0 as 2, which in JSON is the same number, and anything else as it is."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
+WholeNumber = BeforeValidator(_whole)
+BlobSize = Annotated[int, WholeNumber, Field(ge=0, le=2**63 - 1, description="Size of the blob in bytes.")]
 
 
 class WireModel(BaseModel):
@@ -145,7 +154,7 @@ class Descriptor(WireModel):
 
     media_type: str
     digest: LayerDigest
-    size: Annotated[int, Field(ge=0, le=2**63 - 1, description="Size of the blob in bytes.")]
+    size: BlobSize
     urls: Annotated[
         list[str] | None,
         Field(description="Where a foreign layer is to be had; the registry does not have it."),
@@ -159,7 +168,7 @@ class Descriptor(WireModel):
 class ImageManifest(WireModel):
     """Image manifest: an OCI image manifest, or Docker's image manifest version 2, schema 2."""
 
-    schema_version: Literal[2]
+    schema_version: Annotated[Literal[2], WholeNumber]
     media_type: str | None = None
     config: Descriptor
     layers: Annotated[list[Descriptor], Field(max_length=MAXIMUM_LAYERS - 1)]
@@ -186,7 +195,7 @@ class IndexEntry(WireModel):
 
     media_type: str
     digest: LayerDigest
-    size: int
+    size: BlobSize
     platform: Platform | None = None
 
 

@@ -88,19 +88,20 @@ def openapi_document() -> dict[str, Any]:
             "/download-urls": {
                 "post": {
                     "operationId": "postDownloadUrls",
-                    "summary": "The download URLs of many layers of one repository",
-                    "description": "The body is a request by digests (application/json, no query), or an image "
-                    "manifest, by its media type, with the repository in the query.",
-                    "parameters": [
-                        # A request by digests has them in its body; OpenAPI can't tie a parameter to a media type.
-                        {**parameter, "required": False}
-                        for parameter in _query_parameters(ManifestRepository)
-                    ],
+                    "summary": "The download URLs of many layers of one repository, by their digests",
+                    "requestBody": _request_body({"application/json": _ref(DownloadUrlsRequest)}),
+                    "responses": _responses(_ref(DownloadUrlsResult), _BATCH_ERRORS),
+                }
+            },
+            # The same route: the fragment only tells the two forms of its request apart. OpenAPI has no other way to
+            # say that the query belongs to some media types of the body and not to others.
+            "/download-urls#manifest": {
+                "post": {
+                    "operationId": "postImageManifest",
+                    "summary": "The download URLs of the config and all layers of an image, by its manifest",
+                    "parameters": _query_parameters(ManifestRepository),
                     "requestBody": _request_body(
-                        {
-                            "application/json": _ref(DownloadUrlsRequest),
-                            **{media_type: _manifest_schema(media_type) for media_type in MANIFEST_MEDIA_TYPES},
-                        }
+                        {media_type: _manifest_schema(media_type) for media_type in MANIFEST_MEDIA_TYPES}
                     ),
                     "responses": _responses(_ref(DownloadUrlsResult), _BATCH_ERRORS),
                 }

@@ -167,6 +167,13 @@ class TestManifest:
         )
         assert len(answer.json["downloadUrls"]) == 3
 
+    def test_whole_numbers_may_be_written_with_a_fraction_of_zero(self, send: Send) -> None:
+        posted = manifest(schemaVersion=2.0, layers=[{"mediaType": "x", "digest": digest(), "size": 5.0}])
+        answer = send(
+            "POST", "/download-urls", {"repositoryName": "ab"}, body=json.dumps(posted), content_type=OCI_MANIFEST
+        )
+        assert answer.json["downloadUrls"][1]["size"] == 5
+
     def test_a_foreign_layer_is_a_failure_and_ecr_is_not_asked_for_it(self, send: Send, ecr: FakeEcr) -> None:
         foreign = {
             "mediaType": "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",

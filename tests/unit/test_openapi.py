@@ -22,7 +22,7 @@ def test_the_function_answers_the_document(send: Send) -> None:
 
 def test_every_route_of_the_document_exists_and_has_just_these_methods(send: Send) -> None:
     for path, operations in openapi_document()["paths"].items():
-        allowed = send("DELETE", path).headers["Allow"]
+        allowed = send("DELETE", path.partition("#")[0]).headers["Allow"]
         assert allowed.lower().split(", ") == sorted(operations)
 
 
