@@ -1,0 +1,74 @@
+"""Starts the local ECR and the local S3 behind it."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from botocore.credentials import Credentials
+
+from local.ecr import LocalEcr
+from local.oci_layout import OciLayout
+from local.s3 import create_s3_app
+from local.server import running
+from local.sigv4 import UrlSigner
+
+REGION = "us-east-1"
+
+# S3 is another host than the function URL, and a client has to treat it as one.
+S3_HOST = "127.0.0.2"
+
+# Those of ECR's own role, which signs the download URLs; the function never has them.
+_SIGNING_CREDENTIALS = Credentials("ASIALOCALSTARPORTXXX", "local-starport-secret", "local/starport/session/token==")
+_BUCKET = f"prod-{REGION}-starport-layer-bucket"
+
+
+@dataclass(frozen=True, slots=True)
+class LocalAws:
+    """A running local ECR and S3.
+
+    Attributes:
+        ecr: The registry, for its faults and calls.
+        ecr_url: The URL of its endpoint.
+        s3_url: The URL of the local S3.
+    """
+
+    ecr: LocalEcr
+    ecr_url: str
+    s3_url: str
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment variables with which boto3, unchanged, talks to the local ECR."""
+        return {
+            "AWS_ACCESS_KEY_ID": "AKIALOCALFUNCTIONXXX",
+            "AWS_SECRET_ACCESS_KEY": "local-function-secret",
+            "AWS_SESSION_TOKEN": "local-function-session-token",
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_ENDPOINT_URL_ECR": self.ecr_url,
+        }
+
+
+@contextmanager
+def local_aws(repositories: Mapping[str, OciLayout], *, ecr_latency_ms: float = 0.0) -> Iterator[LocalAws]:
+    """Run a local ECR and a local S3 while the context lasts.
+
+    Args:
+        repositories: The image layout behind each repository name.
+        ecr_latency_ms: How long, in milliseconds, each call to ECR takes at least.
+    """
+    signer = UrlSigner(_SIGNING_CREDENTIALS, REGION)
+
+    def find_blob(key: str) -> Path | None:
+        digest = key.replace("/", ":", 1)
+        found = (layout.blob_path(digest) for layout in repositories.values())
+        return next((path for path in found if path is not None), None)
+
+    with running(create_s3_app(find_blob, signer), host=S3_HOST) as s3_url:
+
+        def download_url(digest: str) -> str:
+            return signer.sign(f"{s3_url}/{_BUCKET}/{digest.replace(':', '/', 1)}")
+
+        ecr = LocalEcr(repositories, download_url, ecr_latency_ms / 1000)
+        with running(ecr.app()) as ecr_url:
+            yield LocalAws(ecr, ecr_url, s3_url)

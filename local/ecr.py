@@ -1,0 +1,259 @@
+"""Local ECR: ECR's AWS JSON 1.1 protocol over OCI image layouts, for the two actions that the function can need.
+
+Requests and answers are held against botocore's service model, so that what works here fits the real service. Besides
+ECR's own `POST /` it has, for tests and benchmarks:
+
+- `PUT /_faults` with a JSON list of faults (see faults.py), `DELETE /_faults`;
+- `GET /_calls`: the calls so far, as a JSON list of `{"action", "parameters"}`, and `DELETE /_calls`.
+"""
+
+import asyncio
+import json
+import re
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import botocore.session
+from botocore.model import Shape, StructureShape
+from botocore.validate import ParamValidator
+from pydantic import TypeAdapter, ValidationError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from local.faults import Fault, Faults
+from local.oci_layout import OciLayout
+
+ACCOUNT_ID = "123456789012"
+
+_TARGET_PREFIX = "AmazonEC2ContainerRegistry_V20150921."
+_MEDIA_TYPE = "application/x-amz-json-1.1"
+_MODEL = botocore.session.get_session().get_service_model("ecr")
+_FAULTS = TypeAdapter(list[Fault])
+
+
+class EcrError(Exception):
+    """An error of the ECR API.
+
+    Attributes:
+        code: The exception's name.
+        message: ECR's message.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class LocalEcr:
+    """The registry of one account.
+
+    Args:
+        repositories: The image layout behind each repository name.
+        download_url: Returns the pre-signed URL of a digest.
+        latency_seconds: How long each call takes at least.
+    """
+
+    def __init__(
+        self,
+        repositories: Mapping[str, OciLayout],
+        download_url: Callable[[str], str],
+        latency_seconds: float = 0.0,
+    ) -> None:
+        self.faults = Faults()
+        self.calls: list[dict[str, Any]] = []
+        self._repositories = repositories
+        self._download_url = download_url
+        self._latency_seconds = latency_seconds
+        self._actions: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+            "GetDownloadUrlForLayer": self._get_download_url_for_layer,
+            "BatchGetImage": self._batch_get_image,
+        }
+
+    def app(self) -> Starlette:
+        """Return the application that speaks for the registry over HTTP."""
+        return Starlette(
+            routes=[
+                Route("/", self._answer, methods=["POST"]),
+                Route("/_faults", self._put_faults, methods=["PUT", "DELETE"]),
+                Route("/_calls", self._show_calls, methods=["GET", "DELETE"]),
+            ]
+        )
+
+    async def _answer(self, request: Request) -> Response:
+        await asyncio.sleep(self._latency_seconds)
+        try:
+            action, parameters = await _read_call(request)
+        except EcrError as error:
+            return _error_response(error)
+        self.calls.append({"action": action, "parameters": parameters})
+        fault = self.faults.take(parameters.get("layerDigest"))
+        if fault is not None:
+            await asyncio.sleep(fault.delay_seconds)
+            faulty = _fault_response(fault)
+            if faulty is not None:
+                return faulty
+        try:
+            _check_input(action, parameters)
+            result = self._actions[action](parameters)
+        except EcrError as error:
+            return _error_response(error)
+        _check_shape(result, _MODEL.shape_for(f"{action}Response"))
+        return _aws_json(result, 200)
+
+    async def _put_faults(self, request: Request) -> Response:
+        try:
+            faults = _FAULTS.validate_json(await request.body()) if request.method == "PUT" else []
+        except ValidationError as error:
+            return Response(f"{error}\n", status_code=400, media_type="text/plain")
+        self.faults.put(*faults)
+        return Response(status_code=204)
+
+    async def _show_calls(self, request: Request) -> Response:
+        calls = list(self.calls)
+        if request.method == "DELETE":
+            self.calls.clear()
+        return JSONResponse(calls)
+
+    def _repository(self, parameters: dict[str, Any]) -> OciLayout:
+        name, registry_id = parameters["repositoryName"], parameters.get("registryId", ACCOUNT_ID)
+        if registry_id != ACCOUNT_ID or name not in self._repositories:
+            raise EcrError(
+                "RepositoryNotFoundException",
+                f"The repository with name '{name}' does not exist in the registry with id '{registry_id}'",
+            )
+        return self._repositories[name]
+
+    def _get_download_url_for_layer(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        layout, digest = self._repository(parameters), parameters["layerDigest"]
+        if digest in layout.referenced_blobs:
+            return {"downloadUrl": self._download_url(digest), "layerDigest": digest}
+        if layout.blob_path(digest) is not None:
+            raise EcrError("LayerInaccessibleException", f"The layer '{digest}' is not referenced by an image")
+        raise EcrError(
+            "LayersNotFoundException",
+            f"The layer with digest '{digest}' does not exist in the repository with name "
+            f"'{parameters['repositoryName']}' in the registry with id '{ACCOUNT_ID}'",
+        )
+
+    def _batch_get_image(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        layout = self._repository(parameters)
+        images, failures = [], []
+        for image_id in parameters["imageIds"]:
+            digest, failure = _find_image(layout, image_id)
+            if digest is None:
+                failures.append({"imageId": image_id, **failure})
+                continue
+            manifest = layout.manifests[digest]
+            images.append(
+                {
+                    "registryId": ACCOUNT_ID,
+                    "repositoryName": parameters["repositoryName"],
+                    "imageId": {**image_id, "imageDigest": digest},
+                    "imageManifest": manifest.content.decode(),
+                    "imageManifestMediaType": manifest.media_type,
+                }
+            )
+        return {"images": images, "failures": failures}
+
+
+def _find_image(layout: OciLayout, image_id: dict[str, str]) -> tuple[str | None, dict[str, str]]:
+    """Return the digest of an image, or None and why it can't be had."""
+    tag, digest = image_id.get("imageTag"), image_id.get("imageDigest")
+    if tag is None and digest is None:
+        return None, {"failureCode": "MissingDigestAndTag", "failureReason": "Neither digest nor tag was given"}
+    found = layout.tags.get(tag) if tag is not None else digest
+    if found not in layout.manifests:
+        return None, {"failureCode": "ImageNotFound", "failureReason": "Requested image not found"}
+    if digest not in {None, found}:
+        return None, {"failureCode": "ImageTagDoesNotMatchDigest", "failureReason": "Tag names another image"}
+    return found, {}
+
+
+async def _read_call(request: Request) -> tuple[str, dict[str, Any]]:
+    """Return the action of a request and its parameters."""
+    authorization = request.headers.get("authorization", "")
+    if not re.match(r"AWS4-HMAC-SHA256 Credential=[^/]+/\d{8}/[^/]+/ecr/aws4_request,", authorization):
+        raise EcrError("MissingAuthenticationTokenException", "Missing Authentication Token")
+    action = request.headers.get("x-amz-target", "").removeprefix(_TARGET_PREFIX)
+    if action not in {"GetDownloadUrlForLayer", "BatchGetImage"}:
+        raise EcrError("UnknownOperationException", "The local ECR does not have this action.")
+    try:
+        parameters = json.loads(await request.body())
+    except ValueError:
+        parameters = None
+    if not isinstance(parameters, dict):
+        raise EcrError("SerializationException", "The body is no JSON object.")
+    return action, parameters
+
+
+def _check_input(action: str, parameters: dict[str, Any]) -> None:
+    shape = _MODEL.shape_for(f"{action}Request")
+    report = ParamValidator().validate(parameters, shape)
+    problems = [report.generate_report()] if report.has_errors() else []
+    problems += _pattern_problems(parameters, shape)
+    if problems:
+        raise EcrError("InvalidParameterException", f"Invalid parameter: {'; '.join(problems)}")
+
+
+def _pattern_problems(parameters: dict[str, Any], shape: Shape) -> list[str]:
+    """Return the parameters that break a pattern or a maximum, which botocore does not check."""
+    if not isinstance(shape, StructureShape):
+        return []
+    problems = []
+    for name, member in shape.members.items():
+        value = parameters.get(name)
+        if not isinstance(value, str | list):
+            continue
+        pattern, maximum = member.metadata.get("pattern"), member.metadata.get("max")
+        if isinstance(value, str) and pattern and not re.fullmatch(pattern, value):
+            problems.append(f"'{name}' failed to satisfy the constraint '{pattern}'")
+        if maximum is not None and len(value) > maximum:
+            problems.append(f"'{name}' is longer than {maximum}")
+    return problems
+
+
+def _check_shape(document: dict[str, Any], shape: Shape) -> None:
+    """Fail on an answer that the real service could not give: it would be a bug of ours."""
+    report = ParamValidator().validate(document, shape)
+    if report.has_errors():
+        raise AssertionError(report.generate_report())
+
+
+def _fault_response(fault: Fault) -> Response | None:
+    """Return the answer of a fault, None if it only delays the true one."""
+    if fault.close_connection:
+        return _ClosedConnection()
+    if fault.body is not None:
+        return Response(fault.body, status_code=fault.status or 503, media_type="text/html")
+    if fault.error is not None:
+        return _error_response(EcrError(fault.error, fault.message), fault.status)
+    return None
+
+
+def _error_response(error: EcrError, status: int | None = None) -> Response:
+    document = {"__type": error.code, "message": error.message}
+    if error.code in _MODEL.shape_names:
+        _check_shape({"message": error.message}, _MODEL.shape_for(error.code))
+    return _aws_json(document, status or (500 if error.code == "ServerException" else 400))
+
+
+def _aws_json(document: dict[str, Any], status: int) -> Response:
+    return Response(
+        json.dumps(document),
+        status_code=status,
+        headers={"Content-Type": _MEDIA_TYPE, "x-amzn-RequestId": str(uuid.uuid4())},
+    )
+
+
+class _ClosedConnection(Response):
+    """Closes the connection without an answer."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        # ASGI has no word for this, so it is uvicorn's request object, to which `receive` belongs, that is asked.
+        receive.__self__.transport.abort()  # type: ignore[attr-defined]
+        await receive()

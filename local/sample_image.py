@@ -1,0 +1,85 @@
+"""Makes a small real image, for the demo and wherever no image is at hand."""
+
+import gzip
+import hashlib
+import io
+import json
+import random
+import tarfile
+from pathlib import Path
+from typing import Any
+
+from local.oci_layout import REFERENCE_NAME
+
+TAG = "latest"
+
+_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+_CONFIG = "application/vnd.oci.image.config.v1+json"
+_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+
+# Each layer's files: name, and size in bytes. The last layer is empty, as an instruction that changes no file leaves.
+_LAYERS: tuple[dict[str, int], ...] = (
+    {"usr/lib/libsample.so": 3_000_000, "etc/os-release": 200},
+    {"opt/app/main": 300_000, "opt/app/data": 100_000},
+    {"opt/app/config.json": 9_000},
+    {},
+)
+
+
+def write_sample_image(directory: Path) -> None:
+    """Write an OCI image layout with one image, tagged `latest`, of four gzip-compressed layers.
+
+    The same bytes come out on every run with the same zlib: names, times and contents are fixed.
+
+    Args:
+        directory: Where to write it; is made if it is not there.
+    """
+    blobs = directory / "blobs" / "sha256"
+    blobs.mkdir(parents=True, exist_ok=True)
+    archives = [_archive(files, seed) for seed, files in enumerate(_LAYERS)]
+    layers = [_write_blob(blobs, _LAYER, gzip.compress(archive, mtime=0)) for archive in archives]
+    config = _write_blob(blobs, _CONFIG, _json(_config(archives)))
+    manifest = {"schemaVersion": 2, "mediaType": _MANIFEST, "config": config, "layers": layers}
+    descriptor = _write_blob(blobs, _MANIFEST, _json(manifest))
+    index = {"schemaVersion": 2, "manifests": [{**descriptor, "annotations": {REFERENCE_NAME: TAG}}]}
+    (directory / "index.json").write_bytes(_json(index))
+    (directory / "oci-layout").write_bytes(_json({"imageLayoutVersion": "1.0.0"}))
+
+
+def _archive(files: dict[str, int], seed: int) -> bytes:
+    # Pseudo-random content does not compress, so the layers keep their different sizes.
+    content = random.Random(seed)  # noqa: S311
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for name, size in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = size, 0o644
+            archive.addfile(entry, io.BytesIO(content.randbytes(size)))
+    return buffer.getvalue()
+
+
+def _config(archives: list[bytes]) -> dict[str, Any]:
+    return {
+        "created": "1970-01-01T00:00:00Z",
+        "architecture": "amd64",
+        "os": "linux",
+        "config": {"Cmd": ["/opt/app/main"]},
+        "rootfs": {"type": "layers", "diff_ids": [_digest(archive) for archive in archives]},
+        "history": [
+            {"created": "1970-01-01T00:00:00Z", "created_by": f"layer {number}"} for number in range(len(archives))
+        ],
+    }
+
+
+def _write_blob(blobs: Path, media_type: str, content: bytes) -> dict[str, Any]:
+    digest = _digest(content)
+    (blobs / digest.removeprefix("sha256:")).write_bytes(content)
+    return {"mediaType": media_type, "digest": digest, "size": len(content)}
+
+
+def _digest(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def _json(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, separators=(",", ":")).encode()
