@@ -1,0 +1,163 @@
+"""Command line of the local AWS: `python -m local serve` and `python -m local demo`."""
+
+import argparse
+import re
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+from rich.console import Console
+
+from local.demo import DemoError, run_demo
+from local.oci_layout import LayoutError, OciLayout
+from local.sample_image import write_sample_image
+from local.service import PortError, Service, local_service
+
+SAMPLE_REPOSITORY = "team/app"
+
+# ECR's own constraint: botocore's service model, shape RepositoryName.
+_REPOSITORY_NAME = re.compile(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*")
+
+
+class UsageError(Exception):
+    """What was asked for can't be done; the message is one line that says what to do."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status: 0, 1 if it failed, 2 if it was asked for something impossible."""
+    options = _parser().parse_args(arguments)
+    # SIGTERM ends the command as Ctrl-C does: by an exception, so that everything that was started is stopped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with _repositories(options.layout, options.repository) as repositories:
+            if options.command == "demo":
+                return _demo(repositories)
+            return _serve(repositories, options.port, options.ecr_latency_ms)
+    except (UsageError, LayoutError, PortError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m local", description="A local AWS for the ECR Layer Resolver.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    serve = commands.add_parser("serve", help="run the function URL, and the local ECR and S3 behind it")
+    serve.add_argument("--port", type=_port, default=9000, help="port of the function URL; 0 takes any (default: 9000)")
+    serve.add_argument(
+        "--ecr-latency-ms", type=_milliseconds, default=0.0, metavar="N", help="time that each call to ECR takes"
+    )
+    demo = commands.add_parser("demo", help="resolve, download and verify every layer of an image")
+    for command in (serve, demo):
+        command.add_argument(
+            "--layout",
+            type=Path,
+            action="append",
+            default=[],
+            metavar="DIR",
+            help="OCI image layout to serve, may be given several times (default: a sample image)",
+        )
+        command.add_argument(
+            "--repository",
+            action="append",
+            default=[],
+            metavar="NAME",
+            help="repository name of the layout that is at the same place (default: the directory's name)",
+        )
+    return parser
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
+    return port
+
+
+def _milliseconds(text: str) -> float:
+    milliseconds = float(text)
+    if not 0 <= milliseconds < float("inf"):
+        raise argparse.ArgumentTypeError("a latency is a number of milliseconds, 0 or more")
+    return milliseconds
+
+
+@contextmanager
+def _repositories(paths: list[Path], names: list[str]) -> Iterator[dict[str, OciLayout]]:
+    """Yield the layout behind each repository name: those that were asked for, or else the sample image."""
+    for name in names:
+        if not _is_repository_name(name):
+            raise UsageError(f"{name!r} is no repository name. Use one such as team/app.")
+    if not paths:
+        if len(names) > 1:
+            raise UsageError("There are several --repository, but no --layout. Give a --layout for each.")
+        with tempfile.TemporaryDirectory(prefix="sample-image-") as directory:
+            write_sample_image(Path(directory))
+            yield {(names or [SAMPLE_REPOSITORY])[0]: OciLayout(Path(directory))}
+        return
+    if names and len(names) != len(paths):
+        raise UsageError("The numbers of --layout and --repository differ. Give a --repository for each --layout.")
+    names = names or [_name_of(path) for path in paths]
+    if len(set(names)) != len(names):
+        raise UsageError("Two layouts have the same repository name. Give each another --repository.")
+    yield {name: OciLayout(path) for name, path in zip(names, paths, strict=True)}
+
+
+def _is_repository_name(name: str) -> bool:
+    return 2 <= len(name) <= 256 and _REPOSITORY_NAME.fullmatch(name) is not None
+
+
+def _name_of(path: Path) -> str:
+    name = path.resolve().name.lower()
+    if not _is_repository_name(name):
+        raise UsageError(f"The name of {path} is no repository name. Give it one with --repository.")
+    return name
+
+
+def _serve(repositories: dict[str, OciLayout], port: int, ecr_latency_ms: float) -> int:
+    try:
+        with local_service(repositories, port=port, ecr_latency_ms=ecr_latency_ms, write_log=_print_log) as service:
+            print(f"Listening on {service.url}", flush=True)
+            print(_advice(service, repositories), flush=True)
+            threading.Event().wait()
+    except httpx.HTTPError as error:
+        print(f"The function does not start ({type(error).__name__}); what it wrote stands above.", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _demo(repositories: dict[str, OciLayout]) -> int:
+    try:
+        for repository, layout in repositories.items():
+            run_demo(repository, layout, Console())
+    except DemoError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _print_log(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _advice(service: Service, repositories: dict[str, OciLayout]) -> str:
+    repository, layout = next(iter(repositories.items()))
+    digest = next(iter(layout.referenced_blobs), "sha256:…")
+    return f"""
+Repositories: {", ".join(repositories)}
+Try, in another terminal:
+
+  curl '{service.url}/download-url?repositoryName={repository}&layerDigest={digest}'
+  curl '{service.url}/openapi.json'
+
+The local ECR is at {service.aws.ecr_url}, S3 at {service.aws.s3_url}, Lambda's Invoke action at {service.lambda_url}.
+What the function logs goes to standard error. Ctrl-C stops everything."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

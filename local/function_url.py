@@ -1,0 +1,181 @@
+"""The front of a function URL: HTTP requests to events, and the function's answers back (payload format 2.0).
+
+Source: https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html
+"""
+
+import base64
+import binascii
+import json
+import re
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import parse_qsl
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from local.execution_environment import Result
+from local.lambda_service import MAXIMUM_PAYLOAD_BYTES
+
+# Bodies of other types arrive base64-encoded, those of HTML forms among them.
+_TEXT = re.compile(r"text/.*|application/(?:json|javascript|xml)", re.IGNORECASE)
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[^\x00\r\n]*")
+
+
+class MalformedAnswerError(Exception):
+    """The function's answer is not of payload format 2.0."""
+
+
+def create_function_url_app(invoke: Callable[[bytes, str], Result]) -> ASGIApp:
+    """Return the application that answers any request by invoking the function.
+
+    Args:
+        invoke: Runs the function; takes the event as JSON in UTF-8, and the request id.
+    """
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        response = await answer(Request(scope, receive))
+        await response(scope, receive, send)
+
+    async def answer(request: Request) -> Response:
+        request_id = str(uuid.uuid4())
+        event = json.dumps(_event(request, await request.body(), request_id)).encode()
+        if len(event) > MAXIMUM_PAYLOAD_BYTES:
+            return _platform_answer(413, "Request Entity Too Large", request_id)
+        result = await run_in_threadpool(invoke, event, request_id)
+        if result.is_error:
+            return _platform_answer(502, "Internal Server Error", request_id)
+        try:
+            return _response(request.method, result.payload, request_id)
+        except MalformedAnswerError:
+            return _platform_answer(502, "Internal Server Error", request_id)
+
+    return app
+
+
+def _event(request: Request, body: bytes, request_id: str) -> dict[str, Any]:
+    now = datetime.now(UTC)
+    host = request.headers.get("host", "")
+    headers = _headers(request)
+    cookies = [cookie.strip() for cookie in headers.pop("cookie", "").split(";") if cookie.strip()]
+    # Function URLs hand on the path as it was sent, percent-encoded: https://github.com/hotsock/voker/pull/8.
+    path = request.scope["raw_path"].decode("latin-1")
+    event: dict[str, Any] = {
+        "version": "2.0",
+        "routeKey": "$default",
+        "rawPath": path,
+        "rawQueryString": request.scope["query_string"].decode("latin-1"),
+        "headers": headers,
+        "requestContext": {
+            "accountId": "anonymous",
+            "apiId": "local",
+            "domainName": host,
+            "domainPrefix": host.partition(".")[0],
+            "http": {
+                "method": request.method,
+                "path": path,
+                "protocol": f"HTTP/{request.scope['http_version']}",
+                "sourceIp": request.client.host if request.client else "",
+                "userAgent": headers.get("user-agent", ""),
+            },
+            "requestId": request_id,
+            "routeKey": "$default",
+            "stage": "$default",
+            "time": now.strftime("%d/%b/%Y:%H:%M:%S +0000"),
+            "timeEpoch": int(now.timestamp() * 1000),
+        },
+        "isBase64Encoded": False,
+    }
+    if cookies:
+        event["cookies"] = cookies
+    if event["rawQueryString"]:
+        event["queryStringParameters"] = _joined(parse_qsl(event["rawQueryString"], keep_blank_values=True))
+    if body:
+        event["body"], event["isBase64Encoded"] = _body(body, headers.get("content-type", ""))
+    return event
+
+
+def _headers(request: Request) -> dict[str, str]:
+    headers = _joined([(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw])
+    return headers | {
+        "x-forwarded-for": request.client.host if request.client else "",
+        "x-forwarded-port": str((request.scope.get("server") or ("", 0))[1]),
+        "x-forwarded-proto": request.scope["scheme"],
+    }
+
+
+def _joined(pairs: list[tuple[str, str]]) -> dict[str, str]:
+    """Return pairs as a mapping; values of the same name are joined with commas, as payload format 2.0 does."""
+    joined: dict[str, str] = {}
+    for name, value in pairs:
+        joined[name] = f"{joined[name]},{value}" if name in joined else value
+    return joined
+
+
+def _body(body: bytes, content_type: str) -> tuple[str, bool]:
+    """Return a body as the event has it, and whether it is base64-encoded."""
+    if _TEXT.fullmatch(content_type.partition(";")[0].strip()):
+        try:
+            return body.decode(), False
+        except UnicodeDecodeError:
+            pass
+    return base64.b64encode(body).decode(), True
+
+
+def _response(method: str, payload: bytes, request_id: str) -> Response:
+    answer = json.loads(payload)
+    if not isinstance(answer, dict) or "statusCode" not in answer:
+        # Payload format 2.0 takes any other JSON for the body of a 200.
+        answer = {"statusCode": 200, "body": answer if isinstance(answer, str) else payload.decode()}
+    status = answer["statusCode"]
+    if isinstance(status, bool) or not isinstance(status, int) or not 200 <= status <= 599:
+        raise MalformedAnswerError
+    response = Response(_content(answer), status_code=status)
+    headers = answer.get("headers") or {}
+    if not isinstance(headers, dict):
+        raise MalformedAnswerError
+    for name, value in {"content-type": "application/json", **_lower_case(headers)}.items():
+        # The platform computes the length, but for HEAD, where the body that it belongs to is left out.
+        if name != "content-length" or method == "HEAD":
+            response.headers[name] = value
+    for cookie in answer.get("cookies") or []:
+        response.headers.append("set-cookie", str(cookie))
+    response.headers["x-amzn-requestid"] = request_id
+    return response
+
+
+def _content(answer: dict[str, Any]) -> bytes:
+    body = answer.get("body")
+    if body is None:
+        return b""
+    if not isinstance(body, str):
+        raise MalformedAnswerError
+    if not answer.get("isBase64Encoded"):
+        return body.encode(errors="replace")
+    try:
+        return base64.b64decode(body, validate=True)
+    except (binascii.Error, ValueError):
+        raise MalformedAnswerError from None
+
+
+def _lower_case(headers: dict[str, Any]) -> dict[str, str]:
+    lowered = {name.lower(): str(value) for name, value in headers.items()}
+    for name, value in lowered.items():
+        if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value) or not value.isascii():
+            raise MalformedAnswerError
+    return lowered
+
+
+def _platform_answer(status: int, message: str, request_id: str) -> Response:
+    """Return an answer that comes from Lambda and not from the function."""
+    return Response(
+        json.dumps({"message": message}),
+        status_code=status,
+        media_type="application/json",
+        headers={"x-amzn-requestid": request_id},
+    )
