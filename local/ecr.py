@@ -12,6 +12,7 @@ import json
 import re
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import botocore.session
@@ -93,7 +94,7 @@ class LocalEcr:
         self.calls.append({"action": action, "parameters": parameters})
         fault = self.faults.take(parameters.get("layerDigest"))
         if fault is not None:
-            await asyncio.sleep(fault.delay_seconds)
+            await _delay(request, fault.delay_seconds)
             faulty = _fault_response(fault)
             if faulty is not None:
                 return faulty
@@ -222,6 +223,12 @@ def _check_shape(document: dict[str, Any], shape: Shape) -> None:
     report = ParamValidator().validate(document, shape)
     if report.has_errors():
         raise AssertionError(report.generate_report())
+
+
+async def _delay(request: Request, seconds: float) -> None:
+    """Wait, but no longer than the caller does."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(request.receive(), seconds)
 
 
 def _fault_response(fault: Fault) -> Response | None:

@@ -1,0 +1,160 @@
+"""The local ECR as boto3, unchanged, sees it."""
+
+import time
+from typing import Any
+
+import boto3
+import httpx
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
+
+from local.aws import LocalAws, local_aws
+from local.faults import Fault
+from local.oci_layout import OciLayout
+from tests.local.conftest import REPOSITORY
+from tests.unit.fakes import GET_DOWNLOAD_URL_FOR_LAYER
+
+MISSING = f"sha256:{'0' * 64}"
+
+
+@pytest.fixture
+def ecr(aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> Any:
+    for name, value in aws.environment().items():
+        monkeypatch.setenv(name, value)
+    config = Config(retries={"total_max_attempts": 1}, read_timeout=0.3, parameter_validation=False)
+    return boto3.session.Session().client("ecr", config=config)
+
+
+def error_of(ecr: Any, **parameters: Any) -> str:
+    with pytest.raises(ClientError) as caught:
+        ecr.get_download_url_for_layer(**parameters)
+    return caught.value.response["Error"]["Code"]
+
+
+def test_each_blob_of_an_image_resolves_and_downloads(ecr: Any, sample: OciLayout) -> None:
+    for digest, size in sample.referenced_blobs.items():
+        answer = ecr.get_download_url_for_layer(repositoryName=REPOSITORY, layerDigest=digest)
+        assert answer["layerDigest"] == digest
+        content = httpx.get(answer["downloadUrl"]).content
+        path = sample.blob_path(digest)
+        assert path is not None
+        assert content == path.read_bytes()
+        assert len(content) == size
+
+
+def test_a_blob_that_no_image_references_is_inaccessible(ecr: Any, sample: OciLayout) -> None:
+    manifest = sample.tags["latest"]
+    assert error_of(ecr, repositoryName=REPOSITORY, layerDigest=manifest) == "LayerInaccessibleException"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "code"),
+    [
+        ({"layerDigest": MISSING}, "LayersNotFoundException"),
+        ({"layerDigest": MISSING, "repositoryName": "other"}, "RepositoryNotFoundException"),
+        ({"layerDigest": MISSING, "registryId": "210987654321"}, "RepositoryNotFoundException"),
+        ({"layerDigest": "sha256"}, "InvalidParameterException"),
+        ({"layerDigest": MISSING, "repositoryName": "UPPER"}, "InvalidParameterException"),
+        ({"layerDigest": MISSING, "repositoryName": "a" * 257}, "InvalidParameterException"),
+        ({"layerDigest": MISSING, "registryId": "1"}, "InvalidParameterException"),
+        ({}, "InvalidParameterException"),
+    ],
+)
+def test_what_ecr_would_refuse_is_refused(ecr: Any, parameters: dict[str, str], code: str) -> None:
+    assert error_of(ecr, **({"repositoryName": REPOSITORY} | parameters)) == code
+
+
+@pytest.mark.parametrize(
+    "code", [*(shape.name for shape in GET_DOWNLOAD_URL_FOR_LAYER.error_shapes), "ThrottlingException", "AccessDenied"]
+)
+def test_each_error_can_be_injected_and_passes(ecr: Any, aws: LocalAws, sample: OciLayout, code: str) -> None:
+    digest = next(iter(sample.referenced_blobs))
+    aws.ecr.faults.put(Fault(error=code, times=2))
+    assert error_of(ecr, repositoryName=REPOSITORY, layerDigest=digest) == code
+    assert error_of(ecr, repositoryName=REPOSITORY, layerDigest=digest) == code
+    assert ecr.get_download_url_for_layer(repositoryName=REPOSITORY, layerDigest=digest)["layerDigest"] == digest
+
+
+def test_a_fault_of_one_layer_leaves_the_others_alone(ecr: Any, aws: LocalAws, sample: OciLayout) -> None:
+    first, second, *_ = sample.referenced_blobs
+    aws.ecr.faults.put(Fault(error="ServerException", layer_digest=second))
+    assert ecr.get_download_url_for_layer(repositoryName=REPOSITORY, layerDigest=first)
+    assert error_of(ecr, repositoryName=REPOSITORY, layerDigest=second) == "ServerException"
+
+
+def test_connections_can_be_closed_and_answers_held_back(ecr: Any, aws: LocalAws) -> None:
+    aws.ecr.faults.put(Fault(close_connection=True), Fault(delay_seconds=5))
+    with pytest.raises(ConnectionClosedError):
+        ecr.get_download_url_for_layer(repositoryName=REPOSITORY, layerDigest=MISSING)
+    with pytest.raises(ReadTimeoutError):
+        ecr.get_download_url_for_layer(repositoryName=REPOSITORY, layerDigest=MISSING)
+
+
+def test_faults_and_calls_are_reached_over_http(ecr: Any, aws: LocalAws) -> None:
+    assert httpx.put(f"{aws.ecr_url}/_faults", json=[{"body": "<html>", "status": 502}]).status_code == 204
+    assert error_of(ecr, repositoryName=REPOSITORY, layerDigest=MISSING) == "502"
+    assert httpx.put(f"{aws.ecr_url}/_faults", json=[{"errror": "x"}]).status_code == 400
+    assert httpx.delete(f"{aws.ecr_url}/_faults").status_code == 204
+    calls = httpx.delete(f"{aws.ecr_url}/_calls").json()
+    assert calls == [
+        {
+            "action": "GetDownloadUrlForLayer",
+            "parameters": {"repositoryName": REPOSITORY, "layerDigest": MISSING},
+        }
+    ]
+    assert httpx.get(f"{aws.ecr_url}/_calls").json() == []
+
+
+def test_latency_does_not_hold_up_other_calls(sample: OciLayout) -> None:
+    target = "AmazonEC2ContainerRegistry_V20150921.GetDownloadUrlForLayer"
+    with local_aws({REPOSITORY: sample}, ecr_latency_ms=300) as aws:
+        started = time.monotonic()
+        with httpx.Client() as client:
+            response = client.post(aws.ecr_url, headers={"X-Amz-Target": target}, json={})
+        assert time.monotonic() - started >= 0.3
+    assert response.json()["__type"] == "MissingAuthenticationTokenException"
+
+
+def test_images_are_found_by_tag_and_by_digest(ecr: Any, sample: OciLayout) -> None:
+    digest = sample.tags["latest"]
+    answer = ecr.batch_get_image(
+        repositoryName=REPOSITORY,
+        imageIds=[
+            {"imageTag": "latest"},
+            {"imageDigest": digest},
+            {"imageTag": "none"},
+            {"imageTag": "latest", "imageDigest": MISSING},
+            {},
+        ],
+    )
+    assert [image["imageId"] for image in answer["images"]] == [
+        {"imageTag": "latest", "imageDigest": digest},
+        {"imageDigest": digest},
+    ]
+    for image in answer["images"]:
+        assert image["imageManifest"].encode() == sample.manifests[digest].content
+        assert image["imageManifestMediaType"] == "application/vnd.oci.image.manifest.v1+json"
+    assert [failure["failureCode"] for failure in answer["failures"]] == [
+        "ImageNotFound",
+        "ImageTagDoesNotMatchDigest",
+        "MissingDigestAndTag",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("headers", "content", "code"),
+    [
+        ({"X-Amz-Target": "AmazonEC2ContainerRegistry_V20150921.DeleteRepository"}, b"{}", "UnknownOperationException"),
+        ({"X-Amz-Target": "AmazonEC2ContainerRegistry_V20150921.BatchGetImage"}, b"[]", "SerializationException"),
+        ({"X-Amz-Target": "AmazonEC2ContainerRegistry_V20150921.BatchGetImage"}, b"{", "SerializationException"),
+    ],
+)
+def test_a_request_that_is_no_call_is_refused(
+    aws: LocalAws, headers: dict[str, str], content: bytes, code: str
+) -> None:
+    authorization = "AWS4-HMAC-SHA256 Credential=AKIA/20261123/us-east-1/ecr/aws4_request, SignedHeaders=host"
+    response = httpx.post(aws.ecr_url, headers=headers | {"Authorization": authorization}, content=content)
+    assert response.status_code == 400
+    assert response.headers["content-type"] == "application/x-amz-json-1.1"
+    assert response.json()["__type"] == code

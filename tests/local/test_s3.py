@@ -1,0 +1,202 @@
+"""The local S3 refuses what S3 refuses."""
+
+import hashlib
+import importlib.util
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+from botocore.credentials import Credentials
+
+from local.aws import LocalAws
+from local.oci_layout import OciLayout
+from local.s3 import create_s3_app
+from local.server import running
+from local.sigv4 import UrlSigner
+
+CREDENTIALS = Credentials("ASIATEST", "secret", "token")
+RCLONE_SPEC = importlib.util.find_spec("rclone_api")
+CONTENT = bytes(range(256)) * 8
+
+
+@pytest.fixture
+def now() -> list[datetime]:
+    """Return the time of the server in a list, for tests to change."""
+    return [datetime.now(UTC)]
+
+
+@pytest.fixture
+def bucket(tmp_path: Path, now: list[datetime]) -> Iterator[str]:
+    (tmp_path / "object").write_bytes(CONTENT)
+    (tmp_path / "empty").write_bytes(b"")
+
+    def find(key: str) -> Path | None:
+        path = tmp_path / key
+        return path if path.is_file() else None
+
+    app = create_s3_app(find, UrlSigner(CREDENTIALS, "us-east-1"), lambda: now[0])
+    with running(app, host="127.0.0.2") as url:
+        yield f"{url}/bucket"
+
+
+@pytest.fixture
+def url(bucket: str) -> str:
+    return UrlSigner(CREDENTIALS, "us-east-1").sign(f"{bucket}/object")
+
+
+def code(response: httpx.Response) -> str:
+    return response.text.partition("<Code>")[2].partition("</Code>")[0]
+
+
+def test_a_pre_signed_url_gives_the_object(url: str) -> None:
+    response = httpx.get(url)
+    assert response.status_code == 200
+    assert response.content == CONTENT
+    assert response.headers["accept-ranges"] == "bytes"
+    assert response.headers["etag"]
+
+
+def test_head_on_a_url_that_was_signed_for_get_is_refused(url: str) -> None:
+    response = httpx.head(url)
+    assert (response.status_code, response.content) == (403, b"")
+
+
+def test_a_second_authentication_is_refused(url: str) -> None:
+    response = httpx.get(url, headers={"Authorization": "Bearer x"})
+    assert (response.status_code, code(response)) == (400, "InvalidArgument")
+
+
+def test_a_method_that_writes_is_refused(url: str) -> None:
+    assert code(httpx.put(url, content=b"x")) == "MethodNotAllowed"
+
+
+@pytest.mark.parametrize(
+    ("change", "refusal"),
+    [
+        (lambda url: url.partition("?")[0], (403, "AccessDenied")),
+        (lambda url: f"{url[:-1]}{'1' if url[-1] == '0' else '0'}", (403, "SignatureDoesNotMatch")),
+        (lambda url: f"{url}&response-content-type=text/html", (403, "SignatureDoesNotMatch")),
+        (lambda url: url.replace("/object?", "/empty?"), (403, "SignatureDoesNotMatch")),
+        (lambda url: url.replace("Expires=3600", "Expires=3601"), (403, "SignatureDoesNotMatch")),
+        (lambda url: url.replace("Expires=3600", "Expires=0"), (400, "AuthorizationQueryParametersError")),
+        (lambda url: url.replace("Expires=3600", "Expires=604801"), (400, "AuthorizationQueryParametersError")),
+        (lambda url: url.replace("Expires=3600", "Expires=soon"), (400, "AuthorizationQueryParametersError")),
+        (lambda url: url.replace("X-Amz-Expires=3600&", ""), (400, "AuthorizationQueryParametersError")),
+        (lambda url: url.replace("us-east-1", "eu-west-1"), (400, "AuthorizationQueryParametersError")),
+        (lambda url: url.replace("ASIATEST", "ASIAOTHER"), (403, "InvalidAccessKeyId")),
+        (lambda url: url.replace("Token=token", "Token=other"), (400, "InvalidToken")),
+    ],
+)
+def test_a_url_that_was_changed_is_refused(url: str, change: object, refusal: tuple[int, str]) -> None:
+    assert callable(change)
+    response = httpx.get(change(url))
+    assert (response.status_code, code(response)) == refusal
+
+
+def test_a_url_works_until_it_expires(url: str, now: list[datetime]) -> None:
+    now[0] += timedelta(minutes=59)
+    assert httpx.get(url).status_code == 200
+    now[0] += timedelta(minutes=2)
+    response = httpx.get(url)
+    assert (response.status_code, code(response)) == (403, "AccessDenied")
+    assert "expired" in response.text
+
+
+def test_a_url_from_the_future_is_refused(url: str, now: list[datetime]) -> None:
+    now[0] -= timedelta(minutes=20)
+    assert httpx.get(url).status_code == 403
+
+
+def test_a_missing_object_is_not_found(bucket: str) -> None:
+    response = httpx.get(UrlSigner(CREDENTIALS, "us-east-1").sign(f"{bucket}/missing"))
+    assert (response.status_code, code(response)) == (404, "NoSuchKey")
+
+
+@pytest.mark.parametrize(
+    ("requested", "start", "end"),
+    [("bytes=0-0", 0, 1), ("bytes=5-9", 5, 10), ("bytes=2000-", 2000, 2048), ("bytes=-3", 2045, 2048),
+     ("bytes=2047-9999", 2047, 2048), ("bytes=-9999", 0, 2048)],
+)  # fmt: skip
+def test_a_range_gives_its_part(url: str, requested: str, start: int, end: int) -> None:
+    response = httpx.get(url, headers={"Range": requested})
+    assert response.status_code == 206
+    assert response.headers["content-range"] == f"bytes {start}-{end - 1}/{len(CONTENT)}"
+    assert response.content == CONTENT[start:end]
+
+
+@pytest.mark.parametrize("requested", ["bytes=0-1,4-5", "bytes=5-2", "bytes=", "lines=1-2", "nonsense"])
+def test_what_is_no_single_range_gives_the_whole(url: str, requested: str) -> None:
+    response = httpx.get(url, headers={"Range": requested})
+    assert (response.status_code, response.content) == (200, CONTENT)
+
+
+@pytest.mark.parametrize("requested", ["bytes=2048-", "bytes=9999-10000", "bytes=-0"])
+def test_a_range_behind_the_end_is_not_satisfiable(url: str, requested: str) -> None:
+    response = httpx.get(url, headers={"Range": requested})
+    assert (response.status_code, code(response)) == (416, "InvalidRange")
+    assert response.headers["content-range"] == f"bytes */{len(CONTENT)}"
+
+
+def test_no_range_of_an_empty_object_is_satisfiable(bucket: str) -> None:
+    url = UrlSigner(CREDENTIALS, "us-east-1").sign(f"{bucket}/empty")
+    assert httpx.get(url, headers={"Range": "bytes=0-0"}).status_code == 416
+    assert httpx.get(url).content == b""
+
+
+def test_s3_is_another_host_than_the_function_url(aws: LocalAws) -> None:
+    assert aws.s3_url.startswith("http://127.0.0.2:")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def test_rclones_s3_takes_and_refuses_the_same_urls(tmp_path: Path, sample: OciLayout) -> None:
+    """Cross-check: another implementation of S3's signatures agrees with ours."""
+    digest, source = next((digest, sample.blob_path(digest)) for digest in sample.referenced_blobs)
+    assert source is not None
+    (tmp_path / "bucket").mkdir()
+    shutil.copy(source, tmp_path / "bucket" / "object")
+    port = free_port()
+    assert RCLONE_SPEC is not None
+    assert RCLONE_SPEC.origin is not None
+    server = subprocess.Popen(
+        [
+            Path(RCLONE_SPEC.origin).parent / "bin" / "rclone",
+            "serve",
+            "s3",
+            str(tmp_path),
+            "--addr",
+            f"127.0.0.1:{port}",
+            "--auth-key",
+            "key,secret",
+        ],
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        # rclone knows no session tokens.
+        url = UrlSigner(Credentials("key", "secret"), "us-east-1").sign(f"http://127.0.0.1:{port}/bucket/object")
+        response = _get_when_up(url)
+        assert f"sha256:{hashlib.sha256(response.content).hexdigest()}" == digest
+        assert httpx.get(url.replace("Expires=3600", "Expires=3601")).status_code == 403
+        assert httpx.head(url).status_code == 403
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _get_when_up(url: str) -> httpx.Response:
+    for _ in range(100):
+        try:
+            return httpx.get(url)
+        except httpx.ConnectError:
+            time.sleep(0.1)
+    raise AssertionError("rclone did not start")
