@@ -64,7 +64,7 @@ def test_a_foreign_layer_need_not_be_there(directory: Path, sample: OciLayout) -
 @pytest.mark.parametrize(
     ("damage", "complaint"),
     [
-        (lambda path: shutil.rmtree(path), "no such directory"),
+        (shutil.rmtree, "no such directory"),
         (lambda path: (path / "oci-layout").unlink(), "no OCI image layout"),
         (lambda path: (path / "oci-layout").write_text("{}"), "version"),
         (lambda path: (path / "index.json").unlink(), "no such file"),

@@ -1,0 +1,185 @@
+"""The front of the function URL makes the events and takes the answers that Lambda's own does."""
+
+import base64
+import json
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from local.execution_environment import Result
+from local.function_url import create_function_url_app
+from local.server import running
+
+
+class FakeFunction:
+    """Keeps the events that it gets, and answers as a test says."""
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+        self.answer: Any = {"statusCode": 200, "body": ""}
+
+    def __call__(self, payload: bytes, request_id: str) -> Result:
+        event = json.loads(payload)
+        assert event["requestContext"]["requestId"] == request_id
+        self.events.append(event)
+        return self.answer if isinstance(self.answer, Result) else Result(json.dumps(self.answer).encode())
+
+
+@pytest.fixture
+def function() -> FakeFunction:
+    return FakeFunction()
+
+
+@pytest.fixture
+def client(function: FakeFunction) -> Iterator[httpx.Client]:
+    with running(create_function_url_app(function)) as url, httpx.Client(base_url=url) as client:
+        yield client
+
+
+def test_a_request_becomes_an_event_of_payload_format_2(client: httpx.Client, function: FakeFunction) -> None:
+    client.get("/a%2Fb/c?x=1&y=%20z&x=2&empty", headers={"User-Agent": "test", "X-Own": "1"})
+    (event,) = function.events
+    assert event["version"] == "2.0"
+    assert event["rawPath"] == "/a%2Fb/c"
+    assert event["rawQueryString"] == "x=1&y=%20z&x=2&empty"
+    assert event["queryStringParameters"] == {"x": "1,2", "y": " z", "empty": ""}
+    assert event["headers"]["x-own"] == "1"
+    assert event["headers"]["x-forwarded-proto"] == "http"
+    assert "body" not in event
+    assert event["isBase64Encoded"] is False
+    context = event["requestContext"]
+    assert context["http"] == {
+        "method": "GET",
+        "path": "/a%2Fb/c",
+        "protocol": "HTTP/1.1",
+        "sourceIp": "127.0.0.1",
+        "userAgent": "test",
+    }
+    assert (context["accountId"], context["stage"], context["routeKey"]) == ("anonymous", "$default", "$default")
+
+
+def test_an_event_without_query_and_cookies_does_not_have_them(client: httpx.Client, function: FakeFunction) -> None:
+    client.get("/")
+    assert function.events[0].keys().isdisjoint({"queryStringParameters", "cookies"})
+
+
+def test_repeated_headers_are_joined_and_cookies_are_a_list(client: httpx.Client, function: FakeFunction) -> None:
+    client.get("/", headers=[("Accept", "a/b"), ("Accept", "c/d"), ("Cookie", "x=1; y=2")])
+    assert function.events[0]["headers"]["accept"] == "a/b,c/d"
+    assert function.events[0]["cookies"] == ["x=1", "y=2"]
+    assert "cookie" not in function.events[0]["headers"]
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "text/plain; charset=utf-8", "application/xml"])
+def test_a_text_arrives_as_it_is(client: httpx.Client, function: FakeFunction, content_type: str) -> None:
+    client.post("/", content="é".encode(), headers={"Content-Type": content_type})
+    assert (function.events[0]["body"], function.events[0]["isBase64Encoded"]) == ("é", False)
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["application/x-www-form-urlencoded", "application/octet-stream", "application/vnd.oci.image.manifest.v1+json", ""],
+)
+def test_what_is_no_text_arrives_base64_encoded(
+    client: httpx.Client, function: FakeFunction, content_type: str
+) -> None:
+    client.post("/", content=b"{}", headers={"Content-Type": content_type})
+    assert (function.events[0]["body"], function.events[0]["isBase64Encoded"]) == ("e30=", True)
+
+
+def test_a_text_that_is_not_utf_8_arrives_base64_encoded(client: httpx.Client, function: FakeFunction) -> None:
+    client.post("/", content=b"\xff", headers={"Content-Type": "text/plain"})
+    assert (function.events[0]["body"], function.events[0]["isBase64Encoded"]) == ("/w==", True)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "BREW"])
+def test_every_method_reaches_the_function(client: httpx.Client, function: FakeFunction, method: str) -> None:
+    assert client.request(method, "/").status_code == 200
+    assert function.events[0]["requestContext"]["http"]["method"] == method
+
+
+def test_an_answer_becomes_a_response(client: httpx.Client, function: FakeFunction) -> None:
+    function.answer = {
+        "statusCode": 201,
+        "headers": {"X-Own": "1", "Content-Type": "text/plain", "Content-Length": "999"},
+        "cookies": ["a=1", "b=2; Secure"],
+        "body": base64.b64encode(b"\x00\xff").decode(),
+        "isBase64Encoded": True,
+    }
+    response = client.get("/")
+    assert (response.status_code, response.content) == (201, b"\x00\xff")
+    assert response.headers["x-own"] == "1"
+    assert response.headers["content-type"] == "text/plain"
+    assert response.headers["content-length"] == "2"
+    assert response.headers.get_list("set-cookie") == ["a=1", "b=2; Secure"]
+    assert response.headers["x-amzn-requestid"] == function.events[0]["requestContext"]["requestId"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "body"), [({"a": 1}, b'{"a": 1}'), ("text", b"text"), ([1], b"[1]"), (None, b"null")]
+)
+def test_json_without_a_status_is_the_body_of_a_200(
+    client: httpx.Client, function: FakeFunction, answer: Any, body: bytes
+) -> None:
+    function.answer = answer
+    response = client.get("/")
+    assert (response.status_code, response.content) == (200, body)
+    assert response.headers["content-type"] == "application/json"
+
+
+def test_head_has_the_length_of_the_body_and_no_body(client: httpx.Client, function: FakeFunction) -> None:
+    function.answer = {"statusCode": 200, "body": "12345"}
+    response = client.head("/")
+    assert (response.headers["content-length"], response.content) == ("5", b"")
+
+
+def test_head_keeps_the_length_that_the_function_gives(client: httpx.Client, function: FakeFunction) -> None:
+    function.answer = {"statusCode": 200, "headers": {"Content-Length": "3001396"}}
+    response = client.head("/")
+    assert (response.headers["content-length"], response.content) == ("3001396", b"")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"statusCode": "200"},
+        {"statusCode": 99},
+        {"statusCode": True},
+        {"statusCode": 200, "body": {"a": 1}},
+        {"statusCode": 200, "body": "not base64!", "isBase64Encoded": True},
+        {"statusCode": 200, "headers": ["x"]},
+        {"statusCode": 200, "headers": {"X": "a\r\nSet-Cookie: b"}},
+        {"statusCode": 200, "headers": {"not a name": "x"}},
+        Result(b'{"errorMessage": "secret"}', is_error=True),
+    ],
+    ids=str,
+)
+def test_a_malformed_answer_or_an_error_is_a_502_that_tells_nothing(
+    client: httpx.Client, function: FakeFunction, answer: Any
+) -> None:
+    function.answer = answer
+    response = client.get("/")
+    assert (response.status_code, response.json()) == (502, {"message": "Internal Server Error"})
+
+
+def test_a_request_over_six_megabytes_does_not_reach_the_function(client: httpx.Client, function: FakeFunction) -> None:
+    response = client.post("/", content=b"x" * 6_500_000, headers={"Content-Type": "text/plain"})
+    assert response.status_code == 413
+    assert not function.events
+
+
+@pytest.mark.parametrize("target", ["/%ff%00?%ff=%zz&=&&a", "/?\xff", "/..//%2e%2e/", "*", "/\x7f"])
+def test_a_strange_target_is_answered(client: httpx.Client, function: FakeFunction, target: str) -> None:
+    with socket.create_connection((client.base_url.host, client.base_url.port or 0)) as connection:
+        connection.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode("latin-1"))
+        status = int(connection.makefile("rb").readline().split()[1])
+    assert status in {200, 400}
+
+
+def test_a_port_that_is_taken_is_an_error_at_once(function: FakeFunction) -> None:
+    app: Callable[..., Any] = create_function_url_app(function)
+    with running(app) as url, pytest.raises(OSError, match="in use"), running(app, port=int(url.rpartition(":")[2])):
+        pass
