@@ -1,0 +1,150 @@
+"""The function in the real runtime client, behind `make serve`."""
+
+import hashlib
+import json
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.e2e.commands import Server, local_command, serving
+from tests.unit.fakes import SECRETS
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the process's children, from what Linux says of each of its threads."""
+    return [
+        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
+    ]
+
+
+def test_a_layer_is_resolved_downloaded_and_has_its_digest(server: Server, layer: dict[str, str]) -> None:
+    answer = httpx.get(f"{server.url}/download-url", params=layer)
+    assert answer.status_code == 200
+    assert answer.json()["expiresAt"].endswith("Z")
+    content = httpx.get(answer.json()["downloadUrl"]).content
+    assert f"sha256:{hashlib.sha256(content).hexdigest()}" == layer["layerDigest"]
+
+
+def test_curls_default_content_type_works(server: Server, layer: dict[str, str]) -> None:
+    command = ["curl", "-s", "-d", json.dumps(layer), f"{server.url}/download-url"]
+    answer = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    assert answer["layerDigest"] == layer["layerDigest"]
+
+
+def test_the_real_process_prints_no_warning_and_no_secret(server: Server, layer: dict[str, str]) -> None:
+    httpx.get(f"{server.url}/healthz")
+    httpx.get(f"{server.url}/download-url", params=layer)
+    for fault in (
+        {"error": "AccessDeniedException", "message": "see https://b.s3.amazonaws.com/k?X-Amz-Signature=0123"},
+        {"body": "<html>https://b.s3.amazonaws.com/k?X-Amz-Signature=0123</html>", "times": 3},
+        {"closeConnection": True, "times": 3},
+    ):
+        httpx.put(f"{server.ecr_url}/_faults", json=[fault]).raise_for_status()
+        assert httpx.get(f"{server.url}/download-url", params=layer, timeout=20).status_code >= 400
+    time.sleep(0.2)
+    assert any('"route":"GET /download-url"' in line for line in server.log)
+    for line in server.log:
+        assert line.startswith("{"), line
+        assert not any(secret in line for secret in SECRETS)
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "code"),
+    [
+        ({"error": "InvalidParameterException"}, 400, "InvalidParameterException"),
+        ({"error": "RepositoryNotFoundException"}, 404, "RepositoryNotFoundException"),
+        ({"error": "LayersNotFoundException"}, 404, "LayersNotFoundException"),
+        ({"error": "LayerInaccessibleException"}, 409, "LayerInaccessibleException"),
+        ({"error": "UnableToGetUpstreamLayerException"}, 502, "UnableToGetUpstreamLayerException"),
+        ({"error": "AccessDeniedException"}, 403, "AccessDeniedException"),
+        ({"error": "ServerException", "times": 3}, 503, "ServerException"),
+        ({"error": "ThrottlingException", "times": 3}, 429, "ThrottlingException"),
+        ({"closeConnection": True, "times": 3}, 504, "RequestTimeoutException"),
+        ({"body": "<html>", "status": 503, "times": 3}, 503, "ServerException"),
+        ({"body": "nonsense", "status": 418}, 500, "InternalError"),
+    ],
+)
+def test_each_way_that_ecr_fails_has_its_answer(
+    server: Server, layer: dict[str, str], fault: dict[str, object], status: int, code: str
+) -> None:
+    httpx.put(f"{server.ecr_url}/_faults", json=[fault]).raise_for_status()
+    answer = httpx.get(f"{server.url}/download-url", params=layer, timeout=20)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert answer.json()["requestId"] == answer.headers["x-amzn-requestid"]
+
+
+def test_throttling_that_passes_is_not_noticed(server: Server, layer: dict[str, str]) -> None:
+    httpx.put(f"{server.ecr_url}/_faults", json=[{"error": "ThrottlingException", "times": 2}]).raise_for_status()
+    assert httpx.get(f"{server.url}/download-url", params=layer, timeout=20).status_code == 200
+
+
+def test_a_silent_ecr_is_a_504_before_lambda_ends_the_function(server: Server, layer: dict[str, str]) -> None:
+    httpx.put(f"{server.ecr_url}/_faults", json=[{"delaySeconds": 60, "times": 100}]).raise_for_status()
+    answer = httpx.get(f"{server.url}/download-url", params=layer, timeout=30)
+    assert (answer.status_code, answer.json()["retryable"]) == (504, True)
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_everything(signal_number: signal.Signals) -> None:
+    with serving() as server:
+        children = children_of(server.process.pid)
+        assert children
+        assert server.stop(signal_number) == 0
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(server.url)
+    assert not any(Path(f"/proc/{child}").exists() for child in children)
+    assert not any("Traceback" in line for line in server.log)
+
+
+def test_the_function_ends_when_the_server_is_killed() -> None:
+    with serving() as server:
+        (child,) = children_of(server.process.pid)
+        server.stop(signal.SIGKILL)
+        for _ in range(100):
+            if not Path(f"/proc/{child}").exists():
+                return
+            time.sleep(0.1)
+    raise AssertionError("the function's process is left behind")
+
+
+def test_a_port_in_use_is_one_clear_line_and_status_2() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        result = local_command("serve", "--port", str(port))
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"Port {port} of 127.0.0.1 can't be used: ")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--layout", "/there/is/none"], "there is no such directory"),
+        (["--layout", "tests"], "no OCI image layout"),
+        (["--repository", "UPPER"], "no repository name"),
+        (["--repository", "one", "--repository", "two"], "no --layout"),
+        (["--layout", "tests", "--repository", "one", "--repository", "two"], "differ"),
+        (["--layout", "tests", "--layout", "tests"], "same repository name"),
+        (["--layout", "/"], "--repository"),
+    ],
+)
+def test_what_can_not_be_served_is_one_clear_line_and_status_2(arguments: list[str], complaint: str) -> None:
+    result = local_command("serve", "--port", "0", *arguments)
+    assert result.returncode == 2
+    assert complaint in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not result.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--port", "65536"], ["--port", "x"], ["--ecr-latency-ms", "-1"], ["--nonsense"]]
+)
+def test_a_malformed_option_is_refused_with_status_2(arguments: list[str]) -> None:
+    result = local_command("serve", *arguments)
+    assert result.returncode == 2
+    assert "error: " in result.stderr
