@@ -61,7 +61,8 @@ def _whole(number: object) -> object:
 
 
 WholeNumber = BeforeValidator(_whole)
-BlobSize = Annotated[int, WholeNumber, Field(ge=0, le=2**63 - 1, description="Size of the blob in bytes.")]
+# The bounds stand first: pydantic leaves those behind a validator out of the JSON schema.
+BlobSize = Annotated[int, Field(ge=0, le=2**63 - 1, description="Size of the blob in bytes."), WholeNumber]
 
 
 class WireModel(BaseModel):

@@ -1,6 +1,7 @@
 """The project's commands as a user runs them: `python -m local …` in a process of its own."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +11,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
+
+
+def tool(name: str) -> str:
+    """Return the path of a tool from Debian's packages; only outside of CI may it be missing."""
+    path = shutil.which(name)
+    if path is None and not os.environ.get("CI"):
+        pytest.skip(f"{name} is not installed")
+    assert path is not None, f"{name} is not installed"
+    return path
 
 
 def local_command(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -10,16 +9,7 @@ import httpx
 import pytest
 
 from local.sample_image import write_sample_image
-from tests.e2e.commands import local_command, serving
-
-
-def tool(name: str) -> str:
-    """Return the path of a tool from Debian's packages; only outside of CI may it be missing."""
-    path = shutil.which(name)
-    if path is None and not os.environ.get("CI"):
-        pytest.skip(f"{name} is not installed")
-    assert path is not None, f"{name} is not installed"
-    return path
+from tests.e2e.commands import local_command, serving, tool
 
 
 def run(*command: str | Path) -> None:

@@ -22,6 +22,7 @@ def test_schemathesis_finds_no_contradiction(server: Server, tmp_path: Path) -> 
             f"{server.url}/openapi.json",
             "--checks=all",
             "--max-examples=30",
+            "--seed=1",
             "--continue-on-failure",
             "--no-color",
         ],

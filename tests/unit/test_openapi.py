@@ -37,3 +37,8 @@ def test_answers_fit_their_schemas(send: Send, ecr: FakeEcr, failing: bool) -> N
             answer.json,
             {"$ref": f"#/components/schemas/{schema}", "components": openapi_document()["components"]},
         )
+
+
+def test_the_bounds_of_a_size_are_in_the_document() -> None:
+    size = openapi_document()["components"]["schemas"]["Descriptor"]["properties"]["size"]
+    assert (size["minimum"], size["maximum"]) == (0, 2**63 - 1)
