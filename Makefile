@@ -5,19 +5,23 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed-requirements-dev
 PORT ?= 9000
+# An OCI image layout to use in the place of the sample image, and the repository to serve it as.
+LAYOUT ?=
+REPOSITORY ?=
+IMAGE := $(if $(LAYOUT),--layout '$(LAYOUT)') $(if $(REPOSITORY),--repository '$(REPOSITORY)')
 CHECKED := lambda_src local tests
 
 .DEFAULT_GOAL := help
 .PHONY: help demo serve test lint format lock clean
 
 help:  ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 9
 
-demo: $(INSTALLED)  ## Resolve, download and verify every layer of a sample image
-	@$(BIN)/python -m local demo
+demo: $(INSTALLED)  ## Resolve, download and verify every layer of a sample image (LAYOUT=DIR REPOSITORY=NAME)
+	@$(BIN)/python -m local demo $(IMAGE)
 
-serve: $(INSTALLED)  ## Run the function URL and the local AWS behind it (PORT=9000)
-	@$(BIN)/python -m local serve --port $(PORT)
+serve: $(INSTALLED)  ## Run the function URL and the local AWS behind it (PORT=9000 LAYOUT=DIR REPOSITORY=NAME)
+	@$(BIN)/python -m local serve --port $(PORT) $(IMAGE)
 
 test: $(INSTALLED)  ## Run everything that has to pass
 	$(BIN)/python -m pytest --cov --cov-report=term

@@ -37,7 +37,7 @@ def write_sample_image(directory: Path) -> None:
     blobs = directory / "blobs" / "sha256"
     blobs.mkdir(parents=True, exist_ok=True)
     archives = [_archive(files, seed) for seed, files in enumerate(_LAYERS)]
-    layers = [_write_blob(blobs, _LAYER, gzip.compress(archive, mtime=0)) for archive in archives]
+    layers = [_write_blob(blobs, _LAYER, _compress(archive)) for archive in archives]
     config = _write_blob(blobs, _CONFIG, _json(_config(archives)))
     manifest = {"schemaVersion": 2, "mediaType": _MANIFEST, "config": config, "layers": layers}
     descriptor = _write_blob(blobs, _MANIFEST, _json(manifest))
@@ -55,6 +55,14 @@ def _archive(files: dict[str, int], seed: int) -> bytes:
             entry = tarfile.TarInfo(name)
             entry.size, entry.mode = size, 0o644
             archive.addfile(entry, io.BytesIO(content.randbytes(size)))
+    return buffer.getvalue()
+
+
+def _compress(archive: bytes) -> bytes:
+    buffer = io.BytesIO()
+    # gzip.compress would do, but for one byte of the header, which differs between versions of Python.
+    with gzip.GzipFile(fileobj=buffer, mode="wb", filename="", mtime=0) as file:
+        file.write(archive)
     return buffer.getvalue()
 
 

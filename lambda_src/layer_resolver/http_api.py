@@ -211,7 +211,7 @@ class HttpApi:
         return _problem_response(error, self._exchange.request.request_context.request_id)
 
 
-def problem_details(error: ResolverError, request_id: str) -> dict[str, object]:
+def problem_details(error: ResolverError, request_id: str) -> dict[str, Any]:
     """Return an error as a problem details object (RFC 9457).
 
     Args:
@@ -237,11 +237,15 @@ def _problem_response(error: ResolverError, request_id: str) -> Response[str]:
     return Response(
         status_code=error.kind.http_status,
         content_type="application/problem+json",
-        body=json.dumps(problem_details(error, request_id)),
+        body=_json(problem_details(error, request_id)),
         headers=headers,
     )
 
 
 def _json_response(content: BaseModel | dict[str, Any]) -> Response[str]:
-    body = content.model_dump_json() if isinstance(content, BaseModel) else json.dumps(content)
+    body = content.model_dump_json() if isinstance(content, BaseModel) else _json(content)
     return Response(status_code=200, content_type="application/json", body=body, headers={**_HEADERS})
+
+
+def _json(content: dict[str, Any]) -> str:
+    return json.dumps(content, separators=(",", ":"))

@@ -1,0 +1,43 @@
+"""What the README shows is what happens."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from layer_resolver.errors import ERROR_TABLE, UNSUPPORTED_EVENT
+from tests.e2e.commands import ROOT, Server, tool
+
+README = (ROOT / "README.md").read_text()
+EXAMPLES = re.findall(r"^\$ (curl [^\n]+)\n([^$`\n]+)$", README, re.MULTILINE)
+
+
+def test_the_readme_has_examples() -> None:
+    assert len(EXAMPLES) == README.count("\n$ curl ") >= 7
+
+
+@pytest.mark.parametrize(("command", "printed"), EXAMPLES, ids=lambda text: text[:60])
+def test_a_curl_example_prints_what_the_readme_says(server: Server, command: str, printed: str) -> None:
+    tool("curl")
+    result = subprocess.run(
+        ["/bin/sh", "-c", command.replace("http://127.0.0.1:9000", server.url)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    # "…" stands for what differs from run to run.
+    assert re.fullmatch(re.escape(printed).replace("…", ".*"), result.stdout)
+
+
+def test_the_readmes_table_of_errors_is_the_error_table() -> None:
+    rows = dict(re.findall(r"^\| `(\w+)` \| (\d+|in `failures` only) \|", README, re.MULTILINE))
+    table = {kind.code: str(kind.http_status) for kind in ERROR_TABLE if kind is not UNSUPPORTED_EVENT}
+    assert rows == table | {"ForeignLayer": "in `failures` only"}
+
+
+def test_every_file_that_the_documents_link_to_is_there() -> None:
+    for document in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text()):
+            assert (Path(document).parent / target).exists(), f"{document.name}: {target}"
