@@ -9,10 +9,10 @@ PORT ?= 9000
 LAYOUT ?=
 REPOSITORY ?=
 IMAGE := $(if $(LAYOUT),--layout '$(LAYOUT)') $(if $(REPOSITORY),--repository '$(REPOSITORY)')
-CHECKED := lambda_src local tests
+CHECKED := lambda_src local tests benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test lint format lock clean
+.PHONY: help demo serve test lint format bench lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 9
@@ -34,6 +34,9 @@ lint: $(INSTALLED)  ## ruff and mypy --strict
 format: $(INSTALLED)  ## Put the code into the form that lint asks for
 	$(BIN)/ruff check --fix $(CHECKED)
 	$(BIN)/ruff format $(CHECKED)
+
+bench: $(INSTALLED)  ## Measure what a batch saves over single requests
+	@$(BIN)/python -m benchmarks.batch
 
 lock: $(INSTALLED)  ## Write the requirements files anew from their .in files, within the versions these allow
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock' \

@@ -6,6 +6,7 @@ import io
 import json
 import random
 import tarfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,19 +35,29 @@ def write_sample_image(directory: Path) -> None:
     Args:
         directory: Where to write it; is made if it is not there.
     """
+    write_image(directory, _LAYERS)
+
+
+def write_image(directory: Path, layers: Sequence[Mapping[str, int]]) -> None:
+    """Write an OCI image layout with one image, tagged `latest`.
+
+    Args:
+        directory: Where to write it; is made if it is not there.
+        layers: For each layer, the names of its files and their sizes in bytes; what is in them is pseudo-random.
+    """
     blobs = directory / "blobs" / "sha256"
     blobs.mkdir(parents=True, exist_ok=True)
-    archives = [_archive(files, seed) for seed, files in enumerate(_LAYERS)]
-    layers = [_write_blob(blobs, _LAYER, _compress(archive)) for archive in archives]
+    archives = [_archive(files, seed) for seed, files in enumerate(layers)]
+    descriptors = [_write_blob(blobs, _LAYER, _compress(archive)) for archive in archives]
     config = _write_blob(blobs, _CONFIG, _json(_config(archives)))
-    manifest = {"schemaVersion": 2, "mediaType": _MANIFEST, "config": config, "layers": layers}
+    manifest = {"schemaVersion": 2, "mediaType": _MANIFEST, "config": config, "layers": descriptors}
     descriptor = _write_blob(blobs, _MANIFEST, _json(manifest))
     index = {"schemaVersion": 2, "manifests": [{**descriptor, "annotations": {REFERENCE_NAME: TAG}}]}
     (directory / "index.json").write_bytes(_json(index))
     (directory / "oci-layout").write_bytes(_json({"imageLayoutVersion": "1.0.0"}))
 
 
-def _archive(files: dict[str, int], seed: int) -> bytes:
+def _archive(files: Mapping[str, int], seed: int) -> bytes:
     # Pseudo-random content does not compress, so the layers keep their different sizes.
     content = random.Random(seed)  # noqa: S311
     buffer = io.BytesIO()

@@ -102,13 +102,10 @@ class LayerBatch(BaseModel):
     @classmethod
     def of(cls, registry_id: str | None, repository_name: str, layers: list[Layer]) -> "LayerBatch":
         """Return the batch of these layers; of layers with the same digest the first is kept."""
-        unique = {layer.digest: layer for layer in reversed(layers)}
-        in_order = dict.fromkeys(layer.digest for layer in layers)
-        return cls(
-            registry_id=registry_id,
-            repository_name=repository_name,
-            layers=tuple(unique[digest] for digest in in_order),
-        )
+        unique: dict[str, Layer] = {}
+        for layer in layers:
+            unique.setdefault(layer.digest, layer)
+        return cls(registry_id=registry_id, repository_name=repository_name, layers=tuple(unique.values()))
 
 
 class DownloadUrlRequest(RequestModel):
