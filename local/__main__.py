@@ -31,8 +31,10 @@ class UsageError(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status: 0, 1 if it failed, 2 if it was asked for something impossible."""
     options = _parser().parse_args(arguments)
-    # SIGTERM ends the command as Ctrl-C does: by an exception, so that everything that was started is stopped.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Both signals end the command by an exception, so that everything that was started is stopped. SIGINT is set as
+    # well because a shell that starts the command in the background lets it ignore Ctrl-C.
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signal_number, signal.default_int_handler)
     try:
         with _repositories(options.layout, options.repository) as repositories:
             if options.command == "demo":
