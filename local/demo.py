@@ -40,7 +40,7 @@ def run_demo(repository: str, layout: OciLayout, console: Console) -> None:
         DemoError: If a blob could not be resolved or downloaded, or has another digest or size than it should.
     """
     log: list[str] = []
-    manifest = next((each for each in layout.manifests.values() if "layers" in each.document), None)
+    manifest = next((each for each in layout.manifests.values() if each.document.layers is not None), None)
     if manifest is None:
         raise DemoError(f"{layout.path} has no image.")
     try:

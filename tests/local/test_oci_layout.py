@@ -35,9 +35,10 @@ def add_manifest(directory: Path, document: dict[str, Any]) -> str:
 
 def test_the_sample_image_has_a_config_four_layers_and_a_tag(sample: OciLayout) -> None:
     manifest = sample.manifests[sample.tags["latest"]].document
-    sizes = [layer["size"] for layer in manifest["layers"]]
+    sizes = [layer.size for layer in manifest.layers or ()]
     assert len(sizes) == len(set(sizes)) == 4
-    assert set(sample.referenced_blobs) == {each["digest"] for each in (manifest["config"], *manifest["layers"])}
+    assert sample.referenced_blobs == {blob.digest: blob.size for blob in manifest.blobs}
+    assert len(sample.referenced_blobs) == 5
 
 
 def test_the_sample_image_is_the_same_each_time(sample_directory: Path, tmp_path: Path) -> None:
@@ -55,7 +56,7 @@ def test_an_index_leads_to_the_images_that_are_there(directory: Path) -> None:
 
 
 def test_a_foreign_layer_need_not_be_there(directory: Path, sample: OciLayout) -> None:
-    document = sample.manifests[sample.tags["latest"]].document
+    document = json.loads(sample.manifests[sample.tags["latest"]].content)
     foreign = {"mediaType": "x", "digest": f"sha256:{'1' * 64}", "size": 9, "urls": ["https://example.com/"]}
     add_manifest(directory, document | {"layers": [*document["layers"], foreign]})
     assert foreign["digest"] not in OciLayout(directory).referenced_blobs
@@ -66,18 +67,20 @@ def test_a_foreign_layer_need_not_be_there(directory: Path, sample: OciLayout) -
     [
         (shutil.rmtree, "no such directory"),
         (lambda path: (path / "oci-layout").unlink(), "no OCI image layout"),
-        (lambda path: (path / "oci-layout").write_text("{}"), "version"),
+        (lambda path: (path / "oci-layout").write_text("{}"), "imageLayoutVersion"),
         (lambda path: (path / "index.json").unlink(), "no such file"),
-        (lambda path: (path / "index.json").write_text("{"), "can't be read as JSON"),
-        (lambda path: (path / "index.json").write_text("[]"), "no JSON object"),
-        (lambda path: (path / "index.json").write_text('{"manifests": []}'), "names no manifest"),
-        (lambda path: (path / "index.json").write_text('{"manifests": [1]}'), "no valid digest"),
+        (lambda path: (path / "index.json").write_text("{"), "Invalid JSON"),
+        (lambda path: (path / "index.json").write_text("[]"), "should be an object"),
+        (lambda path: (path / "index.json").write_text('{"manifests": []}'), "at least 1 item"),
+        (lambda path: (path / "index.json").write_text('{"manifests": [1]}'), "manifests.0"),
         (
             lambda path: (path / "index.json").write_text('{"manifests": [{"digest": "sha256:../x"}]}'),
-            "no valid digest",
+            "manifests.0.digest",
         ),
-        (lambda path: add_manifest(path, {"config": {"digest": "sha256:00"}}), "is missing"),
-        (lambda path: add_manifest(path, {"config": None, "layers": []}), "no valid digest"),
+        (lambda path: add_manifest(path, {"config": {"digest": "sha256:00", "size": 1}}), "is missing"),
+        (lambda path: add_manifest(path, {"config": 1, "layers": []}), "config"),
+        (lambda path: add_manifest(path, {"layers": 1}), "layers"),
+        (lambda path: add_manifest(path, {"manifests": "x"}), "manifests"),
     ],
 )
 def test_a_broken_layout_is_refused_in_one_line_that_names_it(
