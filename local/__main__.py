@@ -1,14 +1,16 @@
 """Command line of the local AWS: `python -m local serve` and `python -m local demo`."""
 
 import argparse
+import logging
 import re
 import signal
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 
 import httpx
 from rich.console import Console
@@ -29,12 +31,15 @@ class UsageError(Exception):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit status: 0, 1 if it failed, 2 if it was asked for something impossible."""
+    """Run a command and return its exit status: 0, 1 if it failed, 2 if it was asked for something impossible.
+
+    A signal is how `serve` ends, with status 0; a demo that one cuts short has verified nothing, and its status is 130.
+    """
     options = _parser().parse_args(arguments)
     # Both signals end the command by an exception, so that everything that was started is stopped. SIGINT is set as
     # well because a shell that starts the command in the background lets it ignore Ctrl-C.
     for signal_number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signal_number, signal.default_int_handler)
+        signal.signal(signal_number, _stop)
     try:
         with _repositories(options.layout, options.repository) as repositories:
             if options.command == "demo":
@@ -44,7 +49,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        return 0
+        return 0 if options.command == "serve" else 130
+
+
+def _stop(_: int, __: FrameType | None) -> None:
+    """End the command by an exception, so that everything that was started is stopped, and by one only."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    # The servers report the requests that the end cuts off as errors, and they are none.
+    logging.disable()
+    raise KeyboardInterrupt
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -76,17 +90,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= 65535:
+    if not re.fullmatch("[0-9]{1,5}", text) or int(text) > 65535:
         raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
-    return port
+    return int(text)
 
 
 def _milliseconds(text: str) -> float:
-    milliseconds = float(text)
-    if not 0 <= milliseconds < float("inf"):
-        raise argparse.ArgumentTypeError("a latency is a number of milliseconds, 0 or more")
-    return milliseconds
+    with suppress(ValueError):
+        milliseconds = float(text)
+        if 0 <= milliseconds < float("inf"):
+            return milliseconds
+    raise argparse.ArgumentTypeError("a latency is a number of milliseconds, 0 or more")
 
 
 @contextmanager
@@ -144,7 +158,9 @@ def _demo(repositories: dict[str, OciLayout]) -> int:
 
 
 def _print_log(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    # The service goes on when nobody reads its log any more.
+    with suppress(BrokenPipeError):
+        print(line, file=sys.stderr, flush=True)
 
 
 def _advice(service: Service, repositories: dict[str, OciLayout]) -> str:

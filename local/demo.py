@@ -44,7 +44,11 @@ def run_demo(repository: str, layout: OciLayout, console: Console) -> None:
     if manifest is None:
         raise DemoError(f"{layout.path} has no image.")
     try:
-        with local_service({repository: layout}, write_log=log.append) as service, httpx.Client(timeout=60) as client:
+        with (
+            local_service({repository: layout}, write_log=log.append) as service,
+            # A proxy that the environment names can't reach this machine's loopback interface.
+            httpx.Client(timeout=60, trust_env=False) as client,
+        ):
             console.print(f"Function URL: {service.url}\nLocal S3:     {service.aws.s3_url}")
             blobs = _resolve(client, service.url, repository, manifest)
             downloads = _download_all(client, blobs, console)

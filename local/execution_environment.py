@@ -6,6 +6,7 @@ Source: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -141,6 +142,8 @@ class ExecutionEnvironment:
         )
         self._reader = threading.Thread(target=self._read_output)
         self._reader.start()
+        self._watcher = threading.Thread(target=self._watch)
+        self._watcher.start()
 
     @property
     def is_alive(self) -> bool:
@@ -175,11 +178,10 @@ class ExecutionEnvironment:
         return result
 
     def close(self) -> None:
-        """End the process and its Runtime API."""
+        """End the process, all that it started, and its Runtime API; an invocation under way ends with an error."""
         if self.is_alive:
             self._process.kill()
-        self._process.wait()
-        self._reader.join()
+        self._watcher.join()
         _settle(self._next, None)
         self._stack.close()
 
@@ -196,7 +198,13 @@ class ExecutionEnvironment:
         with stream:
             for line in stream:
                 self._write_log(line.decode(errors="replace").rstrip("\n"))
+
+    def _watch(self) -> None:
         self._process.wait()
+        # The sandbox ends with the runtime, so what the function has started ends too. Only then is the log complete.
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._reader.join()
         _settle(self._ready, self._exit_error())
         _settle(self._result, self._exit_error())
 

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -25,6 +25,9 @@ from local.lambda_service import MAXIMUM_PAYLOAD_BYTES
 _TEXT = re.compile(r"text/.*|application/(?:json|javascript|xml)", re.IGNORECASE)
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[^\x00\r\n]*")
+
+# Of the connection and not of the answer: the front sets these itself.
+_CONNECTION_HEADERS = frozenset({"connection", "date", "keep-alive", "transfer-encoding", "upgrade"})
 
 
 class MalformedAnswerError(Exception):
@@ -39,13 +42,17 @@ def create_function_url_app(invoke: Callable[[bytes, str], Result]) -> ASGIApp:
     """
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        response = await answer(Request(scope, receive))
+        try:
+            response = await answer(Request(scope, receive))
+        except ClientDisconnect:
+            return
         await response(scope, receive, send)
 
     async def answer(request: Request) -> Response:
         request_id = str(uuid.uuid4())
-        event = json.dumps(_event(request, await request.body(), request_id)).encode()
-        if len(event) > MAXIMUM_PAYLOAD_BYTES:
+        body = await _read_body(request)
+        event = b"" if body is None else json.dumps(_event(request, body, request_id)).encode()
+        if body is None or len(event) > MAXIMUM_PAYLOAD_BYTES:
             return _platform_answer(413, "Request Entity Too Large", request_id)
         result = await run_in_threadpool(invoke, event, request_id)
         if result.is_error:
@@ -58,11 +65,23 @@ def create_function_url_app(invoke: Callable[[bytes, str], Result]) -> ASGIApp:
     return app
 
 
+async def _read_body(request: Request) -> bytes | None:
+    """Return the body, or None if it is larger than Lambda takes; it is read to its end so that the client listens."""
+    body = bytearray()
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size <= MAXIMUM_PAYLOAD_BYTES:
+            body += chunk
+    return bytes(body) if size <= MAXIMUM_PAYLOAD_BYTES else None
+
+
 def _event(request: Request, body: bytes, request_id: str) -> dict[str, Any]:
     now = datetime.now(UTC)
     host = request.headers.get("host", "")
     headers = _headers(request)
-    cookies = [cookie.strip() for cookie in headers.pop("cookie", "").split(";") if cookie.strip()]
+    # Function URLs leave them in the header too: https://github.com/aws/aws-lambda-rust-runtime/pull/586.
+    cookies = [cookie.strip() for cookie in headers.get("cookie", "").split(";") if cookie.strip()]
     # Function URLs hand on the path as it was sent, percent-encoded: https://github.com/hotsock/voker/pull/8.
     path = request.scope["raw_path"].decode("latin-1")
     event: dict[str, Any] = {
@@ -130,21 +149,20 @@ def _body(body: bytes, content_type: str) -> tuple[str, bool]:
 def _response(method: str, payload: bytes, request_id: str) -> Response:
     answer = json.loads(payload)
     if not isinstance(answer, dict) or "statusCode" not in answer:
-        # Payload format 2.0 takes any other JSON for the body of a 200.
-        answer = {"statusCode": 200, "body": answer if isinstance(answer, str) else payload.decode()}
+        # Payload format 2.0 takes any other JSON, a string with its quotation marks too, for the body of a 200.
+        answer = {"statusCode": 200, "body": payload.decode()}
     status = answer["statusCode"]
     if isinstance(status, bool) or not isinstance(status, int) or not 200 <= status <= 599:
         raise MalformedAnswerError
-    response = Response(_content(answer), status_code=status)
-    headers = answer.get("headers") or {}
-    if not isinstance(headers, dict):
-        raise MalformedAnswerError
-    for name, value in {"content-type": "application/json", **_lower_case(headers)}.items():
-        # The platform computes the length, but for HEAD, where the body that it belongs to is left out.
-        if name != "content-length" or method == "HEAD":
-            response.headers[name] = value
-    for cookie in answer.get("cookies") or []:
-        response.headers.append("set-cookie", str(cookie))
+    content = _content(answer)
+    # HTTP has no body with these, and a client takes one for the start of the next answer.
+    response = Response(b"" if status in {204, 304} else content, status_code=status)
+    for name, value in {"content-type": "application/json", **_answered_headers(answer, method)}.items():
+        response.headers[name] = value
+    if status in {204, 304}:
+        del response.headers["content-length"]
+    for cookie in _answered_cookies(answer):
+        response.headers.append("set-cookie", cookie)
     response.headers["x-amzn-requestid"] = request_id
     return response
 
@@ -163,12 +181,34 @@ def _content(answer: dict[str, Any]) -> bytes:
         raise MalformedAnswerError from None
 
 
-def _lower_case(headers: dict[str, Any]) -> dict[str, str]:
-    lowered = {name.lower(): str(value) for name, value in headers.items()}
-    for name, value in lowered.items():
-        if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value) or not value.isascii():
+def _answered_headers(answer: dict[str, Any], method: str) -> dict[str, str]:
+    headers = answer.get("headers") or {}
+    if not isinstance(headers, dict):
+        raise MalformedAnswerError
+    lowered = {name.lower(): _header_value(value) for name, value in headers.items()}
+    if not all(_HEADER_NAME.fullmatch(name) for name in lowered):
+        raise MalformedAnswerError
+    # The platform computes the length, but for HEAD, where the body that it belongs to is left out.
+    length = lowered.pop("content-length", None)
+    if length is not None and method == "HEAD":
+        if not (length.isascii() and length.isdigit()):
             raise MalformedAnswerError
-    return lowered
+        lowered["content-length"] = length
+    return {name: value for name, value in lowered.items() if name not in _CONNECTION_HEADERS}
+
+
+def _answered_cookies(answer: dict[str, Any]) -> list[str]:
+    cookies = answer.get("cookies") or []
+    if not isinstance(cookies, list):
+        raise MalformedAnswerError
+    return [_header_value(cookie) for cookie in cookies]
+
+
+def _header_value(value: Any) -> str:
+    text = str(value)
+    if not _HEADER_VALUE.fullmatch(text) or not text.isascii():
+        raise MalformedAnswerError
+    return text
 
 
 def _platform_answer(status: int, message: str, request_id: str) -> Response:

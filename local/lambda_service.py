@@ -1,16 +1,19 @@
 """Local Lambda: execution environments on demand, synchronous and asynchronous invocations, and the Invoke API."""
 
 import json
+import re
 import threading
 import time
 import uuid
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
+import anyio
+from anyio.from_thread import start_blocking_portal
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -18,6 +21,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from local.execution_environment import ExecutionEnvironment, Function, Result
+
+# The API reference's forms of FunctionName: a name, a partial or a full ARN, each with or without a qualifier.
+_FUNCTION_NAME = re.compile(r"(?:(?:arn:aws:lambda:[^:]+:)?\d{12}:function:)?([\w-]+)(?::([\w$-]+))?")
 
 MAXIMUM_PAYLOAD_BYTES = 6 * 1024 * 1024
 MAXIMUM_ASYNCHRONOUS_PAYLOAD_BYTES = 1024 * 1024
@@ -38,6 +44,7 @@ class LocalLambda:
         self._write_log = write_log
         self._slots = threading.Semaphore(concurrency)
         self._lock = threading.Lock()
+        self._environments: set[ExecutionEnvironment] = set()
         self._idle: list[ExecutionEnvironment] = []
         self._closed = False
 
@@ -58,6 +65,8 @@ class LocalLambda:
             qualifier: The alias or version that is invoked.
         """
         with self._slots:
+            if self._closed:
+                return Result.error("ServiceException", "The local Lambda has stopped.")
             environment = self._acquire()
             try:
                 result = environment.invoke(request_id or str(uuid.uuid4()), payload, qualifier)
@@ -71,11 +80,11 @@ class LocalLambda:
         return result
 
     def close(self) -> None:
-        """End every idle environment, and each other one when its invocation ends."""
+        """End every environment; invocations under way end with an error."""
         with self._lock:
             self._closed = True
-            idle, self._idle = self._idle, []
-        for environment in idle:
+            environments, self._environments, self._idle = self._environments, set(), []
+        for environment in environments:
             environment.close()
 
     def _acquire(self) -> ExecutionEnvironment:
@@ -84,14 +93,19 @@ class LocalLambda:
                 environment = self._idle.pop()
                 if environment.is_alive:
                     return environment
+                self._environments.discard(environment)
                 environment.close()
-        return ExecutionEnvironment(self.function, self._write_log)
+        environment = ExecutionEnvironment(self.function, self._write_log)
+        with self._lock:
+            self._environments.add(environment)
+        return environment
 
     def _release(self, environment: ExecutionEnvironment) -> None:
         with self._lock:
             if environment.is_alive and not self._closed:
                 self._idle.append(environment)
                 return
+            self._environments.discard(environment)
         environment.close()
 
 
@@ -110,6 +124,16 @@ class AsynchronousConfiguration:
     destination: Callable[[dict[str, Any]], None] = lambda _: None
 
 
+@dataclass(slots=True)
+class _Event:
+    payload: bytes
+    request_id: str
+    qualifier: str
+    received: float
+    attempts: int = 0
+    result: Result | None = None
+
+
 class AsynchronousInvocations:
     """Lambda's queue of asynchronous invocations, with its retries and destinations.
 
@@ -123,8 +147,9 @@ class AsynchronousInvocations:
     def __init__(self, service: LocalLambda, configuration: AsynchronousConfiguration) -> None:
         self._service = service
         self._configuration = configuration
-        self._executor = ThreadPoolExecutor(max_workers=8, thread_name_prefix="asynchronous")
-        self._stopping = threading.Event()
+        self._stack = ExitStack()
+        # An event that waits for its retry holds up no other, so waiting is done in an event loop and not in a thread.
+        self._portal = self._stack.enter_context(start_blocking_portal())
 
     def __enter__(self) -> "AsynchronousInvocations":
         return self
@@ -132,49 +157,55 @@ class AsynchronousInvocations:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._stopping.set()
-        self._executor.shutdown(cancel_futures=True)
+        cancel_remaining = True
+        self._portal.call(self._portal.stop, cancel_remaining)
+        self._stack.close()
 
     def submit(self, payload: bytes, qualifier: str = "live") -> str:
         """Queue an event and return the id that its invocation and all its retries have."""
-        request_id = str(uuid.uuid4())
-        self._executor.submit(self._run, payload, request_id, qualifier)
-        return request_id
+        event = _Event(payload, str(uuid.uuid4()), qualifier, received=time.monotonic())
+        self._portal.start_task_soon(self._process, event)
+        return event.request_id
 
-    def _run(self, payload: bytes, request_id: str, qualifier: str) -> None:
-        received = time.monotonic()
-        condition = "RetriesExhausted"
-        attempts = 0
-        for delay in (0.0, *self._configuration.retry_delays_seconds):
-            if self._stopping.wait(delay):
-                return
-            if time.monotonic() - received > self._configuration.maximum_age_seconds:
-                condition = "EventAgeExceeded"
+    async def _process(self, event: _Event) -> None:
+        condition = await self._attempt(event)
+        for delay in self._configuration.retry_delays_seconds:
+            if condition != "RetriesExhausted":
                 break
-            result = self._service.invoke(payload, request_id, qualifier)
-            attempts += 1
-            if not result.is_error:
-                condition = "Success"
-                break
-        self._configuration.destination(
-            {
-                "version": "1.0",
-                "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-                "requestContext": {
-                    "requestId": request_id,
-                    "functionArn": f"{self._service.function.arn}:{qualifier}",
-                    "condition": condition,
-                    "approximateInvokeCount": attempts,
-                },
-                "requestPayload": json.loads(payload),
-                "responseContext": {
-                    "statusCode": 200,
-                    "executedVersion": "1",
-                    **({"functionError": "Unhandled"} if result.is_error else {}),
-                },
-                "responsePayload": json.loads(result.payload),
-            }
-        )
+            await anyio.sleep(delay)
+            condition = await self._attempt(event)
+        await run_in_threadpool(self._configuration.destination, self._record(event, condition))
+
+    async def _attempt(self, event: _Event) -> str:
+        """Run the function once, and return what the event's condition is unless it is tried again."""
+        if time.monotonic() - event.received > self._configuration.maximum_age_seconds:
+            return "EventAgeExceeded"
+        event.result = await run_in_threadpool(self._service.invoke, event.payload, event.request_id, event.qualifier)
+        event.attempts += 1
+        return "RetriesExhausted" if event.result.is_error else "Success"
+
+    def _record(self, event: _Event, condition: str) -> dict[str, Any]:
+        record = {
+            "version": "1.0",
+            "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "requestContext": {
+                "requestId": event.request_id,
+                "functionArn": f"{self._service.function.arn}:{event.qualifier}",
+                "condition": condition,
+                "approximateInvokeCount": event.attempts,
+            },
+            "requestPayload": json.loads(event.payload),
+        }
+        if event.result is None:
+            return record
+        return record | {
+            "responseContext": {
+                "statusCode": 200,
+                "executedVersion": "1",
+                **({"functionError": "Unhandled"} if event.result.is_error else {}),
+            },
+            "responsePayload": json.loads(event.result.payload),
+        }
 
 
 class LambdaApi:
@@ -196,20 +227,22 @@ class LambdaApi:
         return Starlette(routes=[Route("/2015-03-31/functions/{name}/invocations", self._invoke, methods=["POST"])])
 
     async def _invoke(self, request: Request) -> Response:
-        function = self._service.function
-        if request.path_params["name"] not in {function.name, function.arn}:
+        name = _FUNCTION_NAME.fullmatch(request.path_params["name"])
+        if name is None or name[1] != self._service.function.name:
             return _api_error(404, "ResourceNotFoundException", "Function not found")
         payload = await request.body() or b"{}"
         if not _is_json(payload):
             return _api_error(400, "InvalidRequestContentException", "Could not parse request body into json")
-        qualifier = request.query_params.get("Qualifier", "$LATEST")
+        qualifier = name[2] or request.query_params.get("Qualifier", "$LATEST")
         match request.headers.get("x-amz-invocation-type", "RequestResponse"):
             case "DryRun":
                 return Response(status_code=204)
             case "Event":
                 return self._accept(payload, qualifier)
-            case _:
+            case "RequestResponse":
                 return await self._run(payload, qualifier)
+            case other:
+                return _api_error(400, "InvalidParameterValueException", f"Unknown invocation type {other}")
 
     def _accept(self, payload: bytes, qualifier: str) -> Response:
         if len(payload) > MAXIMUM_ASYNCHRONOUS_PAYLOAD_BYTES:
@@ -220,15 +253,18 @@ class LambdaApi:
     async def _run(self, payload: bytes, qualifier: str) -> Response:
         if len(payload) > MAXIMUM_PAYLOAD_BYTES:
             return _api_error(413, "RequestTooLargeException", "The request payload exceeded 6 MB")
-        result = await run_in_threadpool(self._service.invoke, payload, None, qualifier)
-        headers = {"X-Amz-Executed-Version": "1", **({"X-Amz-Function-Error": "Unhandled"} if result.is_error else {})}
+        request_id = str(uuid.uuid4())
+        result = await run_in_threadpool(self._service.invoke, payload, request_id, qualifier)
+        headers = {"x-amzn-RequestId": request_id, "X-Amz-Executed-Version": "1"}
+        if result.is_error:
+            headers["X-Amz-Function-Error"] = "Unhandled"
         return Response(result.payload, media_type="application/json", headers=headers)
 
 
 def _is_json(payload: bytes) -> bool:
     try:
         json.loads(payload)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 

@@ -68,8 +68,13 @@ def local_service(
             running(LambdaApi(service, asynchronous).app()) as lambda_url,
             _function_url(service, port) as url,
         ):
-            httpx.get(f"{url}/healthz", timeout=30).raise_for_status()
-            yield Service(url, lambda_url, aws)
+            # A proxy that the environment names can't reach this machine's loopback interface.
+            httpx.get(f"{url}/healthz", timeout=30, trust_env=False).raise_for_status()
+            try:
+                yield Service(url, lambda_url, aws)
+            finally:
+                # Before the servers, so that requests under way are answered and none of these waits for the function.
+                service.close()
 
 
 @contextmanager

@@ -25,10 +25,16 @@ def tool(name: str) -> str:
     return path
 
 
-def local_command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run `python -m local` to its end."""
+def local_command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `python -m local` to its end, with further environment variables."""
     return subprocess.run(
-        [sys.executable, "-m", "local", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-m", "local", *arguments],
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
 

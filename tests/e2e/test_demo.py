@@ -15,6 +15,12 @@ def test_the_demo_verifies_every_blob_of_the_sample_image() -> None:
     assert "\x1b" not in result.stdout
 
 
+def test_a_proxy_in_the_environment_is_not_asked() -> None:
+    nobody = "http://127.0.0.1:1"
+    result = local_command("demo", HTTP_PROXY=nobody, http_proxy=nobody, NO_PROXY="", no_proxy="")
+    assert result.returncode == 0, result.stderr
+
+
 def test_a_blob_with_another_content_fails_the_demo(tmp_path: Path) -> None:
     write_sample_image(tmp_path)
     digest, size = max(OciLayout(tmp_path).referenced_blobs.items(), key=lambda blob: blob[1])

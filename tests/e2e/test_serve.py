@@ -2,16 +2,19 @@
 
 import hashlib
 import json
+import os
 import signal
 import socket
 import subprocess
+import sys
+import threading
 import time
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.e2e.commands import Server, local_command, serving, tool
+from tests.e2e.commands import ROOT, Server, local_command, serving, tool
 from tests.unit.fakes import SECRETS
 
 
@@ -99,6 +102,38 @@ def test_a_signal_stops_everything(signal_number: signal.Signals) -> None:
             httpx.get(server.url)
     assert not any(Path(f"/proc/{child}").exists() for child in children)
     assert not any("Traceback" in line for line in server.log)
+
+
+def test_a_request_under_way_is_answered_at_the_end_and_holds_nothing_up() -> None:
+    answers: list[int] = []
+    with serving() as server:
+        (line,) = [line for line in server.output if "/download-url?" in line]
+        url = line.strip().removeprefix("curl ").strip("'")
+        httpx.put(f"{server.ecr_url}/_faults", json=[{"delaySeconds": 60, "times": 100}]).raise_for_status()
+        request = threading.Thread(target=lambda: answers.append(httpx.get(url, timeout=30).status_code))
+        request.start()
+        time.sleep(0.5)
+        started = time.monotonic()
+        assert server.stop(signal.SIGINT) == 0
+        assert time.monotonic() - started < 10
+        request.join()
+    assert answers == [502]
+    assert not any("Traceback" in line for line in server.log)
+
+
+def test_the_server_goes_on_when_nobody_reads_its_log() -> None:
+    unread, log = os.pipe()
+    os.close(unread)
+    command = [sys.executable, "-m", "local", "serve", "--port", "0"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True) as process:
+        os.close(log)
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().rpartition(" ")[2].strip()
+            assert [httpx.get(f"{url}/healthz").status_code for _ in range(3)] == [200, 200, 200]
+        finally:
+            process.terminate()
+        assert process.wait(timeout=20) == 0
 
 
 def test_the_function_ends_when_the_server_is_killed() -> None:

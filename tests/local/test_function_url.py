@@ -3,6 +3,7 @@
 import base64
 import json
 import socket
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -70,7 +71,7 @@ def test_repeated_headers_are_joined_and_cookies_are_a_list(client: httpx.Client
     client.get("/", headers=[("Accept", "a/b"), ("Accept", "c/d"), ("Cookie", "x=1; y=2")])
     assert function.events[0]["headers"]["accept"] == "a/b,c/d"
     assert function.events[0]["cookies"] == ["x=1", "y=2"]
-    assert "cookie" not in function.events[0]["headers"]
+    assert function.events[0]["headers"]["cookie"] == "x=1; y=2"
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "text/plain; charset=utf-8", "application/xml"])
@@ -119,7 +120,7 @@ def test_an_answer_becomes_a_response(client: httpx.Client, function: FakeFuncti
 
 
 @pytest.mark.parametrize(
-    ("answer", "body"), [({"a": 1}, b'{"a": 1}'), ("text", b"text"), ([1], b"[1]"), (None, b"null")]
+    ("answer", "body"), [({"a": 1}, b'{"a": 1}'), ("text", b'"text"'), ([1], b"[1]"), (None, b"null")]
 )
 def test_json_without_a_status_is_the_body_of_a_200(
     client: httpx.Client, function: FakeFunction, answer: Any, body: bytes
@@ -153,6 +154,10 @@ def test_head_keeps_the_length_that_the_function_gives(client: httpx.Client, fun
         {"statusCode": 200, "headers": ["x"]},
         {"statusCode": 200, "headers": {"X": "a\r\nSet-Cookie: b"}},
         {"statusCode": 200, "headers": {"not a name": "x"}},
+        {"statusCode": 200, "cookies": "a=1"},
+        {"statusCode": 200, "cookies": 5},
+        {"statusCode": 200, "cookies": ["a=1\r\nX: y"]},
+        {"statusCode": 200, "cookies": ["a=☃"]},
         Result(b'{"errorMessage": "secret"}', is_error=True),
     ],
     ids=str,
@@ -163,6 +168,42 @@ def test_a_malformed_answer_or_an_error_is_a_502_that_tells_nothing(
     function.answer = answer
     response = client.get("/")
     assert (response.status_code, response.json()) == (502, {"message": "Internal Server Error"})
+
+
+def test_a_length_that_is_no_number_is_a_malformed_answer_to_head(client: httpx.Client, function: FakeFunction) -> None:
+    function.answer = {"statusCode": 200, "headers": {"Content-Length": "abc"}}
+    assert client.head("/").status_code == 502
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_a_status_without_a_body_is_answered_without_one(
+    client: httpx.Client, function: FakeFunction, status: int
+) -> None:
+    function.answer = {"statusCode": status, "body": "left out"}
+    response = client.get("/")
+    assert (response.status_code, response.content) == (status, b"")
+    assert "content-length" not in response.headers
+    # The connection is still in order.
+    assert client.get("/").status_code == status
+
+
+def test_headers_of_the_connection_are_the_fronts_own(client: httpx.Client, function: FakeFunction) -> None:
+    function.answer = {"statusCode": 200, "headers": {"Transfer-Encoding": "chunked", "Date": "x"}, "body": "12345"}
+    response = client.get("/")
+    assert (response.content, response.headers["content-length"]) == (b"12345", "5")
+    assert "x" not in response.headers["date"].split(", ")
+
+
+def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_error(
+    client: httpx.Client, function: FakeFunction, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.create_connection((client.base_url.host, client.base_url.port or 0)) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc")
+        time.sleep(0.2)
+    time.sleep(0.2)
+    assert client.get("/").status_code == 200
+    assert len(function.events) == 1
+    assert not any(record.exc_info for record in caplog.records)
 
 
 def test_a_request_over_six_megabytes_does_not_reach_the_function(client: httpx.Client, function: FakeFunction) -> None:
