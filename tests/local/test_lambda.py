@@ -137,12 +137,12 @@ def test_an_exception_is_the_functions_error(run: Run) -> None:
 
 
 def test_a_time_out_ends_the_process_and_the_next_invocation_gets_another(run: Run) -> None:
-    with run(timeout_seconds=0.5) as service:
+    with run(timeout_seconds=2) as service:
         pid = invoke(service, do="pid")
         error = error_of(service.invoke(b'{"do": "sleep", "seconds": 30}', request_id="an-id"))
         assert error == {
             "errorType": "Sandbox.Timedout",
-            "errorMessage": "RequestId: an-id Error: Task timed out after 0.50 seconds",
+            "errorMessage": "RequestId: an-id Error: Task timed out after 2.00 seconds",
         }
         assert not is_running(pid)
         assert invoke(service, do="count") == 1
@@ -315,7 +315,7 @@ class TestAsynchronousInvocations:
         assert "responsePayload" not in record
 
     def test_an_event_that_is_too_old_is_not_tried_again(self, start: Any, records: list[dict[str, Any]]) -> None:
-        with start(retry_delays_seconds=(0.3,), maximum_age_seconds=0.2) as client:
+        with start(retry_delays_seconds=(2.5,), maximum_age_seconds=2.0) as client:
             client.invoke(FunctionName="ecr-layer-resolver", InvocationType="Event", Payload=b'{"do": "fail"}')
             record = self.wait_for(records)
         assert record["requestContext"]["condition"] == "EventAgeExceeded"

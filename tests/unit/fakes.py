@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,17 +42,20 @@ def ecr_error(code: str, message: str = "message", status: int = 400) -> ClientE
     )
 
 
+Answering = Exception | float | Callable[[], object]
+
+
 @dataclass
 class FakeEcr:
     """Implements what the function uses of the ECR client; botocore's service model checks each call.
 
     Attributes:
-        answers: What a digest is answered with: an exception, or seconds to wait before the URL.
+        answers: What a digest is answered with: an exception, or what to do (or seconds to wait) before the URL.
         calls: The parameters of each call.
     """
 
-    answers: dict[str, Exception | float] = field(default_factory=dict)
-    answer: Exception | float = 0.0
+    answers: dict[str, Answering] = field(default_factory=dict)
+    answer: Answering = 0.0
     calls: list[dict[str, str]] = field(default_factory=list)
     under_way: int = 0
     most_under_way: int = 0
@@ -68,7 +71,10 @@ class FakeEcr:
             answer = self.answers.get(parameters["layerDigest"], self.answer)
             if isinstance(answer, Exception):
                 raise answer
-            time.sleep(answer)
+            if callable(answer):
+                answer()
+            else:
+                time.sleep(answer)
             return {"downloadUrl": download_url(parameters["layerDigest"]), "layerDigest": parameters["layerDigest"]}
         finally:
             with self._lock:
