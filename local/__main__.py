@@ -16,14 +16,12 @@ import httpx
 from rich.console import Console
 
 from local.demo import DemoError, run_demo
+from local.ecr import is_repository_name
 from local.oci_layout import LayoutError, OciLayout
 from local.sample_image import write_sample_image
 from local.service import PortError, Service, local_service
 
 SAMPLE_REPOSITORY = "team/app"
-
-# ECR's own constraint: botocore's service model, shape RepositoryName.
-_REPOSITORY_NAME = re.compile(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*")
 
 
 class UsageError(Exception):
@@ -107,7 +105,7 @@ def _milliseconds(text: str) -> float:
 def _repositories(paths: list[Path], names: list[str]) -> Iterator[dict[str, OciLayout]]:
     """Yield the layout behind each repository name: those that were asked for, or else the sample image."""
     for name in names:
-        if not _is_repository_name(name):
+        if not is_repository_name(name):
             raise UsageError(f"{name!r} is no repository name. Use one such as team/app.")
     if not paths:
         if len(names) > 1:
@@ -124,13 +122,9 @@ def _repositories(paths: list[Path], names: list[str]) -> Iterator[dict[str, Oci
     yield {name: OciLayout(path) for name, path in zip(names, paths, strict=True)}
 
 
-def _is_repository_name(name: str) -> bool:
-    return 2 <= len(name) <= 256 and _REPOSITORY_NAME.fullmatch(name) is not None
-
-
 def _name_of(path: Path) -> str:
     name = path.resolve().name.lower()
-    if not _is_repository_name(name):
+    if not is_repository_name(name):
         raise UsageError(f"The name of {path} is no repository name. Give it one with --repository.")
     return name
 

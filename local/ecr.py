@@ -36,6 +36,13 @@ _MODEL = botocore.session.get_session().get_service_model("ecr")
 _FAULTS = TypeAdapter(list[Fault])
 
 
+def is_repository_name(name: str) -> bool:
+    """Tell whether ECR takes `name` for the name of a repository."""
+    constraints = _MODEL.shape_for("RepositoryName").metadata
+    has_length = constraints["min"] <= len(name) <= constraints["max"]
+    return has_length and re.fullmatch(constraints["pattern"], name) is not None
+
+
 class EcrError(Exception):
     """An error of the ECR API.
 

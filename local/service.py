@@ -1,7 +1,7 @@
 """The whole service on this machine: the function behind a local function URL, with the local ECR and S3."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,14 +79,12 @@ def local_service(
 
 @contextmanager
 def _function_url(service: LocalLambda, port: int) -> Iterator[str]:
-    server = running(create_function_url_app(service.invoke), port=port)
-    try:
-        url = server.__enter__()
-    except OSError as error:
-        raise PortError(
-            f"Port {port} of 127.0.0.1 can't be used: {error.strerror}. Name another one, or 0 for any that is free."
-        ) from None
-    try:
+    with ExitStack() as stack:
+        try:
+            url = stack.enter_context(running(create_function_url_app(service.invoke), port=port))
+        except OSError as error:
+            raise PortError(
+                f"Port {port} of 127.0.0.1 can't be used: {error.strerror}. "
+                "Name another one, or 0 for any that is free."
+            ) from None
         yield url
-    finally:
-        server.__exit__(None, None, None)

@@ -26,6 +26,13 @@ INDEX_MEDIA_TYPES = (
 # https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_GetDownloadUrlForLayer.html and botocore's ecr model.
 _NAME_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 
+# In words, for the descriptions of the fields and for the messages about values that break a rule.
+REPOSITORY_NAME_RULE = (
+    "2 to 256 lower-case letters and digits, in parts that are joined by one '.', one or two '_', any number of '-', "
+    "or one '/'"
+)
+LAYER_DIGEST_RULE = "an algorithm, ':' and hexadecimal digits, such as 'sha256:' and 64 digits"
+
 RegistryId = Annotated[
     str,
     Field(
@@ -40,8 +47,7 @@ RepositoryName = Annotated[
         pattern=rf"^(?:{_NAME_PART}/)*{_NAME_PART}$",
         min_length=2,
         max_length=256,
-        description="Name of the repository: 2 to 256 lower-case letters and digits, in parts that are joined by "
-        "one '.', one or two '_', any number of '-', or one '/'.",
+        description=f"Name of the repository: {REPOSITORY_NAME_RULE}.",
         examples=["team/app"],
     ),
 ]
@@ -49,7 +55,7 @@ LayerDigest = Annotated[
     str,
     Field(
         pattern=r"^[a-zA-Z0-9\-_+.]+:[a-fA-F0-9]+$",
-        description="Digest of the layer: an algorithm, ':' and hexadecimal digits, such as 'sha256:' and 64 digits.",
+        description=f"Digest of the layer: {LAYER_DIGEST_RULE}.",
         examples=["sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"],
     ),
 ]

@@ -140,12 +140,13 @@ def _get(
     """Return the GET operation of a path, and HEAD, which answers the same without a body."""
     errors = _SERVICE_ERRORS if query is None else _LAYER_ERRORS
     operation = {"summary": summary, "parameters": _query_parameters(query) if query else []}
+    responses = _responses(schema, errors)
     return {
-        "get": {"operationId": operation_id, **operation, "responses": _responses(schema, errors)},
+        "get": {"operationId": operation_id, **operation, "responses": responses},
         "head": {
             "operationId": f"{operation_id}Head",
             **operation,
-            "responses": {status: _without_content(answer) for status, answer in _responses(schema, errors).items()},
+            "responses": {status: _without_content(answer) for status, answer in responses.items()},
         },
     }
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from layer_resolver.errors import INVALID_PARAMETER, ResolverError
+from layer_resolver.models import LAYER_DIGEST_RULE, REPOSITORY_NAME_RULE
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -16,14 +17,10 @@ DESCRIBED_PROBLEMS = 5
 
 _FIELD_NAME = re.compile(r"\w{1,64}", re.ASCII)
 
-_DIGEST_RULE = "must be an algorithm, ':' and hexadecimal digits, such as 'sha256:' and 64 digits"
 _RULES = {
     "registryId": "must be an AWS account id, twelve digits",
-    "repositoryName": "must be 2 to 256 lower-case letters and digits, in parts that are joined by one '.', one or two "
-    "'_', any number of '-', or one '/', such as team/app",
-    "layerDigest": _DIGEST_RULE,
-    "layerDigests": _DIGEST_RULE,
-    "digest": _DIGEST_RULE,
+    "repositoryName": f"must be {REPOSITORY_NAME_RULE}, such as team/app",
+    **dict.fromkeys(("layerDigest", "layerDigests", "digest"), f"must be {LAYER_DIGEST_RULE}"),
 }
 _RULE_VIOLATIONS = frozenset({"string_pattern_mismatch", "string_too_short", "string_too_long"})
 
