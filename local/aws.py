@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from botocore.credentials import Credentials
@@ -11,7 +12,7 @@ from local.ecr import LocalEcr
 from local.oci_layout import OciLayout
 from local.s3 import create_s3_app
 from local.server import running
-from local.sigv4 import UrlSigner
+from local.sigv4 import LIFETIME, UrlSigner
 
 REGION = "us-east-1"
 
@@ -50,14 +51,17 @@ class LocalAws:
 
 
 @contextmanager
-def local_aws(repositories: Mapping[str, OciLayout], *, ecr_latency_ms: float = 0.0) -> Iterator[LocalAws]:
+def local_aws(
+    repositories: Mapping[str, OciLayout], *, ecr_latency_ms: float = 0.0, url_lifetime: timedelta = LIFETIME
+) -> Iterator[LocalAws]:
     """Run a local ECR and a local S3 while the context lasts.
 
     Args:
         repositories: The image layout behind each repository name.
         ecr_latency_ms: How long, in milliseconds, each call to ECR takes at least.
+        url_lifetime: How long download URLs are valid.
     """
-    signer = UrlSigner(_SIGNING_CREDENTIALS, REGION)
+    signer = UrlSigner(_SIGNING_CREDENTIALS, REGION, url_lifetime)
 
     def find_blob(key: str) -> Path | None:
         digest = key.replace("/", ":", 1)

@@ -46,6 +46,8 @@ class Function:
         timeout_seconds: How long an invocation may take.
         memory_mb: What the function is told of its memory; nothing enforces it here.
         name: The function's name.
+        snap_start: Whether the function is told that it is snapshotted and restored after its initialization, and so
+            runs its hooks; there is no snapshot here.
     """
 
     handler: str
@@ -54,6 +56,7 @@ class Function:
     timeout_seconds: float = 15.0
     memory_mb: int = 512
     name: str = "ecr-layer-resolver"
+    snap_start: bool = False
 
     @property
     def arn(self) -> str:
@@ -77,7 +80,7 @@ class Function:
             "AWS_LAMBDA_FUNCTION_NAME": self.name,
             "AWS_LAMBDA_FUNCTION_VERSION": "1",
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(self.memory_mb),
-            "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+            "AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start" if self.snap_start else "on-demand",
             "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{self.name}",
             "AWS_LAMBDA_LOG_STREAM_NAME": f"local/[1]{uuid.uuid4().hex}",
             "AWS_EXECUTION_ENV": f"AWS_Lambda_python{sys.version_info.major}.{sys.version_info.minor}",
@@ -220,6 +223,8 @@ class ExecutionEnvironment:
                 Route(f"{_API}/invocation/{{request_id}}/response", self._take_response, methods=["POST"]),
                 Route(f"{_API}/invocation/{{request_id}}/error", self._take_error, methods=["POST"]),
                 Route(f"{_API}/init/error", self._take_init_error, methods=["POST"]),
+                Route(f"{_API}/restore/next", self._restore),
+                Route(f"{_API}/restore/error", self._take_init_error, methods=["POST"]),
             ]
         )
 
@@ -248,6 +253,9 @@ class ExecutionEnvironment:
     async def _take_error(self, request: Request) -> Response:
         _settle(self._result, Result(await request.body(), is_error=True))
         return Response(status_code=202)
+
+    async def _restore(self, _: Request) -> Response:
+        return Response()
 
     async def _take_init_error(self, request: Request) -> Response:
         _settle(self._ready, Result(await request.body(), is_error=True))

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -13,6 +14,7 @@ from local.function_url import create_function_url_app
 from local.lambda_service import AsynchronousConfiguration, AsynchronousInvocations, LambdaApi, LocalLambda
 from local.oci_layout import OciLayout
 from local.server import running
+from local.sigv4 import LIFETIME
 
 HANDLER = "layer_resolver.handler.lambda_handler"
 CODE = Path(__file__).parent.parent / "lambda_src"
@@ -46,6 +48,7 @@ def local_service(
     *,
     port: int = 0,
     ecr_latency_ms: float = 0.0,
+    url_lifetime: timedelta = LIFETIME,
     write_log: Callable[[str], None],
 ) -> Iterator[Service]:
     """Run the service while the context lasts; it is ready when the context is entered.
@@ -54,14 +57,15 @@ def local_service(
         repositories: The image layout behind each repository name.
         port: The function URL's port on 127.0.0.1; 0 takes any that is free.
         ecr_latency_ms: How long, in milliseconds, each call to ECR takes at least.
+        url_lifetime: How long download URLs are valid.
         write_log: Gets each line that the function writes.
 
     Raises:
         PortError: If the port can't be listened on.
         httpx.HTTPStatusError: If the function does not start; what it wrote says why.
     """
-    with local_aws(repositories, ecr_latency_ms=ecr_latency_ms) as aws:
-        function = Function(handler=HANDLER, code=CODE, environment=aws.environment())
+    with local_aws(repositories, ecr_latency_ms=ecr_latency_ms, url_lifetime=url_lifetime) as aws:
+        function = Function(handler=HANDLER, code=CODE, environment=aws.environment(), snap_start=True)
         with (
             LocalLambda(function, write_log) as service,
             AsynchronousInvocations(service, AsynchronousConfiguration(_RETRY_DELAYS_SECONDS)) as asynchronous,

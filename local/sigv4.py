@@ -42,16 +42,19 @@ class UrlSigner:
     Args:
         credentials: The credentials, with a session token, as those of ECR's own download URLs.
         region: The region of the bucket.
+        lifetime: How long URLs are valid; ECR's are for an hour.
     """
 
-    def __init__(self, credentials: Credentials, region: str) -> None:
+    def __init__(self, credentials: Credentials, region: str, lifetime: timedelta = LIFETIME) -> None:
         self._credentials = credentials
         self._region = region
+        self._lifetime = lifetime
 
     def sign(self, url: str) -> str:
-        """Return `url`, which has no query, pre-signed for GET for an hour."""
+        """Return `url`, which has no query, pre-signed for GET."""
         request = AWSRequest("GET", url)
-        S3SigV4QueryAuth(self._credentials, "s3", self._region, expires=int(LIFETIME.total_seconds())).add_auth(request)
+        seconds = int(self._lifetime.total_seconds())
+        S3SigV4QueryAuth(self._credentials, "s3", self._region, expires=seconds).add_auth(request)
         return str(request.url)
 
     def verify(self, method: str, url: str, headers: Mapping[str, str], now: datetime) -> None:

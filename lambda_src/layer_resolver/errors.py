@@ -177,10 +177,19 @@ METHOD_NOT_ALLOWED = ErrorKind(
 UNSUPPORTED_EVENT = ErrorKind(
     code="UnsupportedEvent",
     title="The event is of no kind that the function answers",
-    advice="The function answers requests to its function URL (payload format 2.0) and nothing else.",
+    advice="The function answers requests to its function URL (payload format 2.0), events of EventBridge, and direct "
+    "invocations with the fields of a request, repositoryName and layerDigests.",
     http_status=400,
     registry_code="UNSUPPORTED",
     registry_http_status=400,
+)
+RESULT_TOO_LARGE = ErrorKind(
+    code="ResultTooLarge",
+    title="The result is too large for an event",
+    advice="The result is larger than an event can be, so it would be lost. Ask for fewer layers with each event.",
+    http_status=413,
+    registry_code="UNSUPPORTED",
+    registry_http_status=413,
 )
 
 ERROR_TABLE: tuple[ErrorKind, ...] = (
@@ -198,6 +207,7 @@ ERROR_TABLE: tuple[ErrorKind, ...] = (
     ROUTE_NOT_FOUND,
     METHOD_NOT_ALLOWED,
     UNSUPPORTED_EVENT,
+    RESULT_TOO_LARGE,
 )
 
 _KIND_BY_ECR_CODE = {ecr_code: kind for kind in ERROR_TABLE for ecr_code in kind.ecr_codes}

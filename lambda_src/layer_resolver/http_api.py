@@ -22,14 +22,13 @@ from layer_resolver.errors import (
     UNSUPPORTED_EVENT,
     ResolverError,
 )
+from layer_resolver.manifests import batch_of_manifest, index_refused
 from layer_resolver.models import (
     INDEX_MEDIA_TYPES,
     MANIFEST_MEDIA_TYPES,
     DownloadUrlRequest,
     DownloadUrlsRequest,
     FunctionUrlEvent,
-    ImageIndex,
-    ImageManifest,
     LayerBatch,
     ManifestRepository,
 )
@@ -123,7 +122,7 @@ class HttpApi:
         if content_type in MANIFEST_MEDIA_TYPES:
             return self._many(self._batch_of_manifest(content_type))
         if content_type in INDEX_MEDIA_TYPES:
-            raise self._index_refused()
+            raise index_refused(self._body())
         if self._query():
             raise ResolverError(
                 INVALID_PARAMETER,
@@ -158,24 +157,7 @@ class HttpApi:
 
     def _batch_of_manifest(self, content_type: str) -> LayerBatch:
         repository = parse_request(self._query(), ManifestRepository)
-        manifest = parse_request(self._body(), ImageManifest)
-        if manifest.media_type not in {None, content_type}:
-            # A document that is read as one type here and as another elsewhere is a known attack (CVE-2021-41190).
-            raise ResolverError(
-                INVALID_PARAMETER, "mediaType of the manifest and Content-Type of the request differ. Make them agree."
-            )
-        return manifest.batch(repository)
-
-    def _index_refused(self) -> ResolverError:
-        """Return the error for a posted index, with the manifests that could be posted in its place."""
-        index = parse_request(self._body(), ImageIndex)
-        named = ", ".join(f"{entry.digest} ({entry.platform or 'no platform'})" for entry in index.manifests)
-        return ResolverError(
-            INVALID_PARAMETER,
-            "This is an image index, which has no layers of its own. Pick a platform and post its image manifest: "
-            f"{named or 'this index names none'}.",
-            extensions={"manifests": [entry.model_dump(mode="json", exclude_none=True) for entry in index.manifests]},
-        )
+        return batch_of_manifest(self._body(), content_type, repository)
 
     def _query(self) -> dict[str, str]:
         return self._exchange.request.query_string_parameters or {}

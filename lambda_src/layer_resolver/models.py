@@ -153,6 +153,18 @@ class ManifestRepository(RequestModel):
     repository_name: RepositoryName
 
 
+class ImageManifestRequest(ManifestRepository):
+    """Asks for the download URLs of an image's config and layers by its manifest."""
+
+    image_manifest: Annotated[str, Field(description="The image manifest itself, as a string.")]
+
+
+class MediaType(WireModel):
+    """The media type that a document of the OCI Image Specification may say that it has."""
+
+    media_type: str | None = None
+
+
 class Descriptor(WireModel):
     """Content descriptor of a blob (OCI Image Specification, "OCI Content Descriptors")."""
 
@@ -241,6 +253,12 @@ class DownloadUrlsResult(WireModel):
 
     download_urls: list[BlobDownloadUrl | DownloadUrl]
     failures: list[Failure]
+
+
+class EventResult(DownloadUrlsResult):
+    """What an event came to: a batch's result, with the id of the event, or else of the invocation."""
+
+    request_id: str
 
 
 class FunctionUrlHttp(WireModel):

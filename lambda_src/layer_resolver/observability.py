@@ -54,6 +54,7 @@ logger = Logger(
 metrics = Metrics(namespace=NAMESPACE, service=SERVICE)
 
 _call_seconds: deque[float] = deque()
+_cache_hits: deque[int] = deque()
 
 
 def record_ecr_call(seconds: float) -> None:
@@ -61,21 +62,30 @@ def record_ecr_call(seconds: float) -> None:
     _call_seconds.append(seconds)
 
 
+def record_cache_hits(layers: int) -> None:
+    """Keep for the metric `CacheHits` how many layers were resolved without a call to ECR."""
+    _cache_hits.append(layers)
+
+
 @dataclass(slots=True)
 class Invocation:
     """What is recorded of one invocation.
 
     Attributes:
-        route: Method and path template, never the path or query that came in.
-        status: HTTP status of the answer.
+        trigger: What invoked the function: `http`, `eventbridge`, `direct`, or `unknown`.
+        route: Method and path template, never the path or query that came in; `event` if it was no request over HTTP.
+        status: HTTP status of the answer; of an event, that of the row of the error table.
+        is_failed: Whether the invocation itself ends with an error, for Lambda to act on.
         batch: What was asked for, if the request could be read.
         resolved: How many layers got a download URL.
         failures: The errors of those that did not.
         error: What kept the request as a whole from being answered.
     """
 
+    trigger: str = "http"
     route: str = "unmatched"
     status: int = 0
+    is_failed: bool = False
     batch: LayerBatch | None = None
     resolved: int = 0
     failures: list[ResolverError] = field(default_factory=list)
@@ -89,6 +99,7 @@ class Invocation:
 
     def _log(self) -> None:
         fields: dict[str, Any] = {
+            "trigger": self.trigger,
             "route": self.route,
             "status": self.status,
             "durationMs": round((time.monotonic() - self.started) * 1000, 1),
@@ -107,7 +118,7 @@ class Invocation:
         if self.error is not None and self.error not in self.failures:
             fields["error"] = _describe(self.error)
         message = f"{self.route} answered {self.status}"
-        if self.status >= 500:
+        if self.is_failed or self.status >= 500:
             logger.error(message, extra=fields, exc_info=self.error)
         else:
             logger.info(message, extra=fields)
@@ -115,6 +126,8 @@ class Invocation:
     def _add_metrics(self) -> None:
         while _call_seconds:
             metrics.add_metric("EcrCallLatency", MetricUnit.Milliseconds, _call_seconds.popleft() * 1000)
+        while _cache_hits:
+            metrics.add_metric("CacheHits", MetricUnit.Count, _cache_hits.popleft())
         if self.resolved:
             metrics.add_metric("LayersResolved", MetricUnit.Count, self.resolved)
         for code, count in Counter(error.kind.code for error in self.failures).items():

@@ -13,13 +13,22 @@ from typing import Any, Protocol, cast
 from urllib.parse import parse_qs, urlsplit
 
 import boto3
+import botocore.session
 from botocore.config import Config
+from botocore.loaders import Loader
+from cachetools import TLRUCache
 
 from layer_resolver.errors import FOREIGN_LAYER, OutOfTimeError, ResolverError, error_kind
 from layer_resolver.models import BlobDownloadUrl, DownloadUrl, DownloadUrlsResult, Failure, Layer, LayerBatch
 
 WORKERS = 16
 """How many calls to ECR are under way at once."""
+
+CACHED_URLS = 2000
+"""How many download URLs are kept for further requests; one is about 2 KB."""
+
+# Reading and parsing the service models is most of what making a client costs, so clients share them.
+_SERVICE_MODELS = Loader()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +64,14 @@ class EcrClient(Protocol):
 def create_ecr_client() -> EcrClient:
     """Return a boto3 ECR client whose calls end: with time-outs, few retries, and none after the deadline.
 
-    Region, credentials and endpoint come from the environment, as boto3 reads it.
+    Region, credentials and endpoint come from the environment, as boto3 reads it, anew for each client.
 
     Raises:
         botocore.exceptions.NoRegionError: If the environment names no region.
     """
-    client = boto3.client(
+    session = botocore.session.get_session()
+    session.register_component("data_loader", _SERVICE_MODELS)
+    client = boto3.Session(botocore_session=session).client(
         "ecr",
         config=Config(
             connect_timeout=2,
@@ -88,14 +99,26 @@ def _refuse_when_out_of_time(**_: object) -> None:
 class LayerUrlResolver:
     """Resolves layers of ECR repositories into pre-signed download URLs.
 
+    A URL is used again while at least half of its lifetime is left, so that whoever gets it has time to use it.
+
     Args:
         client: The ECR client; called from several threads at once.
         record_call: Told the duration in seconds of each call to ECR, its retries included; called from threads.
+        record_cache_hits: Told for how many layers ECR did not have to be asked.
+        now: Tells the time, in seconds since the epoch.
     """
 
-    def __init__(self, client: EcrClient, record_call: Callable[[float], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        client: EcrClient,
+        record_call: Callable[[float], None] = lambda _: None,
+        record_cache_hits: Callable[[int], None] = lambda _: None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._client = client
         self._record_call = record_call
+        self._record_cache_hits = record_cache_hits
+        self._urls: TLRUCache[_CacheKey, str] = TLRUCache(CACHED_URLS, ttu=_reusable_until, timer=now)
 
     def resolve_one(self, batch: LayerBatch, deadline: Deadline) -> DownloadUrl:
         """Return the download URL of the only layer of `batch`.
@@ -132,9 +155,22 @@ class LayerUrlResolver:
         self, batch: LayerBatch, layers: Iterable[Layer], deadline: Deadline
     ) -> dict[str, str | ResolverError]:
         """Return the URL or the error of each digest, no later than at the deadline."""
+        digests = [layer.digest for layer in layers]
+        cached = {digest: url for digest in digests if (url := self._urls.get(_cache_key(batch, digest))) is not None}
+        if cached:
+            self._record_cache_hits(len(cached))
+        asked = self._ask_for_all(batch, [digest for digest in digests if digest not in cached], deadline)
+        for digest, outcome in asked.items():
+            if isinstance(outcome, str):
+                self._urls[_cache_key(batch, digest)] = outcome
+        return cached | asked
+
+    def _ask_for_all(
+        self, batch: LayerBatch, digests: Iterable[str], deadline: Deadline
+    ) -> dict[str, str | ResolverError]:
         executor = ThreadPoolExecutor(max_workers=WORKERS, thread_name_prefix="ecr")
         try:
-            futures = {layer.digest: executor.submit(self._ask_ecr, batch, layer.digest, deadline) for layer in layers}
+            futures = {digest: executor.submit(self._ask_ecr, batch, digest, deadline) for digest in digests}
             wait(futures.values(), timeout=deadline.remaining())
             return {digest: _outcome(batch, digest, future) for digest, future in futures.items()}
         finally:
@@ -151,6 +187,22 @@ class LayerUrlResolver:
         finally:
             self._record_call(time.monotonic() - started)
         return url
+
+
+_CacheKey = tuple[str | None, str, str]
+
+
+def _cache_key(batch: LayerBatch, digest: str) -> _CacheKey:
+    return batch.registry_id, batch.repository_name, digest
+
+
+def _reusable_until(_: _CacheKey, url: str, now: float) -> float:
+    """Return the moment when half of a URL's lifetime is over, in seconds since the epoch; `now` if it has none."""
+    validity = _validity(url)
+    if validity is None:
+        return now
+    signed_at, expires_at = validity
+    return (signed_at + (expires_at - signed_at) / 2).timestamp()
 
 
 def _outcome(batch: LayerBatch, digest: str, future: Future[str]) -> str | ResolverError:
@@ -182,7 +234,13 @@ def _failure(layer: Layer, error: ResolverError) -> Failure:
 
 
 def expiry(url: str) -> datetime | None:
-    """Return when a pre-signed URL expires, or None if its query does not say.
+    """Return when a pre-signed URL expires, or None if its query does not say."""
+    validity = _validity(url)
+    return None if validity is None else validity[1]
+
+
+def _validity(url: str) -> tuple[datetime, datetime] | None:
+    """Return when a pre-signed URL was signed and when it expires, or None if its query does not say.
 
     `X-Amz-Date` is the moment of signing, `X-Amz-Expires` the lifetime in seconds. Source:
     https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
@@ -190,6 +248,6 @@ def expiry(url: str) -> datetime | None:
     try:
         query = parse_qs(urlsplit(url).query)
         signed_at = datetime.strptime(query["X-Amz-Date"][0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-        return signed_at + timedelta(seconds=int(query["X-Amz-Expires"][0]))
+        return signed_at, signed_at + timedelta(seconds=int(query["X-Amz-Expires"][0]))
     except (KeyError, ValueError, OverflowError):
         return None

@@ -1,3 +1,4 @@
+import secrets
 from collections.abc import Iterator
 
 import httpx
@@ -24,3 +25,9 @@ def layer(server: Server) -> dict[str, str]:
     """Return the repository and digest that the server advises to try."""
     (line,) = [line for line in server.output if "/download-url?" in line]
     return dict(httpx.URL(line.strip().removeprefix("curl ").strip("'")).params)
+
+
+@pytest.fixture
+def new_layer(layer: dict[str, str]) -> dict[str, str]:
+    """Return a layer that no request has asked for, so that ECR has to be asked; the repository does not have it."""
+    return layer | {"layerDigest": f"sha256:{secrets.token_hex(32)}"}

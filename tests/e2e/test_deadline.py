@@ -25,8 +25,9 @@ def test_a_call_is_not_tried_again_after_the_deadline(tmp_path: Path, monkeypatc
         assert resolver.resolve_one(batch, Deadline.after(5)).layer_digest == batch.layers[0].digest
         aws.ecr.calls.clear()
         aws.ecr.faults.put(Fault(error="ServerException", delay_seconds=0.4, times=10))
+        absent = LayerBatch.of(None, "team/app", [Layer(digest=f"sha256:{'0' * 64}")])
         with pytest.raises(ResolverError) as caught:
-            resolver.resolve_one(batch, Deadline.after(0.2))
+            resolver.resolve_one(absent, Deadline.after(0.2))
         assert caught.value.kind is TIMED_OUT
         # Longer than the botocore waits before its second attempt.
         time.sleep(1.8)

@@ -39,7 +39,7 @@ def test_curls_default_content_type_works(server: Server, layer: dict[str, str])
     assert answer["layerDigest"] == layer["layerDigest"]
 
 
-def test_the_real_process_prints_no_warning_and_no_secret(layer: dict[str, str]) -> None:
+def test_the_real_process_prints_no_warning_and_no_secret(layer: dict[str, str], new_layer: dict[str, str]) -> None:
     with serving() as server:
         httpx.get(f"{server.url}/healthz")
         assert httpx.get(f"{server.url}/download-url", params=layer).status_code == 200
@@ -49,7 +49,7 @@ def test_the_real_process_prints_no_warning_and_no_secret(layer: dict[str, str])
             {"closeConnection": True, "times": 3},
         ):
             httpx.put(f"{server.ecr_url}/_faults", json=[fault]).raise_for_status()
-            assert httpx.get(f"{server.url}/download-url", params=layer, timeout=20).status_code >= 400
+            assert httpx.get(f"{server.url}/download-url", params=new_layer, timeout=20).status_code >= 400
     assert any('"route":"GET /download-url"' in line for line in server.log)
     for line in server.log:
         assert line.startswith("{"), line
@@ -73,22 +73,29 @@ def test_the_real_process_prints_no_warning_and_no_secret(layer: dict[str, str])
     ],
 )
 def test_each_way_that_ecr_fails_has_its_answer(
-    server: Server, layer: dict[str, str], fault: dict[str, object], status: int, code: str
+    server: Server, new_layer: dict[str, str], fault: dict[str, object], status: int, code: str
 ) -> None:
     httpx.put(f"{server.ecr_url}/_faults", json=[fault]).raise_for_status()
-    answer = httpx.get(f"{server.url}/download-url", params=layer, timeout=20)
+    answer = httpx.get(f"{server.url}/download-url", params=new_layer, timeout=20)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert answer.json()["requestId"] == answer.headers["x-amzn-requestid"]
 
 
-def test_throttling_that_passes_is_not_noticed(server: Server, layer: dict[str, str]) -> None:
+def test_throttling_that_passes_is_not_noticed(server: Server, new_layer: dict[str, str]) -> None:
     httpx.put(f"{server.ecr_url}/_faults", json=[{"error": "ThrottlingException", "times": 2}]).raise_for_status()
-    assert httpx.get(f"{server.url}/download-url", params=layer, timeout=20).status_code == 200
+    answer = httpx.get(f"{server.url}/download-url", params=new_layer, timeout=20)
+    assert (answer.status_code, answer.json()["code"]) == (404, "LayersNotFoundException")
 
 
-def test_a_silent_ecr_is_a_504_before_lambda_ends_the_function(server: Server, layer: dict[str, str]) -> None:
+def test_a_layer_that_was_resolved_needs_ecr_no_more(server: Server, layer: dict[str, str]) -> None:
+    first = httpx.get(f"{server.url}/download-url", params=layer, timeout=20).raise_for_status()
+    httpx.put(f"{server.ecr_url}/_faults", json=[{"error": "ServerException", "times": 100}]).raise_for_status()
+    assert httpx.get(f"{server.url}/download-url", params=layer, timeout=20).json() == first.json()
+
+
+def test_a_silent_ecr_is_a_504_before_lambda_ends_the_function(server: Server, new_layer: dict[str, str]) -> None:
     httpx.put(f"{server.ecr_url}/_faults", json=[{"delaySeconds": 60, "times": 100}]).raise_for_status()
-    answer = httpx.get(f"{server.url}/download-url", params=layer, timeout=30)
+    answer = httpx.get(f"{server.url}/download-url", params=new_layer, timeout=30)
     assert (answer.status_code, answer.json()["retryable"]) == (504, True)
 
 

@@ -66,9 +66,13 @@ def log() -> list[str]:
 @pytest.fixture
 def run(tmp_path: Path, log: list[str]) -> Run:
     @contextmanager
-    def start(source: str = HANDLER, *, timeout_seconds: float = 10.0, concurrency: int = 4) -> Iterator[LocalLambda]:
+    def start(
+        source: str = HANDLER, *, timeout_seconds: float = 10.0, concurrency: int = 4, snap_start: bool = False
+    ) -> Iterator[LocalLambda]:
         (tmp_path / "function.py").write_text(textwrap.dedent(source))
-        function = Function("function.handler", tmp_path, {"AWS_REGION": "eu-west-1"}, timeout_seconds)
+        function = Function(
+            "function.handler", tmp_path, {"AWS_REGION": "eu-west-1"}, timeout_seconds, snap_start=snap_start
+        )
         with LocalLambda(function, log.append, concurrency) as service:
             yield service
 
@@ -127,6 +131,41 @@ def test_invocations_at_once_have_environments_of_their_own_up_to_the_limit(run:
     assert len(pids) == 4
     assert len(set(pids)) == 2
     assert not any(is_running(pid) for pid in pids)
+
+
+HOOKS = """
+    from snapshot_restore_py import register_after_restore, register_before_snapshot
+
+    done = []
+    register_before_snapshot(done.append, "before the snapshot")
+    register_after_restore(done.append, "after the restore")
+
+    def handler(event, context):
+        return done
+"""
+
+
+@pytest.mark.parametrize(("snap_start", "done"), [(True, ["before the snapshot", "after the restore"]), (False, [])])
+def test_snapstart_runs_the_functions_hooks_before_its_first_invocation(
+    run: Run, snap_start: bool, done: list[str]
+) -> None:
+    with run(HOOKS, snap_start=snap_start) as service:
+        assert invoke(service) == done
+
+
+def test_a_hook_that_fails_is_the_functions_error(run: Run) -> None:
+    source = """
+        from snapshot_restore_py import register_after_restore
+
+        @register_after_restore
+        def fail():
+            raise ValueError("on purpose")
+
+        def handler(event, context):
+            return event
+    """
+    with run(source, snap_start=True) as service:
+        assert error_of(service.invoke(b"{}"))["errorMessage"] == "on purpose"
 
 
 def test_an_exception_is_the_functions_error(run: Run) -> None:

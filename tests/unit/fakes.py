@@ -51,11 +51,13 @@ class FakeEcr:
 
     Attributes:
         answers: What a digest is answered with: an exception, or what to do (or seconds to wait) before the URL.
+        url_padding: How much longer the URLs are than they need to be, in characters.
         calls: The parameters of each call.
     """
 
     answers: dict[str, Answering] = field(default_factory=dict)
     answer: Answering = 0.0
+    url_padding: int = 0
     calls: list[dict[str, str]] = field(default_factory=list)
     under_way: int = 0
     most_under_way: int = 0
@@ -75,7 +77,8 @@ class FakeEcr:
                 answer()
             else:
                 time.sleep(answer)
-            return {"downloadUrl": download_url(parameters["layerDigest"]), "layerDigest": parameters["layerDigest"]}
+            url = download_url(parameters["layerDigest"]) + "0" * self.url_padding
+            return {"downloadUrl": url, "layerDigest": parameters["layerDigest"]}
         finally:
             with self._lock:
                 self.under_way -= 1
@@ -151,3 +154,18 @@ def function_url_event(
     if body is not None:
         event["body"] = body
     return event
+
+
+def eventbridge_event(detail: Any, detail_type: str = "ECR Layer Download URL Request") -> dict[str, Any]:
+    """Return the event with which EventBridge invokes a target."""
+    return {
+        "version": "0",
+        "id": "6a7e8feb-b491-4cf7-a9f1-bf3703467718",
+        "detail-type": detail_type,
+        "source": "com.example.builds",
+        "account": "123456789012",
+        "time": "2026-11-23T10:00:00Z",
+        "region": "us-east-1",
+        "resources": [],
+        "detail": detail,
+    }

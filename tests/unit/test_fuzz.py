@@ -4,13 +4,14 @@ import base64
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from layer_resolver.errors import ERROR_TABLE
+from layer_resolver.errors import ERROR_TABLE, INVALID_PARAMETER, UNSUPPORTED_EVENT, ResolverError
 from layer_resolver.handler import create_handler
 from layer_resolver.models import INDEX_MEDIA_TYPES, MANIFEST_MEDIA_TYPES
-from tests.unit.fakes import Context, FakeEcr, digest, ecr_error, function_url_event
+from tests.unit.fakes import Context, FakeEcr, digest, ecr_error, eventbridge_event, function_url_event
 
 STATUSES = {200, *(kind.http_status for kind in ERROR_TABLE)}
 PATHS = ("/download-url", "/download-urls", "/openapi.json", "/healthz", "/")
@@ -69,8 +70,38 @@ def test_a_malformed_request_is_the_callers_error_and_never_ours(
 
 @settings(max_examples=400, deadline=None)
 @given(event=json_values)
-def test_an_event_of_any_kind_is_answered(event: Any) -> None:
-    assert handler(event, Context())["status"] == 400
+def test_an_event_of_any_kind_is_refused_unless_it_is_a_request(event: Any) -> None:
+    is_request = isinstance(event, dict) and not event.keys().isdisjoint({"layerDigest", "layerDigests"})
+    expected = "InvalidParameterException: " if is_request else "UnsupportedEvent: The function answers"
+    with pytest.raises(ResolverError, match=expected):
+        handler(event, Context())
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    changes=st.dictionaries(
+        st.sampled_from(["version", "id", "source", "account", "time", "resources", "detail-type", "detail"]),
+        json_values,
+    )
+)
+def test_an_event_of_eventbridge_with_broken_parts_is_resolved_or_refused(changes: dict[str, Any]) -> None:
+    event = eventbridge_event({"repositoryName": "ab", "layerDigests": [digest()]}) | changes
+    try:
+        outcome: Any = len(handler(event, Context())["downloadUrls"])
+    except ResolverError as error:
+        outcome = error.kind
+    assert outcome in {1, INVALID_PARAMETER, UNSUPPORTED_EVENT}
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    detail=st.dictionaries(
+        st.sampled_from(["repositoryName", "layerDigests", "layerDigest", "imageManifest"]), json_values
+    )
+)
+def test_an_event_with_any_detail_is_refused_with_what_is_wrong(detail: dict[str, Any]) -> None:
+    with pytest.raises(ResolverError, match="InvalidParameterException: "):
+        handler(eventbridge_event(detail), Context())
 
 
 @settings(max_examples=400, deadline=None)

@@ -1,13 +1,13 @@
 import json
 import logging
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from layer_resolver.handler import create_handler
 from layer_resolver.observability import LOGGED_LAYERS, redact_library_logs
 from tests.unit.conftest import Send
-from tests.unit.fakes import Context, FakeEcr, digest, download_url, ecr_error
+from tests.unit.fakes import FakeEcr, digest, download_url, ecr_error
 
 Lines = list[dict[str, Any]]
 
@@ -39,7 +39,7 @@ def test_an_invocation_leaves_one_log_line_that_says_what_was_done(
     assert log["service"] == "ecr-layer-resolver"
     assert log["correlation_id"] == "9e5d8b70-0000-4000-8000-000000000000"
     assert isinstance(log["cold_start"], bool)
-    assert (log["route"], log["status"]) == ("POST /download-urls", 200)
+    assert (log["trigger"], log["route"], log["status"]) == ("http", "POST /download-urls", 200)
     assert (log["repositoryName"], log["layerDigests"]) == ("team/app", [digest(1), digest(2)])
     assert (log["layersRequested"], log["layersResolved"], log["layersFailed"]) == (2, 1, 1)
     assert log["durationMs"] >= 0
@@ -116,6 +116,19 @@ def test_the_error_code_is_a_dimension_of_failures_alone(
         assert ("code" in dimensions) == ("LayersFailed" in line)
 
 
+def test_layers_that_come_from_the_cache_are_counted(
+    send: Send, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signed_now = f"https://example.com/?X-Amz-Date={datetime.now(UTC):%Y%m%dT%H%M%SZ}&X-Amz-Expires=3600"
+    monkeypatch.setattr("tests.unit.fakes.download_url", lambda _: signed_now)
+    ask(send, digest(1))
+    capsys.readouterr()
+    ask(send, digest(1), digest(2))
+    _, lines = written(capsys)
+    assert metric(lines, "CacheHits")["CacheHits"] == [1.0]
+    assert len(metric(lines, "EcrCallLatency")["EcrCallLatency"]) == 1
+
+
 def test_more_calls_than_one_metric_line_takes_are_all_reported(send: Send, capsys: pytest.CaptureFixture[str]) -> None:
     ask(send, *map(digest, range(250)))
     _, lines = written(capsys)
@@ -126,14 +139,6 @@ def test_the_clients_own_mistakes_do_not_count_as_failed_layers(send: Send, caps
     send("GET", "/download-url", {"repositoryName": "team/app", "layerDigest": "x"})
     _, lines = written(capsys)
     assert not [line for line in lines if "LayersFailed" in line]
-
-
-def test_an_event_that_is_no_request_is_logged_and_answered(ecr: FakeEcr, capsys: pytest.CaptureFixture[str]) -> None:
-    answer = create_handler(ecr)({"source": "aws.s3"}, Context())
-    assert (answer["status"], answer["code"]) == (400, "UnsupportedEvent")
-    assert answer["requestId"] == Context().aws_request_id
-    log, _ = written(capsys)
-    assert (log["status"], log["error"]["code"]) == (400, "UnsupportedEvent")
 
 
 def test_what_libraries_log_is_redacted() -> None:

@@ -1,11 +1,12 @@
 import threading
 import time
+from datetime import UTC, datetime
 
 import pytest
 
 from layer_resolver.errors import LAYERS_NOT_FOUND, TIMED_OUT, ResolverError
 from layer_resolver.models import BlobDownloadUrl, Layer, LayerBatch
-from layer_resolver.resolver import WORKERS, Deadline, LayerUrlResolver, expiry
+from layer_resolver.resolver import CACHED_URLS, WORKERS, Deadline, LayerUrlResolver, expiry
 from tests.unit.fakes import FakeEcr, digest, download_url, ecr_error
 
 
@@ -124,6 +125,81 @@ def test_the_duration_of_each_call_is_recorded_failed_ones_too(ecr: FakeEcr) -> 
     LayerUrlResolver(ecr, seconds.append).resolve(batch_of(digest(1), digest(2)), Deadline.after(5))
     assert len(seconds) == 2
     assert max(seconds) >= 0.05
+
+
+class TestCache:
+    """The fake ECR's URLs are signed at 10:00 and expire at 11:00."""
+
+    clock = 0.0
+
+    @pytest.fixture
+    def hits(self) -> list[int]:
+        return []
+
+    @pytest.fixture
+    def resolver(self, ecr: FakeEcr, hits: list[int]) -> LayerUrlResolver:
+        self.clock = datetime(2026, 11, 23, 10, 0, tzinfo=UTC).timestamp()
+        return LayerUrlResolver(ecr, record_cache_hits=hits.append, now=lambda: self.clock)
+
+    def test_a_url_is_used_again_while_half_of_its_lifetime_is_left(
+        self, resolver: LayerUrlResolver, ecr: FakeEcr, hits: list[int]
+    ) -> None:
+        first = resolver.resolve_one(batch_of(digest()), Deadline.after(5))
+        self.clock += 30 * 60 - 1
+        assert resolver.resolve_one(batch_of(digest()), Deadline.after(5)) == first
+        assert (len(ecr.calls), hits) == (1, [1])
+        self.clock += 1
+        resolver.resolve_one(batch_of(digest()), Deadline.after(5))
+        assert (len(ecr.calls), hits) == (2, [1])
+
+    def test_a_batch_asks_ecr_for_what_is_not_cached(
+        self, resolver: LayerUrlResolver, ecr: FakeEcr, hits: list[int]
+    ) -> None:
+        resolver.resolve(batch_of(digest(1), digest(3)), Deadline.after(5))
+        ecr.calls.clear()
+        result, _ = resolver.resolve(batch_of(digest(1), digest(2), digest(3)), Deadline.after(5))
+        assert [url.layer_digest for url in result.download_urls] == [digest(1), digest(2), digest(3)]
+        assert [call["layerDigest"] for call in ecr.calls] == [digest(2)]
+        assert hits == [2]
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            LayerBatch.of("210987654321", "team/app", [Layer(digest=digest())]),
+            LayerBatch.of(None, "team/web", [Layer(digest=digest())]),
+            LayerBatch.of(None, "team/app", [Layer(digest=digest(2))]),
+        ],
+    )
+    def test_a_url_is_for_its_registry_repository_and_layer_alone(
+        self, resolver: LayerUrlResolver, ecr: FakeEcr, other: LayerBatch
+    ) -> None:
+        resolver.resolve_one(batch_of(digest()), Deadline.after(5))
+        resolver.resolve_one(other, Deadline.after(5))
+        assert len(ecr.calls) == 2
+
+    def test_a_failure_is_not_kept(self, resolver: LayerUrlResolver, ecr: FakeEcr) -> None:
+        ecr.answer = ecr_error("ServerException")
+        with pytest.raises(ResolverError):
+            resolver.resolve_one(batch_of(digest()), Deadline.after(5))
+        ecr.answer = 0.0
+        assert resolver.resolve_one(batch_of(digest()), Deadline.after(5)).download_url == download_url(digest())
+
+    def test_a_url_without_a_lifetime_is_not_kept(
+        self, resolver: LayerUrlResolver, ecr: FakeEcr, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("tests.unit.fakes.download_url", lambda layer_digest: f"https://example.com/{layer_digest}")
+        for _ in range(2):
+            assert resolver.resolve_one(batch_of(digest()), Deadline.after(5)).expires_at is None
+        assert len(ecr.calls) == 2
+
+    def test_no_more_urls_are_kept_than_the_bound(self, resolver: LayerUrlResolver, ecr: FakeEcr) -> None:
+        for number in range(CACHED_URLS + 1):
+            resolver.resolve_one(batch_of(digest(number)), Deadline.after(5))
+        ecr.calls.clear()
+        resolver.resolve_one(batch_of(digest(CACHED_URLS)), Deadline.after(5))
+        assert len(ecr.calls) == 0
+        resolver.resolve_one(batch_of(digest(0)), Deadline.after(5))
+        assert len(ecr.calls) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,41 @@
+"""Reads image manifests that callers send, whatever the trigger."""
+
+from layer_resolver.errors import INVALID_PARAMETER, ResolverError
+from layer_resolver.models import ImageIndex, ImageManifest, LayerBatch, ManifestRepository
+from layer_resolver.validation import parse_request
+
+
+def batch_of_manifest(document: str, media_type: str | None, repository: ManifestRepository) -> LayerBatch:
+    """Return the config and the layers of an image manifest as a batch.
+
+    Args:
+        document: The manifest, as JSON.
+        media_type: What the caller says that it is; None if that is left to the manifest.
+        repository: Where its blobs are.
+
+    Raises:
+        ResolverError: `INVALID_PARAMETER`, if it is no image manifest or says that it is of another media type.
+    """
+    manifest = parse_request(document, ImageManifest)
+    if media_type is not None and manifest.media_type not in {None, media_type}:
+        # A document that is read as one type here and as another elsewhere is a known attack (CVE-2021-41190).
+        raise ResolverError(
+            INVALID_PARAMETER, "mediaType of the manifest and Content-Type of the request differ. Make them agree."
+        )
+    return manifest.batch(repository)
+
+
+def index_refused(document: str) -> ResolverError:
+    """Return the error for an image index, with the manifests that could be sent in its place.
+
+    Raises:
+        ResolverError: `INVALID_PARAMETER`, if it is no image index either.
+    """
+    index = parse_request(document, ImageIndex)
+    named = ", ".join(f"{entry.digest} ({entry.platform or 'no platform'})" for entry in index.manifests)
+    return ResolverError(
+        INVALID_PARAMETER,
+        "This is an image index, which has no layers of its own. Pick a platform and post its image manifest: "
+        f"{named or 'this index names none'}.",
+        extensions={"manifests": [entry.model_dump(mode="json", exclude_none=True) for entry in index.manifests]},
+    )

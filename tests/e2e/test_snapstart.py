@@ -1,0 +1,119 @@
+"""What must not be the same in every environment that SnapStart restores from one snapshot."""
+
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from local.aws import LocalAws, local_aws
+from local.execution_environment import Function
+from local.lambda_service import LocalLambda
+from local.oci_layout import OciLayout
+from local.sample_image import write_sample_image
+from local.server import running
+from local.service import CODE, HANDLER
+from tests.e2e.commands import ROOT
+from tests.unit.fakes import function_url_event
+
+
+def credentials_app() -> Starlette:
+    """Give other credentials each time, as the endpoint does that Lambda gives functions with SnapStart."""
+    numbers = itertools.count(1)
+
+    async def give(_: Request) -> JSONResponse:
+        return JSONResponse(
+            {
+                "AccessKeyId": f"KEY{next(numbers)}",
+                "SecretAccessKey": "secret",
+                "Token": "token",
+                "Expiration": "2099-01-01T00:00:00Z",
+            }
+        )
+
+    return Starlette(routes=[Route("/credentials", give)])
+
+
+class RecordingAccessKeys:
+    """Notes the access key that each request is signed with."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.access_keys: list[str] = []
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            signed = re.search(r"Credential=(\w+)/", Request(scope).headers["authorization"])
+            assert signed is not None
+            self.access_keys.append(signed[1])
+        await self._app(scope, receive, send)
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> OciLayout:
+    write_sample_image(tmp_path / "image")
+    return OciLayout(tmp_path / "image")
+
+
+def environment_with_endpoint(aws: LocalAws, ecr_url: str, credentials_url: str) -> dict[str, str]:
+    kept = {name: value for name, value in aws.environment().items() if "REGION" in name}
+    return kept | {
+        "AWS_ENDPOINT_URL_ECR": ecr_url,
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{credentials_url}/credentials",
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN": "any",
+    }
+
+
+def test_credentials_of_the_snapshot_are_not_used_after_the_restore(layout: OciLayout) -> None:
+    with local_aws({"team/app": layout}) as aws, running(credentials_app()) as credentials_url:
+        ecr = RecordingAccessKeys(aws.ecr.app())
+        with running(ecr) as ecr_url:
+            environment = environment_with_endpoint(aws, ecr_url, credentials_url)
+            function = Function(HANDLER, CODE, environment, snap_start=True)
+            query = {"repositoryName": "team/app", "layerDigest": next(iter(layout.referenced_blobs))}
+            with LocalLambda(function, lambda _: None) as service:
+                result = service.invoke(json.dumps(function_url_event("GET", "/download-url", query)).encode())
+    assert json.loads(result.payload)["statusCode"] == 200
+    assert ecr.access_keys == ["KEY2"]
+
+
+RESTORE_TWICE = """
+import os, random, sys
+import layer_resolver.handler
+from snapshot_restore_py import get_after_restore, get_before_snapshot
+
+for function, arguments, keywords in get_before_snapshot():
+    function(*arguments, **keywords)
+sys.stdout.flush()
+for _ in range(2):
+    child = os.fork()
+    if child == 0:
+        for function, arguments, keywords in get_after_restore():
+            function(*arguments, **keywords)
+        print(random.random(), flush=True)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+
+
+def test_two_environments_of_one_snapshot_draw_other_random_numbers() -> None:
+    # A forked process starts with the memory of the one that it comes from, as a restored one does.
+    result = subprocess.run(
+        [sys.executable, "-c", RESTORE_TWICE],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "lambda_src"), "AWS_DEFAULT_REGION": "us-east-1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    first, second = result.stdout.split()
+    assert first != second

@@ -1,0 +1,301 @@
+"""EventBridge events and direct invocations."""
+
+import json
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from botocore.exceptions import ReadTimeoutError
+
+from layer_resolver.errors import (
+    ERROR_TABLE,
+    INTERNAL_ERROR,
+    INVALID_PARAMETER,
+    RESULT_TOO_LARGE,
+    THROTTLED,
+    TIMED_OUT,
+    UNSUPPORTED_EVENT,
+    ResolverError,
+)
+from layer_resolver.event_api import MAXIMUM_RECORD_BYTES
+from layer_resolver.handler import create_handler
+from layer_resolver.models import INDEX_MEDIA_TYPES, MAXIMUM_LAYERS
+from tests.unit.fakes import SECRETS, Context, FakeEcr, digest, download_url, ecr_error, eventbridge_event
+from tests.unit.test_http_api import DOCKER_MANIFEST, OCI_MANIFEST, manifest
+
+Invoke = Callable[..., Any]
+
+EVENT_ID = eventbridge_event({})["id"]
+
+
+@pytest.fixture
+def invoke(ecr: FakeEcr) -> Invoke:
+    handler = create_handler(ecr)
+
+    def invoke_with(event: Any, remaining_milliseconds: int = 15_000) -> Any:
+        return handler(event, Context(remaining_milliseconds))
+
+    return invoke_with
+
+
+def request(*numbers: int, **more: Any) -> dict[str, Any]:
+    return {"repositoryName": "team/app", "layerDigests": [digest(number) for number in numbers], **more}
+
+
+class TestResults:
+    def test_an_event_is_answered_with_its_id_and_what_was_resolved(self, invoke: Invoke, ecr: FakeEcr) -> None:
+        ecr.answers = {digest(2): ecr_error("LayersNotFoundException")}
+        result = invoke(eventbridge_event(request(1, 2)))
+        assert result == {
+            "requestId": EVENT_ID,
+            "downloadUrls": [
+                {
+                    "downloadUrl": download_url(digest(1)),
+                    "layerDigest": digest(1),
+                    "expiresAt": "2026-11-23T11:00:00Z",
+                }
+            ],
+            "failures": [
+                {
+                    "layerDigest": digest(2),
+                    "code": "LayersNotFoundException",
+                    "message": f"Repository team/app has no layer {digest(2)}. Take digests from the manifest of an "
+                    "image in it.",
+                    "retryable": False,
+                }
+            ],
+        }
+        assert json.loads(json.dumps(result)) == result
+
+    def test_the_registry_of_the_request_is_asked(self, invoke: Invoke, ecr: FakeEcr) -> None:
+        invoke(eventbridge_event(request(1, registryId="210987654321")))
+        assert ecr.calls == [
+            {"repositoryName": "team/app", "layerDigest": digest(1), "registryId": "210987654321"},
+        ]
+
+    @pytest.mark.parametrize("media_type", [OCI_MANIFEST, DOCKER_MANIFEST, None])
+    def test_a_manifests_config_and_layers_are_resolved(self, invoke: Invoke, media_type: str | None) -> None:
+        detail = {"repositoryName": "team/app", "imageManifest": json.dumps(manifest(media_type))}
+        result = invoke(eventbridge_event(detail))
+        assert [(url["layerDigest"], url["size"]) for url in result["downloadUrls"]] == [
+            (digest(100), 1470),
+            (digest(1), 2811),
+            (digest(2), 32),
+        ]
+
+    @pytest.mark.parametrize(
+        ("payload", "digests"),
+        [
+            (request(1, 2), [digest(1), digest(2)]),
+            ({"repositoryName": "team/app", "layerDigest": digest(3)}, [digest(3)]),
+            (
+                {"repositoryName": "team/app", "imageManifest": json.dumps(manifest())},
+                [digest(100), digest(1), digest(2)],
+            ),
+        ],
+    )
+    def test_a_direct_invocation_with_a_request_is_resolved(
+        self, invoke: Invoke, payload: dict[str, Any], digests: list[str]
+    ) -> None:
+        result = invoke(payload)
+        assert result["requestId"] == Context().aws_request_id
+        assert [url["layerDigest"] for url in result["downloadUrls"]] == digests
+
+
+class TestWhatLambdaTriesAgain:
+    def test_an_event_that_came_to_nothing_but_can_later_is_raised(self, invoke: Invoke, ecr: FakeEcr) -> None:
+        ecr.answers = {
+            digest(1): ecr_error("LayersNotFoundException"),
+            digest(2): ecr_error("ThrottlingException"),
+        }
+        with pytest.raises(ResolverError) as caught:
+            invoke(eventbridge_event(request(1, 2)))
+        assert caught.value.kind is THROTTLED
+        assert str(caught.value).startswith("ThrottlingException: ECR is throttling requests")
+
+    def test_what_was_resolved_is_returned_with_the_rest_marked_as_retryable(
+        self, invoke: Invoke, ecr: FakeEcr
+    ) -> None:
+        ecr.answers = {digest(2): ecr_error("ThrottlingException")}
+        result = invoke(eventbridge_event(request(1, 2)))
+        assert [url["layerDigest"] for url in result["downloadUrls"]] == [digest(1)]
+        assert [(each["layerDigest"], each["retryable"]) for each in result["failures"]] == [(digest(2), True)]
+
+    def test_what_no_retry_can_help_is_returned(self, invoke: Invoke, ecr: FakeEcr) -> None:
+        ecr.answer = ecr_error("RepositoryNotFoundException")
+        result = invoke(eventbridge_event(request(1, 2)))
+        assert result["downloadUrls"] == []
+        assert [each["code"] for each in result["failures"]] == ["RepositoryNotFoundException"] * 2
+
+    def test_out_of_time_is_raised(self, invoke: Invoke, ecr: FakeEcr) -> None:
+        ecr.answer = 0.3
+        with pytest.raises(ResolverError) as caught:
+            invoke(eventbridge_event(request(1)), remaining_milliseconds=550)
+        assert caught.value.kind is TIMED_OUT
+
+    @pytest.mark.parametrize("kind", [kind for kind in ERROR_TABLE if kind.ecr_codes], ids=lambda kind: kind.code)
+    def test_each_error_of_ecr_is_raised_if_and_only_if_it_is_retryable(
+        self, invoke: Invoke, ecr: FakeEcr, kind: Any
+    ) -> None:
+        ecr.answer = ecr_error(min(kind.ecr_codes))
+        event = eventbridge_event(request(1))
+        if kind.retryable:
+            with pytest.raises(ResolverError, match=f"^{kind.code}: "):
+                invoke(event)
+        else:
+            assert [each["code"] for each in invoke(event)["failures"]] == [kind.code]
+
+
+class TestWhatIsRefused:
+    @pytest.mark.parametrize(
+        ("detail", "message"),
+        [
+            ({}, "repositoryName is missing"),
+            ({"repositoryName": "team/app"}, "layerDigests is missing"),
+            ({"repositoryName": "team/app", "layerDigests": []}, "layerDigests"),
+            ({"repositoryName": "team/app", "layerDigests": [digest(), "nonsense"]}, r"layerDigests\[1\] must be"),
+            (request(1, regsitryId="210987654321"), "regsitryId is not a field"),
+            (request(*range(10_000)), f"at most {MAXIMUM_LAYERS}"),
+            ({"repositoryName": "team/app", "imageManifest": "{"}, "not JSON"),
+            ({"repositoryName": "team/app", "imageManifest": {}}, "imageManifest"),
+            ({"repositoryName": "team/app", "imageManifest": "{}"}, "config is missing"),
+            ({"imageManifest": json.dumps(manifest())}, "repositoryName is missing"),
+            ("text", "detail"),
+            (None, "detail"),
+        ],
+    )
+    def test_a_malformed_detail_is_raised_with_what_is_wrong(self, invoke: Invoke, detail: Any, message: str) -> None:
+        with pytest.raises(ResolverError, match=message) as caught:
+            invoke(eventbridge_event(detail))
+        assert caught.value.kind is INVALID_PARAMETER
+
+    @pytest.mark.parametrize("media_type", INDEX_MEDIA_TYPES)
+    def test_an_index_is_raised_with_the_manifests_to_pick_from(self, invoke: Invoke, media_type: str) -> None:
+        entry = {
+            "mediaType": OCI_MANIFEST,
+            "digest": digest(7),
+            "size": 1,
+            "platform": {"os": "linux", "architecture": "arm64"},
+        }
+        index = {"schemaVersion": 2, "mediaType": media_type, "manifests": [entry]}
+        with pytest.raises(ResolverError, match=rf"image index.*{digest(7)} \(linux/arm64\)"):
+            invoke(eventbridge_event({"repositoryName": "team/app", "imageManifest": json.dumps(index)}))
+
+    @pytest.mark.parametrize("missing", ["version", "id", "source", "account", "time", "region", "resources"])
+    def test_an_envelope_that_is_not_eventbridges_is_raised(self, invoke: Invoke, missing: str) -> None:
+        event = eventbridge_event(request(1))
+        del event[missing]
+        with pytest.raises(ResolverError, match=f"{missing} is missing"):
+            invoke(event)
+
+    @pytest.mark.parametrize("detail_type", ["Scheduled Event", "Object Created", "ECR Image Action", ""])
+    def test_an_unknown_detail_type_is_raised_with_the_known_one(self, invoke: Invoke, detail_type: str) -> None:
+        with pytest.raises(ResolverError, match="'ECR Layer Download URL Request'") as caught:
+            invoke(eventbridge_event({}, detail_type))
+        assert caught.value.kind is UNSUPPORTED_EVENT
+
+    @pytest.mark.parametrize(
+        "event",
+        [
+            {"Records": [{"eventSource": "aws:s3", "s3": {"bucket": {"name": "a"}, "object": {"key": "b"}}}]},
+            {"key1": "value1", "key2": "value2", "key3": "value3"},
+            {},
+            [],
+            "text",
+            None,
+        ],
+        ids=["S3 event", "the console's test event", "empty object", "list", "text", "null"],
+    )
+    def test_an_event_of_another_kind_is_raised_with_what_the_function_answers(
+        self, invoke: Invoke, event: Any
+    ) -> None:
+        with pytest.raises(ResolverError, match="direct invocations with the fields of a request") as caught:
+            invoke(event)
+        assert caught.value.kind is UNSUPPORTED_EVENT
+
+
+class TestSize:
+    """Lambda drops a result that is too large for its destination."""
+
+    def test_as_many_layers_as_the_documents_say_fit_into_an_event(self, invoke: Invoke, ecr: FakeEcr) -> None:
+        # ECR's URLs are up to 2 KB long, most of it the security token.
+        ecr.url_padding = 1650
+        event = eventbridge_event(request(*range(100)))
+        result = invoke(event)
+        assert len(result["downloadUrls"]) == 100
+        assert 2000 < len(result["downloadUrls"][0]["downloadUrl"]) < 2100
+        assert len(json.dumps(result)) + len(json.dumps(event)) < MAXIMUM_RECORD_BYTES
+
+    def test_a_result_that_is_too_large_is_raised_with_what_to_do(self, invoke: Invoke, ecr: FakeEcr) -> None:
+        ecr.url_padding = 1650
+        with pytest.raises(ResolverError, match="Ask for fewer layers with each event") as caught:
+            invoke(eventbridge_event(request(*range(130))))
+        assert caught.value.kind is RESULT_TOO_LARGE
+
+    def test_the_event_counts_as_well_because_the_record_repeats_it(self, invoke: Invoke) -> None:
+        padded = manifest(annotations={"org.example": "x" * (MAXIMUM_RECORD_BYTES - 2000)})
+        with pytest.raises(ResolverError) as caught:
+            invoke(eventbridge_event({"repositoryName": "team/app", "imageManifest": json.dumps(padded)}))
+        assert caught.value.kind is RESULT_TOO_LARGE
+
+
+class TestWhatIsWritten:
+    def test_the_log_names_trigger_and_event(self, invoke: Invoke, capsys: pytest.CaptureFixture[str]) -> None:
+        invoke(eventbridge_event(request(1)))
+        (log,) = [line for line in map(json.loads, capsys.readouterr().out.splitlines()) if "_aws" not in line]
+        assert (log["trigger"], log["route"], log["status"], log["level"]) == ("eventbridge", "event", 200, "INFO")
+        assert log["correlation_id"] == EVENT_ID
+        assert log["layersResolved"] == 1
+
+    @pytest.mark.parametrize(
+        ("event", "trigger"),
+        [
+            (eventbridge_event({}), "eventbridge"),
+            (eventbridge_event({}, "Scheduled Event"), "eventbridge"),
+            ({"layerDigests": []}, "direct"),
+            ({}, "unknown"),
+        ],
+    )
+    def test_what_is_raised_leaves_one_line_that_says_why(
+        self, invoke: Invoke, capsys: pytest.CaptureFixture[str], event: Any, trigger: str
+    ) -> None:
+        with pytest.raises(ResolverError) as caught:
+            invoke(event)
+        (log,) = [line for line in map(json.loads, capsys.readouterr().out.splitlines()) if "_aws" not in line]
+        assert (log["trigger"], log["level"], log["error"]["code"]) == (trigger, "ERROR", caught.value.kind.code)
+
+    @pytest.mark.parametrize(
+        "cause",
+        [
+            RuntimeError(f"{download_url(digest())} of arn:aws:iam::123456789012:role/secret"),
+            ecr_error("ThrottlingException", f"{download_url(digest())} of arn:aws:iam::123456789012:role/secret"),
+            ReadTimeoutError(endpoint_url=download_url(digest())),
+        ],
+        ids=lambda cause: type(cause).__name__,
+    )
+    def test_what_comes_of_an_event_tells_nothing_of_its_cause(
+        self, invoke: Invoke, ecr: FakeEcr, cause: Exception
+    ) -> None:
+        ecr.answer = cause
+        try:
+            written = json.dumps(invoke(eventbridge_event(request(1))))
+        except ResolverError as error:
+            written = "".join(traceback.format_exception(error))
+        for secret in (*SECRETS, "arn:"):
+            assert secret not in written
+
+    def test_a_bug_is_raised_as_an_internal_error(
+        self, invoke: Invoke, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def fail(*_: Any) -> None:
+            raise RuntimeError(download_url(digest()))
+
+        monkeypatch.setattr("layer_resolver.resolver.LayerUrlResolver.resolve", fail)
+        with pytest.raises(ResolverError) as caught:
+            invoke(eventbridge_event(request(1)))
+        assert caught.value.kind is INTERNAL_ERROR
+        assert caught.value.__cause__ is None
+        written = capsys.readouterr().out
+        assert "RuntimeError: https://" in written
+        assert "X-Amz" not in written
