@@ -1,4 +1,4 @@
-"""Command line of the local AWS: `python -m local serve` and `python -m local demo`."""
+"""Command line: `python -m local serve` and `demo` run a local AWS, `smoke` checks a deployed service."""
 
 import argparse
 import logging
@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
+import boto3
 import httpx
 from rich.console import Console
 
@@ -20,6 +21,8 @@ from local.ecr import is_repository_name
 from local.oci_layout import LayoutError, OciLayout
 from local.sample_image import write_sample_image
 from local.service import PortError, Service, local_service
+from local.signing import FunctionUrlAuth, SigningError, callers_credentials, region_of
+from local.smoke import Layer, SmokeError, SmokeTest, find_layer
 
 SAMPLE_REPOSITORY = "team/app"
 
@@ -39,15 +42,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signal_number, _stop)
     try:
-        with _repositories(options.layout, options.repository) as repositories:
-            if options.command == "demo":
-                return _demo(repositories)
-            return _serve(repositories, options.port, options.ecr_latency_ms)
-    except (UsageError, LayoutError, PortError) as error:
+        status: int = options.run(options)
+    except (UsageError, LayoutError, PortError, SigningError, SmokeError) as error:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 0 if options.command == "serve" else 130
+    return status
 
 
 def _stop(_: int, __: FrameType | None) -> None:
@@ -67,7 +68,9 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--ecr-latency-ms", type=_milliseconds, default=0.0, metavar="N", help="time that each call to ECR takes"
     )
+    serve.set_defaults(run=_serve)
     demo = commands.add_parser("demo", help="resolve, download and verify every layer of an image")
+    demo.set_defaults(run=_demo)
     for command in (serve, demo):
         command.add_argument(
             "--layout",
@@ -84,7 +87,17 @@ def _parser() -> argparse.ArgumentParser:
             metavar="NAME",
             help="repository name of the layout that is at the same place (default: the directory's name)",
         )
+    _add_smoke(commands.add_parser("smoke", help="check a deployed service from outside, with your AWS credentials"))
     return parser
+
+
+def _add_smoke(smoke: argparse.ArgumentParser) -> None:
+    smoke.set_defaults(run=_smoke)
+    smoke.add_argument("--url", required=True, help="the function URL, which the stack has as an output")
+    smoke.add_argument("--region", help="the region, if the URL does not name it")
+    smoke.add_argument("--repository", metavar="NAME", help="repository of the layer to resolve (default: any)")
+    smoke.add_argument("--digest", metavar="DIGEST", help="digest of the layer to resolve (default: any)")
+    smoke.add_argument("--public", action="store_true", help="the function URL is open to everyone: authType NONE")
 
 
 def _port(text: str) -> int:
@@ -129,9 +142,14 @@ def _name_of(path: Path) -> str:
     return name
 
 
-def _serve(repositories: dict[str, OciLayout], port: int, ecr_latency_ms: float) -> int:
+def _serve(options: argparse.Namespace) -> int:
     try:
-        with local_service(repositories, port=port, ecr_latency_ms=ecr_latency_ms, write_log=_print_log) as service:
+        with (
+            _repositories(options.layout, options.repository) as repositories,
+            local_service(
+                repositories, port=options.port, ecr_latency_ms=options.ecr_latency_ms, write_log=_print_log
+            ) as service,
+        ):
             print(f"Listening on {service.url}", flush=True)
             print(_advice(service, repositories), flush=True)
             threading.Event().wait()
@@ -141,14 +159,31 @@ def _serve(repositories: dict[str, OciLayout], port: int, ecr_latency_ms: float)
     return 0
 
 
-def _demo(repositories: dict[str, OciLayout]) -> int:
+def _demo(options: argparse.Namespace) -> int:
     try:
-        for repository, layout in repositories.items():
-            run_demo(repository, layout, Console())
+        with _repositories(options.layout, options.repository) as repositories:
+            for repository, layout in repositories.items():
+                run_demo(repository, layout, Console())
     except DemoError as error:
         print(error, file=sys.stderr)
         return 1
     return 0
+
+
+def _smoke(options: argparse.Namespace) -> int:
+    if options.digest and not options.repository:
+        raise UsageError("A --digest needs the --repository that it is in.")
+    if not re.match("https?://[^/]", options.url):
+        raise UsageError(f"{options.url!r} is no URL. Give the stack's output FunctionUrl: https://….on.aws/")
+    region = region_of(options.url, options.region)
+    auth = FunctionUrlAuth(callers_credentials(), region)
+    if options.digest:
+        layer = Layer(options.repository, options.digest)
+    else:
+        layer = find_layer(boto3.client("ecr", region_name=region), options.repository)
+    with httpx.Client(timeout=30) as client:
+        test = SmokeTest(options.url, layer, client, auth, is_public=options.public)
+        return 0 if test.run(Console()) else 1
 
 
 def _print_log(line: str) -> None:

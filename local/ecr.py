@@ -11,9 +11,9 @@ import asyncio
 import json
 import re
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import botocore.session
 from botocore.model import Shape, StructureShape
@@ -80,6 +80,8 @@ class LocalEcr:
         self._actions: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "GetDownloadUrlForLayer": self._get_download_url_for_layer,
             "BatchGetImage": self._batch_get_image,
+            "ListImages": self._list_images,
+            "DescribeRepositories": self._describe_repositories,
         }
 
     def app(self) -> Starlette:
@@ -95,7 +97,7 @@ class LocalEcr:
     async def _answer(self, request: Request) -> Response:
         await asyncio.sleep(self._latency_seconds)
         try:
-            action, parameters = await _read_call(request)
+            action, parameters = await _read_call(request, self._actions)
         except EcrError as error:
             return _error_response(error)
         self.calls.append({"action": action, "parameters": parameters})
@@ -168,6 +170,34 @@ class LocalEcr:
             )
         return {"images": images, "failures": failures}
 
+    def _list_images(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        layout = self._repository(parameters)
+        tagged = [{"imageTag": tag, "imageDigest": digest} for tag, digest in layout.tags.items()]
+        untagged = [{"imageDigest": digest} for digest in layout.manifests if digest not in layout.tags.values()]
+        chosen = {"TAGGED": tagged, "UNTAGGED": untagged}.get(parameters.get("filter", {}).get("tagStatus"))
+        page, token = _page(tagged + untagged if chosen is None else chosen, parameters)
+        return {"imageIds": page} | token
+
+    def _describe_repositories(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        names = parameters.get("repositoryNames", list(self._repositories))
+        for name in names:
+            self._repository({"repositoryName": name})
+        page, token = _page(names, parameters)
+        return {"repositories": [{"repositoryName": name, "registryId": ACCOUNT_ID} for name in page]} | token
+
+
+Item = TypeVar("Item")
+
+
+def _page(items: list[Item], parameters: dict[str, Any]) -> tuple[list[Item], dict[str, str]]:
+    """Return the page that was asked for, and the token of the next one if there is one."""
+    token = parameters.get("nextToken", "0")
+    if not token.isdecimal():
+        raise EcrError("InvalidParameterException", "Invalid parameter at 'nextToken': it is none of this registry's")
+    start = int(token)
+    end = start + parameters.get("maxResults", 100)
+    return items[start:end], {"nextToken": str(end)} if end < len(items) else {}
+
 
 def _find_image(layout: OciLayout, image_id: dict[str, str]) -> tuple[str | None, dict[str, str]]:
     """Return the digest of an image, or None and why it can't be had."""
@@ -182,13 +212,13 @@ def _find_image(layout: OciLayout, image_id: dict[str, str]) -> tuple[str | None
     return found, {}
 
 
-async def _read_call(request: Request) -> tuple[str, dict[str, Any]]:
-    """Return the action of a request and its parameters."""
+async def _read_call(request: Request, actions: Container[str]) -> tuple[str, dict[str, Any]]:
+    """Return the action of a request, one of those that there are, and its parameters."""
     authorization = request.headers.get("authorization", "")
     if not re.match(r"AWS4-HMAC-SHA256 Credential=[^/]+/\d{8}/[^/]+/ecr/aws4_request,", authorization):
         raise EcrError("MissingAuthenticationTokenException", "Missing Authentication Token")
     action = request.headers.get("x-amz-target", "").removeprefix(_TARGET_PREFIX)
-    if action not in {"GetDownloadUrlForLayer", "BatchGetImage"}:
+    if action not in actions:
         raise EcrError("UnknownOperationException", "The local ECR does not have this action.")
     try:
         parameters = json.loads(await request.body())

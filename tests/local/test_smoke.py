@@ -1,0 +1,175 @@
+"""The checks of a deployed service, made against the local one, which answers unsigned requests."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import httpx
+import pytest
+from botocore.credentials import Credentials
+from rich.console import Console
+
+from local.__main__ import main
+from local.aws import LocalAws
+from local.oci_layout import OciLayout
+from local.service import Service, local_service
+from local.signing import FunctionUrlAuth, SigningError, callers_credentials, region_of
+from local.smoke import Layer, SmokeError, SmokeTest, find_layer
+from tests.local.conftest import REPOSITORY
+
+AUTH = FunctionUrlAuth(Credentials("AKIAEXAMPLE", "secret", "session-token"), "eu-west-1")
+
+
+@pytest.fixture(scope="module")
+def service(sample: OciLayout) -> Iterator[Service]:
+    with local_service({REPOSITORY: sample}, write_log=lambda _: None) as running:
+        yield running
+
+
+@pytest.fixture
+def layer(sample: OciLayout) -> Layer:
+    return Layer(REPOSITORY, next(iter(sample.referenced_blobs)))
+
+
+@pytest.fixture
+def ecr(aws: LocalAws) -> Any:
+    return boto3.client(
+        "ecr", endpoint_url=aws.ecr_url, region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b"
+    )
+
+
+def test_a_service_that_is_well_passes_every_check(
+    service: Service, layer: Layer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with httpx.Client(trust_env=False) as client:
+        assert SmokeTest(service.url, layer, client, AUTH, is_public=True).run(Console())
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [
+        "ok    health",
+        "ok    an unsigned request",
+        "ok    a layer",
+        "ok    an error's form",
+        "ok    HEAD",
+    ]
+
+
+def test_a_service_that_is_open_by_mistake_fails(
+    service: Service, layer: Layer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with httpx.Client(trust_env=False) as client:
+        assert not SmokeTest(service.url, layer, client, AUTH, is_public=False).run(Console())
+    assert "FAIL  an unsigned request: answered 200 and not 403" in capsys.readouterr().out
+
+
+Answer = Callable[[httpx.Request], httpx.Response]
+
+
+def refuse_connection(request: httpx.Request) -> httpx.Response:
+    raise httpx.ConnectError("refused", request=request)
+
+
+@pytest.mark.parametrize(
+    ("answer", "complaint"),
+    [
+        (refuse_connection, "health: the request failed: ConnectError"),
+        (lambda _: httpx.Response(500), "health: answered 500 and not 200"),
+        (
+            lambda _: httpx.Response(403, json={"detail": "Ask the operator."}),
+            "a layer: answered 403 and not 200: Ask the operator.",
+        ),
+        (lambda _: httpx.Response(200, json={}), "a layer: the answer is not of the form that the API has"),
+        (lambda _: httpx.Response(200, text="<html>"), "a layer: the answer is not of the form that the API has"),
+        (
+            lambda _: httpx.Response(200, json={"downloadUrl": "https://bucket.example.com/?X-Amz-Signature=0"}),
+            "a layer: S3 answered the request for its first byte with 200",
+        ),
+        (lambda _: httpx.Response(404, json={}), "an error's form: its Content-Type is application/json and not"),
+        (
+            lambda _: httpx.Response(404, json={"code": "Other"}, headers={"Content-Type": "application/problem+json"}),
+            "an error's form: its code is Other and not LayersNotFoundException",
+        ),
+        (
+            lambda request: httpx.Response(200, content=b"ok" if request.method == "GET" else b""),
+            "HEAD: Content-Length is None and not 2",
+        ),
+        (lambda _: httpx.Response(503), "HEAD: answered 503 and not 200"),
+    ],
+)
+def test_what_is_wrong_is_said_and_no_secret_is(
+    layer: Layer, answer: Answer, complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with httpx.Client(transport=httpx.MockTransport(answer)) as client:
+        assert not SmokeTest("https://service.example.com/", layer, client, AUTH, is_public=True).run(
+            Console(width=200)
+        )
+    printed = capsys.readouterr().out
+    assert complaint in printed
+    assert "X-Amz" not in printed
+
+
+@pytest.mark.parametrize("repository", [None, REPOSITORY])
+def test_a_layer_to_resolve_is_found_in_ecr(ecr: Any, sample: OciLayout, repository: str | None) -> None:
+    layer = find_layer(ecr, repository)
+    assert layer.repository == REPOSITORY
+    assert layer.digest in sample.referenced_blobs
+
+
+def test_without_access_to_ecr_a_layer_has_to_be_named(ecr: Any) -> None:
+    with pytest.raises(SmokeError, match="Name one: REPOSITORY=… DIGEST=…"):
+        find_layer(ecr, "team/missing")
+
+
+def test_a_request_is_signed_for_lambda_with_the_session_token() -> None:
+    sent: list[httpx.Request] = []
+
+    def record(request: httpx.Request) -> httpx.Response:
+        sent.append(request)
+        return httpx.Response(200)
+
+    with httpx.Client(transport=httpx.MockTransport(record), auth=AUTH) as client:
+        client.post("https://abc.lambda-url.eu-west-1.on.aws/download-url", params={"a": "b c"}, json={"a": 1})
+    (request,) = sent
+    assert "/eu-west-1/lambda/aws4_request" in request.headers["Authorization"]
+    assert request.headers["X-Amz-Security-Token"] == "session-token"
+    assert request.read() == b'{"a":1}'
+
+
+def test_the_region_comes_from_the_url_or_from_the_caller() -> None:
+    assert region_of("https://abc.lambda-url.eu-west-1.on.aws/") == "eu-west-1"
+    assert region_of("https://layers.example.com/", "us-west-2") == "us-west-2"
+    with pytest.raises(SigningError, match="--region"):
+        region_of("https://layers.example.com/")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--url", "example.com"], "is no URL"),
+        (["--url", "https://example.com/"], "--region"),
+        (["--url", "https://abc.lambda-url.eu-west-1.on.aws/", "--digest", "sha256:00"], "needs the --repository"),
+        (["--url", "https://abc.lambda-url.eu-west-1.on.aws/"], "There are no AWS credentials"),
+    ],
+)
+def test_what_can_not_be_checked_is_refused_in_one_line(
+    arguments: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    assert main(["smoke", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_profile_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "missing")
+    with pytest.raises(SigningError, match="The AWS credentials can't be used"):
+        callers_credentials()
