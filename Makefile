@@ -4,18 +4,25 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed-requirements-dev
+INSTALLED_CDK := $(VENV)/installed-requirements
+CDK_CLI := node_modules/.bin/cdk
+# The CLI runs Python and Node from the virtual environment.
+CDK := PATH="$(CURDIR)/$(BIN):$$PATH" $(CDK_CLI)
+# Tools whose dependencies exclude ours, each in a virtual environment of its own.
+TOOLS := $(addprefix $(VENV)/tools/,ministack checkov cfn-lint)
 PORT ?= 9000
 # An OCI image layout to use in the place of the sample image, and the repository to serve it as.
 LAYOUT ?=
 REPOSITORY ?=
 IMAGE := $(if $(LAYOUT),--layout '$(LAYOUT)') $(if $(REPOSITORY),--repository '$(REPOSITORY)')
-CHECKED := lambda_src local tests benchmarks
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock'
+CHECKED := lambda_src local infra app.py tests benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test lint format bench lock clean
+.PHONY: help demo serve smoke test lint format bench synth bootstrap deploy destroy lock clean
 
 help:  ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 9
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 11
 
 demo: $(INSTALLED)  ## Resolve, download and verify every layer of a sample image (LAYOUT=DIR REPOSITORY=NAME)
 	@$(BIN)/python -m local demo $(IMAGE)
@@ -23,10 +30,14 @@ demo: $(INSTALLED)  ## Resolve, download and verify every layer of a sample imag
 serve: $(INSTALLED)  ## Run the function URL and the local AWS behind it (PORT=9000 LAYOUT=DIR REPOSITORY=NAME)
 	@$(BIN)/python -m local serve --port $(PORT) $(IMAGE)
 
-test: $(INSTALLED)  ## Run everything that has to pass
+smoke: $(INSTALLED)  ## Check a deployed service from outside (URL=https://… REPOSITORY=NAME DIGEST=sha256:… PUBLIC=1)
+	@$(BIN)/python -m local smoke --url '$(URL)' $(if $(REPOSITORY),--repository '$(REPOSITORY)') \
+		$(if $(DIGEST),--digest '$(DIGEST)') $(if $(PUBLIC),--public)
+
+test: $(INSTALLED) $(INSTALLED_CDK) $(CDK_CLI) $(TOOLS)  ## Run everything that has to pass
 	$(BIN)/python -m pytest --cov --cov-report=term
 
-lint: $(INSTALLED)  ## ruff and mypy --strict
+lint: $(INSTALLED) $(INSTALLED_CDK)  ## ruff and mypy --strict
 	$(BIN)/ruff check $(CHECKED)
 	$(BIN)/ruff format --check $(CHECKED)
 	$(BIN)/mypy $(CHECKED)
@@ -35,17 +46,31 @@ format: $(INSTALLED)  ## Put the code into the form that lint asks for
 	$(BIN)/ruff check --fix $(CHECKED)
 	$(BIN)/ruff format $(CHECKED)
 
-bench: $(INSTALLED)  ## Measure what a batch saves over single requests
+bench: $(INSTALLED)  ## Measure what a batch saves over single requests, and the cache over asking ECR
 	@$(BIN)/python -m benchmarks.batch
 
+synth: $(INSTALLED_CDK) $(CDK_CLI)  ## Write the CloudFormation template to cdk.out (ARGS='-c key=value')
+	$(CDK) synth --quiet $(ARGS)
+
+bootstrap: $(INSTALLED_CDK) $(CDK_CLI)  ## Prepare the AWS account and region of your credentials for deployments, once
+	$(CDK) bootstrap $(ARGS)
+
+deploy: $(INSTALLED_CDK) $(CDK_CLI)  ## Deploy to the AWS account and region of your credentials (ARGS='-c key=value')
+	$(CDK) deploy $(ARGS)
+
+destroy: $(INSTALLED_CDK) $(CDK_CLI)  ## Remove the deployment (ARGS='-c stackName=NAME')
+	$(CDK) destroy $(ARGS)
+
 lock: $(INSTALLED)  ## Write the requirements files anew from their .in files, within the versions these allow
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock' \
-		lambda_src/requirements.in --output-file lambda_src/requirements.txt
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock' \
-		--constraints lambda_src/requirements.txt requirements-dev.in --output-file requirements-dev.txt
+	$(LOCK) lambda_src/requirements.in --output-file lambda_src/requirements.txt
+	$(LOCK) --constraints lambda_src/requirements.txt requirements-dev.in --output-file requirements-dev.txt
+	$(LOCK) --constraints requirements-dev.txt requirements.in --output-file requirements.txt
+	$(LOCK) tests/tools/ministack.in --output-file tests/tools/ministack.txt
+	$(LOCK) tests/tools/checkov.in --output-file tests/tools/checkov.txt
+	$(LOCK) tests/tools/cfn-lint.in --output-file tests/tools/cfn-lint.txt
 
 clean:  ## Remove what the other targets made
-	rm -rf $(VENV) build .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .schemathesis
+	rm -rf $(VENV) build cdk.out node_modules .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .schemathesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -54,4 +79,17 @@ $(BIN)/python:
 
 $(INSTALLED): requirements-dev.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.txt
+	@touch $@
+
+$(INSTALLED_CDK): requirements.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.txt
+	@touch $@
+
+$(CDK_CLI): package-lock.json | $(INSTALLED_CDK)
+	PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+$(VENV)/tools/%: tests/tools/%.txt | $(INSTALLED)
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $@
+	$(BIN)/uv pip install --quiet --python $@ --require-hashes --requirement $<
 	@touch $@

@@ -1,0 +1,1 @@
+"""The deployment: settings in, a CloudFormation stack out."""

@@ -1,0 +1,171 @@
+"""The Lambda function with everything that it needs to be called: role, log group, version, alias and function URL."""
+
+from pathlib import Path
+
+from aws_cdk import Annotations, Duration, RemovalPolicy, Stack
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+from infra.asset import Target, build_package
+from infra.findings import accept, accept_in_template
+from infra.settings import DeploymentSettings
+
+ALIAS = "live"
+HANDLER = "layer_resolver.handler.lambda_handler"
+PACKAGES = Path(__file__).parent.parent / "build" / "packages"
+
+_RETENTION = {
+    days: getattr(logs.RetentionDays, name)
+    for name, days in {
+        "ONE_DAY": 1, "THREE_DAYS": 3, "FIVE_DAYS": 5, "ONE_WEEK": 7, "TWO_WEEKS": 14, "ONE_MONTH": 30,
+        "TWO_MONTHS": 60, "THREE_MONTHS": 90, "FOUR_MONTHS": 120, "FIVE_MONTHS": 150, "SIX_MONTHS": 180,
+        "ONE_YEAR": 365, "THIRTEEN_MONTHS": 400, "EIGHTEEN_MONTHS": 545, "TWO_YEARS": 731, "THREE_YEARS": 1096,
+        "FIVE_YEARS": 1827, "SIX_YEARS": 2192, "SEVEN_YEARS": 2557, "EIGHT_YEARS": 2922, "NINE_YEARS": 3288,
+        "TEN_YEARS": 3653,
+    }.items()
+}  # fmt: skip
+
+
+class ResolverFunction(Construct):
+    """The function behind its alias and function URL.
+
+    Attributes:
+        role: The function's execution role. Nothing is added to it behind an operator's back: a construct that needs
+            more attaches a policy that says so.
+        function: The function; its alias is what callers and triggers invoke.
+        alias: The alias `live` of the newest version.
+        url: The function URL of the alias.
+    """
+
+    def __init__(self, scope: Construct, construct_id: str, settings: DeploymentSettings, target: Target) -> None:
+        super().__init__(scope, construct_id)
+        log_group = logs.LogGroup(
+            self,
+            "LogGroup",
+            retention=_RETENTION[settings.log_retention_days],
+            removal_policy=RemovalPolicy.RETAIN if settings.keep_logs else RemovalPolicy.DESTROY,
+        )
+        accept_in_template(
+            log_group,
+            checkov={"CKV_AWS_158": "CloudWatch Logs encrypts with a key of its own, and logs hold no secret."},
+        )
+        self.role = self._role(settings, log_group)
+        self.function = self._function(settings, target, log_group)
+        self.alias = lambda_.Alias(self, "Alias", alias_name=ALIAS, version=self.function.current_version)
+        self.url = self._function_url(settings)
+
+    def _function(self, settings: DeploymentSettings, target: Target, log_group: logs.LogGroup) -> lambda_.Function:
+        package = build_package(target, PACKAGES)
+        if not package.is_compiled:
+            Annotations.of(self).add_warning_v2(
+                "EcrLayerResolver:NoBytecode",
+                f"No Python {target.python_version} was found, so the package has no bytecode, and each cold start "
+                f"compiles what it imports. Run `uv python install {target.python_version}` to have it put in.",
+            )
+        function = lambda_.Function(
+            self,
+            "Function",
+            description="Resolves layers of Amazon ECR repositories into pre-signed download URLs",
+            runtime=lambda_.Runtime.PYTHON_3_13,
+            architecture=lambda_.Architecture.ARM_64,
+            handler=HANDLER,
+            code=lambda_.Code.from_asset(str(package.path), asset_hash=package.digest),
+            role=self.role.without_policy_updates(),
+            memory_size=settings.memory_size,
+            timeout=Duration.seconds(settings.timeout_seconds),
+            reserved_concurrent_executions=settings.reserved_concurrency,
+            snap_start=lambda_.SnapStartConf.ON_PUBLISHED_VERSIONS if settings.snap_start else None,
+            environment={"POWERTOOLS_LOG_LEVEL": settings.log_level},
+            log_group=log_group,
+            logging_format=lambda_.LoggingFormat.JSON,
+        )
+        accept(
+            function,
+            {
+                "Annotation::@aws-cdk/aws-lambda:snapStartRequirePublish": "The alias publishes a version.",
+                "AwsSolutions-L1": "Lambda supports Python 3.13 until 2029; the package is built and tested for it.",
+            },
+        )
+        accept_in_template(
+            function,
+            checkov={
+                "CKV_AWS_115": "How much concurrency to reserve is the operator's setting reservedConcurrency.",
+                "CKV_AWS_116": "Failed events go to the failure queue by the alias's asynchronous configuration.",
+                "CKV_AWS_117": "It needs nothing in a VPC; in one it would need endpoints of ECR to work at all.",
+                "CKV_AWS_173": "The environment has no secret; Lambda encrypts it with a key of its own.",
+            },
+            # CDK writes the dependency on the role twice.
+            cfn_lint=("W3005",),
+        )
+        return function
+
+    def _role(self, settings: DeploymentSettings, log_group: logs.LogGroup) -> iam.Role:
+        """Return the execution role: all that the function itself may do stands here."""
+        stack = Stack.of(self)
+        role = iam.Role(
+            self,
+            "Role",
+            description="Execution role of the ECR Layer Resolver",
+            assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
+            inline_policies={
+                "GetDownloadUrlForLayer": _allow(["ecr:GetDownloadUrlForLayer"], _repository_arns(stack, settings)),
+                "WriteLogs": _allow(["logs:CreateLogStream", "logs:PutLogEvents"], [log_group.log_group_arn]),
+            },
+        )
+        accept(role, _accepted_wildcards(settings))
+        return role
+
+    def _function_url(self, settings: DeploymentSettings) -> lambda_.FunctionUrl:
+        url = self.alias.add_function_url(
+            auth_type=lambda_.FunctionUrlAuthType[settings.auth_type],
+            cors=_cors(settings.allowed_origins),
+        )
+        if settings.auth_type == "NONE":
+            accept_in_template(url, checkov={"CKV_AWS_258": "The operator made these repositories public: authType."})
+        for principal in settings.allowed_principals:
+            url.grant_invoke_url(_principal(principal))
+        return url
+
+
+def _allow(actions: list[str], resources: list[str]) -> iam.PolicyDocument:
+    return iam.PolicyDocument(statements=[iam.PolicyStatement(actions=actions, resources=resources)])
+
+
+def _repository_arns(stack: Stack, settings: DeploymentSettings) -> list[str]:
+    return [
+        stack.format_arn(service="ecr", resource="repository", resource_name=name, account=account)
+        for account in (stack.account, *settings.registries)
+        for name in settings.repositories
+    ]
+
+
+def _accepted_wildcards(settings: DeploymentSettings) -> dict[str, str]:
+    """Return cdk-nag's findings about repository ARNs that end with the operator's own `*`."""
+    reason = "The operator named these repositories by their prefix, in the setting repositories."
+    return {
+        f"AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:ecr:<AWS::Region>:{account}:repository/{name}]": reason
+        for account in ("<AWS::AccountId>", *settings.registries)
+        for name in settings.repositories
+        if name.endswith("*")
+    }
+
+
+def _cors(origins: tuple[str, ...]) -> lambda_.FunctionUrlCorsOptions | None:
+    if not origins:
+        return None
+    return lambda_.FunctionUrlCorsOptions(
+        allowed_origins=list(origins),
+        allowed_methods=[lambda_.HttpMethod.GET, lambda_.HttpMethod.HEAD, lambda_.HttpMethod.POST],
+        allowed_headers=["content-type"],
+        max_age=Duration.hours(1),
+    )
+
+
+def _principal(name: str) -> iam.IPrincipal:
+    if name.startswith("arn:"):
+        return iam.ArnPrincipal(name)
+    if name.startswith("o-"):
+        return iam.OrganizationPrincipal(name)
+    return iam.AccountPrincipal(name)

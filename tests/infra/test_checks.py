@@ -1,0 +1,75 @@
+"""The tools that know bad templates find nothing that is not accepted in the code, whatever the settings."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aws_cdk import App
+from aws_cdk.assertions import Template
+from cdk_nag import AwsSolutionsChecks
+
+from infra.settings import DeploymentSettings
+from infra.stack import LayerResolverStack
+
+TOOLS = Path(sys.prefix) / "tools"
+
+# Between them they have every resource and every statement that a setting can bring.
+SETTINGS: list[dict[str, Any]] = [
+    {},
+    {
+        "repositories": ["team/app", "web/*"],
+        "registries": ["210987654321"],
+        "allowedPrincipals": ["123456789012", "o-abcdefghij"],
+        "allowedOrigins": ["https://example.com"],
+        "reservedConcurrency": 5,
+        "alarmEmail": "ops@example.com",
+        "eventBusName": "layers",
+        "createEventBus": True,
+        "keepLogs": True,
+        "snapStart": False,
+    },
+    {"authType": "NONE", "repositories": ["public/*"], "eventSources": []},
+]
+
+
+def stack(settings: dict[str, Any]) -> LayerResolverStack:
+    return LayerResolverStack(App(), DeploymentSettings.from_values(settings))
+
+
+def run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [TOOLS / name / "bin" / name, *arguments], capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+@pytest.fixture(params=SETTINGS, ids=["defaults", "everything", "public"])
+def template(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    path = tmp_path / "template.json"
+    path.write_text(json.dumps(Template.from_stack(stack(request.param)).to_json()))
+    return str(path)
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=["defaults", "everything", "public"])
+def test_cdk_nag_has_no_finding_that_is_not_accepted(settings: dict[str, Any]) -> None:
+    scope = stack(settings)
+    report = AwsSolutionsChecks(scope).validate_scope(scope)
+    assert [violation.rule_name for violation in report.violations or []] == []
+    assert report.success
+
+
+def test_cfn_lint_has_no_finding_that_is_not_accepted(template: str) -> None:
+    result = run("cfn-lint", "--regions", "us-east-1", "--", template)
+    assert result.stdout == ""
+    assert result.returncode == 0, result.stderr
+
+
+def test_checkov_has_no_finding_that_is_not_accepted_with_a_reason(template: str) -> None:
+    result = run("checkov", "--framework", "cloudformation", "--skip-download", "--output", "json", "--file", template)
+    report = json.loads(result.stdout)
+    assert report["summary"]["passed"] > 10
+    assert report["summary"]["parsing_errors"] == 0
+    assert [check["check_name"] for check in report["results"]["failed_checks"]] == []
+    assert all(check["check_result"]["suppress_comment"] for check in report["results"]["skipped_checks"])
