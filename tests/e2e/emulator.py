@@ -1,0 +1,150 @@
+"""An AWS emulator with the stack deployed to it, by the real CDK CLI."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import httpx
+from botocore.credentials import Credentials
+
+from local.signing import FunctionUrlAuth
+from tests.e2e.commands import ROOT
+
+# The emulator takes an access key of twelve digits for the account.
+ACCOUNT = "123456789012"
+REGION = "us-east-1"
+STACK = "EcrLayerResolver"
+
+BIN = Path(sys.executable).parent
+MINISTACK = BIN.parent / "tools" / "ministack" / "bin" / "ministack"
+CDK = ROOT / "node_modules" / ".bin" / "cdk"
+APP = ("--app", f"{sys.executable} {ROOT / 'tests' / 'e2e' / 'emulated_app.py'}")
+
+
+@dataclass(frozen=True)
+class Emulator:
+    """A running emulator.
+
+    Attributes:
+        endpoint: Where it answers for every service.
+        environment: The environment of tools that are to talk to it.
+        work: A directory for what the tools write.
+    """
+
+    endpoint: str
+    environment: dict[str, str]
+    work: Path
+
+    def client(self, service: Any) -> Any:
+        return boto3.client(
+            service,
+            endpoint_url=self.endpoint,
+            region_name=REGION,
+            aws_access_key_id=ACCOUNT,
+            aws_secret_access_key="any",
+        )
+
+    def cdk(self, *arguments: str) -> str:
+        """Run the CDK CLI and return what it printed."""
+        result = subprocess.run(
+            [CDK, *arguments], cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=240, check=False
+        )
+        output = result.stdout + result.stderr
+        assert result.returncode == 0, output
+        return output
+
+    def bootstrap(self) -> None:
+        self.cdk("bootstrap", f"aws://{ACCOUNT}/{REGION}", "--app", "")
+
+    def deploy(self, **settings: str) -> tuple[str, dict[str, str]]:
+        """Deploy with settings, and return what the CLI printed and the stack's outputs."""
+        context = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        outputs = self.work / "outputs.json"
+        options = ["--require-approval", "never", "--ci", "--output", str(self.work / "cdk.out")]
+        printed = self.cdk("deploy", *APP, *context, *options, "--outputs-file", str(outputs))
+        return printed, json.loads(outputs.read_text())[STACK]
+
+    def destroy(self) -> None:
+        self.cdk("destroy", *APP, "--force")
+
+    def http_client(self, *, signed: bool = True) -> httpx.Client:
+        """Return a client whose requests to function URLs go to the emulator, which knows them by the Host header."""
+        auth = FunctionUrlAuth(Credentials(ACCOUNT, "any"), REGION) if signed else None
+        return httpx.Client(transport=_FunctionUrlTransport(self.endpoint), auth=auth, timeout=60)
+
+
+class _FunctionUrlTransport(httpx.HTTPTransport):
+    """Takes the emulator for the address of every function URL."""
+
+    def __init__(self, endpoint: str) -> None:
+        super().__init__()
+        self._endpoint = httpx.URL(endpoint)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.host.endswith(".on.aws"):
+            # The Host header has been set and stays.
+            request.url = request.url.copy_with(scheme="http", host="localhost", port=self._endpoint.port)
+        return super().handle_request(request)
+
+
+@contextmanager
+def running_emulator(work: Path, **environment: str) -> Iterator[Emulator]:
+    """Run MiniStack while the context lasts.
+
+    Args:
+        work: An empty directory.
+        environment: Further variables for the tools that talk to it.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    own = inherited | {
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+        "HOME": str(work),
+        "BIND_HOST": "127.0.0.1",
+        "GATEWAY_PORT": str(port),
+        # Assumed roles, as the CDK CLI takes them on, belong to this account.
+        "MINISTACK_ACCOUNT_ID": ACCOUNT,
+    }
+    endpoint = f"http://localhost:{port}"
+    tools = {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": ACCOUNT,
+        "AWS_SECRET_ACCESS_KEY": "any",
+        "AWS_REGION": REGION,
+        "CDK_DISABLE_VERSION_CHECK": "1",
+    }
+    with (work / "ministack.log").open("w") as log:
+        process = subprocess.Popen([MINISTACK], cwd=work, env=own, stdout=log, stderr=log)
+        try:
+            wait_until(lambda: _answers(endpoint))
+            yield Emulator(endpoint, own | tools | environment, work)
+        finally:
+            process.terminate()
+            process.wait(timeout=20)
+
+
+def _answers(endpoint: str) -> bool:
+    try:
+        return httpx.get(f"{endpoint}/_localstack/health", trust_env=False).is_success
+    except httpx.TransportError:
+        return False
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
+    """Return what the condition gives as soon as that is true; fail if it never is."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if value := condition():
+            return value
+        time.sleep(0.1)
+    raise AssertionError("what was waited for did not happen")

@@ -1,0 +1,390 @@
+"""The stack, deployed by the real CDK CLI to an AWS emulator, and used there.
+
+The tests of this file stand in the order in which they run: the last ones change the stack and remove it.
+"""
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from botocore.credentials import Credentials
+from botocore.exceptions import ClientError
+from rich.console import Console
+
+from infra.asset import Target, build_package
+from infra.resolver_function import PACKAGES
+from local.aws import LocalAws, local_aws
+from local.faults import Fault
+from local.oci_layout import OciLayout
+from local.sample_image import write_sample_image
+from local.signing import FunctionUrlAuth
+from local.smoke import Layer, SmokeTest
+from tests.e2e.asynchronous_lambda import asynchronous_lambda
+from tests.e2e.commands import ROOT, tool
+from tests.e2e.emulator import ACCOUNT, REGION, STACK, Emulator, running_emulator, wait_until
+from tests.unit.fakes import eventbridge_event
+
+SOURCE = "ecr-layer-resolver.requests"
+DETAIL_TYPE = "ECR Layer Download URL Request"
+
+
+@pytest.fixture(scope="module")
+def layout(tmp_path_factory: pytest.TempPathFactory) -> OciLayout:
+    directory = tmp_path_factory.mktemp("image")
+    write_sample_image(directory)
+    return OciLayout(directory)
+
+
+@pytest.fixture(scope="module")
+def aws(layout: OciLayout) -> Iterator[LocalAws]:
+    with local_aws({"team/app": layout}) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def emulator(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    with running_emulator(tmp_path_factory.mktemp("emulator"), LOCAL_ECR_URL=aws.ecr_url) as running:
+        running.bootstrap()
+        yield running
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """The deployed stack's outputs, and the names of what it has."""
+
+    url: str
+    alias_arn: str
+    function_name: str
+    failure_queue_url: str
+
+    @classmethod
+    def of(cls, outputs: dict[str, str]) -> "Deployment":
+        assert outputs["AliasArn"] == f"{outputs['FunctionArn']}:live"
+        return cls(
+            url=outputs["FunctionUrl"].rstrip("/"),
+            alias_arn=outputs["AliasArn"],
+            function_name=outputs["FunctionArn"].rpartition(":")[2],
+            failure_queue_url=outputs["FailureQueueUrl"],
+        )
+
+
+@pytest.fixture(scope="module")
+def deployed(emulator: Emulator) -> Deployment:
+    _, outputs = emulator.deploy()
+    return Deployment.of(outputs)
+
+
+@pytest.fixture(scope="module")
+def digest(layout: OciLayout) -> str:
+    return next(iter(layout.referenced_blobs))
+
+
+def sha256_of(url: str) -> str:
+    return f"sha256:{hashlib.sha256(httpx.get(url, trust_env=False).raise_for_status().content).hexdigest()}"
+
+
+def test_only_signed_requests_reach_the_function(emulator: Emulator, deployed: Deployment) -> None:
+    with emulator.http_client(signed=False) as client:
+        assert client.get(f"{deployed.url}/healthz").status_code == 403
+    with emulator.http_client() as client:
+        assert client.get(f"{deployed.url}/healthz").json() == {"status": "ok"}
+
+
+def test_a_layer_is_resolved_and_downloaded(emulator: Emulator, deployed: Deployment, digest: str) -> None:
+    query = {"repositoryName": "team/app", "layerDigest": digest}
+    with emulator.http_client() as client:
+        answer = client.get(f"{deployed.url}/download-url", params=query)
+    assert answer.status_code == 200, answer.text
+    assert sha256_of(answer.json()["downloadUrl"]) == digest
+
+
+def test_curl_signs_requests_as_the_readme_says(emulator: Emulator, deployed: Deployment) -> None:
+    tool("curl")
+    (command,) = re.findall(r"^\$ (curl --aws-sigv4 .*)$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    # The emulator speaks no TLS, and has the address of none of its function URLs.
+    url = deployed.url.replace("https:", "http:")
+    port = urlsplit(emulator.endpoint).port
+    result = subprocess.run(
+        ["/bin/sh", "-c", f"{command} -s --connect-to ::localhost:{port}"],
+        env=emulator.environment | {"URL": url, "AWS_SESSION_TOKEN": "", "PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    assert json.loads(result.stdout) == {"status": "ok"}
+
+
+def test_the_smoke_test_finds_the_deployed_service_well(
+    emulator: Emulator, deployed: Deployment, digest: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    auth = FunctionUrlAuth(Credentials(ACCOUNT, "any"), REGION)
+    with emulator.http_client(signed=False) as client:
+        test = SmokeTest(deployed.url, Layer("team/app", digest), client, auth, is_public=False)
+        assert test.run(Console()), capsys.readouterr().out
+
+
+class TestWhatAwsReadsBack:
+    def test_the_function(self, emulator: Emulator, deployed: Deployment) -> None:
+        functions = emulator.client("lambda")
+        name = deployed.function_name
+        configuration = functions.get_function_configuration(FunctionName=name)
+        assert (configuration["Runtime"], configuration["Architectures"]) == ("python3.13", ["arm64"])
+        assert (configuration["MemorySize"], configuration["Timeout"]) == (512, 15)
+        assert configuration["SnapStart"]["ApplyOn"] == "PublishedVersions"
+        assert functions.get_alias(FunctionName=name, Name="live")["FunctionVersion"].isdigit()
+        assert functions.get_function_url_config(FunctionName=name, Qualifier="live")["AuthType"] == "AWS_IAM"
+
+    def test_the_role(self, emulator: Emulator, deployed: Deployment) -> None:
+        role = emulator.client("lambda").get_function_configuration(FunctionName=deployed.function_name)["Role"]
+        name = role.rpartition("/")[2]
+        roles = emulator.client("iam")
+        assert roles.list_attached_role_policies(RoleName=name)["AttachedPolicies"] == []
+        actions = [
+            statement["Action"]
+            for policy in roles.list_role_policies(RoleName=name)["PolicyNames"]
+            for statement in roles.get_role_policy(RoleName=name, PolicyName=policy)["PolicyDocument"]["Statement"]
+        ]
+        assert sorted(map(str, actions)) == [
+            "['logs:CreateLogStream', 'logs:PutLogEvents']",
+            "ecr:GetDownloadUrlForLayer",
+            "events:PutEvents",
+            "sqs:SendMessage",
+        ]
+        policy = roles.get_role_policy(RoleName=name, PolicyName="GetDownloadUrlForLayer")["PolicyDocument"]
+        assert policy["Statement"][0]["Resource"] == f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/*"
+
+    def test_the_log_group(self, emulator: Emulator, deployed: Deployment) -> None:
+        configuration = emulator.client("lambda").get_function_configuration(FunctionName=deployed.function_name)
+        name = configuration["LoggingConfig"]["LogGroup"]
+        (group,) = emulator.client("logs").describe_log_groups(logGroupNamePrefix=name)["logGroups"]
+        assert group["retentionInDays"] == 30
+
+
+Put = Callable[[dict[str, Any]], str]
+
+
+@pytest.fixture(scope="class")
+def rule(emulator: Emulator, deployed: Deployment) -> str:
+    del deployed
+    (rule,) = emulator.client("events").list_rules(NamePrefix=STACK)["Rules"]
+    return str(rule["Name"])
+
+
+@pytest.fixture(scope="class")
+def log(emulator: Emulator, deployed: Deployment, rule: str) -> Iterator[list[str]]:
+    package = build_package(Target.host(), PACKAGES).path
+    with asynchronous_lambda(emulator, deployed.function_name, rule, package) as lines:
+        yield lines
+
+
+@pytest.fixture
+def put(emulator: Emulator, aws: LocalAws, log: list[str]) -> Iterator[Put]:
+    events = emulator.client("events")
+
+    def put_event(detail: dict[str, Any]) -> str:
+        entry = {"Source": SOURCE, "DetailType": DETAIL_TYPE, "Detail": json.dumps(detail)}
+        (answer,) = events.put_events(Entries=[entry])["Entries"]
+        return str(answer["EventId"])
+
+    log.clear()
+    yield put_event
+    aws.ecr.faults.put()
+
+
+@pytest.fixture(scope="class")
+def next_result(emulator: Emulator) -> Iterator[Callable[[], dict[str, Any]]]:
+    """Subscribe a queue to results, as docs/events.md says, and return what receives the next."""
+    events, sqs = emulator.client("events"), emulator.client("sqs")
+    url = sqs.create_queue(QueueName="results")["QueueUrl"]
+    pattern = documented("json", "functionArn").replace("FUNCTION_ARN", "arn:aws:lambda:")
+    events.put_rule(Name="results", EventPattern=pattern)
+    events.put_targets(Rule="results", Targets=[{"Id": "queue", "Arn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:results"}])
+    yield lambda: receive(sqs, url)
+    events.remove_targets(Rule="results", Ids=["queue"])
+    events.delete_rule(Name="results")
+
+
+class TestEvents:
+    def test_the_rule_matches_requests_and_nothing_else(self, emulator: Emulator, rule: str) -> None:
+        events = emulator.client("events")
+        pattern = events.describe_rule(Name=rule)["EventPattern"]
+
+        def matches(source: str, detail_type: str, detail: Any = None) -> bool:
+            event: dict[str, Any] = {
+                "id": "1",
+                "account": ACCOUNT,
+                "region": REGION,
+                "time": "2026-11-23T10:00:00Z",
+                "source": source,
+                "detail-type": detail_type,
+                "resources": [],
+                "detail": detail or {},
+            }
+            return bool(events.test_event_pattern(EventPattern=pattern, Event=json.dumps(event))["Result"])
+
+        assert matches(SOURCE, DETAIL_TYPE)
+        assert not matches("another.source", DETAIL_TYPE)
+        assert not matches(SOURCE, "Another Type")
+        assert not matches(SOURCE, DETAIL_TYPE.lower())
+        # No result can invoke the function again.
+        record = {"requestPayload": {"source": SOURCE, "detail-type": DETAIL_TYPE}}
+        for outcome in ("Success", "Failure"):
+            assert not matches("lambda", f"Lambda Function Invocation Result - {outcome}", record)
+
+    def test_a_request_becomes_a_result_on_the_bus_with_working_urls(
+        self, put: Put, next_result: Callable[[], dict[str, Any]], layout: OciLayout, log: list[str]
+    ) -> None:
+        digests = list(layout.referenced_blobs)
+        event_id = put({"repositoryName": "team/app", "layerDigests": digests})
+        record = next_result()["detail"]
+        result = record["responsePayload"]
+        assert result["requestId"] == event_id == record["requestPayload"]["id"]
+        assert result["failures"] == []
+        assert [url["layerDigest"] for url in result["downloadUrls"]] == digests
+        for url in result["downloadUrls"]:
+            assert sha256_of(url["downloadUrl"]) == url["layerDigest"]
+        assert any(f'"correlation_id":"{event_id}"' in line for line in log)
+        assert not any("X-Amz-Signature" in line for line in log)
+
+    def test_a_manifest_is_a_request_for_its_config_and_layers(
+        self, put: Put, next_result: Callable[[], dict[str, Any]], layout: OciLayout
+    ) -> None:
+        manifest = next(iter(layout.manifests.values()))
+        put({"repositoryName": "team/app", "imageManifest": manifest.content.decode()})
+        urls = next_result()["detail"]["responsePayload"]["downloadUrls"]
+        assert all(url["mediaType"] and url["size"] >= 0 for url in urls)
+        assert {url["layerDigest"] for url in urls} <= layout.referenced_blobs.keys()
+
+    def test_what_was_resolved_is_not_lost_to_a_retry(
+        self, put: Put, next_result: Callable[[], dict[str, Any]], aws: LocalAws, layout: OciLayout
+    ) -> None:
+        first, second = list(layout.referenced_blobs)[:2]
+        absent = f"sha256:{'0' * 64}"
+        aws.ecr.faults.put(Fault(error="ThrottlingException", layer_digest=absent, times=50))
+        put({"repositoryName": "team/app", "layerDigests": [first, absent, second]})
+        result = next_result()["detail"]["responsePayload"]
+        assert [url["layerDigest"] for url in result["downloadUrls"]] == [first, second]
+        (failure,) = result["failures"]
+        assert (failure["code"], failure["retryable"]) == ("ThrottlingException", True)
+
+    def test_ecr_that_throttles_for_a_while_delays_the_result(
+        self, put: Put, next_result: Callable[[], dict[str, Any]], aws: LocalAws
+    ) -> None:
+        absent = f"sha256:{'1' * 64}"
+        # The SDK tries three times with each invocation.
+        aws.ecr.faults.put(Fault(error="ThrottlingException", layer_digest=absent, times=4))
+        put({"repositoryName": "team/app", "layerDigests": [absent]})
+        record = next_result()["detail"]
+        assert record["requestContext"]["approximateInvokeCount"] == 2
+        assert [each["code"] for each in record["responsePayload"]["failures"]] == ["LayersNotFoundException"]
+
+    @pytest.mark.parametrize(
+        ("detail", "message"),
+        [
+            ({"repositoryName": "team/app", "layerDigests": ["nonsense"]}, r"layerDigests\[0\] must be"),
+            ({"repositoryName": "team/app", "layerDigests": [f"sha256:{'2' * 64}"]}, "ECR is throttling"),
+        ],
+        ids=["malformed", "throttled for good"],
+    )
+    def test_what_fails_three_times_is_in_the_queue_as_it_came(
+        self, put: Put, emulator: Emulator, deployed: Deployment, aws: LocalAws, detail: dict[str, Any], message: str
+    ) -> None:
+        aws.ecr.faults.put(Fault(error="ThrottlingException", times=50))
+        event_id = put(detail)
+        record = receive(emulator.client("sqs"), deployed.failure_queue_url)
+        assert record["requestPayload"]["id"] == event_id
+        assert record["requestPayload"]["detail"] == detail
+        assert record["requestContext"]["condition"] == "RetriesExhausted"
+        assert record["requestContext"]["approximateInvokeCount"] == 3
+        assert re.search(message, record["responsePayload"]["errorMessage"])
+
+
+def documented(language: str, content: str) -> str:
+    """Return the example of docs/events.md that has some content."""
+    examples = re.findall(
+        rf"^```{language}\n(.*?)^```", (ROOT / "docs" / "events.md").read_text(), re.DOTALL | re.MULTILINE
+    )
+    (example,) = [example for example in examples if content in example]
+    return str(example)
+
+
+def test_the_documented_state_machine_resolves_layers(emulator: Emulator, deployed: Deployment, digest: str) -> None:
+    machines = emulator.client("stepfunctions")
+    definition = documented("json", "StartAt").replace("ALIAS_ARN", deployed.alias_arn)
+    role = f"arn:aws:iam::{ACCOUNT}:role/any"
+    machine = machines.create_state_machine(name="resolve", definition=definition, roleArn=role)["stateMachineArn"]
+    request = json.dumps({"repositoryName": "team/app", "layerDigests": [digest]})
+    execution = machines.start_execution(stateMachineArn=machine, input=request)["executionArn"]
+
+    def ended() -> Any:
+        description = machines.describe_execution(executionArn=execution)
+        return description if description["status"] != "RUNNING" else None
+
+    description = wait_until(ended)
+    assert description["status"] == "SUCCEEDED", description
+    (url,) = json.loads(description["output"])["downloadUrls"]
+    assert sha256_of(url["downloadUrl"]) == digest
+
+
+def test_the_documented_program_sends_the_events_of_the_queue_again(
+    emulator: Emulator, deployed: Deployment, aws: LocalAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sqs = emulator.client("sqs")
+    event = eventbridge_event({"repositoryName": "team/app", "layerDigests": [f"sha256:{'3' * 64}"]})
+    other = eventbridge_event({"repositoryName": "team/app", "layerDigests": [f"sha256:{'4' * 64}"]})
+    for body in ({"requestPayload": event, "responsePayload": {}}, other):
+        sqs.send_message(QueueUrl=deployed.failure_queue_url, MessageBody=json.dumps(body))
+    for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, emulator.environment[name])
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    aws.ecr.calls.clear()
+    program = documented("python", "receive_message")
+    exec(program, {"QUEUE_URL": deployed.failure_queue_url, "ALIAS_ARN": deployed.alias_arn})
+    wait_until(lambda: len(aws.ecr.calls) == 2)
+    assert {call["parameters"]["layerDigest"][7] for call in aws.ecr.calls} == {"3", "4"}
+    assert "Messages" not in sqs.receive_message(QueueUrl=deployed.failure_queue_url, WaitTimeSeconds=1)
+
+
+def receive(sqs: Any, url: str) -> dict[str, Any]:
+    """Return the next message of a queue, which has to be JSON."""
+    (message,) = wait_until(lambda: sqs.receive_message(QueueUrl=url, WaitTimeSeconds=1).get("Messages"))
+    sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+    content: dict[str, Any] = json.loads(message["Body"])
+    return content
+
+
+def test_nothing_is_deployed_without_a_change_and_a_changed_setting_is(
+    emulator: Emulator, deployed: Deployment
+) -> None:
+    printed, _ = emulator.deploy()
+    assert "no changes" in printed
+    emulator.deploy(memorySize="1024")
+    configuration = emulator.client("lambda").get_function_configuration(FunctionName=deployed.function_name)
+    assert configuration["MemorySize"] == 1024
+
+
+def test_removing_the_stack_leaves_nothing(emulator: Emulator, deployed: Deployment) -> None:
+    functions, roles = emulator.client("lambda"), emulator.client("iam")
+    configuration = functions.get_function_configuration(FunctionName=deployed.function_name)
+    emulator.destroy()
+    with pytest.raises(ClientError, match="ResourceNotFound"):
+        functions.get_function(FunctionName=deployed.function_name)
+    with pytest.raises(ClientError, match="NoSuchEntity"):
+        roles.get_role(RoleName=configuration["Role"].rpartition("/")[2])
+    log_group = configuration["LoggingConfig"]["LogGroup"]
+    assert emulator.client("logs").describe_log_groups(logGroupNamePrefix=log_group)["logGroups"] == []
+    assert emulator.client("sns").list_topics()["Topics"] == []
+    assert emulator.client("events").list_rules(NamePrefix=STACK)["Rules"] == []
+    queues = emulator.client("sqs").list_queues().get("QueueUrls", [])
+    assert deployed.failure_queue_url not in queues
+    assert emulator.client("cloudwatch").describe_alarms(AlarmNamePrefix=STACK)["MetricAlarms"] == []
+    assert emulator.client("cloudwatch").list_dashboards(DashboardNamePrefix=STACK)["DashboardEntries"] == []
