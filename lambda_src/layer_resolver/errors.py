@@ -84,6 +84,47 @@ UPSTREAM_LAYER_UNAVAILABLE = ErrorKind(
     retryable=True,
     ecr_codes=frozenset({"UnableToGetUpstreamLayerException"}),
 )
+UPSTREAM_IMAGE_UNAVAILABLE = ErrorKind(
+    code="UnableToGetUpstreamImageException",
+    title="The upstream registry did not give the image",
+    advice="ECR could not get image {digest} from the upstream registry of its pull-through cache rule. Try again; if "
+    "that does not help, check the rule and its credentials.",
+    http_status=502,
+    registry_code="UNKNOWN",
+    registry_http_status=502,
+    retryable=True,
+    # The others are reasons that BatchGetImage gives for a single image.
+    ecr_codes=frozenset({"UnableToGetUpstreamImageException", "UpstreamUnavailable", "UpstreamAccessDenied"}),
+)
+IMAGE_NOT_FOUND = ErrorKind(
+    code="ImageNotFoundException",
+    title="The image does not exist",
+    advice="Repository {repository} has no image {digest}. Check the tag or digest.",
+    http_status=404,
+    registry_code="MANIFEST_UNKNOWN",
+    registry_http_status=404,
+    # The others are reasons that BatchGetImage gives for a single image.
+    ecr_codes=frozenset(
+        {
+            "ImageNotFoundException",
+            "ImageNotFound",
+            "ImageInaccessible",
+            "ImageTagDoesNotMatchDigest",
+            "InvalidImageDigest",
+            "InvalidImageTag",
+            "MissingDigestAndTag",
+        }
+    ),
+)
+MANIFEST_DIGEST_MISMATCH = ErrorKind(
+    code="ManifestDigestMismatch",
+    title="The manifest does not have its digest",
+    advice="What ECR gave for image {digest} of repository {repository} is not what the digest says. Try again.",
+    http_status=502,
+    registry_code="UNKNOWN",
+    registry_http_status=502,
+    retryable=True,
+)
 SERVER_ERROR = ErrorKind(
     code="ServerException",
     title="ECR has a problem",
@@ -120,7 +161,7 @@ THROTTLED = ErrorKind(
     retryable=True,
     retry_after_seconds=2,
     # botocore's own list of the names that AWS services have for throttling; it has no public name.
-    ecr_codes=frozenset({*ThrottledRetryableChecker._THROTTLED_ERROR_CODES, "429"}),  # type: ignore[attr-defined]  # noqa: SLF001
+    ecr_codes=frozenset({*ThrottledRetryableChecker._THROTTLED_ERROR_CODES, "429", "UpstreamTooManyRequests"}),  # type: ignore[attr-defined]  # noqa: SLF001
 )
 ACCESS_DENIED = ErrorKind(
     code="AccessDeniedException",
@@ -157,6 +198,39 @@ FOREIGN_LAYER = ErrorKind(
     http_status=404,
     registry_code="BLOB_UNKNOWN",
     registry_http_status=404,
+)
+NOT_ENABLED = ErrorKind(
+    code="NotEnabled",
+    title="The operator has not turned this on",
+    advice="The operator of this service has not turned this on.",
+    http_status=403,
+    registry_code="DENIED",
+    registry_http_status=403,
+)
+INVALID_DIGEST = ErrorKind(
+    code="InvalidDigest",
+    title="The digest is invalid",
+    advice="The digest is invalid. Take digests from the manifest of an image.",
+    http_status=400,
+    registry_code="DIGEST_INVALID",
+    registry_http_status=400,
+)
+INVALID_PAGINATION = ErrorKind(
+    code="InvalidPaginationNumber",
+    title="The number of entries to return is invalid",
+    advice="n must be a whole number of entries to return, 0 or more.",
+    http_status=400,
+    registry_code="PAGINATION_NUMBER_INVALID",
+    registry_http_status=400,
+)
+BLOB_UNREADABLE = ErrorKind(
+    code="BlobUnreadable",
+    title="S3 did not tell the size of the blob",
+    advice="S3 did not tell the size of the blob. Try again, or get the blob itself.",
+    http_status=502,
+    registry_code="UNKNOWN",
+    registry_http_status=502,
+    retryable=True,
 )
 ROUTE_NOT_FOUND = ErrorKind(
     code="RouteNotFound",
@@ -198,12 +272,19 @@ ERROR_TABLE: tuple[ErrorKind, ...] = (
     LAYERS_NOT_FOUND,
     LAYER_INACCESSIBLE,
     UPSTREAM_LAYER_UNAVAILABLE,
+    UPSTREAM_IMAGE_UNAVAILABLE,
+    IMAGE_NOT_FOUND,
+    MANIFEST_DIGEST_MISMATCH,
     SERVER_ERROR,
     THROTTLED,
     ACCESS_DENIED,
     TIMED_OUT,
     INTERNAL_ERROR,
     FOREIGN_LAYER,
+    NOT_ENABLED,
+    INVALID_DIGEST,
+    INVALID_PAGINATION,
+    BLOB_UNREADABLE,
     ROUTE_NOT_FOUND,
     METHOD_NOT_ALLOWED,
     UNSUPPORTED_EVENT,
@@ -221,6 +302,7 @@ class ResolverError(Exception):
         detail: What is wrong and what to do. Holds no ARN, credential, download URL or stack trace.
         layer_digest: The layer that it is about, None if it is about the request as a whole.
         extensions: Further members of the problem details object (RFC 9457, section 3.2).
+        headers: Further headers of the answer over HTTP.
     """
 
     def __init__(
@@ -230,11 +312,13 @@ class ResolverError(Exception):
         *,
         layer_digest: str | None = None,
         extensions: dict[str, object] | None = None,
+        headers: dict[str, str] | None = None,
     ) -> None:
         self.kind = kind
         self.detail = detail or kind.advice
         self.layer_digest = layer_digest
         self.extensions = extensions or {}
+        self.headers = headers or {}
         super().__init__(f"{kind.code}: {self.detail}")
 
     @classmethod
@@ -245,6 +329,11 @@ class ResolverError(Exception):
 
 class OutOfTimeError(Exception):
     """The invocation's time is up, so ECR is not asked any more."""
+
+
+def kind_of_ecr_code(code: str) -> ErrorKind:
+    """Return the row of the error table for a code in an answer of ECR; `INTERNAL_ERROR` for what no row names."""
+    return _KIND_BY_ECR_CODE.get(code, INTERNAL_ERROR)
 
 
 def error_kind(exception: BaseException) -> ErrorKind:
@@ -260,7 +349,7 @@ def error_kind(exception: BaseException) -> ErrorKind:
     if isinstance(exception, ResolverError):
         return exception.kind
     if isinstance(exception, ClientError):
-        return _KIND_BY_ECR_CODE.get(exception.response.get("Error", {}).get("Code", ""), INTERNAL_ERROR)
+        return kind_of_ecr_code(exception.response.get("Error", {}).get("Code", ""))
     if isinstance(exception, ParamValidationError):
         return INVALID_PARAMETER
     if isinstance(exception, HTTPClientError | ConnectionError | OutOfTimeError):

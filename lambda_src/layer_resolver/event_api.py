@@ -11,6 +11,7 @@ from typing import Any, cast
 from aws_lambda_powertools.utilities.parser.models import EventBridgeModel
 
 from layer_resolver.errors import INTERNAL_ERROR, RESULT_TOO_LARGE, UNSUPPORTED_EVENT, ResolverError
+from layer_resolver.images import ImageReader
 from layer_resolver.manifests import batch_of_manifest, index_refused
 from layer_resolver.models import (
     INDEX_MEDIA_TYPES,
@@ -18,14 +19,18 @@ from layer_resolver.models import (
     DownloadUrlsRequest,
     EventResult,
     ImageManifestRequest,
+    ImagePush,
     LayerBatch,
+    ManifestRepository,
     MediaType,
 )
 from layer_resolver.observability import Invocation
 from layer_resolver.resolver import Deadline, LayerUrlResolver
+from layer_resolver.settings import Settings
 from layer_resolver.validation import parse_request
 
 REQUEST_DETAIL_TYPE = "ECR Layer Download URL Request"
+PUSH_DETAIL_TYPE = "ECR Image Action"
 
 MAXIMUM_RECORD_BYTES = 256 * 1024
 """What EventBridge takes for one event; https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html."""
@@ -50,11 +55,18 @@ class EventApi:
 
     Args:
         resolver: Gives the download URLs.
+        images: Reads the manifests of images that were pushed.
+        settings: What the operator has opted into.
     """
 
-    def __init__(self, resolver: LayerUrlResolver) -> None:
+    def __init__(self, resolver: LayerUrlResolver, images: ImageReader, settings: Settings) -> None:
         self._resolver = resolver
-        self._batches: dict[str, Callable[[dict[str, Any]], LayerBatch]] = {REQUEST_DETAIL_TYPE: _batch_of_request}
+        self._images = images
+        self._batches: dict[str, Callable[[dict[str, Any], Deadline], LayerBatch]] = {
+            REQUEST_DETAIL_TYPE: lambda detail, _: _batch_of_request(detail)
+        }
+        if settings.image_pull:
+            self._batches[PUSH_DETAIL_TYPE] = self._batch_of_push
 
     def handle(self, event: Any, request_id: str, deadline: Deadline, invocation: Invocation) -> dict[str, Any]:
         """Resolve what an event asks for.
@@ -87,7 +99,7 @@ class EventApi:
         if is_eventbridge_event(event):
             invocation.trigger = "eventbridge"
             envelope = parse_request(event, EventBridgeModel)
-            batch = self._batch_of_event(envelope)
+            batch = self._batch_of_event(envelope, deadline)
             request_id = envelope.id
         elif _is_request(event):
             invocation.trigger = "direct"
@@ -99,7 +111,7 @@ class EventApi:
         _check_size(event, result)
         return result
 
-    def _batch_of_event(self, envelope: EventBridgeModel) -> LayerBatch:
+    def _batch_of_event(self, envelope: EventBridgeModel, deadline: Deadline) -> LayerBatch:
         read = self._batches.get(envelope.detail_type)
         if read is None:
             raise ResolverError(
@@ -107,7 +119,16 @@ class EventApi:
                 f"The function answers events of detail-type {', '.join(map(repr, self._batches))} and no others. "
                 "Correct the event, or the pattern of the rule that sent it.",
             )
-        return read(cast("dict[str, Any]", envelope.detail))
+        return read(cast("dict[str, Any]", envelope.detail), deadline)
+
+    def _batch_of_push(self, detail: dict[str, Any], deadline: Deadline) -> LayerBatch:
+        """Return the config and the layers of an image that was pushed; an index has none, its images have events."""
+        push = parse_request(detail, ImagePush)
+        repository = ManifestRepository(repository_name=push.repository_name)
+        manifest = self._images.manifest(repository, push.image_digest, deadline)
+        if manifest.media_type in INDEX_MEDIA_TYPES:
+            return LayerBatch.of(None, push.repository_name, [])
+        return batch_of_manifest(manifest.content.decode(), None, repository)
 
     def _resolve(
         self, batch: LayerBatch, request_id: str, deadline: Deadline, invocation: Invocation

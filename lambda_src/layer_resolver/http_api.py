@@ -18,23 +18,29 @@ from layer_resolver.errors import (
     INTERNAL_ERROR,
     INVALID_PARAMETER,
     METHOD_NOT_ALLOWED,
+    NOT_ENABLED,
     ROUTE_NOT_FOUND,
     UNSUPPORTED_EVENT,
     ResolverError,
 )
-from layer_resolver.manifests import batch_of_manifest, index_refused
+from layer_resolver.images import ImageReader, StoredManifest
+from layer_resolver.manifests import batch_of_manifest, digest_for_platform, index_refused
 from layer_resolver.models import (
     INDEX_MEDIA_TYPES,
     MANIFEST_MEDIA_TYPES,
+    DigestedImageRequest,
     DownloadUrlRequest,
     DownloadUrlsRequest,
     FunctionUrlEvent,
+    ImageDownloadUrls,
     LayerBatch,
     ManifestRepository,
+    TaggedImageRequest,
 )
 from layer_resolver.observability import Invocation
 from layer_resolver.openapi import openapi_document
 from layer_resolver.resolver import Deadline, LayerUrlResolver
+from layer_resolver.settings import Settings
 from layer_resolver.validation import parse_request
 
 # No cache on the way may keep an answer: it holds a secret, or is an error that passes.
@@ -60,16 +66,21 @@ class HttpApi:
 
     Args:
         resolver: Gives the download URLs.
+        images: Reads manifests.
+        settings: What the operator has opted into.
     """
 
     _exchange: _Exchange
 
-    def __init__(self, resolver: LayerUrlResolver) -> None:
+    def __init__(self, resolver: LayerUrlResolver, images: ImageReader, settings: Settings) -> None:
         self._resolver = resolver
+        self._images = images
+        self._settings = settings
         self._app = LambdaFunctionUrlResolver(debug=False)
         self._routes: dict[str, dict[str, Callable[[], Response[str]]]] = {
             "/download-url": {"GET": self._get_download_url, "POST": self._post_download_url},
             "/download-urls": {"POST": self._post_download_urls},
+            "/images/download-urls": {"GET": self._get_image_download_urls},
             "/openapi.json": {"GET": self._get_openapi},
             "/healthz": {"GET": self._get_health},
         }
@@ -130,6 +141,40 @@ class HttpApi:
                 f"Content-Type to its media type, one of {', '.join(MANIFEST_MEDIA_TYPES)}.",
             )
         return self._many(parse_request(self._body(), DownloadUrlsRequest).batch())
+
+    def _get_image_download_urls(self) -> Response[str]:
+        query = self._query()
+        request: DigestedImageRequest | TaggedImageRequest
+        if "imageDigest" in query:
+            request = parse_request(query, DigestedImageRequest)
+        else:
+            request = parse_request(query, TaggedImageRequest)
+        if not self._settings.image_pull:
+            raise ResolverError(NOT_ENABLED, "This service does not read images. Ask its operator to set imagePull.")
+        exchange = self._exchange
+        exchange.invocation.image = f"{request.repository_name} {request.reference}"
+        manifest = self._manifest(request)
+        batch = batch_of_manifest(manifest.content.decode(), None, request.repository())
+        exchange.invocation.batch = batch
+        result, exchange.invocation.failures = self._resolver.resolve(batch, exchange.deadline)
+        exchange.invocation.resolved = len(result.download_urls)
+        return _json_response(
+            ImageDownloadUrls(
+                image_digest=manifest.digest,
+                image_manifest=manifest.content.decode(),
+                image_manifest_media_type=manifest.media_type,
+                download_urls=result.download_urls,
+                failures=result.failures,
+            )
+        )
+
+    def _manifest(self, request: TaggedImageRequest | DigestedImageRequest) -> StoredManifest:
+        """Return the image manifest that is asked for: for an index, that of the platform."""
+        repository, deadline = request.repository(), self._exchange.deadline
+        manifest = self._images.manifest(repository, request.reference, deadline)
+        if manifest.media_type not in INDEX_MEDIA_TYPES:
+            return manifest
+        return self._images.manifest(repository, digest_for_platform(manifest, request.platform), deadline)
 
     def _get_openapi(self) -> Response[str]:
         return _json_response(openapi_document())

@@ -1,6 +1,7 @@
 """Reads image manifests that callers send, whatever the trigger."""
 
 from layer_resolver.errors import INVALID_PARAMETER, ResolverError
+from layer_resolver.images import StoredManifest
 from layer_resolver.models import ImageIndex, ImageManifest, LayerBatch, ManifestRepository
 from layer_resolver.validation import parse_request
 
@@ -38,4 +39,27 @@ def index_refused(document: str) -> ResolverError:
         "This is an image index, which has no layers of its own. Pick a platform and post its image manifest: "
         f"{named or 'this index names none'}.",
         extensions={"manifests": [entry.model_dump(mode="json", exclude_none=True) for entry in index.manifests]},
+    )
+
+
+def digest_for_platform(index: StoredManifest, platform: str | None) -> str:
+    """Return the digest of the manifest that an image index has for a platform.
+
+    Args:
+        index: The image index.
+        platform: The platform, such as `linux/arm64` or `linux/arm/v7`; None if the caller named none.
+
+    Raises:
+        ResolverError: `INVALID_PARAMETER`, with the platforms that there are, if there is no such manifest.
+    """
+    entries = parse_request(index.content.decode(), ImageIndex).manifests
+    platforms = {str(entry.platform): entry.digest for entry in reversed(entries) if entry.platform is not None}
+    if platform in platforms:
+        return platforms[platform]
+    named = sorted(platforms)
+    problem = "is an image index: name a platform" if platform is None else f"has no image for {platform}"
+    raise ResolverError(
+        INVALID_PARAMETER,
+        f"{index.digest} {problem}. It has {', '.join(named) or 'none'}.",
+        extensions={"platforms": named},
     )

@@ -4,6 +4,7 @@ Field names on the wire are ECR's own (`repositoryName`, `layerDigest`, `registr
 case. Unknown fields of a request are refused, because a misspelt `registryId` would quietly name another registry.
 """
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
@@ -31,6 +32,7 @@ REPOSITORY_NAME_RULE = (
     "2 to 256 lower-case letters and digits, in parts that are joined by one '.', one or two '_', any number of '-', "
     "or one '/'"
 )
+LAYER_DIGEST = re.compile(r"^[a-zA-Z0-9\-_+.]+:[a-fA-F0-9]+$", re.ASCII)
 LAYER_DIGEST_RULE = "an algorithm, ':' and hexadecimal digits, such as 'sha256:' and 64 digits"
 
 RegistryId = Annotated[
@@ -54,9 +56,22 @@ RepositoryName = Annotated[
 LayerDigest = Annotated[
     str,
     Field(
-        pattern=r"^[a-zA-Z0-9\-_+.]+:[a-fA-F0-9]+$",
+        pattern=LAYER_DIGEST.pattern,
         description=f"Digest of the layer: {LAYER_DIGEST_RULE}.",
         examples=["sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"],
+    ),
+]
+
+ImageTag = Annotated[
+    str,
+    Field(pattern=r"^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$", description="Tag of the image.", examples=["latest"]),
+]
+PlatformName = Annotated[
+    str,
+    Field(
+        pattern=r"^[a-z0-9_.-]+(?:/[a-z0-9_.-]+){1,2}$",
+        description="Platform to pick from an image index: operating system, architecture, and variant if it has one.",
+        examples=["linux/arm64"],
     ),
 ]
 
@@ -153,10 +168,56 @@ class ManifestRepository(RequestModel):
     repository_name: RepositoryName
 
 
+class ImageRequest(ManifestRepository):
+    """Asks for everything that it takes to download an image."""
+
+    platform: PlatformName | None = None
+
+    def repository(self) -> ManifestRepository:
+        """Return where the image is."""
+        return ManifestRepository(registry_id=self.registry_id, repository_name=self.repository_name)
+
+
+class TaggedImageRequest(ImageRequest):
+    """Asks for an image by its tag."""
+
+    image_tag: ImageTag
+
+    @property
+    def reference(self) -> str:
+        """What names the image in its repository."""
+        return self.image_tag
+
+
+class DigestedImageRequest(ImageRequest):
+    """Asks for an image by its digest."""
+
+    image_digest: LayerDigest
+
+    @property
+    def reference(self) -> str:
+        """What names the image in its repository."""
+        return self.image_digest
+
+
 class ImageManifestRequest(ManifestRepository):
     """Asks for the download URLs of an image's config and layers by its manifest."""
 
     image_manifest: Annotated[str, Field(description="The image manifest itself, as a string.")]
+
+
+class ImagePush(BaseModel):
+    """The part of the detail of an `ECR Image Action` that is used; ECR's names have hyphens here.
+
+    Source: https://docs.aws.amazon.com/AmazonECR/latest/userguide/ecr-eventbridge.html
+    """
+
+    model_config = ConfigDict(alias_generator=lambda name: name.replace("_", "-"), frozen=True)
+
+    action_type: Literal["PUSH"]
+    result: Literal["SUCCESS"]
+    repository_name: RepositoryName
+    image_digest: LayerDigest
 
 
 class MediaType(WireModel):
@@ -253,6 +314,14 @@ class DownloadUrlsResult(WireModel):
 
     download_urls: list[BlobDownloadUrl | DownloadUrl]
     failures: list[Failure]
+
+
+class ImageDownloadUrls(DownloadUrlsResult):
+    """Everything that it takes to download an image: its manifest, and its config and layers as blobs."""
+
+    image_digest: Annotated[str, Field(description="Digest of the manifest.")]
+    image_manifest: Annotated[str, Field(description="The manifest itself, as a string: its very bytes.")]
+    image_manifest_media_type: str
 
 
 class EventResult(DownloadUrlsResult):

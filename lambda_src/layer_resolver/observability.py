@@ -77,6 +77,7 @@ class Invocation:
         status: HTTP status of the answer; of an event, that of the row of the error table.
         is_failed: Whether the invocation itself ends with an error, for Lambda to act on.
         batch: What was asked for, if the request could be read.
+        image: Repository and reference of the image that was asked for.
         resolved: How many layers got a download URL.
         failures: The errors of those that did not.
         error: What kept the request as a whole from being answered.
@@ -87,6 +88,7 @@ class Invocation:
     status: int = 0
     is_failed: bool = False
     batch: LayerBatch | None = None
+    image: str | None = None
     resolved: int = 0
     failures: list[ResolverError] = field(default_factory=list)
     error: ResolverError | None = None
@@ -104,6 +106,8 @@ class Invocation:
             "status": self.status,
             "durationMs": round((time.monotonic() - self.started) * 1000, 1),
         }
+        if self.image is not None:
+            fields["image"] = self.image
         if self.batch is not None:
             fields |= {
                 "repositoryName": self.batch.repository_name,

@@ -12,24 +12,34 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from layer_resolver.errors import (
+    ACCESS_DENIED,
     ERROR_TABLE,
-    FOREIGN_LAYER,
+    IMAGE_NOT_FOUND,
     INTERNAL_ERROR,
     INVALID_PARAMETER,
-    METHOD_NOT_ALLOWED,
-    RESULT_TOO_LARGE,
-    ROUTE_NOT_FOUND,
-    UNSUPPORTED_EVENT,
+    LAYER_INACCESSIBLE,
+    LAYERS_NOT_FOUND,
+    MANIFEST_DIGEST_MISMATCH,
+    NOT_ENABLED,
+    REPOSITORY_NOT_FOUND,
+    SERVER_ERROR,
+    THROTTLED,
+    TIMED_OUT,
+    UPSTREAM_IMAGE_UNAVAILABLE,
+    UPSTREAM_LAYER_UNAVAILABLE,
     ErrorKind,
 )
 from layer_resolver.models import (
     MANIFEST_MEDIA_TYPES,
+    DigestedImageRequest,
     DownloadUrl,
     DownloadUrlRequest,
     DownloadUrlsRequest,
     DownloadUrlsResult,
+    ImageDownloadUrls,
     ImageManifest,
     ManifestRepository,
+    TaggedImageRequest,
 )
 
 API_VERSION = "1.0.0"
@@ -60,10 +70,22 @@ _HEADERS = {
 # Which errors an operation can answer with. Those of single layers of a batch are in its `failures` instead.
 _SERVICE_ERRORS = (INTERNAL_ERROR,)
 _BATCH_ERRORS = (INVALID_PARAMETER, INTERNAL_ERROR)
-_LAYER_ERRORS = tuple(
-    kind
-    for kind in ERROR_TABLE
-    if kind not in {FOREIGN_LAYER, ROUTE_NOT_FOUND, METHOD_NOT_ALLOWED, UNSUPPORTED_EVENT, RESULT_TOO_LARGE}
+_CALL_ERRORS = (
+    INVALID_PARAMETER,
+    REPOSITORY_NOT_FOUND,
+    SERVER_ERROR,
+    THROTTLED,
+    ACCESS_DENIED,
+    TIMED_OUT,
+    INTERNAL_ERROR,
+)
+_LAYER_ERRORS = (*_CALL_ERRORS, LAYERS_NOT_FOUND, LAYER_INACCESSIBLE, UPSTREAM_LAYER_UNAVAILABLE)
+_IMAGE_ERRORS = (
+    *_CALL_ERRORS,
+    IMAGE_NOT_FOUND,
+    UPSTREAM_IMAGE_UNAVAILABLE,
+    MANIFEST_DIGEST_MISMATCH,
+    NOT_ENABLED,
 )
 
 
@@ -80,7 +102,13 @@ def openapi_document() -> dict[str, Any]:
         "servers": [{"url": "/"}],
         "paths": {
             "/download-url": {
-                **_get("getDownloadUrl", "The download URL of one layer", _ref(DownloadUrl), DownloadUrlRequest),
+                **_get(
+                    "getDownloadUrl",
+                    "The download URL of one layer",
+                    _ref(DownloadUrl),
+                    DownloadUrlRequest,
+                    _LAYER_ERRORS,
+                ),
                 "post": {
                     "operationId": "postDownloadUrl",
                     "summary": "The download URL of one layer",
@@ -109,6 +137,21 @@ def openapi_document() -> dict[str, Any]:
                     "responses": _responses(_ref(DownloadUrlsResult), _BATCH_ERRORS),
                 }
             },
+            "/images/download-urls": _get(
+                "getImageDownloadUrls",
+                "The manifest of an image by its tag, with the download URLs of its config and all layers. For the "
+                "operator to turn on; for an image index, the platform has to be named",
+                _ref(ImageDownloadUrls),
+                TaggedImageRequest,
+                _IMAGE_ERRORS,
+            ),
+            "/images/download-urls#digest": _get(
+                "getImageDownloadUrlsByDigest",
+                "The same for an image by its digest",
+                _ref(ImageDownloadUrls),
+                DigestedImageRequest,
+                _IMAGE_ERRORS,
+            ),
             "/openapi.json": _get("getOpenapi", "This document", {"type": "object"}),
             "/healthz": _get("getHealth", "Whether the function runs; asks nothing of AWS", {"type": "object"}),
         },
@@ -123,6 +166,7 @@ def _schemas() -> dict[str, Any]:
         (ImageManifest, "validation"),
         (DownloadUrl, "serialization"),
         (DownloadUrlsResult, "serialization"),
+        (ImageDownloadUrls, "serialization"),
     ]
     _, document = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
     schemas: dict[str, Any] = document["$defs"]
@@ -138,10 +182,13 @@ def _manifest_schema(media_type: str) -> dict[str, Any]:
 
 
 def _get(
-    operation_id: str, summary: str, schema: dict[str, Any], query: type[BaseModel] | None = None
+    operation_id: str,
+    summary: str,
+    schema: dict[str, Any],
+    query: type[BaseModel] | None = None,
+    errors: Iterable[ErrorKind] = _SERVICE_ERRORS,
 ) -> dict[str, Any]:
     """Return the GET operation of a path, and HEAD, which answers the same without a body."""
-    errors = _SERVICE_ERRORS if query is None else _LAYER_ERRORS
     operation = {"summary": summary, "parameters": _query_parameters(query) if query else []}
     responses = _responses(schema, errors)
     return {

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 from urllib.parse import parse_qs, urlsplit
 
 import boto3
@@ -20,6 +20,8 @@ from cachetools import TLRUCache
 
 from layer_resolver.errors import FOREIGN_LAYER, OutOfTimeError, ResolverError, error_kind
 from layer_resolver.models import BlobDownloadUrl, DownloadUrl, DownloadUrlsResult, Failure, Layer, LayerBatch
+
+Value = TypeVar("Value")
 
 WORKERS = 16
 """How many calls to ECR are under way at once."""
@@ -60,6 +62,12 @@ class EcrClient(Protocol):
     def get_download_url_for_layer(self, **parameters: str) -> Any:
         """Ask ECR; see https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_GetDownloadUrlForLayer.html."""
 
+    def batch_get_image(self, **parameters: Any) -> Any:
+        """Ask ECR; see https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_BatchGetImage.html."""
+
+    def list_images(self, **parameters: Any) -> Any:
+        """Ask ECR; see https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_ListImages.html."""
+
 
 def create_ecr_client() -> EcrClient:
     """Return a boto3 ECR client whose calls end: with time-outs, few retries, and none after the deadline.
@@ -84,6 +92,26 @@ def create_ecr_client() -> EcrClient:
     )
     client.meta.events.register("before-send.ecr", _refuse_when_out_of_time)
     return cast("EcrClient", client)
+
+
+def call_within(deadline: Deadline, call: Callable[[], Value]) -> Value:
+    """Return what a call to ECR gives, and stop waiting for it at the deadline.
+
+    Raises:
+        OutOfTimeError: If it has not answered by then; whatever else it raises comes through.
+    """
+
+    def run() -> Value:
+        _deadline.set(deadline)
+        return call()
+
+    executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ecr")
+    try:
+        return executor.submit(run).result(deadline.remaining())
+    except TimeoutError:
+        raise OutOfTimeError from None
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
 
 
 def _refuse_when_out_of_time(**_: object) -> None:

@@ -20,7 +20,9 @@ _FIELD_NAME = re.compile(r"\w{1,64}", re.ASCII)
 _RULES = {
     "registryId": "must be an AWS account id, twelve digits",
     "repositoryName": f"must be {REPOSITORY_NAME_RULE}, such as team/app",
-    **dict.fromkeys(("layerDigest", "layerDigests", "digest"), f"must be {LAYER_DIGEST_RULE}"),
+    **dict.fromkeys(("layerDigest", "layerDigests", "digest", "imageDigest"), f"must be {LAYER_DIGEST_RULE}"),
+    "imageTag": "must be a tag: up to 128 letters, digits, '_', '.' and '-', of which the first is no '.' or '-'",
+    "platform": "must be an operating system and an architecture, such as linux/arm64",
 }
 _RULE_VIOLATIONS = frozenset({"string_pattern_mismatch", "string_too_short", "string_too_long"})
 

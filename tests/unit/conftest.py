@@ -7,6 +7,7 @@ import pytest
 
 from layer_resolver.handler import create_handler
 from layer_resolver.observability import logger
+from layer_resolver.settings import Settings
 from tests.unit.fakes import Answer, Context, FakeEcr, function_url_event
 
 Send = Callable[..., Answer]
@@ -34,9 +35,15 @@ def ecr() -> FakeEcr:
 
 
 @pytest.fixture
-def send(ecr: FakeEcr) -> Send:
+def function_settings() -> Settings:
+    """Return what the operator has opted into: by default, nothing."""
+    return Settings()
+
+
+@pytest.fixture
+def send(ecr: FakeEcr, function_settings: Settings) -> Send:
     """Return a function that sends a request, as `function_url_event` takes it, and returns the answer."""
-    handler = create_handler(ecr)
+    handler = create_handler(ecr, function_settings)
 
     def send_request(*request: Any, remaining_milliseconds: int = 15_000, **more: Any) -> Answer:
         answer = handler(function_url_event(*request, **more), Context(remaining_milliseconds))

@@ -1,5 +1,6 @@
 """The function without Lambda: a fake ECR client, and a way to send requests to the handler."""
 
+import hashlib
 import json
 import threading
 import time
@@ -16,6 +17,7 @@ GET_DOWNLOAD_URL_FOR_LAYER = (
     botocore.session.get_session().get_service_model("ecr").operation_model("GetDownloadUrlForLayer")
 )
 INPUT_SHAPE = GET_DOWNLOAD_URL_FOR_LAYER.service_model.shape_for("GetDownloadUrlForLayerRequest")
+SHAPE_FOR = GET_DOWNLOAD_URL_FOR_LAYER.service_model.shape_for
 SECRETS = ("X-Amz-Signature", "X-Amz-Security-Token", "X-Amz-Credential")
 
 
@@ -52,13 +54,21 @@ class FakeEcr:
     Attributes:
         answers: What a digest is answered with: an exception, or what to do (or seconds to wait) before the URL.
         url_padding: How much longer the URLs are than they need to be, in characters.
-        calls: The parameters of each call.
+        calls: The parameters of each call for a layer.
+        images: Content and media type of the manifest that a tag or a digest names.
+        image_failure: The failure code of images that are not there.
+        image_error: What calls about images raise.
+        image_calls: The parameters of each call about images.
     """
 
     answers: dict[str, Answering] = field(default_factory=dict)
     answer: Answering = 0.0
     url_padding: int = 0
     calls: list[dict[str, str]] = field(default_factory=list)
+    images: dict[str, tuple[bytes, str]] = field(default_factory=dict)
+    image_failure: str | None = "ImageNotFound"
+    image_error: Exception | None = None
+    image_calls: list[dict[str, Any]] = field(default_factory=list)
     under_way: int = 0
     most_under_way: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -82,6 +92,36 @@ class FakeEcr:
         finally:
             with self._lock:
                 self.under_way -= 1
+
+    def batch_get_image(self, **parameters: Any) -> dict[str, Any]:
+        validate_parameters(parameters, SHAPE_FOR("BatchGetImageRequest"))
+        self.image_calls.append(parameters)
+        if self.image_error is not None:
+            raise self.image_error
+        (image_id,) = parameters["imageIds"]
+        found = self.images.get(image_id.get("imageTag") or image_id["imageDigest"])
+        if found is None:
+            failures = [{"imageId": image_id, "failureCode": self.image_failure}] if self.image_failure else []
+            return {"images": [], "failures": failures}
+        content, media_type = found
+        true_digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        image = {
+            "imageId": {"imageDigest": true_digest} | image_id,
+            "imageManifest": content.decode(),
+            "imageManifestMediaType": media_type,
+        }
+        return {"images": [image], "failures": []}
+
+    def list_images(self, **parameters: Any) -> dict[str, Any]:
+        """Give two tags at a time, and none in order."""
+        validate_parameters(parameters, SHAPE_FOR("ListImagesRequest"))
+        self.image_calls.append(parameters)
+        if self.image_error is not None:
+            raise self.image_error
+        tags = [reference for reference in self.images if ":" not in reference]
+        start = int(parameters.get("nextToken", 0))
+        more = {"nextToken": str(start + 2)} if start + 2 < len(tags) else {}
+        return {"imageIds": [{"imageTag": tag} for tag in tags[start : start + 2]]} | more
 
 
 class Context(LambdaContext):
@@ -120,6 +160,7 @@ def function_url_event(
     *,
     content_type: str | None = None,
     is_base64_encoded: bool = False,
+    headers: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return the event that a function URL makes of a request (payload format 2.0)."""
     event: dict[str, Any] = {
@@ -128,7 +169,8 @@ def function_url_event(
         "rawPath": path,
         "rawQueryString": "&".join(f"{name}={value}" for name, value in (query or {}).items()),
         "headers": {"host": "abc.lambda-url.us-east-1.on.aws"}
-        | ({"content-type": content_type} if content_type else {}),
+        | ({"content-type": content_type} if content_type else {})
+        | dict(headers or {}),
         "requestContext": {
             "accountId": "anonymous",
             "apiId": "abc",

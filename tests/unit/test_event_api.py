@@ -1,5 +1,6 @@
 """EventBridge events and direct invocations."""
 
+import hashlib
 import json
 import traceback
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from layer_resolver.errors import (
 from layer_resolver.event_api import MAXIMUM_RECORD_BYTES
 from layer_resolver.handler import create_handler
 from layer_resolver.models import INDEX_MEDIA_TYPES, MAXIMUM_LAYERS
+from layer_resolver.settings import Settings
 from tests.unit.fakes import SECRETS, Context, FakeEcr, digest, download_url, ecr_error, eventbridge_event
 from tests.unit.test_http_api import DOCKER_MANIFEST, OCI_MANIFEST, manifest
 
@@ -299,3 +301,47 @@ class TestWhatIsWritten:
         written = capsys.readouterr().out
         assert "RuntimeError: https://" in written
         assert "X-Amz" not in written
+
+
+class TestPushes:
+    CONTENT = json.dumps(manifest()).encode()
+    DIGEST = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
+
+    @pytest.fixture
+    def invoke(self, ecr: FakeEcr) -> Invoke:
+        ecr.images = {self.DIGEST: (self.CONTENT, OCI_MANIFEST)}
+        handler = create_handler(ecr, Settings(image_pull=True))
+        return lambda event: handler(event, Context())
+
+    def push(self, **changes: Any) -> dict[str, Any]:
+        detail = {
+            "action-type": "PUSH",
+            "result": "SUCCESS",
+            "repository-name": "team/app",
+            "image-digest": self.DIGEST,
+            "image-tag": "1.0",
+        }
+        return eventbridge_event(detail | changes, "ECR Image Action")
+
+    def test_the_layers_of_a_pushed_image_are_resolved(self, invoke: Invoke) -> None:
+        result = invoke(self.push())
+        assert result["requestId"] == EVENT_ID
+        assert [url["layerDigest"] for url in result["downloadUrls"]] == [digest(100), digest(1), digest(2)]
+
+    def test_a_pushed_index_has_no_layers_of_its_own(self, invoke: Invoke, ecr: FakeEcr) -> None:
+        ecr.images = {self.DIGEST: (self.CONTENT, INDEX_MEDIA_TYPES[0])}
+        assert invoke(self.push()) == {"requestId": EVENT_ID, "downloadUrls": [], "failures": []}
+
+    def test_an_image_that_ecr_does_not_give_yet_is_raised_for_another_try(self, invoke: Invoke, ecr: FakeEcr) -> None:
+        ecr.image_error = ecr_error("ThrottlingException")
+        with pytest.raises(ResolverError) as caught:
+            invoke(self.push())
+        assert caught.value.kind is THROTTLED
+
+    @pytest.mark.parametrize(
+        "changes", [{"action-type": "DELETE"}, {"result": "FAILURE"}, {"image-digest": "x"}, {"repository-name": None}]
+    )
+    def test_another_action_is_refused(self, invoke: Invoke, changes: dict[str, Any]) -> None:
+        with pytest.raises(ResolverError) as caught:
+            invoke(self.push(**changes))
+        assert caught.value.kind is INVALID_PARAMETER

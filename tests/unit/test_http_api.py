@@ -1,12 +1,14 @@
 import base64
+import hashlib
 import json
 from typing import Any
 
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
-from layer_resolver.errors import ERROR_TABLE, RESULT_TOO_LARGE
+from layer_resolver.errors import BLOB_UNREADABLE, ERROR_TABLE, INVALID_DIGEST, INVALID_PAGINATION, RESULT_TOO_LARGE
 from layer_resolver.models import INDEX_MEDIA_TYPES, MANIFEST_MEDIA_TYPES, MAXIMUM_LAYERS
+from layer_resolver.settings import Settings
 from tests.unit.conftest import Send
 from tests.unit.fakes import FakeEcr, digest, download_url, ecr_error
 
@@ -381,7 +383,7 @@ class TestErrors:
         assert (answer.status, answer.json["code"]) == (500, "InternalError")
         assert "division" not in answer.text
 
-    @pytest.mark.parametrize("path", ["/", "/download-url/", "/Download-url", "/favicon.ico", "", "//", "/v2/"])
+    @pytest.mark.parametrize("path", ["/", "/download-url/", "/Download-url", "/favicon.ico", "", "//", "/v1/", "/v2x"])
     def test_an_unknown_route_is_a_404(self, send: Send, path: str) -> None:
         answer = send("GET", path)
         assert (answer.status, answer.json["code"]) == (404, "RouteNotFound")
@@ -436,6 +438,114 @@ def test_every_row_of_the_error_table_that_a_caller_can_meet_has_its_test() -> N
         "InvalidParameterException", "RepositoryNotFoundException", "LayersNotFoundException",
         "LayerInaccessibleException", "UnableToGetUpstreamLayerException", "ServerException", "ThrottlingException",
         "AccessDeniedException", "RequestTimeoutException", "InternalError", "ForeignLayer", "RouteNotFound",
-        "MethodNotAllowed", "UnsupportedEvent",
+        "MethodNotAllowed", "UnsupportedEvent", "ImageNotFoundException", "UnableToGetUpstreamImageException",
+        "ManifestDigestMismatch", "NotEnabled",
     }  # fmt: skip
-    assert {kind.code for kind in ERROR_TABLE if kind is not RESULT_TOO_LARGE} == tested
+    # What only events and what only the registry answers is tested with them.
+    elsewhere = {RESULT_TOO_LARGE, INVALID_DIGEST, INVALID_PAGINATION, BLOB_UNREADABLE}
+    assert {kind.code for kind in ERROR_TABLE if kind not in elsewhere} == tested
+
+
+class TestImages:
+    @pytest.fixture
+    def function_settings(self) -> Settings:
+        return Settings(image_pull=True)
+
+    @pytest.fixture
+    def image(self, ecr: FakeEcr) -> tuple[str, str]:
+        """Return an image's manifest and digest; its tag is `1.0`."""
+        content = json.dumps(manifest()).encode()
+        image_digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        ecr.images = {"1.0": (content, OCI_MANIFEST), image_digest: (content, OCI_MANIFEST)}
+        return content.decode(), image_digest
+
+    @pytest.fixture
+    def index(self, ecr: FakeEcr, image: tuple[str, str]) -> None:
+        """Put an index behind the tag `multi`, with the image for linux/arm64."""
+        entries: list[dict[str, Any]] = [
+            {"digest": image[1], "platform": {"os": "linux", "architecture": "arm64"}},
+            {"digest": digest(9), "platform": {"os": "linux", "architecture": "arm", "variant": "v7"}},
+            {"digest": digest(8)},
+        ]
+        document = {
+            "schemaVersion": 2,
+            "manifests": [{"mediaType": OCI_MANIFEST, "size": 1, **each} for each in entries],
+        }
+        ecr.images["multi"] = (json.dumps(document).encode(), INDEX_MEDIA_TYPES[0])
+
+    @pytest.mark.parametrize("by", ["tag", "digest"])
+    def test_an_image_comes_with_its_manifest_and_the_urls_of_all_its_blobs(
+        self, send: Send, image: tuple[str, str], by: str
+    ) -> None:
+        content, image_digest = image
+        reference = {"imageTag": "1.0"} if by == "tag" else {"imageDigest": image_digest}
+        answer = send("GET", "/images/download-urls", {"repositoryName": "team/app", **reference})
+        assert answer.status == 200
+        assert answer.json["imageManifest"] == content
+        assert (answer.json["imageDigest"], answer.json["imageManifestMediaType"]) == (image_digest, OCI_MANIFEST)
+        assert [(url["layerDigest"], url["size"]) for url in answer.json["downloadUrls"]] == [
+            (digest(100), 1470),
+            (digest(1), 2811),
+            (digest(2), 32),
+        ]
+        assert answer.json["failures"] == []
+
+    @pytest.mark.usefixtures("index")
+    def test_the_image_of_a_platform_is_picked_from_an_index(self, send: Send, image: tuple[str, str]) -> None:
+        query = {"repositoryName": "team/app", "imageTag": "multi", "platform": "linux/arm64"}
+        assert send("GET", "/images/download-urls", query).json["imageDigest"] == image[1]
+
+    @pytest.mark.usefixtures("index")
+    @pytest.mark.parametrize("platform", [{}, {"platform": "windows/amd64"}])
+    def test_without_such_a_platform_the_answer_lists_those_that_there_are(
+        self, send: Send, platform: dict[str, str]
+    ) -> None:
+        answer = send("GET", "/images/download-urls", {"repositoryName": "team/app", "imageTag": "multi", **platform})
+        assert (answer.status, answer.json["code"]) == (400, "InvalidParameterException")
+        assert answer.json["platforms"] == ["linux/arm/v7", "linux/arm64"]
+        assert "linux/arm/v7, linux/arm64" in answer.json["detail"]
+
+    @pytest.mark.usefixtures("image")
+    @pytest.mark.parametrize(
+        ("query", "message"),
+        [
+            ({}, "imageTag is missing"),
+            ({"imageTag": "-"}, "imageTag must be a tag"),
+            ({"imageDigest": "x"}, "imageDigest must be an algorithm"),
+            ({"imageTag": "1.0", "imageDigest": digest()}, "imageTag is not a field of this request"),
+            ({"imageTag": "1.0", "platform": "arm64"}, "platform must be"),
+        ],
+    )
+    def test_a_bad_request_is_told_what_is_wrong(self, send: Send, query: dict[str, str], message: str) -> None:
+        answer = send("GET", "/images/download-urls", {"repositoryName": "team/app", **query})
+        assert answer.status == 400
+        assert message in answer.json["detail"]
+
+    @pytest.mark.parametrize(
+        ("error", "status", "code"),
+        [
+            (None, 404, "ImageNotFoundException"),
+            (ecr_error("RepositoryNotFoundException"), 404, "RepositoryNotFoundException"),
+            (ecr_error("UnableToGetUpstreamImageException"), 502, "UnableToGetUpstreamImageException"),
+            (ecr_error("AccessDeniedException"), 403, "AccessDeniedException"),
+            (ReadTimeoutError(endpoint_url="https://ecr"), 504, "RequestTimeoutException"),
+        ],
+    )
+    def test_what_ecr_does_not_give_has_its_answer(
+        self, send: Send, ecr: FakeEcr, error: Exception | None, status: int, code: str
+    ) -> None:
+        ecr.image_error = error
+        answer = send("GET", "/images/download-urls", {"repositoryName": "team/app", "imageTag": "1.0"})
+        assert (answer.status, answer.json["code"]) == (status, code)
+
+    def test_a_manifest_that_is_not_what_the_digest_says_is_refused(self, send: Send, ecr: FakeEcr) -> None:
+        ecr.images = {digest(): (b"{}", OCI_MANIFEST)}
+        answer = send("GET", "/images/download-urls", {"repositoryName": "team/app", "imageDigest": digest()})
+        assert (answer.status, answer.json["code"]) == (502, "ManifestDigestMismatch")
+
+
+def test_images_are_for_the_operator_to_turn_on(send: Send, ecr: FakeEcr) -> None:
+    answer = send("GET", "/images/download-urls", {"repositoryName": "team/app", "imageTag": "1.0"})
+    assert (answer.status, answer.json["code"]) == (403, "NotEnabled")
+    assert "imagePull" in answer.json["detail"]
+    assert not ecr.image_calls

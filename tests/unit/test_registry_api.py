@@ -1,0 +1,455 @@
+"""The routes under /v2."""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from layer_resolver.blob_sizes import BlobSizes
+from layer_resolver.errors import ERROR_TABLE, ResolverError
+from layer_resolver.handler import create_handler
+from layer_resolver.models import INDEX_MEDIA_TYPES
+from layer_resolver.resolver import Deadline
+from layer_resolver.settings import Settings
+from local.server import running
+from tests.unit.conftest import Send
+from tests.unit.fakes import SECRETS, Answer, Context, FakeEcr, digest, download_url, ecr_error, function_url_event
+from tests.unit.test_http_api import DOCKER_MANIFEST, OCI_MANIFEST, manifest
+
+BLOB = f"/v2/team/app/blobs/{digest()}"
+CODES = {
+    "BLOB_UNKNOWN", "DENIED", "DIGEST_INVALID", "MANIFEST_UNKNOWN", "NAME_INVALID", "NAME_UNKNOWN",
+    "PAGINATION_NUMBER_INVALID", "TOOMANYREQUESTS", "UNAVAILABLE", "UNKNOWN", "UNSUPPORTED",
+}  # fmt: skip
+
+
+def error_of(answer: Answer) -> dict[str, Any]:
+    """Return the only error of an answer that is one."""
+    assert answer.headers["Content-Type"] == "application/json"
+    (error,) = answer.json["errors"]
+    assert error.keys() == {"code", "message", "detail"}
+    return dict(error)
+
+
+class TestVersion:
+    @pytest.mark.parametrize("path", ["/v2/", "/v2"])
+    @pytest.mark.parametrize("method", ["GET", "HEAD"])
+    def test_the_registry_says_that_it_is_one(self, send: Send, path: str, method: str) -> None:
+        answer = send(method, path)
+        assert answer.status == 200
+        assert answer.headers["Docker-Distribution-Api-Version"] == "registry/2.0"
+
+
+class TestGetBlob:
+    def test_a_blob_is_a_redirect_to_its_download_url(self, send: Send) -> None:
+        answer = send("GET", BLOB)
+        assert (answer.status, answer.text) == (307, "")
+        assert answer.headers["Location"] == download_url(digest())
+        assert answer.headers["Docker-Content-Digest"] == digest()
+        assert answer.headers["Cache-Control"] == "no-store"
+
+    @pytest.mark.parametrize(
+        ("path", "repository", "layer"),
+        [
+            (f"/v2/ab/blobs/{digest()}", "ab", digest()),
+            (f"/v2/a/b/c/d/blobs/{digest()}", "a/b/c/d", digest()),
+            (f"/v2/a/blobs/b/blobs/{digest()}", "a/blobs/b", digest()),
+            (f"/v2/manifests/tags/list/blobs/{digest()}", "manifests/tags/list", digest()),
+            (f"/v2/team%2Fapp/blobs/{quote(digest())}", "team/app", digest()),
+            (f"/v2/team__app/blobs/sha512:{'0' * 128}", "team__app", f"sha512:{'0' * 128}"),
+            (f"/v2/123456789012/app/blobs/{digest()}", "123456789012/app", digest()),
+        ],
+    )
+    def test_names_have_slashes_and_may_be_encoded(
+        self, send: Send, ecr: FakeEcr, path: str, repository: str, layer: str
+    ) -> None:
+        assert send("GET", path).status == 307
+        assert ecr.calls == [{"repositoryName": repository, "layerDigest": layer}]
+
+    class TestWithAllowedRegistries:
+        @pytest.fixture
+        def function_settings(self) -> Settings:
+            return Settings(allowed_registries=("210987654321",))
+
+        @pytest.mark.parametrize(
+            ("name", "expected"),
+            [
+                ("210987654321/team/app", {"registryId": "210987654321", "repositoryName": "team/app"}),
+                ("999999999999/team/app", {"repositoryName": "999999999999/team/app"}),
+                ("210987654321", {"repositoryName": "210987654321"}),
+            ],
+        )
+        def test_a_name_may_begin_with_an_allowed_registry(
+            self, send: Send, ecr: FakeEcr, name: str, expected: dict[str, str]
+        ) -> None:
+            send("GET", f"/v2/{name}/blobs/{digest()}")
+            assert ecr.calls == [{**expected, "layerDigest": digest()}]
+
+
+class TestHeadBlob:
+    @pytest.fixture
+    def answers(self) -> list[Response]:
+        """Return what S3 is going to answer, in turn."""
+        return []
+
+    @pytest.fixture
+    def asked(self) -> list[Request]:
+        return []
+
+    @pytest.fixture(autouse=True)
+    def _s3(self, answers: list[Response], asked: list[Request], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        async def answer(request: Request) -> Response:
+            asked.append(request)
+            return answers.pop(0)
+
+        with running(Starlette(routes=[Route("/blob", answer)])) as url:
+            monkeypatch.setattr(
+                "tests.unit.fakes.download_url", lambda _: f"{url}/blob?X-Amz-Signature=0123&X-Amz-Expires=3600"
+            )
+            yield
+
+    @pytest.mark.parametrize(
+        ("s3", "size"),
+        [
+            (Response(b"x", 206, {"Content-Range": "bytes 0-0/3001396"}), "3001396"),
+            (Response(b"", 416, {"Content-Range": "bytes */0"}), "0"),
+            (Response(b"all of it", 200), "9"),
+        ],
+        ids=["range", "empty blob", "no ranges"],
+    )
+    def test_head_tells_the_size_that_one_byte_from_s3_tells(
+        self, send: Send, answers: list[Response], asked: list[Request], s3: Response, size: str
+    ) -> None:
+        answers.append(s3)
+        answer = send("HEAD", BLOB)
+        assert (answer.status, answer.text) == (200, "")
+        assert answer.headers["Content-Length"] == size
+        assert answer.headers["Docker-Content-Digest"] == digest()
+        assert "Location" not in answer.headers
+        (request,) = asked
+        assert (request.method, request.headers["range"]) == ("GET", "bytes=0-0")
+
+    def test_the_size_of_a_digest_is_asked_for_once(
+        self, send: Send, ecr: FakeEcr, answers: list[Response], asked: list[Request]
+    ) -> None:
+        answers.append(Response(b"x", 206, {"Content-Range": "bytes 0-0/5"}))
+        assert [send("HEAD", BLOB).headers["Content-Length"] for _ in range(2)] == ["5", "5"]
+        assert len(asked) == 1
+        # But whether the caller may have the blob is.
+        ecr.answer = ecr_error("AccessDeniedException")
+        assert send("HEAD", BLOB).status == 403
+
+    @pytest.mark.parametrize(
+        "s3",
+        [
+            Response(b"<Error/>", 403),
+            Response(b"x", 206, {"Content-Range": "bytes 0-0/*"}),
+            Response(b"x", 206),
+            Response(b"", 302, {"Location": "https://elsewhere.example.com/"}),
+        ],
+    )
+    def test_without_a_size_there_is_no_guess(self, send: Send, answers: list[Response], s3: Response) -> None:
+        answers.append(s3)
+        answer = send("HEAD", BLOB)
+        assert (answer.status, error_of(answer)["code"]) == (502, "UNKNOWN")
+
+    def test_a_failure_of_s3_that_passes_is_not_noticed(
+        self, send: Send, answers: list[Response], asked: list[Request]
+    ) -> None:
+        answers += [Response(b"", 503), Response(b"", 500), Response(b"x", 206, {"Content-Range": "bytes 0-0/7"})]
+        assert send("HEAD", BLOB).headers["Content-Length"] == "7"
+        assert len(asked) == 3
+
+    def test_an_s3_that_is_not_there_is_a_504_and_its_url_stays_secret(
+        self, send: Send, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr("tests.unit.fakes.download_url", lambda _: "http://127.0.0.1:1/blob?X-Amz-Signature=0123")
+        answer = send("HEAD", BLOB)
+        assert (answer.status, error_of(answer)["code"]) == (504, "UNAVAILABLE")
+        captured = capsys.readouterr()
+        for text in (answer.text, captured.out, captured.err):
+            assert "0123&" not in text
+            assert "X-Amz-Signature" not in text
+
+    def test_at_the_deadline_s3_is_not_asked_any_more(self, asked: list[Request]) -> None:
+        with pytest.raises(ResolverError, match="did not answer in time"):
+            BlobSizes().size(digest(), download_url(digest()), Deadline.after(-1))
+        assert not asked
+
+    def test_without_time_left_s3_is_not_asked(self, ecr: FakeEcr, asked: list[Request]) -> None:
+        ecr.answer = 0.2
+        answer = create_handler(ecr)(function_url_event("HEAD", BLOB), Context(650))
+        assert answer["statusCode"] == 504
+        assert not asked
+
+
+class TestErrors:
+    @pytest.mark.parametrize("kind", [kind for kind in ERROR_TABLE if kind.ecr_codes], ids=lambda kind: kind.code)
+    @pytest.mark.parametrize("method", ["GET", "HEAD"])
+    def test_each_error_of_ecr_has_its_code_and_status(self, send: Send, ecr: FakeEcr, kind: Any, method: str) -> None:
+        ecr.answer = ecr_error(min(kind.ecr_codes), "see arn:aws:ecr:us-east-1:123456789012:repository/team/app")
+        answer = send(method, BLOB)
+        assert answer.status == kind.registry_http_status
+        error = error_of(answer)
+        assert error["code"] == kind.registry_code
+        assert error["detail"] == {
+            "code": kind.code,
+            "retryable": kind.retryable,
+            "requestId": Context().aws_request_id,
+        }
+        assert "arn:" not in answer.text
+        assert ("Retry-After" in answer.headers) == (kind.retry_after_seconds is not None)
+
+    @pytest.mark.parametrize(
+        ("path", "code"),
+        [
+            (f"/v2/UPPER/blobs/{digest()}", "NAME_INVALID"),
+            (f"/v2/a/blobs/{digest()}", "NAME_INVALID"),
+            (f"/v2/{'a' * 257}/blobs/{digest()}", "NAME_INVALID"),
+            (f"/v2/a//b/blobs/{digest()}", "NAME_INVALID"),
+            ("/v2/team/app/blobs/latest", "DIGEST_INVALID"),
+            ("/v2/team/app/blobs/sha256:xyz", "DIGEST_INVALID"),
+            ("/v2/team/app/blobs/sha256:", "DIGEST_INVALID"),
+        ],
+    )
+    def test_a_bad_name_and_a_bad_digest_are_told_apart(self, send: Send, ecr: FakeEcr, path: str, code: str) -> None:
+        answer = send("GET", path)
+        assert (answer.status, error_of(answer)["code"]) == (400, code)
+        assert not ecr.calls
+
+    @pytest.mark.parametrize(
+        ("method", "path", "allow"),
+        [
+            ("POST", "/v2/team/app/blobs/uploads/", ""),
+            ("PATCH", "/v2/team/app/blobs/uploads/1234", ""),
+            ("PUT", "/v2/team/app/blobs/uploads/1234", ""),
+            ("GET", "/v2/team/app/blobs/uploads/", ""),
+            ("DELETE", BLOB, "GET, HEAD"),
+            ("PUT", "/v2/team/app/manifests/latest", "GET, HEAD"),
+            ("DELETE", "/v2/team/app/manifests/latest", "GET, HEAD"),
+            ("POST", "/v2/", "GET, HEAD"),
+        ],
+    )
+    def test_what_would_write_is_not_supported(self, send: Send, method: str, path: str, allow: str) -> None:
+        answer = send(method, path)
+        assert (answer.status, error_of(answer)["code"]) == (405, "UNSUPPORTED")
+        assert answer.headers["Allow"] == allow
+
+    @pytest.mark.parametrize("path", ["/v2/team/app", "/v2//", f"/v2/blobs/{digest()}", "/v2/%FF/blobs/x", "/v2/a/b/"])
+    def test_an_unknown_route_is_a_404(self, send: Send, path: str) -> None:
+        answer = send("GET", path)
+        assert (answer.status, error_of(answer)["code"]) == (404, "UNSUPPORTED")
+
+    def test_a_bug_is_a_500_that_tells_nothing(
+        self, send: Send, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def fail(*_: Any) -> None:
+            raise RuntimeError(download_url(digest()))
+
+        monkeypatch.setattr("layer_resolver.resolver.LayerUrlResolver.resolve_one", fail)
+        answer = send("GET", BLOB)
+        assert (answer.status, error_of(answer)["code"]) == (500, "UNKNOWN")
+        written = capsys.readouterr().out
+        assert "RuntimeError" in written
+        for secret in SECRETS:
+            assert secret not in answer.text + written
+
+    def test_a_malformed_event_has_the_registrys_error_body(self, ecr: FakeEcr) -> None:
+        answer = create_handler(ecr)(function_url_event("GET", BLOB) | {"requestContext": {}}, Context())
+        assert answer["statusCode"] == 400
+        assert json.loads(answer["body"])["errors"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/v2/team/app/manifests/latest", "/v2/team/app/tags/list", f"/v2/team/app/referrers/{digest()}", "/v2/_catalog"],
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_what_is_not_turned_on_is_denied(send: Send, ecr: FakeEcr, path: str, method: str) -> None:
+    answer = send(method, path)
+    assert (answer.status, error_of(answer)["code"]) == (403, "DENIED")
+    assert not ecr.image_calls
+
+
+class TestManifests:
+    CONTENT = json.dumps(manifest(), indent=3).encode()
+    DIGEST = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
+
+    @pytest.fixture
+    def function_settings(self) -> Settings:
+        return Settings(image_pull=True)
+
+    @pytest.fixture(autouse=True)
+    def _images(self, ecr: FakeEcr) -> None:
+        ecr.images = dict.fromkeys(("1.0", self.DIGEST), (self.CONTENT, OCI_MANIFEST))
+
+    @pytest.mark.parametrize("reference", ["1.0", DIGEST, quote(DIGEST)])
+    @pytest.mark.parametrize("method", ["GET", "HEAD"])
+    def test_a_manifest_is_its_very_bytes(self, send: Send, reference: str, method: str) -> None:
+        answer = send(method, f"/v2/team/app/manifests/{reference}")
+        assert answer.status == 200
+        assert answer.text.encode() == self.CONTENT
+        assert answer.headers["Content-Type"] == OCI_MANIFEST
+        assert answer.headers["Docker-Content-Digest"] == self.DIGEST
+
+    def test_every_kind_of_manifest_is_asked_for(self, send: Send, ecr: FakeEcr) -> None:
+        send("GET", "/v2/team/app/manifests/1.0")
+        (call,) = ecr.image_calls
+        assert call == {
+            "repositoryName": "team/app",
+            "imageIds": [{"imageTag": "1.0"}],
+            "acceptedMediaTypes": [OCI_MANIFEST, DOCKER_MANIFEST, *INDEX_MEDIA_TYPES],
+        }
+
+    @pytest.mark.parametrize(
+        ("accept", "status"),
+        [
+            ("", 200),
+            ("*/*", 200),
+            (f"{DOCKER_MANIFEST},{OCI_MANIFEST}", 200),
+            (f"{DOCKER_MANIFEST}, application/*;q=0.5", 200),
+            (OCI_MANIFEST.upper(), 200),
+            (DOCKER_MANIFEST, 404),
+            (f"{OCI_MANIFEST};q=0", 404),
+        ],
+    )
+    def test_accept_is_honoured(self, send: Send, accept: str, status: int) -> None:
+        answer = send("GET", "/v2/team/app/manifests/1.0", headers={"Accept": accept})
+        assert answer.status == status
+        if status == 404:
+            assert error_of(answer)["code"] == "MANIFEST_UNKNOWN"
+            assert OCI_MANIFEST in answer.text
+
+    @pytest.mark.parametrize("reference", ["2.0", digest(), ".INVALID_MANIFEST_NAME", "a" * 129])
+    def test_an_image_that_is_not_there_is_unknown(self, send: Send, reference: str) -> None:
+        answer = send("GET", f"/v2/team/app/manifests/{reference}")
+        assert (answer.status, error_of(answer)["code"]) == (404, "MANIFEST_UNKNOWN")
+
+    def test_a_digest_that_is_none_is_invalid(self, send: Send, ecr: FakeEcr) -> None:
+        answer = send("GET", "/v2/team/app/manifests/sha256:xyz")
+        assert (answer.status, error_of(answer)["code"]) == (400, "DIGEST_INVALID")
+        assert not ecr.image_calls
+
+    @pytest.mark.parametrize(
+        ("failure", "status", "code"),
+        [
+            ("UpstreamTooManyRequests", 429, "TOOMANYREQUESTS"),
+            ("UpstreamUnavailable", 502, "UNKNOWN"),
+            ("UpstreamAccessDenied", 502, "UNKNOWN"),
+            ("KmsError", 500, "UNKNOWN"),
+            (None, 404, "MANIFEST_UNKNOWN"),
+        ],
+    )
+    def test_each_reason_of_ecr_has_its_answer(
+        self, send: Send, ecr: FakeEcr, failure: str | None, status: int, code: str
+    ) -> None:
+        ecr.image_failure = failure
+        answer = send("GET", "/v2/team/app/manifests/2.0")
+        assert (answer.status, error_of(answer)["code"]) == (status, code)
+
+    @pytest.mark.parametrize("reference", [digest(), f"sha512:{'0' * 128}"])
+    def test_bytes_that_are_not_what_the_digest_says_are_not_given_out(
+        self, send: Send, ecr: FakeEcr, reference: str
+    ) -> None:
+        ecr.images[reference] = (self.CONTENT, OCI_MANIFEST)
+        answer = send("GET", f"/v2/team/app/manifests/{reference}")
+        assert (answer.status, error_of(answer)["code"]) == (502, "UNKNOWN")
+
+    def test_a_digest_of_an_unknown_algorithm_is_not_given_out(self, send: Send, ecr: FakeEcr) -> None:
+        ecr.images["md5:00"] = (self.CONTENT, OCI_MANIFEST)
+        assert send("GET", "/v2/team/app/manifests/md5:00").status == 502
+
+    def test_ecr_that_does_not_answer_in_time_is_a_504(self, ecr: FakeEcr, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(FakeEcr, "batch_get_image", lambda *_, **__: time.sleep(0.5))
+        event = function_url_event("GET", "/v2/team/app/manifests/1.0")
+        answer = create_handler(ecr, Settings(image_pull=True))(event, Context(600))
+        assert answer["statusCode"] == 504
+
+
+class TestTags:
+    @pytest.fixture
+    def function_settings(self) -> Settings:
+        return Settings(list_tags=True)
+
+    @pytest.fixture(autouse=True)
+    def _images(self, ecr: FakeEcr) -> None:
+        ecr.images = dict.fromkeys(("b", "e", "a", "d", "c"), (b"{}", OCI_MANIFEST))
+
+    def test_all_tags_of_all_of_ecrs_pages_are_listed_in_order(self, send: Send) -> None:
+        answer = send("GET", "/v2/team/app/tags/list")
+        assert answer.json == {"name": "team/app", "tags": ["a", "b", "c", "d", "e"]}
+        assert "Link" not in answer.headers
+
+    def test_pages_lead_to_the_next(self, send: Send) -> None:
+        seen, query = [], {"n": "2"}
+        for _ in range(3):
+            answer = send("GET", "/v2/team/app/tags/list", query)
+            seen.append(answer.json["tags"])
+            if "Link" in answer.headers:
+                assert answer.headers["Link"] == f'</v2/team/app/tags/list?n=2&last={seen[-1][-1]}>; rel="next"'
+                query = {"n": "2", "last": seen[-1][-1]}
+        assert seen == [["a", "b"], ["c", "d"], ["e"]]
+        assert "Link" not in answer.headers
+
+    @pytest.mark.parametrize(
+        ("query", "tags"),
+        [
+            ({"n": "0"}, []),
+            ({"n": "99"}, ["a", "b", "c", "d", "e"]),
+            ({"last": "c"}, ["d", "e"]),
+            ({"last": "zzz"}, []),
+            ({"n": "1", "last": "bb"}, ["c"]),
+        ],
+    )
+    def test_n_and_last_pick_tags(self, send: Send, query: dict[str, str], tags: list[str]) -> None:
+        answer = send("GET", "/v2/team/app/tags/list", query)
+        assert answer.json["tags"] == tags
+
+    @pytest.mark.parametrize("n", ["-1", "x", "", "1.5"])
+    def test_a_number_that_is_none_is_refused(self, send: Send, n: str) -> None:
+        answer = send("GET", "/v2/team/app/tags/list", {"n": n})
+        assert (answer.status, error_of(answer)["code"]) == (400, "PAGINATION_NUMBER_INVALID")
+
+    def test_ecrs_errors_have_their_answers(self, send: Send, ecr: FakeEcr) -> None:
+        ecr.image_error = ecr_error("RepositoryNotFoundException")
+        answer = send("GET", "/v2/team/app/tags/list")
+        assert (answer.status, error_of(answer)["code"]) == (404, "NAME_UNKNOWN")
+
+
+everything_on = create_handler(FakeEcr(), Settings(image_pull=True, list_tags=True))
+segments = st.text() | st.sampled_from(
+    ["team/app", "blobs", "manifests", "tags", "list", "uploads", digest(), "latest"]
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    method=st.sampled_from(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]),
+    parts=st.lists(segments, max_size=6),
+    accept=st.text() | st.sampled_from([OCI_MANIFEST, "*/*"]),
+    query=st.dictionaries(st.sampled_from(["n", "last", "digest"]), st.text(), max_size=2),
+)
+def test_whatever_comes_in_is_answered_as_a_registry_does(
+    method: str, parts: list[str], accept: str, query: dict[str, str]
+) -> None:
+    # The size of a blob is asked of S3, which is not here.
+    path = "/v2/" + "/".join(quote(part, safe="/:") for part in parts)
+    if method == "HEAD" and "/blobs/" in path:
+        method = "GET"
+    event = function_url_event(method, path, headers={"accept": accept}) | {"queryStringParameters": query}
+    answer = everything_on(event, Context())
+    assert answer["statusCode"] < 500
+    assert answer["headers"]["Docker-Distribution-Api-Version"] == "registry/2.0"
+    if answer["statusCode"] >= 400:
+        (error,) = json.loads(answer["body"])["errors"]
+        assert error["code"] in CODES

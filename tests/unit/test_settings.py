@@ -1,0 +1,22 @@
+import pytest
+
+from layer_resolver.settings import Settings, SettingsError
+
+
+def test_without_variables_nothing_is_opted_into() -> None:
+    assert Settings.from_environment({}) == Settings(allowed_registries=(), image_pull=False, list_tags=False)
+
+
+def test_variables_are_read() -> None:
+    environment = {"ALLOWED_REGISTRIES": "123456789012, 210987654321", "IMAGE_PULL": "true", "LIST_TAGS": "false"}
+    assert Settings.from_environment(environment) == Settings(
+        allowed_registries=("123456789012", "210987654321"), image_pull=True, list_tags=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("IMAGE_PULL", "perhaps"), ("LIST_TAGS", ""), ("ALLOWED_REGISTRIES", "12345")]
+)
+def test_a_bad_value_is_named(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"environment is not valid: {name}: "):
+        Settings.from_environment({name: value})
