@@ -26,7 +26,6 @@ class EventTriggers(Construct):
     Attributes:
         bus: The event bus that requests come from and results go to.
         failure_queue: Where every event ends that did not become a result, whole.
-        rules: The rules that invoke the function.
     """
 
     def __init__(
@@ -35,11 +34,14 @@ class EventTriggers(Construct):
         super().__init__(scope, construct_id)
         self.bus = self._event_bus(settings)
         self.failure_queue = self._queue()
-        self.rules: list[events.Rule] = []
         self._send_results(resolver)
         if settings.event_sources:
             pattern = events.EventPattern(source=list(settings.event_sources), detail_type=[DETAIL_TYPE])
-            self._add_rule("RequestRule", "Requests for layer download URLs", pattern, resolver.alias)
+            self._add_rule("RequestRule", "Requests for layer download URLs", self.bus, pattern, resolver.alias)
+        if settings.image_pull:
+            # AWS's own events come on the default bus, whichever the others come on.
+            bus = events.EventBus.from_event_bus_name(self, "DefaultBus", "default")
+            self._add_rule("PushRule", "Images pushed to ECR", bus, _pushes(settings), resolver.alias)
 
     def _event_bus(self, settings: DeploymentSettings) -> events.IEventBus:
         if settings.create_event_bus:
@@ -89,13 +91,24 @@ class EventTriggers(Construct):
         configuration.node.add_dependency(policy, resolver.alias)
 
     def _add_rule(
-        self, construct_id: str, description: str, pattern: events.EventPattern, alias: lambda_.Alias
+        self,
+        construct_id: str,
+        description: str,
+        bus: events.IEventBus,
+        pattern: events.EventPattern,
+        alias: lambda_.Alias,
     ) -> None:
         target = targets.LambdaFunction(
             alias, dead_letter_queue=self.failure_queue, max_event_age=MAXIMUM_EVENT_AGE, retry_attempts=24
         )
-        self.rules.append(
-            events.Rule(
-                self, construct_id, description=description, event_bus=self.bus, event_pattern=pattern, targets=[target]
-            )
-        )
+        events.Rule(self, construct_id, description=description, event_bus=bus, event_pattern=pattern, targets=[target])
+
+
+def _pushes(settings: DeploymentSettings) -> events.EventPattern:
+    """Return the pattern of images that were pushed to the configured repositories."""
+    detail: dict[str, list[object]] = {"action-type": ["PUSH"], "result": ["SUCCESS"]}
+    if "*" not in settings.repositories:
+        detail["repository-name"] = [
+            {"prefix": name.removesuffix("*")} if name.endswith("*") else name for name in settings.repositories
+        ]
+    return events.EventPattern(source=["aws.ecr"], detail_type=["ECR Image Action"], detail=detail)

@@ -77,7 +77,7 @@ class ResolverFunction(Construct):
             timeout=Duration.seconds(settings.timeout_seconds),
             reserved_concurrent_executions=settings.reserved_concurrency,
             snap_start=lambda_.SnapStartConf.ON_PUBLISHED_VERSIONS if settings.snap_start else None,
-            environment={"POWERTOOLS_LOG_LEVEL": settings.log_level},
+            environment=_environment(settings),
             log_group=log_group,
             logging_format=lambda_.LoggingFormat.JSON,
         )
@@ -104,15 +104,22 @@ class ResolverFunction(Construct):
     def _role(self, settings: DeploymentSettings, log_group: logs.LogGroup) -> iam.Role:
         """Return the execution role: all that the function itself may do stands here."""
         stack = Stack.of(self)
+        repositories = _repository_arns(stack, settings)
+        policies = {
+            "GetDownloadUrlForLayer": _allow(["ecr:GetDownloadUrlForLayer"], repositories),
+            "WriteLogs": _allow(["logs:CreateLogStream", "logs:PutLogEvents"], [log_group.log_group_arn]),
+        }
+        # Every permission beyond the one that the product is about is opted into, and stands here.
+        if settings.image_pull:
+            policies["BatchGetImage"] = _allow(["ecr:BatchGetImage"], repositories)
+        if settings.list_tags:
+            policies["ListImages"] = _allow(["ecr:ListImages"], repositories)
         role = iam.Role(
             self,
             "Role",
             description="Execution role of the ECR Layer Resolver",
             assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
-            inline_policies={
-                "GetDownloadUrlForLayer": _allow(["ecr:GetDownloadUrlForLayer"], _repository_arns(stack, settings)),
-                "WriteLogs": _allow(["logs:CreateLogStream", "logs:PutLogEvents"], [log_group.log_group_arn]),
-            },
+            inline_policies=policies,
         )
         accept(role, _accepted_wildcards(settings))
         return role
@@ -131,6 +138,18 @@ class ResolverFunction(Construct):
 
 def _allow(actions: list[str], resources: list[str]) -> iam.PolicyDocument:
     return iam.PolicyDocument(statements=[iam.PolicyStatement(actions=actions, resources=resources)])
+
+
+def _environment(settings: DeploymentSettings) -> dict[str, str]:
+    """Return the environment variables that the function's settings.py and Powertools read."""
+    environment: dict[str, str] = {"POWERTOOLS_LOG_LEVEL": settings.log_level}
+    if settings.registries:
+        environment["ALLOWED_REGISTRIES"] = ",".join(settings.registries)
+    if settings.image_pull:
+        environment["IMAGE_PULL"] = "true"
+    if settings.list_tags:
+        environment["LIST_TAGS"] = "true"
+    return environment
 
 
 def _repository_arns(stack: Stack, settings: DeploymentSettings) -> list[str]:

@@ -106,6 +106,8 @@ class DeploymentSettings(BaseModel):
     log_retention_days: int = 30
     keep_logs: bool = False
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    image_pull: bool = False
+    list_tags: bool = False
     event_sources: Annotated[tuple[EventSource, ...], BeforeValidator(_as_list)] = ("ecr-layer-resolver.requests",)
     event_bus_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._/-]{1,256}$")] = "default"
     create_event_bus: bool = False

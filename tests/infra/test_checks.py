@@ -30,6 +30,8 @@ SETTINGS: list[dict[str, Any]] = [
         "createEventBus": True,
         "keepLogs": True,
         "snapStart": False,
+        "imagePull": True,
+        "listTags": True,
     },
     {"authType": "NONE", "repositories": ["public/*"], "eventSources": []},
 ]

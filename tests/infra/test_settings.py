@@ -1,3 +1,6 @@
+import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -79,3 +82,12 @@ def test_all_bad_values_are_named_at_once() -> None:
 @pytest.mark.parametrize("days", RETENTION_DAYS)
 def test_each_retention_that_cloudwatch_knows_is_valid(days: int) -> None:
     assert DeploymentSettings(log_retention_days=days).log_retention_days == days
+
+
+def test_the_documents_and_cdk_json_have_every_setting_and_no_other() -> None:
+    root = Path(__file__).parents[2]
+    names = {str(field.alias) for field in DeploymentSettings.model_fields.values()}
+    documented = re.findall(r"^\| `(\w+)` \|", (root / "docs" / "settings.md").read_text(), re.MULTILINE)
+    assert sorted(documented) == sorted(names)
+    context = json.loads((root / "cdk.json").read_text())["context"]
+    assert DeploymentSettings.from_values(context) == DeploymentSettings()

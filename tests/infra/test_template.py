@@ -321,6 +321,59 @@ class TestEvents:
         assert configuration["OnSuccess"] == {"Destination": {"Fn::GetAtt": [name, "Arn"]}}
 
 
+class TestWholeImages:
+    def test_image_pull_adds_one_permission_on_the_same_repositories(self) -> None:
+        template = synth(imagePull=True, repositories=["team/app", "web/*"])
+        policies = only(template, "AWS::IAM::Role")["Properties"]["Policies"]
+        assert [policy["PolicyDocument"]["Statement"][0]["Action"] for policy in policies] == [
+            "ecr:GetDownloadUrlForLayer",
+            ["logs:CreateLogStream", "logs:PutLogEvents"],
+            "ecr:BatchGetImage",
+        ]
+        assert policies[2]["PolicyDocument"]["Statement"] == [
+            {
+                "Effect": "Allow",
+                "Action": "ecr:BatchGetImage",
+                "Resource": [repository_arn("team/app"), repository_arn("web/*")],
+            }
+        ]
+        variables = only(template, "AWS::Lambda::Function")["Properties"]["Environment"]["Variables"]
+        assert variables == {"POWERTOOLS_LOG_LEVEL": "INFO", "IMAGE_PULL": "true"}
+
+    def test_list_tags_adds_one_permission(self) -> None:
+        template = synth(listTags=True)
+        policies = only(template, "AWS::IAM::Role")["Properties"]["Policies"]
+        assert policies[2]["PolicyDocument"]["Statement"] == [
+            {"Effect": "Allow", "Action": "ecr:ListImages", "Resource": repository_arn("*")}
+        ]
+        variables = only(template, "AWS::Lambda::Function")["Properties"]["Environment"]["Variables"]
+        assert variables == {"POWERTOOLS_LOG_LEVEL": "INFO", "LIST_TAGS": "true"}
+
+    def test_other_registries_may_be_named_in_paths(self) -> None:
+        function = only(synth(registries=["210987654321", "109876543210"]), "AWS::Lambda::Function")["Properties"]
+        assert function["Environment"]["Variables"]["ALLOWED_REGISTRIES"] == "210987654321,109876543210"
+
+    @pytest.mark.parametrize(
+        ("repositories", "names"),
+        [(["*"], {}), (["team/app", "web/*"], {"repository-name": ["team/app", {"prefix": "web/"}]})],
+    )
+    def test_images_that_are_pushed_invoke_the_alias(self, repositories: list[str], names: dict[str, Any]) -> None:
+        template = synth(imagePull=True, repositories=repositories, eventSources=[], eventBusName="builds")
+        (alias,) = resources(template, "AWS::Lambda::Alias")
+        rule = only(template, "AWS::Events::Rule")["Properties"]
+        assert rule["EventBusName"] == "default"
+        assert rule["EventPattern"] == {
+            "source": ["aws.ecr"],
+            "detail-type": ["ECR Image Action"],
+            "detail": {"action-type": ["PUSH"], "result": ["SUCCESS"], **names},
+        }
+        assert rule["Targets"][0]["Arn"] == {"Ref": alias}
+        assert "DeadLetterConfig" in rule["Targets"][0]
+
+    def test_without_the_settings_the_template_does_not_change(self) -> None:
+        assert synth() == synth(imagePull=False, listTags=False)
+
+
 def test_removing_the_stack_leaves_nothing_unless_logs_are_to_be_kept() -> None:
     assert {each.get("DeletionPolicy", "Delete") for each in synth()["Resources"].values()} == {"Delete"}
     assert only(synth(keepLogs=True), "AWS::Logs::LogGroup")["DeletionPolicy"] == "Retain"
