@@ -9,7 +9,7 @@ CDK_CLI := node_modules/.bin/cdk
 # The CLI runs Python and Node from the virtual environment.
 CDK := PATH="$(CURDIR)/$(BIN):$$PATH" $(CDK_CLI)
 # Tools whose dependencies exclude ours, each in a virtual environment of its own.
-TOOLS := $(addprefix $(VENV)/tools/,ministack checkov cfn-lint)
+TOOLS := $(addprefix $(VENV)/tools/,ministack checkov cfn-lint syft)
 PORT ?= 9000
 # An OCI image layout to use in the place of the sample image, and the repository to serve it as.
 LAYOUT ?=
@@ -19,7 +19,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 CHECKED := lambda_src local infra app.py tests benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve smoke test lint format bench synth bootstrap deploy destroy lock clean
+.PHONY: help demo serve proxy smoke test lint format bench synth bootstrap deploy destroy lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 11
@@ -29,6 +29,9 @@ demo: $(INSTALLED)  ## Resolve, download and verify every layer of a sample imag
 
 serve: $(INSTALLED)  ## Run the function URL and the local AWS behind it (PORT=9000 LAYOUT=DIR REPOSITORY=NAME)
 	@$(BIN)/python -m local serve --port $(PORT) $(IMAGE)
+
+proxy: $(INSTALLED)  ## Sign requests to a deployed service, for clients that can't (URL=https://… PORT=9001)
+	@$(BIN)/python -m local proxy --url '$(URL)' --port $(if $(filter command line,$(origin PORT)),$(PORT),9001)
 
 smoke: $(INSTALLED)  ## Check a deployed service from outside (URL=https://… REPOSITORY=NAME DIGEST=sha256:… PUBLIC=1)
 	@$(BIN)/python -m local smoke --url '$(URL)' $(if $(REPOSITORY),--repository '$(REPOSITORY)') \
@@ -65,9 +68,7 @@ lock: $(INSTALLED)  ## Write the requirements files anew from their .in files, w
 	$(LOCK) lambda_src/requirements.in --output-file lambda_src/requirements.txt
 	$(LOCK) --constraints lambda_src/requirements.txt requirements-dev.in --output-file requirements-dev.txt
 	$(LOCK) --constraints requirements-dev.txt requirements.in --output-file requirements.txt
-	$(LOCK) tests/tools/ministack.in --output-file tests/tools/ministack.txt
-	$(LOCK) tests/tools/checkov.in --output-file tests/tools/checkov.txt
-	$(LOCK) tests/tools/cfn-lint.in --output-file tests/tools/cfn-lint.txt
+	for tool in $(notdir $(TOOLS)); do $(LOCK) tests/tools/$$tool.in --output-file tests/tools/$$tool.txt || exit 1; done
 
 clean:  ## Remove what the other targets made
 	rm -rf $(VENV) build cdk.out node_modules .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .schemathesis

@@ -1,4 +1,4 @@
-"""Command line: `python -m local serve` and `demo` run a local AWS, `smoke` checks a deployed service."""
+"""Command line: `serve` and `demo` run a local AWS, `smoke` checks a deployed service, `proxy` signs requests to it."""
 
 import argparse
 import logging
@@ -8,7 +8,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -20,8 +20,10 @@ from local.demo import DemoError, run_demo
 from local.ecr import is_repository_name
 from local.oci_layout import LayoutError, OciLayout
 from local.sample_image import write_sample_image
-from local.service import PortError, Service, local_service
+from local.server import running
+from local.service import EVERYTHING, PortError, Service, local_service
 from local.signing import FunctionUrlAuth, SigningError, callers_credentials, region_of
+from local.signing_proxy import SigningProxy
 from local.smoke import Layer, SmokeError, SmokeTest, find_layer
 
 SAMPLE_REPOSITORY = "team/app"
@@ -47,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        return 0 if options.command == "serve" else 130
+        return 130 if options.command == "demo" else 0
     return status
 
 
@@ -68,6 +70,8 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--ecr-latency-ms", type=_milliseconds, default=0.0, metavar="N", help="time that each call to ECR takes"
     )
+    serve.add_argument("--no-image-pull", action="store_true", help="give out no manifests, as a deployment by default")
+    serve.add_argument("--no-list-tags", action="store_true", help="list no tags, as a deployment by default")
     serve.set_defaults(run=_serve)
     demo = commands.add_parser("demo", help="resolve, download and verify every layer of an image")
     demo.set_defaults(run=_demo)
@@ -88,7 +92,15 @@ def _parser() -> argparse.ArgumentParser:
             help="repository name of the layout that is at the same place (default: the directory's name)",
         )
     _add_smoke(commands.add_parser("smoke", help="check a deployed service from outside, with your AWS credentials"))
+    _add_proxy(commands.add_parser("proxy", help="sign requests to a function URL, for clients that can't"))
     return parser
+
+
+def _add_proxy(proxy: argparse.ArgumentParser) -> None:
+    proxy.set_defaults(run=_proxy)
+    proxy.add_argument("--url", required=True, help="the function URL, which the stack has as an output")
+    proxy.add_argument("--region", help="the region, if the URL does not name it")
+    proxy.add_argument("--port", type=_port, default=9001, help="port of the proxy; 0 takes any (default: 9001)")
 
 
 def _add_smoke(smoke: argparse.ArgumentParser) -> None:
@@ -147,7 +159,11 @@ def _serve(options: argparse.Namespace) -> int:
         with (
             _repositories(options.layout, options.repository) as repositories,
             local_service(
-                repositories, port=options.port, ecr_latency_ms=options.ecr_latency_ms, write_log=_print_log
+                repositories,
+                port=options.port,
+                ecr_latency_ms=options.ecr_latency_ms,
+                opted_into=_opted_into(options),
+                write_log=_print_log,
             ) as service,
         ):
             print(f"Listening on {service.url}", flush=True)
@@ -157,6 +173,11 @@ def _serve(options: argparse.Namespace) -> int:
         print(f"The function does not start ({type(error).__name__}); what it wrote stands above.", file=sys.stderr)
         return 1
     return 0
+
+
+def _opted_into(options: argparse.Namespace) -> dict[str, str]:
+    left_out = {"IMAGE_PULL": options.no_image_pull, "LIST_TAGS": options.no_list_tags}
+    return {name: value for name, value in EVERYTHING.items() if not left_out[name]}
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -170,12 +191,32 @@ def _demo(options: argparse.Namespace) -> int:
     return 0
 
 
+def _proxy(options: argparse.Namespace) -> int:
+    region = _region(options)
+    credentials = callers_credentials()
+    with ExitStack() as stack:
+        proxy = SigningProxy(options.url, credentials, region, stack.enter_context(httpx.Client(timeout=60)))
+        try:
+            url = stack.enter_context(running(proxy.app(), port=options.port))
+        except OSError as error:
+            raise UsageError(
+                f"Port {options.port} of 127.0.0.1 can't be used: {error.strerror}. Name another."
+            ) from None
+        print(f"Listening on {url}, signing for {options.url}", flush=True)
+        threading.Event().wait()
+    return 0
+
+
+def _region(options: argparse.Namespace) -> str:
+    if not re.match("https?://[^/]", options.url):
+        raise UsageError(f"{options.url!r} is no URL. Give the stack's output FunctionUrl: https://….on.aws/")
+    return region_of(options.url, options.region)
+
+
 def _smoke(options: argparse.Namespace) -> int:
     if options.digest and not options.repository:
         raise UsageError("A --digest needs the --repository that it is in.")
-    if not re.match("https?://[^/]", options.url):
-        raise UsageError(f"{options.url!r} is no URL. Give the stack's output FunctionUrl: https://….on.aws/")
-    region = region_of(options.url, options.region)
+    region = _region(options)
     auth = FunctionUrlAuth(callers_credentials(), region)
     if options.digest:
         layer = Layer(options.repository, options.digest)

@@ -19,6 +19,9 @@ from local.sigv4 import LIFETIME
 HANDLER = "layer_resolver.handler.lambda_handler"
 CODE = Path(__file__).parent.parent / "lambda_src"
 
+EVERYTHING: Mapping[str, str] = {"IMAGE_PULL": "true", "LIST_TAGS": "true"}
+"""Environment variables of the function that turn on whatever an operator can turn on."""
+
 # Lambda waits a minute and then two; nobody wants to wait that long for a local try.
 _RETRY_DELAYS_SECONDS = (1.0, 2.0)
 
@@ -49,6 +52,7 @@ def local_service(
     port: int = 0,
     ecr_latency_ms: float = 0.0,
     url_lifetime: timedelta = LIFETIME,
+    opted_into: Mapping[str, str] = EVERYTHING,
     write_log: Callable[[str], None],
 ) -> Iterator[Service]:
     """Run the service while the context lasts; it is ready when the context is entered.
@@ -58,6 +62,7 @@ def local_service(
         port: The function URL's port on 127.0.0.1; 0 takes any that is free.
         ecr_latency_ms: How long, in milliseconds, each call to ECR takes at least.
         url_lifetime: How long download URLs are valid.
+        opted_into: Environment variables of the function for what an operator can opt into.
         write_log: Gets each line that the function writes.
 
     Raises:
@@ -65,7 +70,9 @@ def local_service(
         httpx.HTTPStatusError: If the function does not start; what it wrote says why.
     """
     with local_aws(repositories, ecr_latency_ms=ecr_latency_ms, url_lifetime=url_lifetime) as aws:
-        function = Function(handler=HANDLER, code=CODE, environment=aws.environment(), snap_start=True)
+        function = Function(
+            handler=HANDLER, code=CODE, environment={**aws.environment(), **opted_into}, snap_start=True
+        )
         with (
             LocalLambda(function, write_log) as service,
             AsynchronousInvocations(service, AsynchronousConfiguration(_RETRY_DELAYS_SECONDS)) as asynchronous,

@@ -70,7 +70,10 @@ class FunctionUrlAuth(httpx.Auth):
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Sign the request, and send it once."""
-        signed = AWSRequest(request.method, str(request.url), data=request.content)
+        # httpx sends the extension `target`, if there is one, in the place of the URL's path and query.
+        target = request.extensions.get("target", request.url.raw_path).decode()
+        url = f"{request.url.scheme}://{request.url.netloc.decode()}{target}"
+        signed = AWSRequest(request.method, url, data=request.content)
         SigV4Auth(self._credentials.get_frozen_credentials(), "lambda", self._region).add_auth(signed)
         for name in ("Authorization", "X-Amz-Date", "X-Amz-Security-Token"):
             if name in signed.headers:

@@ -101,6 +101,7 @@ class SmokeTest:
             ("a layer", self._layer_is_resolved),
             ("an error's form", self._error),
             ("HEAD", self._head),
+            ("HEAD of a blob", self._head_of_blob),
         ]
         results = [self._check(console, name, check) for name, check in checks]
         return all(results)
@@ -135,6 +136,18 @@ class SmokeTest:
         if first_byte.status_code != httpx.codes.PARTIAL_CONTENT or len(first_byte.content) != 1:
             return f"S3 answered the request for its first byte with {first_byte.status_code}"
         return None
+
+    def _head_of_blob(self) -> str | None:
+        url = self._get("/download-url", repositoryName=self._layer.repository, layerDigest=self._layer.digest)
+        first_byte = self._client.get(url.json()["downloadUrl"], headers={"Range": "bytes=0-0"}, auth=None)
+        size = first_byte.headers.get("Content-Range", "").rpartition("/")[2]
+        answer = self._client.head(
+            f"{self._url}/v2/{self._layer.repository}/blobs/{self._layer.digest}", auth=self._auth
+        )
+        if answer.status_code != httpx.codes.OK:
+            return f"answered {answer.status_code} and not 200"
+        found = answer.headers.get("Content-Length")
+        return None if found == size else f"Content-Length is {found} and not {size}"
 
     def _error(self) -> str | None:
         answer = self._get("/download-url", repositoryName=self._layer.repository, layerDigest=ABSENT_DIGEST)

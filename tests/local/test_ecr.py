@@ -158,3 +158,30 @@ def test_a_request_that_is_no_call_is_refused(
     assert response.status_code == 400
     assert response.headers["content-type"] == "application/x-amz-json-1.1"
     assert response.json()["__type"] == code
+
+
+def test_images_and_repositories_are_listed_page_by_page(ecr: Any, sample: OciLayout) -> None:
+    pages = ecr.get_paginator("list_images").paginate(repositoryName="team/app", PaginationConfig={"PageSize": 1})
+    listed = [image for page in pages for image in page["imageIds"]]
+    assert {image["imageDigest"] for image in listed} == sample.manifests.keys()
+    tagged = ecr.list_images(repositoryName="team/app", filter={"tagStatus": "TAGGED"})["imageIds"]
+    assert {image["imageTag"]: image["imageDigest"] for image in tagged} == sample.tags
+    assert ecr.list_images(repositoryName="team/app", filter={"tagStatus": "UNTAGGED"})["imageIds"] == [
+        {"imageDigest": digest} for digest in sample.manifests if digest not in sample.tags.values()
+    ]
+    (repository,) = ecr.describe_repositories()["repositories"]
+    assert repository["repositoryName"] == "team/app"
+
+
+@pytest.mark.parametrize(
+    ("action", "parameters", "code"),
+    [
+        ("list_images", {"repositoryName": "team/missing"}, "RepositoryNotFoundException"),
+        ("describe_repositories", {"repositoryNames": ["team/missing"]}, "RepositoryNotFoundException"),
+        ("list_images", {"repositoryName": "team/app", "nextToken": "x"}, "InvalidParameterException"),
+    ],
+)
+def test_what_can_not_be_listed_is_refused(ecr: Any, action: str, parameters: dict[str, Any], code: str) -> None:
+    with pytest.raises(ClientError) as caught:
+        getattr(ecr, action)(**parameters)
+    assert caught.value.response["Error"]["Code"] == code

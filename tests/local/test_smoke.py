@@ -51,6 +51,7 @@ def test_a_service_that_is_well_passes_every_check(
         "ok    a layer",
         "ok    an error's form",
         "ok    HEAD",
+        "ok    HEAD of a blob",
     ]
 
 
@@ -94,6 +95,20 @@ def refuse_connection(request: httpx.Request) -> httpx.Response:
             "HEAD: Content-Length is None and not 2",
         ),
         (lambda _: httpx.Response(503), "HEAD: answered 503 and not 200"),
+        (
+            lambda request: (
+                httpx.Response(302)
+                if request.method == "HEAD"
+                else httpx.Response(200, json={"downloadUrl": "https://bucket.example.com/"})
+            ),
+            "HEAD of a blob: answered 302 and not 200",
+        ),
+        (
+            lambda _: httpx.Response(
+                200, json={"downloadUrl": "https://bucket.example.com/"}, headers={"Content-Range": "bytes 0-0/9"}
+            ),
+            "HEAD of a blob: Content-Length is 45 and not 9",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_and_no_secret_is(

@@ -1,0 +1,222 @@
+"""The signing proxy in front of a function URL that verifies signatures, as one with the auth AWS_IAM does."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from local.oci_layout import OciLayout
+from local.sample_image import write_sample_image
+from local.server import running
+from tests.e2e.commands import ROOT, Server, local_command, tool
+
+CREDENTIALS = Credentials("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "a/session+token==")
+REGION = "eu-west-1"
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+
+class VerifyingFunctionUrl:
+    """Answers as `upstream` what is signed, and refuses the rest as a function URL does."""
+
+    def __init__(self, upstream: str | None = None) -> None:
+        self.requests: list[Request] = []
+        self._upstream = upstream
+
+    def app(self) -> Starlette:
+        return Starlette(routes=[Route("/{path:path}", self._answer, methods=METHODS)])
+
+    async def _answer(self, request: Request) -> Response:
+        body = await request.body()
+        self.requests.append(request)
+        if not is_signed(request, body):
+            return Response('{"Message":"Forbidden"}', 403, media_type="application/json")
+        if self._upstream is None:
+            return Response(body or b"answered", 200, {"X-Method": request.method})
+        target = httpx.URL(self._upstream).copy_with(raw_path=target_of(request))
+        headers = [(name, value) for name, value in request.headers.items() if name in {"accept", "content-type"}]
+        async with httpx.AsyncClient(trust_env=False) as client:
+            answer = await client.request(request.method, target, headers=headers, content=body)
+        response = Response(answer.content, answer.status_code)
+        response.raw_headers = [
+            (name.lower(), value) for name, value in answer.headers.raw if name.lower() not in {b"date", b"server"}
+        ]
+        return response
+
+
+def target_of(request: Request) -> bytes:
+    query: bytes = request.scope["query_string"]
+    path: bytes = request.scope["raw_path"]
+    return path + (b"?" + query if query else b"")
+
+
+def is_signed(request: Request, body: bytes) -> bool:
+    """Tell whether botocore's own signer comes to the signature that a request has."""
+    authorization = request.headers.get("authorization", "")
+    scope = (
+        f"Credential={CREDENTIALS.access_key}/{request.headers.get('x-amz-date', '')[:8]}/{REGION}/lambda/aws4_request"
+    )
+    if scope not in authorization or request.headers.get("x-amz-security-token") != CREDENTIALS.token:
+        return False
+    names = authorization.partition("SignedHeaders=")[2].partition(",")[0].split(";")
+    assert {"host", "x-amz-date", "x-amz-security-token"} <= set(names)
+    url = f"http://{request.headers['host']}{target_of(request).decode()}"
+    signed = AWSRequest(request.method, url, data=body, headers={name: request.headers[name] for name in names})
+    signed.context["timestamp"] = request.headers["x-amz-date"]
+    signer = SigV4Auth(CREDENTIALS, "lambda", REGION)
+    signature = signer.signature(signer.string_to_sign(signed, signer.canonical_request(signed)), signed)
+    return authorization.endswith(f"Signature={signature}")
+
+
+@contextmanager
+def proxy(url: str) -> Iterator[str]:
+    """Run `python -m local proxy` with credentials in its environment, and yield its address."""
+    environment = {
+        "AWS_ACCESS_KEY_ID": CREDENTIALS.access_key,
+        "AWS_SECRET_ACCESS_KEY": CREDENTIALS.secret_key,
+        "AWS_SESSION_TOKEN": str(CREDENTIALS.token),
+    }
+    command = [sys.executable, "-m", "local", "proxy", "--url", url, "--region", REGION, "--port", "0"]
+    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        yield process.stdout.readline().split()[2].rstrip(",")
+    finally:
+        process.terminate()
+        assert process.wait(timeout=20) == 0
+        process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def function_url() -> VerifyingFunctionUrl:
+    return VerifyingFunctionUrl()
+
+
+@pytest.fixture(scope="module")
+def address(function_url: VerifyingFunctionUrl) -> Iterator[str]:
+    with running(function_url.app()) as url, proxy(url) as started:
+        yield started
+
+
+@pytest.fixture
+def client(address: str, function_url: VerifyingFunctionUrl) -> Iterator[httpx.Client]:
+    function_url.requests.clear()
+    with httpx.Client(base_url=address, trust_env=False) as running_client:
+        yield running_client
+
+
+def test_an_unsigned_request_is_refused_without_the_proxy(function_url: VerifyingFunctionUrl) -> None:
+    with running(function_url.app()) as url:
+        assert httpx.get(url, trust_env=False).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/",
+        "/healthz",
+        "/v2/team/app/blobs/sha256:00",
+        "/v2/team/app/blobs/sha256%3A00",
+        "/v2/team%2Fapp/tags/list?n=2&last=a%2Fb",
+        "/download-url?repositoryName=team/app&layerDigest=sha256:00",
+        "/a?b&c=&a=2&a=1&%C3%BC=%20",
+        "/a//b/./c",
+    ],
+)
+def test_a_path_is_forwarded_byte_for_byte_and_signed(
+    address: str, function_url: VerifyingFunctionUrl, target: str
+) -> None:
+    function_url.requests.clear()
+    result = subprocess.run(
+        [tool("curl"), "-s", "--path-as-is", "-o", os.devnull, "-w", "%{http_code}", f"{address}{target}"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    (request,) = function_url.requests
+    assert target_of(request).decode() == target
+    assert result.stdout == "200"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_goes_through_with_its_body(client: httpx.Client, method: str) -> None:
+    answer = client.request(method, "/download-url", content=b'{"a": "\xc3\xbc"}')
+    assert (answer.status_code, answer.headers["X-Method"]) == (200, method)
+    if method == "HEAD":
+        assert answer.headers["Content-Length"] == "11"
+    else:
+        assert answer.content == b'{"a": "\xc3\xbc"}'
+
+
+def test_the_clients_headers_go_through_but_its_authorization(
+    client: httpx.Client, function_url: VerifyingFunctionUrl
+) -> None:
+    headers = [("Accept", "a/b"), ("Accept", "c/d"), ("Authorization", "Bearer secret"), ("User-Agent", "own/1")]
+    assert client.get("/", headers=headers).status_code == 200
+    (request,) = function_url.requests
+    assert request.headers.getlist("accept") == ["a/b", "c/d"]
+    assert request.headers["user-agent"] == "own/1"
+    assert "secret" not in str(request.headers.raw)
+    assert len(request.headers.getlist("authorization")) == 1
+
+
+def test_an_address_that_nobody_has_is_a_502() -> None:
+    with proxy("http://127.0.0.1:1") as address:
+        answer = httpx.get(address, trust_env=False)
+    assert (answer.status_code, answer.text) == (502, "http://127.0.0.1:1 can't be reached: ConnectError.\n")
+
+
+def test_without_credentials_the_proxy_does_not_start(tmp_path: Path) -> None:
+    result = local_command(
+        "proxy",
+        "--url=https://abc.lambda-url.eu-west-1.on.aws/",
+        AWS_ACCESS_KEY_ID="",
+        AWS_SECRET_ACCESS_KEY="",
+        AWS_SHARED_CREDENTIALS_FILE=str(tmp_path / "none"),
+        AWS_CONFIG_FILE=str(tmp_path / "none"),
+        AWS_EC2_METADATA_DISABLED="true",
+    )
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("There are no AWS credentials.")
+
+
+def test_a_port_that_is_taken_is_said(function_url: VerifyingFunctionUrl) -> None:
+    with running(function_url.app()) as url:
+        port = url.rpartition(":")[2]
+        result = local_command(
+            "proxy", "--url", url, "--region", REGION, "--port", port, AWS_ACCESS_KEY_ID="a", AWS_SECRET_ACCESS_KEY="b"
+        )
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"Port {port} of 127.0.0.1 can't be used")
+
+
+def test_skopeo_pulls_through_the_proxy_and_follows_redirects_itself(server: Server, tmp_path: Path) -> None:
+    write_sample_image(tmp_path / "layout")
+    layout = OciLayout(tmp_path / "layout")
+    private = VerifyingFunctionUrl(upstream=server.url)
+    with running(private.app()) as url, proxy(url) as address:
+        image = f"docker://{address.removeprefix('http://')}/team/app:latest"
+        result = subprocess.run(
+            [tool("skopeo"), "copy", "--src-tls-verify=false", image, f"dir:{tmp_path / 'copy'}"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert result.returncode == 0, result.stderr
+    for digest in layout.referenced_blobs:
+        blob = layout.blob_path(digest)
+        assert blob is not None
+        assert (tmp_path / "copy" / digest.partition(":")[2]).read_bytes() == blob.read_bytes()
