@@ -25,7 +25,9 @@ from local.aws import LocalAws, local_aws
 from local.faults import Fault
 from local.oci_layout import OciLayout
 from local.sample_image import write_sample_image
+from local.server import running
 from local.signing import FunctionUrlAuth
+from local.signing_proxy import SigningProxy
 from local.smoke import Layer, SmokeTest
 from tests.e2e.asynchronous_lambda import asynchronous_lambda
 from tests.e2e.commands import ROOT, tool
@@ -45,15 +47,15 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> OciLayout:
 
 @pytest.fixture(scope="module")
 def aws(layout: OciLayout) -> Iterator[LocalAws]:
-    with local_aws({"team/app": layout}) as running:
-        yield running
+    with local_aws({"team/app": layout}) as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
 def emulator(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
-    with running_emulator(tmp_path_factory.mktemp("emulator"), LOCAL_ECR_URL=aws.ecr_url) as running:
-        running.bootstrap()
-        yield running
+    with running_emulator(tmp_path_factory.mktemp("emulator"), LOCAL_ECR_URL=aws.ecr_url) as started:
+        started.bootstrap()
+        yield started
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,23 @@ def test_the_smoke_test_finds_the_deployed_service_well(
     auth = FunctionUrlAuth(Credentials(ACCOUNT, "any"), REGION)
     with emulator.http_client(signed=False) as client:
         test = SmokeTest(deployed.url, Layer("team/app", digest), client, auth, is_public=False)
-        assert test.run(Console()), capsys.readouterr().out
+        test.run(Console())
+    # The emulator answers everything under /v2 itself.
+    *passed, last = capsys.readouterr().out.splitlines()
+    assert all(line.startswith("ok ") for line in passed), passed
+    assert last.startswith("FAIL  HEAD of a blob: answered")
+
+
+def test_the_signing_proxy_reaches_the_private_function_url(
+    emulator: Emulator, deployed: Deployment, digest: str
+) -> None:
+    # The emulator answers everything under /v2 itself, so the proxy is tried with the other routes.
+    with emulator.http_client(signed=False) as upstream:
+        proxy = SigningProxy(deployed.url, Credentials(ACCOUNT, "any"), REGION, upstream)
+        with running(proxy.app()) as url, httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
+            assert client.get("/healthz").json() == {"status": "ok"}
+            answer = client.get("/download-url", params={"repositoryName": "team/app", "layerDigest": digest})
+            assert sha256_of(answer.json()["downloadUrl"]) == digest
 
 
 class TestWhatAwsReadsBack:
