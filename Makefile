@@ -49,8 +49,9 @@ format: $(INSTALLED)  ## Put the code into the form that lint asks for
 	$(BIN)/ruff check --fix $(CHECKED)
 	$(BIN)/ruff format $(CHECKED)
 
-bench: $(INSTALLED)  ## Measure what a batch saves over single requests, and the cache over asking ECR
+bench: $(INSTALLED) $(INSTALLED_CDK)  ## Measure what a batch, the cache and bytecode save
 	@$(BIN)/python -m benchmarks.batch
+	@$(BIN)/python -m benchmarks.cold_start
 
 synth: $(INSTALLED_CDK) $(CDK_CLI)  ## Write the CloudFormation template to cdk.out (ARGS='-c key=value')
 	$(CDK) synth --quiet $(ARGS)

@@ -396,6 +396,26 @@ def test_alarms_watch_errors_throttles_duration_and_ecr_and_go_to_the_topic() ->
         assert alarm["TreatMissingData"] == "notBreaching"
 
 
+@pytest.mark.parametrize(
+    "metric",
+    [
+        "Invocations",
+        "Duration",
+        "Errors",
+        "Throttles",
+        "ConcurrentExecutions",
+        "ColdStart",
+        "LayersResolved",
+        "LayersFailed",
+        "CacheHits",
+        "EcrCallLatency",
+        "ApproximateNumberOfMessagesVisible",
+    ],
+)
+def test_the_dashboard_shows_what_an_operator_looks_for(metric: str) -> None:
+    assert metric in str(only(synth(), "AWS::CloudWatch::Dashboard")["Properties"]["DashboardBody"])
+
+
 def test_an_address_subscribes_to_the_alarms() -> None:
     assert not resources(synth(), "AWS::SNS::Subscription")
     subscription = only(synth(alarmEmail="ops@example.com"), "AWS::SNS::Subscription")["Properties"]
