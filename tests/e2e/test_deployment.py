@@ -390,6 +390,35 @@ def test_nothing_is_deployed_without_a_change_and_a_changed_setting_is(
     assert configuration["MemorySize"] == 1024
 
 
+def test_whole_images_are_there_once_they_are_turned_on(
+    emulator: Emulator, deployed: Deployment, layout: OciLayout
+) -> None:
+    query = {"repositoryName": "team/app", "imageTag": "latest"}
+    with emulator.http_client() as client:
+        assert client.get(f"{deployed.url}/images/download-urls", params=query).status_code == 403
+        emulator.deploy(memorySize="1024", imagePull="true", repositories="team/*")
+        image = client.get(f"{deployed.url}/images/download-urls", params=query).raise_for_status().json()
+    assert image["imageManifest"].encode() == layout.manifests[layout.tags["latest"]].content
+    for url in image["downloadUrls"]:
+        assert sha256_of(url["downloadUrl"]) == url["layerDigest"]
+
+
+def test_the_rule_for_pushes_matches_those_to_the_repositories_and_nothing_else(emulator: Emulator) -> None:
+    events = emulator.client("events")
+    (rule,) = [rule for rule in events.list_rules(NamePrefix=STACK)["Rules"] if "aws.ecr" in rule["EventPattern"]]
+    detail = {"action-type": "PUSH", "result": "SUCCESS", "repository-name": "team/app", "image-tag": "latest"}
+
+    def matches(**changes: str) -> bool:
+        event = eventbridge_event(detail | changes, "ECR Image Action") | {"source": "aws.ecr"}
+        answer = events.test_event_pattern(EventPattern=rule["EventPattern"], Event=json.dumps(event))
+        return bool(answer["Result"])
+
+    assert matches()
+    assert not matches(**{"repository-name": "other/app"})
+    assert not matches(**{"action-type": "DELETE"})
+    assert not matches(result="FAILURE")
+
+
 def test_removing_the_stack_leaves_nothing(emulator: Emulator, deployed: Deployment) -> None:
     functions, roles = emulator.client("lambda"), emulator.client("iam")
     configuration = functions.get_function_configuration(FunctionName=deployed.function_name)
