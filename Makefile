@@ -31,10 +31,10 @@ serve: $(INSTALLED)  ## Run the function URL and the local AWS behind it (PORT=9
 	@$(BIN)/python -m local serve --port $(PORT) $(IMAGE)
 
 proxy: $(INSTALLED)  ## Sign requests to a deployed service, for clients that can't (URL=https://… PORT=9001)
-	@$(BIN)/python -m local proxy --url '$(URL)' --port $(if $(filter command line,$(origin PORT)),$(PORT),9001)
+	@$(BIN)/python -m local proxy --url '$(URL)' $(if $(REGION),--region '$(REGION)') --port $(if $(filter command line,$(origin PORT)),$(PORT),9001)
 
 smoke: $(INSTALLED)  ## Check a deployed service from outside (URL=https://… REPOSITORY=NAME DIGEST=sha256:… PUBLIC=1)
-	@$(BIN)/python -m local smoke --url '$(URL)' $(if $(REPOSITORY),--repository '$(REPOSITORY)') \
+	@$(BIN)/python -m local smoke --url '$(URL)' $(if $(REGION),--region '$(REGION)') $(if $(REPOSITORY),--repository '$(REPOSITORY)') \
 		$(if $(DIGEST),--digest '$(DIGEST)') $(if $(PUBLIC),--public)
 
 test: $(INSTALLED) $(INSTALLED_CDK) $(CDK_CLI) $(TOOLS)  ## Run everything that has to pass

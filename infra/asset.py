@@ -86,7 +86,9 @@ def build_package(target: Target, output: Path, source: Path = SOURCE) -> Packag
         with tempfile.TemporaryDirectory(prefix="package-", dir=output) as directory:
             made = Path(directory) / "package"
             _make(target, source, made, interpreter)
-            made.rename(path)
+            # Another process may have built the same one meanwhile, and that one serves as well.
+            if not path.is_dir():
+                made.rename(path)
     return Package(path, digest, is_compiled=interpreter is not None)
 
 

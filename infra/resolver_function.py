@@ -1,6 +1,7 @@
 """The Lambda function with everything that it needs to be called: role, log group, version, alias and function URL."""
 
 from pathlib import Path
+from typing import cast
 
 from aws_cdk import Annotations, Duration, RemovalPolicy, Stack
 from aws_cdk import aws_iam as iam
@@ -16,17 +17,6 @@ ALIAS = "live"
 HANDLER = "layer_resolver.handler.lambda_handler"
 PACKAGES = Path(__file__).parent.parent / "build" / "packages"
 
-_RETENTION = {
-    days: getattr(logs.RetentionDays, name)
-    for name, days in {
-        "ONE_DAY": 1, "THREE_DAYS": 3, "FIVE_DAYS": 5, "ONE_WEEK": 7, "TWO_WEEKS": 14, "ONE_MONTH": 30,
-        "TWO_MONTHS": 60, "THREE_MONTHS": 90, "FOUR_MONTHS": 120, "FIVE_MONTHS": 150, "SIX_MONTHS": 180,
-        "ONE_YEAR": 365, "THIRTEEN_MONTHS": 400, "EIGHTEEN_MONTHS": 545, "TWO_YEARS": 731, "THREE_YEARS": 1096,
-        "FIVE_YEARS": 1827, "SIX_YEARS": 2192, "SEVEN_YEARS": 2557, "EIGHT_YEARS": 2922, "NINE_YEARS": 3288,
-        "TEN_YEARS": 3653,
-    }.items()
-}  # fmt: skip
-
 
 class ResolverFunction(Construct):
     """The function behind its alias and function URL.
@@ -41,16 +31,7 @@ class ResolverFunction(Construct):
 
     def __init__(self, scope: Construct, construct_id: str, settings: DeploymentSettings, target: Target) -> None:
         super().__init__(scope, construct_id)
-        log_group = logs.LogGroup(
-            self,
-            "LogGroup",
-            retention=_RETENTION[settings.log_retention_days],
-            removal_policy=RemovalPolicy.RETAIN if settings.keep_logs else RemovalPolicy.DESTROY,
-        )
-        accept_in_template(
-            log_group,
-            checkov={"CKV_AWS_158": "CloudWatch Logs encrypts with a key of its own, and logs hold no secret."},
-        )
+        log_group = _log_group(self, settings)
         self.role = self._role(settings, log_group)
         self.function = self._function(settings, target, log_group)
         self.alias = lambda_.Alias(self, "Alias", alias_name=ALIAS, version=self.function.current_version)
@@ -135,6 +116,17 @@ class ResolverFunction(Construct):
         for principal in settings.allowed_principals:
             url.grant_invoke_url(_principal(principal))
         return url
+
+
+def _log_group(scope: Construct, settings: DeploymentSettings) -> logs.LogGroup:
+    removal_policy = RemovalPolicy.RETAIN if settings.keep_logs else RemovalPolicy.DESTROY
+    log_group = logs.LogGroup(scope, "LogGroup", removal_policy=removal_policy)
+    # CDK has a name for each number of days; CloudFormation takes the number.
+    cast("logs.CfnLogGroup", log_group.node.default_child).retention_in_days = settings.log_retention_days
+    accept_in_template(
+        log_group, checkov={"CKV_AWS_158": "CloudWatch Logs encrypts with a key of its own, and logs hold no secret."}
+    )
+    return log_group
 
 
 def _allow(actions: list[str], resources: list[str]) -> iam.PolicyDocument:
