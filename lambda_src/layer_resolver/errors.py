@@ -327,6 +327,15 @@ class ResolverError(Exception):
         return cls(kind, kind.advice.format(repository=repository, digest=digest), layer_digest=digest)
 
 
+def as_resolver_error(exception: Exception) -> ResolverError:
+    """Return an exception as a caller may see it: itself if it is meant for callers, or else an internal error."""
+    if isinstance(exception, ResolverError):
+        return exception
+    error = ResolverError(INTERNAL_ERROR)
+    error.__cause__ = exception
+    return error
+
+
 class OutOfTimeError(Exception):
     """The invocation's time is up, so ECR is not asked any more."""
 

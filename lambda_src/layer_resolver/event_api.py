@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from aws_lambda_powertools.utilities.parser.models import EventBridgeModel
 
-from layer_resolver.errors import INTERNAL_ERROR, RESULT_TOO_LARGE, UNSUPPORTED_EVENT, ResolverError
+from layer_resolver.errors import RESULT_TOO_LARGE, UNSUPPORTED_EVENT, ResolverError, as_resolver_error
 from layer_resolver.images import ImageReader
 from layer_resolver.manifests import batch_of_manifest, index_refused
 from layer_resolver.models import (
@@ -88,7 +88,7 @@ class EventApi:
         try:
             result = self._handle(event, request_id, deadline, invocation)
         except Exception as cause:
-            error = cause if isinstance(cause, ResolverError) else _internal_error(cause)
+            error = as_resolver_error(cause)
             invocation.status, invocation.error, invocation.is_failed = error.kind.http_status, error, True
             raise ResolverError(error.kind, error.detail) from None
         invocation.status = 200
@@ -140,12 +140,6 @@ class EventApi:
             raise retryable
         result = EventResult(request_id=request_id, download_urls=resolved.download_urls, failures=resolved.failures)
         return result.model_dump(mode="json")
-
-
-def _internal_error(cause: Exception) -> ResolverError:
-    error = ResolverError(INTERNAL_ERROR)
-    error.__cause__ = cause
-    return error
 
 
 def _batch_of_request(request: dict[str, Any]) -> LayerBatch:

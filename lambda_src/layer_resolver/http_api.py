@@ -15,13 +15,13 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import BaseModel
 
 from layer_resolver.errors import (
-    INTERNAL_ERROR,
     INVALID_PARAMETER,
     METHOD_NOT_ALLOWED,
     NOT_ENABLED,
     ROUTE_NOT_FOUND,
     UNSUPPORTED_EVENT,
     ResolverError,
+    as_resolver_error,
 )
 from layer_resolver.images import ImageReader, StoredManifest
 from layer_resolver.manifests import batch_of_manifest, digest_for_platform, index_refused
@@ -230,10 +230,8 @@ class HttpApi:
         response.headers["Allow"] = ", ".join(sorted(methods))
         return response
 
-    def _problem(self, error: Exception) -> Response[str]:
-        if not isinstance(error, ResolverError):
-            cause, error = error, ResolverError(INTERNAL_ERROR)
-            error.__cause__ = cause
+    def _problem(self, exception: Exception) -> Response[str]:
+        error = as_resolver_error(exception)
         self._exchange.invocation.error = error
         return _problem_response(error, self._exchange.request.request_context.request_id)
 

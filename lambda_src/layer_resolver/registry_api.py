@@ -16,13 +16,13 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from layer_resolver.blob_sizes import BlobSizes
 from layer_resolver.errors import (
     IMAGE_NOT_FOUND,
-    INTERNAL_ERROR,
     INVALID_DIGEST,
     INVALID_PAGINATION,
     METHOD_NOT_ALLOWED,
     NOT_ENABLED,
     ROUTE_NOT_FOUND,
     ResolverError,
+    as_resolver_error,
 )
 from layer_resolver.images import ImageReader
 from layer_resolver.models import (
@@ -142,9 +142,7 @@ class RegistryApi:
             request = parse_request(dict(event), FunctionUrlEvent)
             answer = self._answer(request, deadline, invocation)
         except Exception as cause:
-            error = cause if isinstance(cause, ResolverError) else ResolverError(INTERNAL_ERROR)
-            if error is not cause:
-                error.__cause__ = cause
+            error = as_resolver_error(cause)
             invocation.error = error
             answer = _error_answer(error, context.aws_request_id)
         invocation.status = answer.status
@@ -157,9 +155,9 @@ class RegistryApi:
             match = route.path.fullmatch(path)
             if match is None:
                 continue
-            invocation.route = f"{method} {route.template}" if method in route.handlers else "unmatched"
             if method not in route.handlers:
                 raise ResolverError(METHOD_NOT_ALLOWED, headers={"Allow": ", ".join(route.handlers)})
+            invocation.route = f"{method} {route.template}"
             headers = {name.lower(): value for name, value in request.headers.items()}
             exchange = _Exchange(request.query_string_parameters or {}, headers, deadline, invocation)
             return route.handlers[method](exchange, **match.groupdict())
@@ -261,12 +259,12 @@ def _accepts(accept: str, media_type: str) -> bool:
 
 def _pagination(query: Mapping[str, str]) -> tuple[int | None, str]:
     """Return how many tags are asked for, None for all, and the tag behind which they begin."""
-    count = query.get("n")
+    count, last = query.get("n"), query.get("last", "")
     if count is None:
-        return None, query.get("last", "")
+        return None, last
     if not re.fullmatch(r"[0-9]{1,9}", count):
         raise ResolverError(INVALID_PAGINATION)
-    return int(count), query.get("last", "")
+    return int(count), last
 
 
 def _error_answer(error: ResolverError, request_id: str) -> _Answer:
