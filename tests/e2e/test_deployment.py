@@ -69,6 +69,7 @@ class Deployment:
 
     @classmethod
     def of(cls, outputs: dict[str, str]) -> "Deployment":
+        assert outputs["FunctionUrl"].endswith("/")
         assert outputs["AliasArn"] == f"{outputs['FunctionArn']}:live"
         return cls(
             url=outputs["FunctionUrl"].rstrip("/"),
@@ -112,7 +113,7 @@ def test_curl_signs_requests_as_the_readme_says(emulator: Emulator, deployed: De
     tool("curl")
     (command,) = re.findall(r"^\$ (curl --aws-sigv4 .*)$", (ROOT / "README.md").read_text(), re.MULTILINE)
     # The emulator speaks no TLS, and has the address of none of its function URLs.
-    url = deployed.url.replace("https:", "http:")
+    url = f"{deployed.url.replace('https:', 'http:')}/"
     port = urlsplit(emulator.endpoint).port
     result = subprocess.run(
         ["/bin/sh", "-c", f"{command} -s --connect-to ::localhost:{port}"],
