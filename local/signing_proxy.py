@@ -59,7 +59,7 @@ class SigningProxy:
             self._url.copy_with(raw_path=target),
             # The URL has dot segments resolved; this goes out as it came in.
             extensions={"target": target},
-            headers=[(name, value) for name, value in request.headers.raw if name.decode() not in _NOT_FORWARDED],
+            headers=_without(_NOT_FORWARDED, request.headers.raw),
             content=await request.body(),
         )
         try:
@@ -73,7 +73,13 @@ class SigningProxy:
         response = StreamingResponse(
             answer.iter_raw(), status_code=answer.status_code, background=BackgroundTask(answer.close)
         )
-        response.raw_headers = [
-            (name.lower(), value) for name, value in answer.headers.raw if name.decode().lower() not in _NOT_ANSWERED
-        ]
+        response.raw_headers = _without(_NOT_ANSWERED, answer.headers.raw)
         return response
+
+
+def _without(names: frozenset[str], headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Return headers without those of these names, and without those that `Connection` lists as its own."""
+    lowered = [(name.lower(), value) for name, value in headers]
+    listed = b",".join(value for name, value in lowered if name == b"connection").decode("latin-1").lower().split(",")
+    left_out = names | {name.strip() for name in listed}
+    return [(name, value) for name, value in lowered if name.decode() not in left_out]

@@ -9,8 +9,8 @@ import re
 import urllib3
 from cachetools import LRUCache
 
-from layer_resolver.errors import BLOB_UNREADABLE, TIMED_OUT, ResolverError
-from layer_resolver.resolver import Deadline
+from layer_resolver.errors import BLOB_UNREADABLE, TIMED_OUT, OutOfTimeError, ResolverError
+from layer_resolver.resolver import Deadline, call_within
 
 CACHED_SIZES = 10_000
 """How many sizes are kept. What has a digest never changes, so they do not expire."""
@@ -53,26 +53,32 @@ class BlobSizes:
         if not seconds:
             raise ResolverError(TIMED_OUT)
         try:
-            response = self._http.request(
-                "GET",
-                url,
-                headers={"Range": "bytes=0-0", "Accept-Encoding": "identity"},
-                redirect=False,
-                preload_content=False,
-                timeout=urllib3.Timeout(total=min(_ATTEMPT_SECONDS, seconds)),
-                retries=urllib3.Retry(
-                    _ATTEMPTS - 1,
-                    redirect=0,
-                    status_forcelist=(500, 502, 503, 504),
-                    raise_on_status=False,
-                    backoff_factor=0.1,
-                ),
-            )
-        except urllib3.exceptions.HTTPError:
+            # urllib3's time-outs are for single reads, which an answer that trickles in never exceeds.
+            response = call_within(deadline, lambda: self._get_first_byte(url, min(_ATTEMPT_SECONDS, seconds)))
+        except (urllib3.exceptions.HTTPError, OutOfTimeError):
             raise ResolverError(TIMED_OUT) from None
         # A server that does not know ranges sends it all; nobody reads it.
         response.close()
         return _size_of(response)
+
+    def _get_first_byte(self, url: str, seconds: float) -> urllib3.BaseHTTPResponse:
+        return self._http.request(
+            "GET",
+            url,
+            headers={"Range": "bytes=0-0", "Accept-Encoding": "identity"},
+            redirect=False,
+            preload_content=False,
+            timeout=urllib3.Timeout(total=seconds),
+            retries=urllib3.Retry(
+                _ATTEMPTS - 1,
+                redirect=0,
+                status_forcelist=(500, 502, 503, 504),
+                raise_on_status=False,
+                backoff_factor=0.1,
+                # It may ask for more time than the invocation has.
+                respect_retry_after_header=False,
+            ),
+        )
 
 
 def _size_of(response: urllib3.BaseHTTPResponse) -> int | None:

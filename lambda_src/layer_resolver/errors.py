@@ -340,11 +340,6 @@ class OutOfTimeError(Exception):
     """The invocation's time is up, so ECR is not asked any more."""
 
 
-def kind_of_ecr_code(code: str) -> ErrorKind:
-    """Return the row of the error table for a code in an answer of ECR; `INTERNAL_ERROR` for what no row names."""
-    return _KIND_BY_ECR_CODE.get(code, INTERNAL_ERROR)
-
-
 def error_kind(exception: BaseException) -> ErrorKind:
     """Return the row of the error table for an exception.
 
@@ -358,7 +353,7 @@ def error_kind(exception: BaseException) -> ErrorKind:
     if isinstance(exception, ResolverError):
         return exception.kind
     if isinstance(exception, ClientError):
-        return kind_of_ecr_code(exception.response.get("Error", {}).get("Code", ""))
+        return _KIND_BY_ECR_CODE.get(exception.response.get("Error", {}).get("Code", ""), INTERNAL_ERROR)
     if isinstance(exception, ParamValidationError):
         return INVALID_PARAMETER
     if isinstance(exception, HTTPClientError | ConnectionError | OutOfTimeError):

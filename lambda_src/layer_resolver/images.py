@@ -11,13 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from layer_resolver.errors import (
     IMAGE_NOT_FOUND,
     INVALID_DIGEST,
     MANIFEST_DIGEST_MISMATCH,
     ResolverError,
     error_kind,
-    kind_of_ecr_code,
 )
 from layer_resolver.models import (
     INDEX_MEDIA_TYPES,
@@ -72,9 +73,7 @@ class ImageReader:
         }
         answer = self._call(self._client.batch_get_image, parameters, repository, reference, deadline)
         if not answer["images"]:
-            codes = [failure["failureCode"] for failure in answer.get("failures", [])]
-            kind = kind_of_ecr_code(codes[0]) if codes else IMAGE_NOT_FOUND
-            raise ResolverError.about_layer(kind, repository.repository_name, reference)
+            raise _not_given(answer.get("failures", []), repository, reference)
         image = answer["images"][0]
         manifest = StoredManifest(
             content=image["imageManifest"].encode(),
@@ -133,6 +132,19 @@ def _image_id(repository: ManifestRepository, reference: str) -> dict[str, str]:
         # What can't be a tag names no image; ECR need not be asked.
         raise ResolverError.about_layer(IMAGE_NOT_FOUND, repository.repository_name, reference)
     return {"imageTag": reference}
+
+
+def _not_given(failures: list[dict[str, Any]], repository: ManifestRepository, reference: str) -> ResolverError:
+    """Return the error for an image that ECR does not give; ECR's reason is its cause, which the log has."""
+    if not failures:
+        return ResolverError.about_layer(IMAGE_NOT_FOUND, repository.repository_name, reference)
+    failure = failures[0]
+    cause = ClientError(
+        {"Error": {"Code": failure["failureCode"], "Message": failure.get("failureReason", "")}}, "BatchGetImage"
+    )
+    error = ResolverError.about_layer(error_kind(cause), repository.repository_name, reference)
+    error.__cause__ = cause
+    return error
 
 
 def _digest_of(content: bytes, digest: str) -> str | None:

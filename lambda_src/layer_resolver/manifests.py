@@ -5,6 +5,9 @@ from layer_resolver.images import StoredManifest
 from layer_resolver.models import ImageIndex, ImageManifest, LayerBatch, ManifestRepository
 from layer_resolver.validation import parse_request
 
+# What an architecture without a variant means: https://github.com/containerd/platforms (normalizeArch).
+_DEFAULT_VARIANTS = ("/amd64/v1", "/arm/v7", "/arm64/v8")
+
 
 def batch_of_manifest(document: str, media_type: str | None, repository: ManifestRepository) -> LayerBatch:
     """Return the config and the layers of an image manifest as a batch.
@@ -47,15 +50,25 @@ def digest_for_platform(index: StoredManifest, platform: str | None) -> str:
 
     Args:
         index: The image index.
-        platform: The platform, such as `linux/arm64` or `linux/arm/v7`; None if the caller named none.
+        platform: The platform, such as `linux/arm64` or `linux/arm/v7`; None if the caller named none. One without a
+            variant is the same as with the variant that its architecture has by default.
 
     Raises:
         ResolverError: `INVALID_PARAMETER`, with the platforms that there are, if there is no such manifest.
     """
     entries = parse_request(index.content.decode(), ImageIndex).manifests
-    platforms = {str(entry.platform): entry.digest for entry in reversed(entries) if entry.platform is not None}
-    if platform in platforms:
-        return platforms[platform]
+    # Attestations of BuildKit's are entries of the platform unknown/unknown, and no images:
+    # https://docs.docker.com/build/metadata/attestations/attestation-storage/
+    platforms = {
+        str(entry.platform): entry.digest
+        for entry in reversed(entries)
+        if entry.platform is not None and entry.platform.os != "unknown"
+    }
+    if platform is not None:
+        in_short = {_in_short(name): digest for name, digest in platforms.items()}
+        digest = platforms.get(platform) or in_short.get(_in_short(platform))
+        if digest is not None:
+            return digest
     named = sorted(platforms)
     problem = "is an image index: name a platform" if platform is None else f"has no image for {platform}"
     raise ResolverError(
@@ -63,3 +76,8 @@ def digest_for_platform(index: StoredManifest, platform: str | None) -> str:
         f"{index.digest} {problem}. It has {', '.join(named) or 'none'}.",
         extensions={"platforms": named},
     )
+
+
+def _in_short(platform: str) -> str:
+    """Return a platform without the variant that its architecture has by default."""
+    return platform.rpartition("/")[0] if platform.endswith(_DEFAULT_VARIANTS) else platform

@@ -61,6 +61,11 @@ _PROBLEM = {
             "items": {"type": "object"},
             "description": "For an image index that was posted: the manifests that it names, as it describes them.",
         },
+        "platforms": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "For an image index without an image of the platform: the platforms that it has images of.",
+        },
     },
 }
 _HEADERS = {

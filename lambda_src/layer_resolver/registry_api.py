@@ -101,10 +101,9 @@ class RegistryApi:
         self._routes = (
             _route("/v2/", r"/v2/?", GET=self._version, HEAD=self._version),
             _route("/v2/_catalog", r"/v2/_catalog", GET=self._catalog, HEAD=self._catalog),
-            _route("/v2/<name>/blobs/uploads/", r"/v2/(?P<name>.+)/blobs/uploads(?:/.*)?"),
             _route(
                 "/v2/<name>/blobs/<digest>",
-                r"/v2/(?P<name>.+)/blobs/(?P<digest>[^/]+)",
+                r"/v2/(?P<name>.+)/blobs/(?P<digest>(?!uploads$)[^/]+)",
                 GET=self._get_blob,
                 HEAD=self._head_blob,
             ),
@@ -121,6 +120,7 @@ class RegistryApi:
                 GET=self._referrers,
                 HEAD=self._referrers,
             ),
+            _route("/v2/<name>/blobs/uploads/", r"/v2/(?P<name>.+)/blobs/uploads(?:/[^/]*)?"),
         )
 
     def handle(

@@ -172,6 +172,14 @@ def test_the_clients_headers_go_through_but_its_authorization(
     assert len(request.headers.getlist("authorization")) == 1
 
 
+def test_headers_of_the_connection_do_not_go_through(client: httpx.Client, function_url: VerifyingFunctionUrl) -> None:
+    headers = {"Connection": "keep-alive, X-Own", "X-Own": "1", "Keep-Alive": "5", "TE": "trailers", "X-Other": "2"}
+    assert client.get("/", headers=headers).status_code == 200
+    (request,) = function_url.requests
+    assert request.headers["x-other"] == "2"
+    assert {"x-own", "keep-alive", "te"}.isdisjoint(request.headers.keys())
+
+
 def test_an_address_that_nobody_has_is_a_502() -> None:
     with proxy("http://127.0.0.1:1") as address:
         answer = httpx.get(address, trust_env=False)

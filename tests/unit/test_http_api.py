@@ -495,6 +495,40 @@ class TestImages:
         query = {"repositoryName": "team/app", "imageTag": "multi", "platform": "linux/arm64"}
         assert send("GET", "/images/download-urls", query).json["imageDigest"] == image[1]
 
+    @pytest.mark.parametrize("stored", ["linux/arm64", "linux/arm64/v8"])
+    @pytest.mark.parametrize("asked", ["linux/arm64", "linux/arm64/v8"])
+    def test_a_variant_that_goes_without_saying_makes_no_difference(
+        self, send: Send, ecr: FakeEcr, image: tuple[str, str], stored: str, asked: str
+    ) -> None:
+        self.put_index(ecr, {stored: image[1], "linux/arm/v6": digest(9)})
+        query = {"repositoryName": "team/app", "imageTag": "multi", "platform": asked}
+        assert send("GET", "/images/download-urls", query).json["imageDigest"] == image[1]
+
+    @pytest.mark.parametrize(("asked", "status"), [("linux/arm64", 200), ("linux/arm64/v8", 404)])
+    def test_the_very_platform_comes_before_one_that_means_the_same(
+        self, send: Send, ecr: FakeEcr, image: tuple[str, str], asked: str, status: int
+    ) -> None:
+        # The second of the two is not in the repository.
+        self.put_index(ecr, {"linux/arm64": image[1], "linux/arm64/v8": digest(9)})
+        query = {"repositoryName": "team/app", "imageTag": "multi", "platform": asked}
+        assert send("GET", "/images/download-urls", query).status == status
+
+    def test_an_attestation_is_no_image_of_a_platform(self, send: Send, ecr: FakeEcr, image: tuple[str, str]) -> None:
+        self.put_index(ecr, {"linux/amd64": image[1], "unknown/unknown": digest(9)})
+        answer = send("GET", "/images/download-urls", {"repositoryName": "team/app", "imageTag": "multi"})
+        assert answer.json["platforms"] == ["linux/amd64"]
+
+    @staticmethod
+    def put_index(ecr: FakeEcr, digests: dict[str, str]) -> None:
+        """Put an index behind the tag `multi`, with a digest for each platform."""
+        parts = [dict(zip(("os", "architecture", "variant"), name.split("/"), strict=False)) for name in digests]
+        entries = [
+            {"mediaType": OCI_MANIFEST, "size": 1, "digest": each, "platform": platform}
+            for each, platform in zip(digests.values(), parts, strict=True)
+        ]
+        document = {"schemaVersion": 2, "manifests": entries}
+        ecr.images["multi"] = (json.dumps(document).encode(), INDEX_MEDIA_TYPES[0])
+
     @pytest.mark.usefixtures("index")
     @pytest.mark.parametrize("platform", [{}, {"platform": "windows/amd64"}])
     def test_without_such_a_platform_the_answer_lists_those_that_there_are(

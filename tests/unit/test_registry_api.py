@@ -2,8 +2,11 @@
 
 import hashlib
 import json
+import socket
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -41,6 +44,33 @@ def error_of(answer: Answer) -> dict[str, Any]:
     return dict(error)
 
 
+@contextmanager
+def trickling_server() -> Iterator[str]:
+    """Run a server that sends another byte of its answer well within any time-out, and never comes to its end."""
+
+    def answer(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            connection.sendall(b"HTTP/1.1 206 Partial Content\r\nX-Endless: ")
+            while not ended.wait(0.05):
+                connection.sendall(b".")
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=answer, args=(listener.accept()[0],)).start()
+
+    ended = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        accepting = threading.Thread(target=accept)
+        accepting.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}/blob?X-Amz-Signature=0123"
+        finally:
+            ended.set()
+            listener.shutdown(socket.SHUT_RDWR)
+            accepting.join()
+
+
 class TestVersion:
     @pytest.mark.parametrize("path", ["/v2/", "/v2"])
     @pytest.mark.parametrize("method", ["GET", "HEAD"])
@@ -65,6 +95,8 @@ class TestGetBlob:
             (f"/v2/a/b/c/d/blobs/{digest()}", "a/b/c/d", digest()),
             (f"/v2/a/blobs/b/blobs/{digest()}", "a/blobs/b", digest()),
             (f"/v2/manifests/tags/list/blobs/{digest()}", "manifests/tags/list", digest()),
+            (f"/v2/a/blobs/uploads/blobs/{digest()}", "a/blobs/uploads", digest()),
+            (f"/v2/a/blobs/uploads/b/blobs/{digest()}", "a/blobs/uploads/b", digest()),
             (f"/v2/team%2Fapp/blobs/{quote(digest())}", "team/app", digest()),
             (f"/v2/team__app/blobs/sha512:{'0' * 128}", "team__app", f"sha512:{'0' * 128}"),
             (f"/v2/123456789012/app/blobs/{digest()}", "123456789012/app", digest()),
@@ -170,6 +202,19 @@ class TestHeadBlob:
         assert send("HEAD", BLOB).headers["Content-Length"] == "7"
         assert len(asked) == 3
 
+    def test_s3_does_not_decide_how_long_the_function_waits(self, send: Send, answers: list[Response]) -> None:
+        answers += [Response(b"", 503, {"Retry-After": "60"}), Response(b"x", 206, {"Content-Range": "bytes 0-0/7"})]
+        started = time.monotonic()
+        assert send("HEAD", BLOB).headers["Content-Length"] == "7"
+        assert time.monotonic() - started < 10
+
+    def test_an_answer_that_trickles_in_is_given_up_at_the_deadline(self) -> None:
+        with trickling_server() as url:
+            started = time.monotonic()
+            with pytest.raises(ResolverError, match="did not answer in time"):
+                BlobSizes().size(digest(), url, Deadline.after(1))
+            assert time.monotonic() - started < 5
+
     def test_an_s3_that_is_not_there_is_a_504_and_its_url_stays_secret(
         self, send: Send, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -230,7 +275,9 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("method", "path", "allow"),
         [
+            ("POST", "/v2/team/app/blobs/uploads", ""),
             ("POST", "/v2/team/app/blobs/uploads/", ""),
+            ("POST", "/v2/a/blobs/uploads/b/blobs/uploads/", ""),
             ("PATCH", "/v2/team/app/blobs/uploads/1234", ""),
             ("PUT", "/v2/team/app/blobs/uploads/1234", ""),
             ("GET", "/v2/team/app/blobs/uploads/", ""),
@@ -302,6 +349,10 @@ class TestManifests:
         assert answer.headers["Content-Type"] == OCI_MANIFEST
         assert answer.headers["Docker-Content-Digest"] == self.DIGEST
 
+    def test_a_part_of_a_name_may_be_called_as_routes_are(self, send: Send, ecr: FakeEcr) -> None:
+        assert send("GET", "/v2/a/blobs/uploads/b/manifests/1.0").status == 200
+        assert ecr.image_calls[0]["repositoryName"] == "a/blobs/uploads/b"
+
     def test_every_kind_of_manifest_is_asked_for(self, send: Send, ecr: FakeEcr) -> None:
         send("GET", "/v2/team/app/manifests/1.0")
         (call,) = ecr.image_calls
@@ -356,6 +407,14 @@ class TestManifests:
         ecr.image_failure = failure
         answer = send("GET", "/v2/team/app/manifests/2.0")
         assert (answer.status, error_of(answer)["code"]) == (status, code)
+
+    def test_the_log_has_the_reason_that_the_caller_is_not_told(
+        self, send: Send, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        ecr.image_failure = "KmsError"
+        answer = send("GET", "/v2/team/app/manifests/2.0")
+        assert "KmsError" not in answer.text
+        assert "ClientError: An error occurred (KmsError)" in capsys.readouterr().out
 
     @pytest.mark.parametrize("reference", [digest(), f"sha512:{'0' * 128}"])
     def test_bytes_that_are_not_what_the_digest_says_are_not_given_out(
