@@ -6,48 +6,41 @@ invocation was asynchronous, and then goes to the failure queue with the event a
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
-from aws_lambda_powertools.utilities.parser.models import EventBridgeModel
-
-from layer_resolver.errors import RESULT_TOO_LARGE, UNSUPPORTED_EVENT, ResolverError, as_resolver_error
+from layer_resolver.errors import (
+    INVALID_PARAMETER,
+    RESULT_TOO_LARGE,
+    UNSUPPORTED_EVENT,
+    ResolverError,
+    as_resolver_error,
+)
+from layer_resolver.foreign_events import name_of
 from layer_resolver.images import ImageReader
-from layer_resolver.manifests import batch_of_manifest, index_refused
+from layer_resolver.invocation import Invocation
 from layer_resolver.models import (
     INDEX_MEDIA_TYPES,
     DownloadUrlRequest,
     DownloadUrlsRequest,
-    EventResult,
     ImageManifestRequest,
-    ImagePush,
     LayerBatch,
-    ManifestRepository,
-    MediaType,
+    Repository,
 )
-from layer_resolver.observability import Invocation
-from layer_resolver.resolver import Deadline, LayerUrlResolver
+from layer_resolver.resolver import LayerUrlResolver, Resolution
 from layer_resolver.settings import Settings
-from layer_resolver.validation import parse_request
+from layer_resolver.validation import described, parse_request
 
 REQUEST_DETAIL_TYPE = "ECR Layer Download URL Request"
 PUSH_DETAIL_TYPE = "ECR Image Action"
 
-MAXIMUM_RECORD_BYTES = 256 * 1024
-"""What EventBridge takes for one event; https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html."""
-
 # Lambda's record of an invocation has, beside event and result, ids, ARNs and times of about 1 KB.
 _RECORD_OVERHEAD_BYTES = 4 * 1024
 
+# What one layer takes in a result at the least, and about: ECR's URLs have a session token of about 1 KB.
+_LEAST_BYTES_OF_A_LAYER = 1000
+_BYTES_OF_A_LAYER = 2048
+
 _REQUEST_FIELDS = frozenset({"layerDigest", "layerDigests", "imageManifest"})
-
-
-def is_eventbridge_event(event: object) -> bool:
-    """Tell whether an event came through EventBridge, whatever its detail-type."""
-    return isinstance(event, Mapping) and "detail-type" in event and "detail" in event
-
-
-def _is_request(event: object) -> bool:
-    return isinstance(event, Mapping) and not _REQUEST_FIELDS.isdisjoint(event)
 
 
 class EventApi:
@@ -62,31 +55,31 @@ class EventApi:
     def __init__(self, resolver: LayerUrlResolver, images: ImageReader, settings: Settings) -> None:
         self._resolver = resolver
         self._images = images
-        self._batches: dict[str, Callable[[dict[str, Any], Deadline], LayerBatch]] = {
+        self._most_bytes = settings.maximum_result_kilobytes * 1024
+        self._batches: dict[str, Callable[[dict[str, Any], Invocation], LayerBatch]] = {
             REQUEST_DETAIL_TYPE: lambda detail, _: _batch_of_request(detail)
         }
         if settings.image_pull:
             self._batches[PUSH_DETAIL_TYPE] = self._batch_of_push
 
-    def handle(self, event: Any, request_id: str, deadline: Deadline, invocation: Invocation) -> dict[str, Any]:
+    def answer(self, event: Any, invocation: Invocation) -> dict[str, Any]:
         """Resolve what an event asks for.
 
         Args:
             event: An event of EventBridge, or a request by itself.
-            request_id: Lambda's id of the invocation; names the result of a request that came without an event.
-            deadline: When the result has to be there.
-            invocation: Takes down what was done.
+            invocation: Where it is recorded.
 
         Returns:
-            The result, as an `EventResult` on the wire.
+            The result: the id of the event, or else of the invocation, the download URLs, and the failures.
 
         Raises:
-            ResolverError: If nothing was resolved and the same event can succeed later; if the event is none that the
-                function answers; or if the result is too large for its destination. Lambda writes the message where it
-                puts the event, so it has no ARN, download URL or token, and it has no cause.
+            ResolverError: If nothing was resolved and the same event can succeed later; if the function answers no
+                such event; or if the result is too large for its destination. Lambda writes the message where it puts
+                the event, so it has no ARN, download URL or token, and it has no cause.
         """
+        invocation.route, invocation.request_id = "event", invocation.lambda_request_id
         try:
-            result = self._handle(event, request_id, deadline, invocation)
+            result = self._result(event, invocation)
         except Exception as cause:
             error = as_resolver_error(cause)
             invocation.status, invocation.error, invocation.is_failed = error.kind.http_status, error, True
@@ -94,70 +87,116 @@ class EventApi:
         invocation.status = 200
         return result
 
-    def _handle(self, event: Any, request_id: str, deadline: Deadline, invocation: Invocation) -> dict[str, Any]:
-        invocation.trigger, invocation.route = "unknown", "event"
-        if is_eventbridge_event(event):
+    def _result(self, event: Any, invocation: Invocation) -> dict[str, Any]:
+        if isinstance(event, Mapping) and "detail-type" in event:
             invocation.trigger = "eventbridge"
-            envelope = parse_request(event, EventBridgeModel)
-            batch = self._batch_of_event(envelope, deadline)
-            request_id = envelope.id
-        elif _is_request(event):
+            return self._result_of_event(dict(event), invocation)
+        if isinstance(event, Mapping) and not _REQUEST_FIELDS.isdisjoint(event):
             invocation.trigger = "direct"
-            batch = _batch_of_request(event)
-        else:
-            raise ResolverError(UNSUPPORTED_EVENT)
-        invocation.batch = batch
-        result = self._resolve(batch, request_id, deadline, invocation)
-        _check_size(event, result)
-        return result
+            return self._resolve(_batch_of_request(dict(event)), invocation)
+        name = name_of(event)
+        raise ResolverError(UNSUPPORTED_EVENT, f"This is {name}. {UNSUPPORTED_EVENT.advice}" if name else None)
 
-    def _batch_of_event(self, envelope: EventBridgeModel, deadline: Deadline) -> LayerBatch:
-        read = self._batches.get(envelope.detail_type)
+    def _result_of_event(self, event: dict[str, Any], invocation: Invocation) -> dict[str, Any]:
+        detail_type, invocation.request_id, detail = _read_event(event)
+        read = self._batches.get(detail_type)
         if read is None:
             raise ResolverError(
                 UNSUPPORTED_EVENT,
                 f"The function answers events of detail-type {', '.join(map(repr, self._batches))} and no others. "
                 "Correct the event, or the pattern of the rule that sent it.",
             )
-        return read(cast("dict[str, Any]", envelope.detail), deadline)
+        batch = read(detail, invocation)
+        size = len(json.dumps(event)) + _RECORD_OVERHEAD_BYTES
+        if size + len(batch.layers) * _LEAST_BYTES_OF_A_LAYER > self._most_bytes:
+            raise self._too_large(size, detail_type)
+        result = self._resolve(batch, invocation)
+        if size + len(json.dumps(result)) > self._most_bytes:
+            # Lambda drops a result that its destination does not take, without a word.
+            raise self._too_large(size, detail_type)
+        return result
 
-    def _batch_of_push(self, detail: dict[str, Any], deadline: Deadline) -> LayerBatch:
+    def _too_large(self, size: int, detail_type: str) -> ResolverError:
+        layers = max(1, (self._most_bytes - size) // _BYTES_OF_A_LAYER)
+        if detail_type == PUSH_DETAIL_TYPE:
+            advice = "POST its manifest to /download-urls of the function URL"
+        else:
+            advice = "POST them to /download-urls of the function URL"
+        return ResolverError(
+            RESULT_TOO_LARGE,
+            f"The result is larger than {self._most_bytes // 1024} KB, so it would be lost. Ask for at most {layers} "
+            f"layers with one event, or {advice}.",
+        )
+
+    def _batch_of_push(self, detail: dict[str, Any], invocation: Invocation) -> LayerBatch:
         """Return the config and the layers of an image that was pushed; an index has none, its images have events."""
-        push = parse_request(detail, ImagePush)
-        repository = ManifestRepository(repository_name=push.repository_name)
-        manifest = self._images.manifest(repository, push.image_digest, deadline)
-        if manifest.media_type in INDEX_MEDIA_TYPES:
-            return LayerBatch.of(None, push.repository_name, [])
-        return batch_of_manifest(manifest.content.decode(), None, repository)
+        from layer_resolver.manifests import batch_of_manifest  # noqa: PLC0415
 
-    def _resolve(
-        self, batch: LayerBatch, request_id: str, deadline: Deadline, invocation: Invocation
-    ) -> dict[str, Any]:
-        resolved, errors = self._resolver.resolve(batch, deadline)
-        invocation.resolved, invocation.failures = len(resolved.download_urls), errors
-        retryable = next((error for error in errors if error.kind.retryable), None)
-        if retryable is not None and not resolved.download_urls:
-            raise retryable
-        result = EventResult(request_id=request_id, download_urls=resolved.download_urls, failures=resolved.failures)
-        return result.model_dump(mode="json")
+        repository, digest = _pushed_image(detail)
+        invocation.image = f"{repository.repository_name} {digest}"
+        manifest = self._images.manifest(repository, digest, invocation)
+        if manifest.is_index:
+            return LayerBatch(repository, ())
+        return batch_of_manifest(manifest.content, None, repository)
+
+    def _resolve(self, batch: LayerBatch, invocation: Invocation) -> dict[str, Any]:
+        resolution = self._resolver.resolve(batch, invocation)
+        failure = _worth_another_try(resolution)
+        if failure is not None:
+            raise failure
+        return {**resolution.wire(invocation.request_id), "requestId": invocation.request_id}
+
+
+def _worth_another_try(resolution: Resolution) -> ResolverError | None:
+    """Return the failure for which the event is to be tried again, None if the result can go out as it is."""
+    if resolution.resolved:
+        return None
+    return next((error for error in resolution.failures if error.kind.retryable or error.kind.is_fault), None)
+
+
+def _read_event(event: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
+    """Return the detail-type, the id and the detail of an event of EventBridge."""
+    # This loads pydantic and Powertools' models, which requests over HTTP do not need.
+    from aws_lambda_powertools.utilities.parser import ValidationError, parse  # noqa: PLC0415
+    from aws_lambda_powertools.utilities.parser.models import EventBridgeModel  # noqa: PLC0415
+
+    if not isinstance(event.get("detail"), dict):
+        raise ResolverError(INVALID_PARAMETER, "detail must be a JSON object with the fields of a request.")
+    try:
+        envelope = parse(event=event, model=EventBridgeModel)
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_context=True, include_input=False)
+        raise ResolverError(INVALID_PARAMETER, described([dict(problem) for problem in problems])) from None
+    return envelope.detail_type, envelope.id, event["detail"]
+
+
+def _pushed_image(detail: dict[str, Any]) -> tuple[Repository, str]:
+    """Return the repository and the digest that the detail of an `ECR Image Action` names.
+
+    Source: https://docs.aws.amazon.com/AmazonECR/latest/userguide/ecr-eventbridge.html
+    """
+    if (detail.get("action-type"), detail.get("result")) != ("PUSH", "SUCCESS"):
+        raise ResolverError(
+            UNSUPPORTED_EVENT, "Of ECR's events, the function answers those of images that were pushed, and no others."
+        )
+    wanted = {"repositoryName": detail.get("repository-name"), "layerDigest": detail.get("image-digest")}
+    request = parse_request(wanted, DownloadUrlRequest)
+    return request.repository, request.layer_digest
 
 
 def _batch_of_request(request: dict[str, Any]) -> LayerBatch:
     if "imageManifest" in request:
         return _batch_of_manifest_request(parse_request(request, ImageManifestRequest))
     if "layerDigest" in request:
-        return parse_request(request, DownloadUrlRequest).batch()
-    return parse_request(request, DownloadUrlsRequest).batch()
+        wanted = parse_request(request, DownloadUrlRequest)
+        return LayerBatch.of_digests(wanted.repository, [wanted.layer_digest])
+    several = parse_request(request, DownloadUrlsRequest)
+    return LayerBatch.of_digests(several.repository, several.layer_digests)
 
 
 def _batch_of_manifest_request(request: ImageManifestRequest) -> LayerBatch:
-    media_type = parse_request(request.image_manifest, MediaType).media_type
-    if media_type in INDEX_MEDIA_TYPES:
+    from layer_resolver.manifests import batch_of_manifest, index_refused, media_type_of  # noqa: PLC0415
+
+    if media_type_of(request.image_manifest) in INDEX_MEDIA_TYPES:
         raise index_refused(request.image_manifest)
-    return batch_of_manifest(request.image_manifest, None, request)
-
-
-def _check_size(event: Any, result: dict[str, Any]) -> None:
-    """Refuse a result that its destination would not take, because Lambda drops such results without a word."""
-    if len(json.dumps(event)) + len(json.dumps(result)) + _RECORD_OVERHEAD_BYTES > MAXIMUM_RECORD_BYTES:
-        raise ResolverError(RESULT_TOO_LARGE)
+    return batch_of_manifest(request.image_manifest, None, request.repository)

@@ -1,10 +1,9 @@
-"""Reads manifests and tags from ECR.
+"""Reads manifests, tags and referrers from ECR.
 
 Needs permissions beyond the one that the function has by default: `ecr:BatchGetImage`, and `ecr:ListImages` for tags.
 Knows nothing of HTTP or events.
 """
 
-import hashlib
 import re
 import time
 from collections.abc import Callable
@@ -12,144 +11,231 @@ from dataclasses import dataclass
 from typing import Any
 
 from botocore.exceptions import ClientError
+from cachetools import TTLCache
 
+from layer_resolver.blobs import digest_of
+from layer_resolver.ecr import Ecr
 from layer_resolver.errors import (
     IMAGE_NOT_FOUND,
     INVALID_DIGEST,
     MANIFEST_DIGEST_MISMATCH,
+    SERVER_ERROR,
     ResolverError,
+    Subject,
+    UnreadableAnswerError,
     error_kind,
 )
+from layer_resolver.invocation import Invocation
 from layer_resolver.models import (
+    IMAGE_TAG,
     INDEX_MEDIA_TYPES,
     LAYER_DIGEST,
-    LAYER_DIGEST_RULE,
     MANIFEST_MEDIA_TYPES,
-    ManifestRepository,
+    Repository,
+    StoredManifest,
 )
-from layer_resolver.resolver import Deadline, EcrClient, call_within
 
-# OCI Distribution Specification, "Pulling manifests".
-_TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
+SECONDS_OF_LISTING = 60.0
+"""How long a list of tags is kept for its further pages."""
+
+CACHED_LISTINGS = 4
+"""How many lists of tags are kept; one of 100,000 tags is about 10 MB."""
+
+# RFC 6838, section 4.2: what a media type's names can be. Nothing else goes into a header.
+_MEDIA_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
+_PAGE_TOKEN = re.compile(r"[!-~]{1,4096}")
+_REFERRERS_A_PAGE = 50
 
 
 @dataclass(frozen=True, slots=True)
-class StoredManifest:
-    """A manifest or an index as it is stored.
+class Referrers:
+    """A page of what refers to an image.
 
     Attributes:
-        content: Its very bytes.
-        media_type: Its media type.
-        digest: The digest of its bytes.
+        descriptors: Their descriptors, as they stand in an image index.
+        next_token: What ECR wants to be told for the next page, None if there is none.
     """
 
-    content: bytes
-    media_type: str
-    digest: str
+    descriptors: list[dict[str, Any]]
+    next_token: str | None
 
 
 class ImageReader:
     """Reads what a repository has beside blobs.
 
     Args:
-        client: The ECR client.
-        record_call: Told the duration in seconds of each call to ECR, its retries included.
+        ecr: The door to ECR.
+        uptime: Tells the time of a clock that nobody sets, in seconds.
     """
 
-    def __init__(self, client: EcrClient, record_call: Callable[[float], None] = lambda _: None) -> None:
-        self._client = client
-        self._record_call = record_call
+    def __init__(self, ecr: Ecr, uptime: Callable[[], float] = time.monotonic) -> None:
+        self._ecr = ecr
+        self._listings: TTLCache[Repository, list[str]] = TTLCache(CACHED_LISTINGS, SECONDS_OF_LISTING, timer=uptime)
 
-    def manifest(self, repository: ManifestRepository, reference: str, deadline: Deadline) -> StoredManifest:
+    def manifest(self, repository: Repository, reference: str, invocation: Invocation) -> StoredManifest:
         """Return the manifest or index that a tag or a digest names.
 
         Raises:
             ResolverError: If there is none, or its bytes do not have the digest that they should.
         """
-        parameters = {
-            **_registry(repository),
-            "imageIds": [_image_id(repository, reference)],
-            "acceptedMediaTypes": [*MANIFEST_MEDIA_TYPES, *INDEX_MEDIA_TYPES],
-        }
-        answer = self._call(self._client.batch_get_image, parameters, repository, reference, deadline)
-        if not answer["images"]:
-            raise _not_given(answer.get("failures", []), repository, reference)
-        image = answer["images"][0]
-        manifest = StoredManifest(
-            content=image["imageManifest"].encode(),
-            media_type=image["imageManifestMediaType"],
-            digest=image["imageId"]["imageDigest"],
+        image_id = _image_id(repository, reference)
+        subject = Subject(repository, "image", reference)
+        answer = self._ecr.call(
+            "batch_get_image",
+            subject,
+            invocation,
+            imageIds=[image_id],
+            acceptedMediaTypes=[*MANIFEST_MEDIA_TYPES, *INDEX_MEDIA_TYPES],
         )
-        is_named = reference in {image["imageId"].get("imageTag"), manifest.digest}
-        if not is_named or _digest_of(manifest.content, manifest.digest) != manifest.digest:
-            raise ResolverError.about_layer(MANIFEST_DIGEST_MISMATCH, repository.repository_name, reference)
-        return manifest
+        images = _list_of_structures(answer, "images", subject)
+        if not images:
+            raise _not_given(_list_of_structures(answer, "failures", subject), subject)
+        return _checked_manifest(images[0], subject, reference)
 
-    def tags(self, repository: ManifestRepository, deadline: Deadline) -> list[str]:
-        """Return all tags of a repository, in lexical order.
+    def tags(self, repository: Repository, after: str, invocation: Invocation) -> list[str]:
+        """Return the tags of a repository that come after one, in lexical order.
+
+        The list is read from ECR as a whole, which has it in no order, and kept for the pages that follow the first.
+
+        Args:
+            repository: The repository.
+            after: The last tag of the page before; empty for the first page, for which ECR is asked.
+            invocation: The invocation that asks.
 
         Raises:
             ResolverError: If ECR does not give them.
         """
+        tags = self._listings.get(repository) if after else None
+        if tags is None:
+            tags = self._list_tags(repository, invocation)
+            self._listings[repository] = tags
+        return [tag for tag in tags if tag > after]
+
+    def referrers(
+        self, repository: Repository, digest: str, artifact_type: str | None, token: str | None, invocation: Invocation
+    ) -> Referrers:
+        """Return a page of the manifests whose subject is the image with this digest.
+
+        Args:
+            repository: The repository.
+            digest: The image's digest; there need not be such an image.
+            artifact_type: The type that they have to have, None for any.
+            token: Where the page begins, None for the first.
+            invocation: The invocation that asks.
+
+        Raises:
+            ResolverError: If ECR does not give them.
+        """
+        subject = Subject(repository, "image", digest)
+        parameters: dict[str, Any] = {"subjectId": {"imageDigest": digest}, "maxResults": _REFERRERS_A_PAGE}
+        if artifact_type is not None:
+            parameters["filter"] = {"artifactTypes": [artifact_type]}
+        if token is not None:
+            parameters["nextToken"] = token
+        answer = self._ecr.call("list_image_referrers", subject, invocation, **parameters)
+        descriptors = [_descriptor(each, subject) for each in _list_of_structures(answer, "referrers", subject)]
+        return Referrers(descriptors, _next_token(answer, subject))
+
+    def _list_tags(self, repository: Repository, invocation: Invocation) -> list[str]:
+        subject = Subject(repository)
         tags: set[str] = set()
         token: dict[str, str] = {}
         while True:
-            parameters = {**_registry(repository), "filter": {"tagStatus": "TAGGED"}, "maxResults": 1000, **token}
-            page = self._call(self._client.list_images, parameters, repository, "tags", deadline)
-            tags.update(image["imageTag"] for image in page["imageIds"])
-            if not page.get("nextToken"):
+            page = self._ecr.call(
+                "list_images", subject, invocation, filter={"tagStatus": "TAGGED"}, maxResults=1000, **token
+            )
+            for image in _list_of_structures(page, "imageIds", subject):
+                tag = image.get("imageTag")
+                if not IMAGE_TAG.admits(tag):
+                    raise _unreadable(subject, "imageTag")
+                tags.add(str(tag))
+            next_token = _next_token(page, subject)
+            if next_token is None:
                 return sorted(tags)
-            token = {"nextToken": page["nextToken"]}
-
-    def _call(
-        self,
-        action: Callable[..., Any],
-        parameters: dict[str, Any],
-        repository: ManifestRepository,
-        reference: str,
-        deadline: Deadline,
-    ) -> Any:
-        started = time.monotonic()
-        try:
-            return call_within(deadline, lambda: action(**parameters))
-        except Exception as cause:
-            raise ResolverError.about_layer(error_kind(cause), repository.repository_name, reference) from cause
-        finally:
-            self._record_call(time.monotonic() - started)
+            token = {"nextToken": next_token}
 
 
-def _registry(repository: ManifestRepository) -> dict[str, str]:
-    named = {"repositoryName": repository.repository_name}
-    return named if repository.registry_id is None else named | {"registryId": repository.registry_id}
+def is_page_token(token: str) -> bool:
+    """Tell whether a text can be the token of a page."""
+    return _PAGE_TOKEN.fullmatch(token) is not None
 
 
-def _image_id(repository: ManifestRepository, reference: str) -> dict[str, str]:
+def _image_id(repository: Repository, reference: str) -> dict[str, str]:
     if ":" in reference:
-        if not LAYER_DIGEST.fullmatch(reference):
-            raise ResolverError(INVALID_DIGEST, f"The digest must be {LAYER_DIGEST_RULE}.")
+        if not LAYER_DIGEST.admits(reference):
+            raise ResolverError(INVALID_DIGEST, f"The digest must be {LAYER_DIGEST.words}.")
         return {"imageDigest": reference}
-    if not _TAG.fullmatch(reference):
+    if not IMAGE_TAG.admits(reference):
         # What can't be a tag names no image; ECR need not be asked.
-        raise ResolverError.about_layer(IMAGE_NOT_FOUND, repository.repository_name, reference)
+        raise ResolverError.about(Subject(repository, "image"), IMAGE_NOT_FOUND)
     return {"imageTag": reference}
 
 
-def _not_given(failures: list[dict[str, Any]], repository: ManifestRepository, reference: str) -> ResolverError:
+def _checked_manifest(image: dict[str, Any], subject: Subject, reference: str) -> StoredManifest:
+    content, media_type = image.get("imageManifest"), image.get("imageManifestMediaType")
+    image_id = image.get("imageId")
+    if not isinstance(content, str) or not isinstance(image_id, dict):
+        raise _unreadable(subject, "imageManifest or imageId")
+    if not isinstance(media_type, str) or not _MEDIA_TYPE.fullmatch(media_type):
+        raise _unreadable(subject, "imageManifestMediaType")
+    digest = image_id.get("imageDigest")
+    try:
+        stored = content.encode()
+    except UnicodeEncodeError:
+        raise _unreadable(subject, "imageManifest") from None
+    if not isinstance(digest, str) or digest_of(stored, digest) != digest:
+        raise ResolverError.about(subject, MANIFEST_DIGEST_MISMATCH)
+    if reference not in {digest, image_id.get("imageTag")}:
+        raise ResolverError.about(subject, MANIFEST_DIGEST_MISMATCH)
+    return StoredManifest(stored, media_type, digest)
+
+
+def _not_given(failures: list[dict[str, Any]], subject: Subject) -> ResolverError:
     """Return the error for an image that ECR does not give; ECR's reason is its cause, which the log has."""
     if not failures:
-        return ResolverError.about_layer(IMAGE_NOT_FOUND, repository.repository_name, reference)
+        return ResolverError.about(subject, IMAGE_NOT_FOUND)
     failure = failures[0]
     cause = ClientError(
-        {"Error": {"Code": failure["failureCode"], "Message": failure.get("failureReason", "")}}, "BatchGetImage"
+        {"Error": {"Code": failure.get("failureCode", ""), "Message": str(failure.get("failureReason", ""))}},
+        "BatchGetImage",
     )
-    error = ResolverError.about_layer(error_kind(cause), repository.repository_name, reference)
-    error.__cause__ = cause
-    return error
+    return ResolverError.about(subject, error_kind(cause), cause)
 
 
-def _digest_of(content: bytes, digest: str) -> str | None:
-    """Return the digest of `content` in the algorithm of another one, None if there is no such algorithm."""
-    algorithm = digest.partition(":")[0]
-    if algorithm not in {"sha256", "sha512"}:
-        return None
-    return f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}"
+def _descriptor(referrer: dict[str, Any], subject: Subject) -> dict[str, Any]:
+    """Return what ECR says of a referrer as a descriptor of an image index, or raise if it can't be one."""
+    digest, media_type, size = referrer.get("digest"), referrer.get("mediaType"), referrer.get("size")
+    artifact_type, annotations = referrer.get("artifactType"), referrer.get("annotations") or {}
+    is_readable = (
+        LAYER_DIGEST.admits(digest)
+        and isinstance(media_type, str)
+        and isinstance(size, int)
+        and isinstance(artifact_type, str | None)
+        and isinstance(annotations, dict)
+    )
+    if not is_readable:
+        raise _unreadable(subject, "referrers")
+    descriptor = {"mediaType": media_type, "digest": digest, "size": size}
+    if artifact_type:
+        descriptor["artifactType"] = artifact_type
+    if annotations:
+        descriptor["annotations"] = annotations
+    return descriptor
+
+
+def _list_of_structures(answer: dict[str, Any], name: str, subject: Subject) -> list[dict[str, Any]]:
+    items = answer.get(name) or []
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise _unreadable(subject, name)
+    return items
+
+
+def _next_token(answer: dict[str, Any], subject: Subject) -> str | None:
+    token = answer.get("nextToken") or None
+    if token is not None and not (isinstance(token, str) and is_page_token(token)):
+        raise _unreadable(subject, "nextToken")
+    return token
+
+
+def _unreadable(subject: Subject, name: str) -> ResolverError:
+    return ResolverError.about(subject, SERVER_ERROR, UnreadableAnswerError(f"{name} is not what ECR answers"))

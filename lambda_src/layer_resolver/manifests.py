@@ -1,52 +1,236 @@
-"""Reads image manifests that callers send, whatever the trigger."""
+"""Models of manifest, index, descriptor and config, and the choice of a platform. No input or output.
 
-from layer_resolver.errors import INVALID_PARAMETER, ResolverError
-from layer_resolver.images import StoredManifest
-from layer_resolver.models import ImageIndex, ImageManifest, LayerBatch, ManifestRepository
-from layer_resolver.validation import parse_request
+This module loads pydantic, which takes longer than everything else of the function's own: it is imported where a
+document has to be read, and not before.
+"""
+
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from layer_resolver.errors import INVALID_PARAMETER, LISTED_ENTRIES, ResolverError
+from layer_resolver.models import (
+    INDEX_MEDIA_TYPES,
+    LAYER_DIGEST,
+    MAXIMUM_LAYERS,
+    Layer,
+    LayerBatch,
+    Repository,
+    StoredManifest,
+)
+from layer_resolver.validation import described
 
 # What an architecture without a variant means: https://github.com/containerd/platforms (normalizeArch).
 _DEFAULT_VARIANTS = ("/amd64/v1", "/arm/v7", "/arm64/v8")
+_LONGEST_SHOWN = 100
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
-def batch_of_manifest(document: str, media_type: str | None, repository: ManifestRepository) -> LayerBatch:
+def _checked_digest(value: str) -> str:
+    if not LAYER_DIGEST.admits(value):
+        raise ValueError(f"must be {LAYER_DIGEST.words}")
+    return value
+
+
+def _whole(number: object) -> object:
+    """Return 2.0 as 2, which in JSON is the same number, and anything else as it is."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
+WholeNumber = BeforeValidator(_whole)
+Digest = Annotated[
+    str,
+    AfterValidator(_checked_digest),
+    # The words of the rule are clearer than pydantic's own about a pattern.
+    Field(description=LAYER_DIGEST.description, json_schema_extra={"pattern": f"^{LAYER_DIGEST.pattern}$"}),
+]
+# The bounds stand first: pydantic leaves those behind a validator out of the JSON schema.
+BlobSize = Annotated[int, Field(ge=0, le=2**63 - 1, description="Size of the blob in bytes."), WholeNumber]
+
+
+class Document(BaseModel):
+    """Base of what is read: camel case in JSON, no conversion between JSON types."""
+
+    model_config = ConfigDict(alias_generator=to_camel, strict=True, frozen=True)
+
+
+class MediaType(Document):
+    """The media type that a document of the OCI Image Specification may say that it has."""
+
+    media_type: str | None = None
+
+
+class Descriptor(Document):
+    """Content descriptor of a blob (OCI Image Specification, "OCI Content Descriptors")."""
+
+    media_type: Annotated[str, Field(max_length=255)]
+    digest: Digest
+    size: BlobSize
+    urls: Annotated[
+        list[str] | None,
+        Field(description="Where a foreign layer can be downloaded; the registry does not have it."),
+    ] = None
+
+    def layer(self) -> Layer:
+        """Return the blob that the descriptor describes."""
+        return Layer(self.digest, self.media_type, self.size, is_foreign=bool(self.urls))
+
+
+class ImageManifest(Document):
+    """Image manifest: an OCI image manifest, or Docker's image manifest version 2, schema 2."""
+
+    schema_version: Annotated[Literal[2], WholeNumber]
+    media_type: str | None = None
+    config: Descriptor
+    layers: Annotated[list[Descriptor], Field(max_length=MAXIMUM_LAYERS - 1)]
+
+
+class Platform(Document):
+    """The platform that an image is for."""
+
+    architecture: str
+    os: str
+    variant: str | None = None
+
+    def __str__(self) -> str:
+        return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
+
+
+class IndexEntry(Document):
+    """One manifest of an index."""
+
+    media_type: str
+    digest: Digest
+    size: BlobSize
+    platform: Platform | None = None
+
+
+class ImageIndex(Document):
+    """Image index or Docker manifest list: names a manifest for each platform and has no layers of its own."""
+
+    manifests: list[IndexEntry]
+
+
+class ExecutionConfig(Document):
+    """What a container of an image starts with; the names are those of Docker, with a capital first letter."""
+
+    model_config = ConfigDict(alias_generator=lambda name: "".join(part.capitalize() for part in name.split("_")))
+
+    user: str | None = None
+    exposed_ports: dict[str, Any] | None = None
+    env: list[str] | None = None
+    entrypoint: list[str] | None = None
+    cmd: list[str] | None = None
+    working_dir: str | None = None
+    labels: dict[str, str] | None = None
+
+
+class ImageConfig(Document):
+    """The part of an image's config that is answered (OCI Image Specification, "Image Configuration")."""
+
+    architecture: str | None = None
+    os: str | None = None
+    variant: str | None = None
+    created: str | None = None
+    config: ExecutionConfig | None = None
+
+
+def parse_document(document: str | bytes, model: type[Model]) -> Model:
+    """Return the text of a JSON document as an instance of `model`.
+
+    Raises:
+        ResolverError: `INVALID_PARAMETER`, with a message that says what is wrong and does not repeat values.
+    """
+    try:
+        return model.model_validate_json(document)
+    except ValidationError as error:
+        # The cause holds the values, so it must not go on to the log.
+        problems = error.errors(include_url=False, include_context=True, include_input=False)
+        raise ResolverError(INVALID_PARAMETER, described([dict(problem) for problem in problems])) from None
+
+
+def batch_of_manifest(document: str | bytes, media_type: str | None, repository: Repository) -> LayerBatch:
     """Return the config and the layers of an image manifest as a batch.
 
     Args:
         document: The manifest, as JSON.
-        media_type: What the caller says that it is; None if that is left to the manifest.
+        media_type: The media type that it was sent with, None if it came without one.
         repository: Where its blobs are.
 
     Raises:
-        ResolverError: `INVALID_PARAMETER`, if it is no image manifest or says that it is of another media type.
+        ResolverError: `INVALID_PARAMETER`, if it is not an image manifest or says that it has another media type.
     """
-    manifest = parse_request(document, ImageManifest)
+    manifest = parse_document(document, ImageManifest)
     if media_type is not None and manifest.media_type not in {None, media_type}:
         # A document that is read as one type here and as another elsewhere is a known attack (CVE-2021-41190).
         raise ResolverError(
             INVALID_PARAMETER, "mediaType of the manifest and Content-Type of the request differ. Make them agree."
         )
-    return manifest.batch(repository)
+    return LayerBatch.of(repository, (descriptor.layer() for descriptor in (manifest.config, *manifest.layers)))
+
+
+def config_answer(image_digest: str, content: bytes, layers: list[Descriptor], *, include_env: bool) -> dict[str, Any]:
+    """Return what an image's config says, as it is answered.
+
+    Args:
+        image_digest: The digest of the image's manifest.
+        content: The config, as it is stored.
+        layers: The layers that the manifest names.
+        include_env: Whether the environment variables are part of it; some images have secrets there.
+
+    Raises:
+        ResolverError: `INVALID_PARAMETER`, if the content is not an image's config.
+    """
+    image = parse_document(content, ImageConfig)
+    config = image.config or ExecutionConfig()
+    platform = "/".join(part for part in (image.os, image.architecture, image.variant) if part)
+    answer = {
+        "imageDigest": image_digest,
+        "platform": platform or None,
+        "created": image.created,
+        "labels": config.labels or {},
+        "entrypoint": config.entrypoint,
+        "cmd": config.cmd,
+        "workingDir": config.working_dir,
+        "user": config.user,
+        "exposedPorts": sorted(config.exposed_ports or {}),
+        "layers": [{"digest": each.digest, "size": each.size, "mediaType": each.media_type} for each in layers],
+    }
+    return {**answer, "env": config.env or []} if include_env else answer
+
+
+def media_type_of(document: str) -> str | None:
+    """Return the media type that a manifest or index says that it has, None if it does not say."""
+    return parse_document(document, MediaType).media_type
 
 
 def index_refused(document: str) -> ResolverError:
-    """Return the error for an image index, with the manifests that could be sent in its place.
+    """Return the error for an image index, with the manifests that could be sent instead.
 
     Raises:
-        ResolverError: `INVALID_PARAMETER`, if it is no image index either.
+        ResolverError: `INVALID_PARAMETER`, if it is not an image index either.
     """
-    index = parse_request(document, ImageIndex)
-    named = ", ".join(f"{entry.digest} ({entry.platform or 'no platform'})" for entry in index.manifests)
+    entries = parse_document(document, ImageIndex).manifests
+    listed = entries[:LISTED_ENTRIES]
+    named = [f"{entry.digest} ({_shown(entry.platform) or 'no platform'})" for entry in listed]
+    if len(entries) > len(listed):
+        named.append(f"and {len(entries) - len(listed)} more")
     return ResolverError(
         INVALID_PARAMETER,
         "This is an image index, which has no layers of its own. Pick a platform and post its image manifest: "
-        f"{named or 'this index names none'}.",
-        extensions={"manifests": [entry.model_dump(mode="json", exclude_none=True) for entry in index.manifests]},
+        f"{', '.join(named) or 'this index names none'}.",
+        extensions={
+            "manifests": [
+                {"digest": entry.digest, "size": entry.size, "platform": _shown(entry.platform)} for entry in listed
+            ]
+        },
     )
 
 
 def digest_for_platform(index: StoredManifest, platform: str | None) -> str:
-    """Return the digest of the manifest that an image index has for a platform.
+    """Return the digest of the manifest, or further index, that an image index has for a platform.
 
     Args:
         index: The image index.
@@ -56,8 +240,8 @@ def digest_for_platform(index: StoredManifest, platform: str | None) -> str:
     Raises:
         ResolverError: `INVALID_PARAMETER`, with the platforms that there are, if there is no such manifest.
     """
-    entries = parse_request(index.content.decode(), ImageIndex).manifests
-    # Attestations of BuildKit's are entries of the platform unknown/unknown, and no images:
+    entries = parse_document(index.content, ImageIndex).manifests
+    # Attestations of BuildKit's are entries of the platform unknown/unknown, and not images:
     # https://docs.docker.com/build/metadata/attestations/attestation-storage/
     platforms = {
         str(entry.platform): entry.digest
@@ -66,18 +250,32 @@ def digest_for_platform(index: StoredManifest, platform: str | None) -> str:
     }
     if platform is not None:
         in_short = {_in_short(name): digest for name, digest in platforms.items()}
-        digest = platforms.get(platform) or in_short.get(_in_short(platform))
+        digest = platforms.get(platform) or in_short.get(_in_short(platform)) or _only_nested(entries)
         if digest is not None:
             return digest
-    named = sorted(platforms)
+    named = sorted(name for name in platforms if len(name) <= _LONGEST_SHOWN and name.isprintable())
     problem = "is an image index: name a platform" if platform is None else f"has no image for {platform}"
+    listed = named[:LISTED_ENTRIES]
+    more = f" and {len(platforms) - len(listed)} more" if len(platforms) > len(listed) else ""
     raise ResolverError(
         INVALID_PARAMETER,
-        f"{index.digest} {problem}. It has {', '.join(named) or 'none'}.",
-        extensions={"platforms": named},
+        f"{index.digest} {problem}. It has {', '.join(listed) or 'none'}{more}.",
+        extensions={"platforms": listed},
     )
+
+
+def _only_nested(entries: list[IndexEntry]) -> str | None:
+    """Return the digest of the one index that an index has without saying for which platform, None if it is not one."""
+    nested = [entry.digest for entry in entries if entry.platform is None and entry.media_type in INDEX_MEDIA_TYPES]
+    return nested[0] if len(nested) == 1 else None
 
 
 def _in_short(platform: str) -> str:
     """Return a platform without the variant that its architecture has by default."""
     return platform.rpartition("/")[0] if platform.endswith(_DEFAULT_VARIANTS) else platform
+
+
+def _shown(platform: Platform | None) -> str | None:
+    """Return a platform as it may be quoted, None if it has none or one that is too long for that."""
+    name = "" if platform is None else str(platform)
+    return name if name and len(name) <= _LONGEST_SHOWN and name.isprintable() else None

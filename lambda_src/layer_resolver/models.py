@@ -1,14 +1,15 @@
-"""Requests and results, the same for every trigger.
+"""Names, requests and results, the same for every trigger.
 
 Field names on the wire are ECR's own (`repositoryName`, `layerDigest`, `registryId`); in the code they are in snake
-case. Unknown fields of a request are refused, because a misspelt `registryId` would quietly name another registry.
+case. Everything is plain data, checked by the rules that stand in its types; validation.py applies them. The models of
+documents with a depth, manifests and indexes, are in manifests.py.
 """
 
 import re
-from typing import Annotated, Literal
-
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Annotated, Any
 
 MAXIMUM_LAYERS = 500
 """How many layers one request may ask for. A result of that many is about 1 MB, well below Lambda's 6 MB."""
@@ -22,166 +23,187 @@ INDEX_MEDIA_TYPES = (
     "application/vnd.docker.distribution.manifest.list.v2+json",
 )
 
+
+@dataclass(frozen=True)
+class Rule:
+    """What a string has to be: in code, in words, and by example.
+
+    Attributes:
+        pattern: A regular expression for the whole of it. It takes time in proportion to its input.
+        words: What the pattern means, behind "must be".
+        description: What the string is for.
+        example: One that is right.
+        shortest: The least length.
+        longest: The greatest length; what is longer is refused before the pattern is tried.
+    """
+
+    pattern: str
+    words: str
+    description: str
+    example: str
+    shortest: int = 1
+    longest: int = 300
+
+    def admits(self, value: object) -> bool:
+        """Tell whether a value is as the rule says."""
+        return (
+            isinstance(value, str)
+            and self.shortest <= len(value) <= self.longest
+            and self._compiled.fullmatch(value) is not None
+        )
+
+    @cached_property
+    def _compiled(self) -> re.Pattern[str]:
+        return re.compile(self.pattern, re.ASCII)
+
+
+@dataclass(frozen=True)
+class ListRule:
+    """What a list of strings has to be.
+
+    Attributes:
+        item: The rule of each string.
+        words: How many there may be, in words.
+        description: What the list is for.
+        longest: How many strings there may be; at least one is needed.
+    """
+
+    item: Rule
+    words: str
+    description: str
+    longest: int
+
+
 # A name is repeated parts joined by one separator. The API reference and botocore's service model differ in the
 # separators; what either admits is admitted here: ".", "_", "__" and runs of "-". Sources:
 # https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_GetDownloadUrlForLayer.html and botocore's ecr model.
-_NAME_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_NAME_PART = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
 
-# In words, for the descriptions of the fields and for the messages about values that break a rule.
-REPOSITORY_NAME_RULE = (
-    "2 to 256 lower-case letters and digits, in parts that are joined by one '.', one or two '_', any number of '-', "
-    "or one '/'"
+_REPOSITORY_NAME = Rule(
+    pattern=rf"{_NAME_PART}(?:/{_NAME_PART})*",
+    words="2 to 256 lower-case letters and digits, in parts that are joined by one '.', one or two '_', any number of "
+    "'-', or one '/', such as team/app",
+    description="Name of the repository.",
+    example="team/app",
+    shortest=2,
+    longest=256,
 )
-LAYER_DIGEST = re.compile(r"^[a-zA-Z0-9\-_+.]+:[a-fA-F0-9]+$", re.ASCII)
-LAYER_DIGEST_RULE = "an algorithm, ':' and hexadecimal digits, such as 'sha256:' and 64 digits"
+REGISTRY_ID = Rule(
+    pattern=r"[0-9]{12}",
+    words="an AWS account id, twelve digits",
+    description="AWS account id of the registry. Without it, the account of the service itself.",
+    example="123456789012",
+)
+LAYER_DIGEST = Rule(
+    pattern=r"[a-zA-Z0-9\-_+.]+:[a-fA-F0-9]+",
+    words="an algorithm, ':' and hexadecimal digits, such as 'sha256:' and 64 digits",
+    description="Digest of the layer.",
+    example="sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
+)
+IMAGE_DIGEST = Rule(
+    pattern=LAYER_DIGEST.pattern,
+    words=LAYER_DIGEST.words,
+    description="Digest of the image's manifest.",
+    example=LAYER_DIGEST.example,
+)
+# OCI Image Specification, "Registered Algorithms": what a digest under /v2 can be.
+REGISTERED_DIGEST = Rule(
+    pattern=r"sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}",
+    words="'sha256:' and 64, or 'sha512:' and 128, lower-case hexadecimal digits",
+    description="Digest of a blob or manifest.",
+    example=LAYER_DIGEST.example,
+)
+# OCI Distribution Specification, "Pulling manifests".
+IMAGE_TAG = Rule(
+    pattern=r"[a-zA-Z0-9_][a-zA-Z0-9._-]*",
+    words="a tag: up to 128 letters, digits, '_', '.' and '-', not beginning with '.' or '-'",
+    description="Tag of the image.",
+    example="latest",
+    longest=128,
+)
+_PLATFORM = Rule(
+    pattern=r"[a-z0-9_.-]+(?:/[a-z0-9_.-]+){1,2}",
+    words="an operating system and an architecture, such as linux/arm64",
+    description="Platform to pick from an image index: operating system, architecture, and variant if it has one.",
+    example="linux/arm64",
+)
+_FLAG = Rule(
+    pattern=r"true|false",
+    words="true or false",
+    description="Whether the environment variables are part of the answer.",
+    example="true",
+)
+_DOCUMENT = Rule(
+    pattern=r"(?s:.*)",
+    words="the text of an image manifest",
+    description="The image manifest itself, as a string.",
+    example="{}",
+    longest=4 * 1024 * 1024,
+)
+_DIGESTS = ListRule(
+    item=LAYER_DIGEST,
+    words=f"a list of 1 to {MAXIMUM_LAYERS} digests",
+    description=f"1 to {MAXIMUM_LAYERS} digests. One that is given twice is answered once.",
+    longest=MAXIMUM_LAYERS,
+)
 
-RegistryId = Annotated[
-    str,
-    Field(
-        pattern=r"^[0-9]{12}$",
-        description="AWS account id of the registry, twelve digits. Without it, the account of the service itself.",
-        examples=["123456789012"],
-    ),
-]
-RepositoryName = Annotated[
-    str,
-    Field(
-        pattern=rf"^(?:{_NAME_PART}/)*{_NAME_PART}$",
-        min_length=2,
-        max_length=256,
-        description=f"Name of the repository: {REPOSITORY_NAME_RULE}.",
-        examples=["team/app"],
-    ),
-]
-LayerDigest = Annotated[
-    str,
-    Field(
-        pattern=LAYER_DIGEST.pattern,
-        description=f"Digest of the layer: {LAYER_DIGEST_RULE}.",
-        examples=["sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"],
-    ),
-]
-
-ImageTag = Annotated[
-    str,
-    Field(pattern=r"^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$", description="Tag of the image.", examples=["latest"]),
-]
-PlatformName = Annotated[
-    str,
-    Field(
-        pattern=r"^[a-z0-9_.-]+(?:/[a-z0-9_.-]+){1,2}$",
-        description="Platform to pick from an image index: operating system, architecture, and variant if it has one.",
-        examples=["linux/arm64"],
-    ),
-]
-
-
-def _whole(number: object) -> object:
-    """Return 2.0 as 2, which in JSON is the same number, and anything else as it is."""
-    return int(number) if isinstance(number, float) and number.is_integer() else number
-
-
-WholeNumber = BeforeValidator(_whole)
-# The bounds stand first: pydantic leaves those behind a validator out of the JSON schema.
-BlobSize = Annotated[int, Field(ge=0, le=2**63 - 1, description="Size of the blob in bytes."), WholeNumber]
-
-
-class WireModel(BaseModel):
-    """Base of everything that is read or written: camel case on the wire, no conversion between JSON types."""
-
-    model_config = ConfigDict(
-        alias_generator=to_camel, validate_by_name=True, serialize_by_alias=True, strict=True, frozen=True
-    )
-
-
-class RequestModel(WireModel):
-    """Base of the requests: an unknown field is an error."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-class Layer(BaseModel):
-    """One blob to resolve; media type and size are known if a manifest named it."""
-
-    model_config = ConfigDict(frozen=True)
-
-    digest: str
-    media_type: str | None = None
-    size: int | None = None
-    is_foreign: bool = False
+RepositoryName = Annotated[str, _REPOSITORY_NAME]
+RegistryId = Annotated[str, REGISTRY_ID]
+LayerDigest = Annotated[str, LAYER_DIGEST]
+ImageDigest = Annotated[str, IMAGE_DIGEST]
+ImageTag = Annotated[str, IMAGE_TAG]
+PlatformName = Annotated[str, _PLATFORM]
+Flag = Annotated[str, _FLAG]
+Document = Annotated[str, _DOCUMENT]
+LayerDigests = Annotated[list[str], _DIGESTS]
 
 
-class LayerBatch(BaseModel):
-    """Blobs of one repository, in the order of the request, each digest once."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repository:
+    """A repository; without the registry's id it is one of the function's own account."""
 
-    model_config = ConfigDict(frozen=True)
+    repository_name: RepositoryName
+    registry_id: RegistryId | None = None
 
-    registry_id: str | None
-    repository_name: str
-    layers: tuple[Layer, ...]
+    @property
+    def repository(self) -> "Repository":
+        """The repository alone, of requests that name more than that."""
+        return Repository(repository_name=self.repository_name, registry_id=self.registry_id)
 
-    @classmethod
-    def of(cls, registry_id: str | None, repository_name: str, layers: list[Layer]) -> "LayerBatch":
-        """Return the batch of these layers; of layers with the same digest the first is kept."""
-        unique: dict[str, Layer] = {}
-        for layer in layers:
-            unique.setdefault(layer.digest, layer)
-        return cls(registry_id=registry_id, repository_name=repository_name, layers=tuple(unique.values()))
+    def parameters(self) -> dict[str, Any]:
+        """Return the parameters that name the repository in calls to ECR."""
+        if self.registry_id is None:
+            return {"repositoryName": self.repository_name}
+        return {"repositoryName": self.repository_name, "registryId": self.registry_id}
 
 
-class DownloadUrlRequest(RequestModel):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DownloadUrlRequest(Repository):
     """Asks for the download URL of one layer."""
 
-    registry_id: RegistryId | None = None
-    repository_name: RepositoryName
     layer_digest: LayerDigest
 
-    def batch(self) -> LayerBatch:
-        """Return what is to be resolved."""
-        return LayerBatch.of(self.registry_id, self.repository_name, [Layer(digest=self.layer_digest)])
 
-
-class DownloadUrlsRequest(RequestModel):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DownloadUrlsRequest(Repository):
     """Asks for the download URLs of layers of one repository by their digests."""
 
-    registry_id: RegistryId | None = None
-    repository_name: RepositoryName
-    layer_digests: Annotated[
-        list[LayerDigest],
-        Field(
-            min_length=1,
-            max_length=MAXIMUM_LAYERS,
-            description=f"1 to {MAXIMUM_LAYERS} digests. One that is given twice is answered once.",
-        ),
-    ]
-
-    def batch(self) -> LayerBatch:
-        """Return what is to be resolved."""
-        layers = [Layer(digest=digest) for digest in self.layer_digests]
-        return LayerBatch.of(self.registry_id, self.repository_name, layers)
+    layer_digests: LayerDigests
 
 
-class ManifestRepository(RequestModel):
-    """The repository of a posted manifest; a manifest itself does not say where it is kept."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageManifestRequest(Repository):
+    """Asks for the download URLs of an image's config and layers by its manifest."""
 
-    registry_id: RegistryId | None = None
-    repository_name: RepositoryName
-
-
-class ImageRequest(ManifestRepository):
-    """Asks for everything that it takes to download an image."""
-
-    platform: PlatformName | None = None
-
-    def repository(self) -> ManifestRepository:
-        """Return where the image is."""
-        return ManifestRepository(registry_id=self.registry_id, repository_name=self.repository_name)
+    image_manifest: Document
 
 
-class TaggedImageRequest(ImageRequest):
-    """Asks for an image by its tag."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaggedImageRequest(Repository):
+    """Asks for everything that it takes to download an image, by its tag."""
 
     image_tag: ImageTag
+    platform: PlatformName | None = None
 
     @property
     def reference(self) -> str:
@@ -189,10 +211,12 @@ class TaggedImageRequest(ImageRequest):
         return self.image_tag
 
 
-class DigestedImageRequest(ImageRequest):
-    """Asks for an image by its digest."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DigestedImageRequest(Repository):
+    """Asks for everything that it takes to download an image, by its digest."""
 
-    image_digest: LayerDigest
+    image_digest: ImageDigest
+    platform: PlatformName | None = None
 
     @property
     def reference(self) -> str:
@@ -200,159 +224,101 @@ class DigestedImageRequest(ImageRequest):
         return self.image_digest
 
 
-class ImageManifestRequest(ManifestRepository):
-    """Asks for the download URLs of an image's config and layers by its manifest."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaggedConfigRequest(TaggedImageRequest):
+    """Asks for what an image's config says, by the image's tag."""
 
-    image_manifest: Annotated[str, Field(description="The image manifest itself, as a string.")]
+    include_env: Flag | None = None
 
 
-class ImagePush(BaseModel):
-    """The part of the detail of an `ECR Image Action` that is used; ECR's names have hyphens here.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DigestedConfigRequest(DigestedImageRequest):
+    """Asks for what an image's config says, by the image's digest."""
 
-    Source: https://docs.aws.amazon.com/AmazonECR/latest/userguide/ecr-eventbridge.html
+    include_env: Flag | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One blob to resolve.
+
+    Attributes:
+        digest: Its digest.
+        media_type: Its media type, if a manifest said so.
+        size: Its size in bytes, if a manifest said so.
+        is_foreign: Whether its manifest says that it is kept elsewhere than in the registry.
     """
 
-    model_config = ConfigDict(alias_generator=lambda name: name.replace("_", "-"), frozen=True)
-
-    action_type: Literal["PUSH"]
-    result: Literal["SUCCESS"]
-    repository_name: RepositoryName
-    image_digest: LayerDigest
-
-
-class MediaType(WireModel):
-    """The media type that a document of the OCI Image Specification may say that it has."""
-
+    digest: str
     media_type: str | None = None
+    size: int | None = None
+    is_foreign: bool = False
 
 
-class Descriptor(WireModel):
-    """Content descriptor of a blob (OCI Image Specification, "OCI Content Descriptors")."""
+@dataclass(frozen=True, slots=True)
+class LayerBatch:
+    """Blobs of one repository, in the order of the request, each digest once."""
 
-    media_type: str
-    digest: LayerDigest
-    size: BlobSize
-    urls: Annotated[
-        list[str] | None,
-        Field(description="Where a foreign layer is to be had; the registry does not have it."),
-    ] = None
+    repository: Repository
+    layers: tuple[Layer, ...]
 
-    def layer(self) -> Layer:
-        """Return the blob that the descriptor describes."""
-        return Layer(digest=self.digest, media_type=self.media_type, size=self.size, is_foreign=bool(self.urls))
+    @classmethod
+    def of(cls, repository: Repository, layers: Iterable[Layer]) -> "LayerBatch":
+        """Return the batch of these layers; of layers with the same digest the first is kept."""
+        unique: dict[str, Layer] = {}
+        for layer in layers:
+            unique.setdefault(layer.digest, layer)
+        return cls(repository, tuple(unique.values()))
 
-
-class ImageManifest(WireModel):
-    """Image manifest: an OCI image manifest, or Docker's image manifest version 2, schema 2."""
-
-    schema_version: Annotated[Literal[2], WholeNumber]
-    media_type: str | None = None
-    config: Descriptor
-    layers: Annotated[list[Descriptor], Field(max_length=MAXIMUM_LAYERS - 1)]
-
-    def batch(self, repository: ManifestRepository) -> LayerBatch:
-        """Return the config and the layers, in this order, as blobs of `repository`."""
-        layers = [descriptor.layer() for descriptor in (self.config, *self.layers)]
-        return LayerBatch.of(repository.registry_id, repository.repository_name, layers)
+    @classmethod
+    def of_digests(cls, repository: Repository, digests: Iterable[str]) -> "LayerBatch":
+        """Return the batch of the layers with these digests."""
+        return cls.of(repository, (Layer(digest) for digest in digests))
 
 
-class Platform(WireModel):
-    """The platform that an image is for."""
+@dataclass(frozen=True, slots=True)
+class StoredManifest:
+    """A manifest or an index as it is stored.
 
-    architecture: str
-    os: str
-    variant: str | None = None
-
-    def __str__(self) -> str:
-        return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
-
-
-class IndexEntry(WireModel):
-    """One image of an index."""
-
-    media_type: str
-    digest: LayerDigest
-    size: BlobSize
-    platform: Platform | None = None
-
-
-class ImageIndex(WireModel):
-    """Image index or Docker manifest list: names a manifest for each platform and has no layers of its own."""
-
-    manifests: list[IndexEntry]
-
-
-class DownloadUrl(WireModel):
-    """A layer's download URL. The URL is a secret: who has it can download the layer until it expires."""
-
-    download_url: Annotated[str, Field(description="Pre-signed URL, to be used with GET. A secret.")]
-    layer_digest: LayerDigest
-    expires_at: Annotated[
-        AwareDatetime | None,
-        Field(description="When the URL expires (RFC 3339, UTC); null if the URL does not say."),
-    ]
-
-
-class BlobDownloadUrl(DownloadUrl):
-    """A download URL with the blob's media type and size in bytes, which the posted manifest gave."""
-
-    media_type: str
-    size: int
-
-
-class Failure(WireModel):
-    """Why one layer of a batch has no download URL."""
-
-    layer_digest: LayerDigest
-    code: Annotated[str, Field(description="ECR's exception name, or a name of the service's own.")]
-    message: Annotated[str, Field(description="What is wrong and what to do.")]
-    retryable: Annotated[bool, Field(description="Whether the same request can succeed later.")]
-
-
-class DownloadUrlsResult(WireModel):
-    """What a batch came to: each layer is in one of the two lists, in the order of the request."""
-
-    download_urls: list[BlobDownloadUrl | DownloadUrl]
-    failures: list[Failure]
-
-
-class ImageDownloadUrls(DownloadUrlsResult):
-    """Everything that it takes to download an image: its manifest, and its config and layers as blobs."""
-
-    image_digest: Annotated[str, Field(description="Digest of the manifest.")]
-    image_manifest: Annotated[str, Field(description="The manifest itself, as a string: its very bytes.")]
-    image_manifest_media_type: str
-
-
-class EventResult(DownloadUrlsResult):
-    """What an event came to: a batch's result, with the id of the event, or else of the invocation."""
-
-    request_id: str
-
-
-class FunctionUrlHttp(WireModel):
-    """The request line of a function URL request."""
-
-    method: str
-
-
-class FunctionUrlContext(WireModel):
-    """The part of a function URL event's `requestContext` that is used."""
-
-    http: FunctionUrlHttp
-    request_id: str = ""
-    stage: Literal["$default"] = "$default"
-
-
-class FunctionUrlEvent(WireModel):
-    """The part of a function URL event (payload format 2.0) that is used.
-
-    Source: https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html#urls-payloads
+    Attributes:
+        content: Its very bytes.
+        media_type: Its media type.
+        digest: The digest of its bytes.
     """
 
-    raw_path: str
-    headers: dict[str, str] = {}
-    query_string_parameters: dict[str, str] | None = None
-    request_context: FunctionUrlContext
-    body: str | None = None
-    is_base64_encoded: bool = False
+    content: bytes
+    media_type: str
+    digest: str
+
+    @property
+    def is_index(self) -> bool:
+        """Whether it names manifests, one for each platform, and has no layers of its own."""
+        return self.media_type in INDEX_MEDIA_TYPES
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadUrl:
+    """A layer's download URL. The URL is a secret: who has it can download the layer until it expires.
+
+    Attributes:
+        layer: The layer.
+        url: The pre-signed URL.
+        expires_at: When it expires (RFC 3339, UTC), None if it does not say.
+    """
+
+    layer: Layer
+    url: str = field(repr=False)
+    expires_at: str | None
+
+    def wire(self) -> dict[str, Any]:
+        """Return it as it is answered."""
+        answer = {"downloadUrl": self.url, "layerDigest": self.layer.digest, "expiresAt": self.expires_at}
+        if self.layer.media_type is None or self.layer.size is None:
+            return answer
+        return {**answer, "mediaType": self.layer.media_type, "size": self.layer.size}
+
+
+def field_name(name: str) -> str:
+    """Return a name in snake case as it is on the wire: `layerDigest` for `layer_digest`."""
+    first, *others = name.split("_")
+    return first + "".join(other.capitalize() for other in others)

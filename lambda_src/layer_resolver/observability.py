@@ -1,22 +1,24 @@
 """Logger, metrics, and the one record that an invocation leaves in both.
 
-Every log line passes through `redaction.redact` on its way out, whoever wrote it.
+What is logged of a request is known fields of a known form: names, digests, codes, counts. What others say (the text of
+an exception, a library's log line) is not among them: of a cause the line has its type, code and status. Its text, and
+what libraries log, appear at the level DEBUG alone, and after redaction.
 """
 
 import json
 import logging
-import time
-import warnings
-from collections import Counter, deque
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+import os
+import traceback
+from collections import Counter
+from datetime import UTC, datetime
+from typing import Any, TypedDict, cast
 
-from aws_lambda_powertools import Logger, Metrics, single_metric
-from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
+from botocore.exceptions import ClientError
 
-from layer_resolver.errors import ResolverError
-from layer_resolver.models import LayerBatch
+from layer_resolver.errors import ResolverError, ecr_code
+from layer_resolver.invocation import Invocation
 from layer_resolver.redaction import redact
 
 SERVICE = "ecr-layer-resolver"
@@ -25,12 +27,46 @@ NAMESPACE = "EcrLayerResolver"
 LOGGED_LAYERS = 10
 """How many layers and failures of a batch the log line has one by one; the counts have them all."""
 
-# A request to /healthz has no metric, and a warning about it would be one per request.
-warnings.filterwarnings("ignore", message="No application metrics to publish")
+LONGEST_LINE = 32 * 1024
+"""How many bytes a log line may have."""
+
+# Python then does not look up who called the logger, which no line says; source:
+# https://docs.python.org/3/howto/logging.html#optimization
+logging._srcfile = None  # noqa: SLF001
+
+_encode = json.JSONEncoder(default=str, separators=(",", ":")).encode
+_LONGEST_CAUSE = 1000
+_TRACED_FRAMES = 20
+
+# How many values of one metric a line may have; source:
+# https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
+_VALUES_A_LINE = 100
 
 
-def _serialize(log: Mapping[str, Any]) -> str:
-    return redact(json.dumps(log, default=str, separators=(",", ":")))
+class _Formatter(LambdaPowertoolsFormatter):
+    """Writes the record of an invocation without the detours that lines of any form need."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = getattr(record, "fields", None)
+        if fields is None:
+            return redact(super().format(record))[:LONGEST_LINE]
+        line = {
+            "level": record.levelname,
+            "message": record.msg,
+            "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "service": SERVICE,
+            **fields,
+        }
+        return _to_line(line)
+
+
+def _to_line(line: dict[str, Any]) -> str:
+    text = _encode(line)
+    if len(text) <= LONGEST_LINE:
+        return text
+    # Only what is listed can make a line long.
+    short = {name: value for name, value in line.items() if not isinstance(value, list | dict)}
+    return _encode({**short, "isShortened": True})[:LONGEST_LINE]
 
 
 class _RedactingFilter(logging.Filter):
@@ -48,109 +84,139 @@ def redact_library_logs() -> None:
         handler.addFilter(_RedactingFilter())
 
 
-logger = Logger(
-    service=SERVICE, json_serializer=_serialize, utc=True, use_rfc3339=True, serialize_stacktrace=False, location=None
-)
+logger = Logger(service=SERVICE, logger_formatter=_Formatter(utc=True, use_rfc3339=True, location=None))
 metrics = Metrics(namespace=NAMESPACE, service=SERVICE)
 
-_call_seconds: deque[float] = deque()
-_cache_hits: deque[int] = deque()
 
+class Publisher:
+    """Writes what invocations leave behind: a log line each, and metrics.
 
-def record_ecr_call(seconds: float) -> None:
-    """Keep the duration of a call to ECR for the metric `EcrCallLatency`; may be called from any thread."""
-    _call_seconds.append(seconds)
-
-
-def record_cache_hits(layers: int) -> None:
-    """Keep for the metric `CacheHits` how many layers were resolved without a call to ECR."""
-    _cache_hits.append(layers)
-
-
-@dataclass(slots=True)
-class Invocation:
-    """What is recorded of one invocation.
-
-    Attributes:
-        trigger: What invoked the function: `http`, `eventbridge`, `direct`, or `unknown`.
-        route: Method and path template, never the path or query that came in; `event` if it was no request over HTTP.
-        status: HTTP status of the answer; of an event, that of the row of the error table.
-        is_failed: Whether the invocation itself ends with an error, for Lambda to act on.
-        batch: What was asked for, if the request could be read.
-        image: Repository and reference of the image that was asked for.
-        resolved: How many layers got a download URL.
-        failures: The errors of those that did not.
-        error: What kept the request as a whole from being answered.
+    Args:
+        stack_name: The dimension by which the metrics of several stacks of one account are told apart.
     """
 
-    trigger: str = "http"
-    route: str = "unmatched"
-    status: int = 0
-    is_failed: bool = False
-    batch: LayerBatch | None = None
-    image: str | None = None
-    resolved: int = 0
-    failures: list[ResolverError] = field(default_factory=list)
-    error: ResolverError | None = None
-    started: float = field(default_factory=time.monotonic)
+    def __init__(self, stack_name: str) -> None:
+        self._dimensions = {"service": SERVICE, "stack": stack_name}
+        self._is_cold_start = True
 
-    def publish(self) -> None:
-        """Write the log line and add the metrics."""
-        self._log()
-        self._add_metrics()
+    def publish(self, invocation: Invocation) -> None:
+        """Write the log line and the metrics of an invocation that has its answer."""
+        _log(invocation, is_cold_start=self._is_cold_start)
+        self._publish_metrics(invocation)
+        self._is_cold_start = False
 
-    def _log(self) -> None:
-        fields: dict[str, Any] = {
-            "trigger": self.trigger,
-            "route": self.route,
-            "status": self.status,
-            "durationMs": round((time.monotonic() - self.started) * 1000, 1),
-        }
-        if self.image is not None:
-            fields["image"] = self.image
-        if self.batch is not None:
-            fields |= {
-                "repositoryName": self.batch.repository_name,
-                "registryId": self.batch.registry_id,
-                "layerDigests": [layer.digest for layer in self.batch.layers[:LOGGED_LAYERS]],
-                "layersRequested": len(self.batch.layers),
-                "layersResolved": self.resolved,
-                "layersFailed": len(self.failures),
-            }
-        if self.failures:
-            fields["failures"] = [_describe(error) for error in self.failures[:LOGGED_LAYERS]]
-        if self.error is not None and self.error not in self.failures:
-            fields["error"] = _describe(self.error)
-        message = f"{self.route} answered {self.status}"
-        if self.is_failed or self.status >= 500:
-            logger.error(message, extra=fields, exc_info=self.error)
-        else:
-            logger.info(message, extra=fields)
+    def _publish_metrics(self, invocation: Invocation) -> None:
+        counts = {"ColdStart": 1} if self._is_cold_start else {}
+        resolution = invocation.resolution
+        if resolution is not None:
+            counts |= {"CacheHits": resolution.hits, "LayersResolved": len(resolution.resolved)}
+            for code, count in Counter(each.kind.code for each in resolution.failures).items():
+                self._write({"LayersFailed": _counted(count)}, code=code)
+        if invocation.error is not None:
+            self._write({"RequestsFailed": _counted(1)}, code=invocation.error.kind.code)
+        values = {name: _counted(count) for name, count in counts.items() if count}
+        milliseconds = [seconds * 1000 for seconds in invocation.ecr_seconds]
+        if milliseconds:
+            values["EcrCallLatency"] = _Metric(Unit="Milliseconds", Value=milliseconds[:_VALUES_A_LINE])
+        if values:
+            self._write(values)
+        for start in range(_VALUES_A_LINE, len(milliseconds), _VALUES_A_LINE):
+            more = milliseconds[start : start + _VALUES_A_LINE]
+            self._write({"EcrCallLatency": _Metric(Unit="Milliseconds", Value=more)})
 
-    def _add_metrics(self) -> None:
-        while _call_seconds:
-            metrics.add_metric("EcrCallLatency", MetricUnit.Milliseconds, _call_seconds.popleft() * 1000)
-        while _cache_hits:
-            metrics.add_metric("CacheHits", MetricUnit.Count, _cache_hits.popleft())
-        if self.resolved:
-            metrics.add_metric("LayersResolved", MetricUnit.Count, self.resolved)
-        for code, count in Counter(error.kind.code for error in self.failures).items():
-            with single_metric(
-                "LayersFailed",
-                MetricUnit.Count,
-                count,
-                namespace=NAMESPACE,
-                default_dimensions={"service": SERVICE, "code": code},
-            ):
-                pass
+    def _write(self, values: dict[str, "_Metric"], **dimensions: str) -> None:
+        line = metrics.serialize_metric_set(cast("Any", values), {**self._dimensions, **dimensions}, {})
+        print(_encode(line))
 
 
-def _describe(error: ResolverError) -> dict[str, str]:
-    """Return an error for the log: with its cause, which the caller is not told."""
-    if error.layer_digest is None:
-        description = {"code": error.kind.code, "message": error.detail}
+class _Metric(TypedDict):
+    """The values of a metric, as Powertools serializes them."""
+
+    Unit: str
+    Value: list[float]
+
+
+def _counted(count: int) -> _Metric:
+    return _Metric(Unit="Count", Value=[count])
+
+
+def _log(invocation: Invocation, *, is_cold_start: bool) -> None:
+    fields: dict[str, Any] = {
+        "cold_start": is_cold_start,
+        "function_arn": invocation.function_arn,
+        "function_request_id": invocation.lambda_request_id,
+        "correlation_id": invocation.request_id,
+        "trigger": invocation.trigger,
+        "route": invocation.route,
+        "status": invocation.status,
+        "durationMs": round(invocation.seconds() * 1000, 1),
+    }
+    if invocation.caller is not None:
+        fields["caller"] = invocation.caller
+    if invocation.source_ip is not None:
+        fields["sourceIp"] = invocation.source_ip
+    if invocation.image is not None:
+        fields["image"] = invocation.image
+    fields |= _fields_of_layers(invocation)
+    error = invocation.error
+    failures = invocation.resolution.failures if invocation.resolution is not None else ()
+    if error is not None and error not in failures:
+        fields["error"] = _describe(error)
+    is_error = invocation.is_failed or invocation.status >= 500 or any(each.kind.is_fault for each in failures)
+    if is_error:
+        bug = next((each for each in (error, *failures) if each is not None and each.kind.is_fault), error)
+        if bug is not None and bug.__cause__ is not None:
+            fields["trace"] = _trace(bug.__cause__)
+    message = f"{invocation.route} answered {invocation.status}"
+    (logger.error if is_error else logger.info)(message, extra={"fields": fields})
+
+
+def _fields_of_layers(invocation: Invocation) -> dict[str, Any]:
+    resolution = invocation.resolution
+    if resolution is None:
+        return {}
+    repository, layers = resolution.batch.repository, resolution.batch.layers
+    fields: dict[str, Any] = {
+        "repositoryName": repository.repository_name,
+        "registryId": repository.registry_id,
+        "layerDigests": [layer.digest for layer in layers[:LOGGED_LAYERS]],
+        "layersRequested": len(layers),
+        "layersResolved": len(resolution.resolved),
+        "layersFailed": len(resolution.failures),
+    }
+    if resolution.failures:
+        fields["failures"] = [_describe(error) for error in resolution.failures[:LOGGED_LAYERS]]
+    return fields
+
+
+def _describe(error: ResolverError) -> dict[str, Any]:
+    """Return an error for the log: what it is about, and the kind of its cause, which the caller is not told."""
+    description: dict[str, Any] = {"code": error.kind.code}
+    subject = error.subject
+    if subject is None:
+        description["message"] = error.detail
+    elif subject.kind == "layer":
+        description["layerDigest"] = subject.name
     else:
-        description = {"code": error.kind.code, "layerDigest": error.layer_digest}
+        description["repositoryName"] = subject.repository.repository_name
+        if subject.kind == "image":
+            description["image"] = subject.name
     if error.__cause__ is not None:
-        description["cause"] = f"{type(error.__cause__).__name__}: {error.__cause__}"
+        description["cause"] = _cause(error.__cause__)
     return description
+
+
+def _cause(cause: BaseException) -> dict[str, Any]:
+    described: dict[str, Any] = {"type": type(cause).__name__}
+    if isinstance(cause, ClientError):
+        described["code"] = ecr_code(cause)
+        described["status"] = cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    if logger.log_level == logging.DEBUG:
+        described["text"] = redact(str(cause)[:_LONGEST_CAUSE])
+    return described
+
+
+def _trace(cause: BaseException) -> list[str]:
+    """Return where an exception was raised, innermost last; its text stays out, which may quote what is secret."""
+    frames = traceback.extract_tb(cause.__traceback__)[-_TRACED_FRAMES:]
+    return [f"{os.path.basename(frame.filename)}:{frame.lineno} {frame.name}" for frame in frames]  # noqa: PTH119

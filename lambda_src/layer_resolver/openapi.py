@@ -1,97 +1,177 @@
-"""The OpenAPI 3.1 document of the JSON routes, made from the request models and the error table.
+"""The OpenAPI 3.1 document of all routes, made from the rules of the requests and the error table.
 
 Powertools' own generator is not used: it does not describe one route with bodies of several media types, and its
 validation answers before the error table is asked.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
-from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
-
-from layer_resolver.errors import (
-    ACCESS_DENIED,
-    ERROR_TABLE,
-    IMAGE_NOT_FOUND,
-    INTERNAL_ERROR,
-    INVALID_PARAMETER,
-    LAYER_INACCESSIBLE,
-    LAYERS_NOT_FOUND,
-    MANIFEST_DIGEST_MISMATCH,
-    NOT_ENABLED,
-    REPOSITORY_NOT_FOUND,
-    SERVER_ERROR,
-    THROTTLED,
-    TIMED_OUT,
-    UPSTREAM_IMAGE_UNAVAILABLE,
-    UPSTREAM_LAYER_UNAVAILABLE,
-    ErrorKind,
-)
+from layer_resolver.errors import ERROR_TABLE, ErrorKind, Place
+from layer_resolver.manifests import ImageManifest
 from layer_resolver.models import (
+    INDEX_MEDIA_TYPES,
+    LAYER_DIGEST,
     MANIFEST_MEDIA_TYPES,
+    REGISTERED_DIGEST,
+    DigestedConfigRequest,
     DigestedImageRequest,
-    DownloadUrl,
     DownloadUrlRequest,
     DownloadUrlsRequest,
-    DownloadUrlsResult,
-    ImageDownloadUrls,
-    ImageManifest,
-    ManifestRepository,
+    Repository,
+    Rule,
+    TaggedConfigRequest,
     TaggedImageRequest,
 )
+from layer_resolver.validation import RequestField, request_fields
 
-API_VERSION = "1.0.0"
+API_VERSION = "1.1.0"
 
-_PROBLEM = {
-    "type": "object",
-    "description": "Problem details (RFC 9457).",
-    "required": ["type", "title", "status", "detail", "code", "retryable", "requestId"],
-    "properties": {
+Schema = dict[str, Any]
+
+_TEXT: Schema = {"type": "string"}
+_DIGEST: Schema = {"type": "string", "pattern": f"^{LAYER_DIGEST.pattern}$"}
+_SIZE: Schema = {"type": "integer", "minimum": 0, "description": "In bytes."}
+
+
+def _object(description: str, required: Mapping[str, Schema], optional: Mapping[str, Schema] | None = None) -> Schema:
+    return {
+        "type": "object",
+        "description": description,
+        "required": list(required),
+        "properties": {**required, **(optional or {})},
+    }
+
+
+def _or_null(schema: Schema) -> Schema:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def _list_of(schema: Schema) -> Schema:
+    return {"type": "array", "items": schema}
+
+
+_DOWNLOAD_URL = _object(
+    "A layer's download URL. The URL is a secret: who has it can download the layer until it expires.",
+    {
+        "downloadUrl": {"type": "string", "description": "Pre-signed URL, to be used with GET. A secret."},
+        "layerDigest": _DIGEST,
+        "expiresAt": {
+            **_or_null({"type": "string", "format": "date-time"}),
+            "description": "When the URL expires (RFC 3339, UTC); null if the URL does not say.",
+        },
+    },
+    {
+        "mediaType": {"type": "string", "description": "The blob's media type, if a manifest named it."},
+        "size": {**_SIZE, "description": "The blob's size in bytes, if a manifest named it."},
+    },
+)
+_FAILURE = _object(
+    "Why one layer of a batch has no download URL.",
+    {
+        "layerDigest": _DIGEST,
+        "code": {"type": "string", "description": "ECR's exception name, or a name of the service's own."},
+        "message": {"type": "string", "description": "What is wrong and what to do."},
+        "retryable": {"type": "boolean", "description": "Whether the same request can succeed later."},
+    },
+)
+_RESULT_MEMBERS = {
+    "downloadUrls": _list_of({"$ref": "#/components/schemas/DownloadUrl"}),
+    "failures": _list_of({"$ref": "#/components/schemas/Failure"}),
+}
+_REQUEST_ID = {"requestId": {"type": "string", "description": "Under this id the operator finds it in the log."}}
+_CONFIG_MEMBERS = {
+    "imageDigest": _DIGEST,
+    "platform": _or_null(_TEXT),
+    "created": _or_null(_TEXT),
+    "labels": {"type": "object", "additionalProperties": _TEXT},
+    "entrypoint": _or_null(_list_of(_TEXT)),
+    "cmd": _or_null(_list_of(_TEXT)),
+    "workingDir": _or_null(_TEXT),
+    "user": _or_null(_TEXT),
+    "exposedPorts": _list_of(_TEXT),
+    "layers": _list_of(_object("One layer.", {"digest": _DIGEST, "size": _SIZE, "mediaType": _TEXT})),
+}
+_PROBLEM = _object(
+    "Problem details (RFC 9457).",
+    {
         "type": {"type": "string", "format": "uri", "description": "Names the kind of problem."},
         "title": {"type": "string", "description": "Short summary of the kind of problem."},
         "status": {"type": "integer", "minimum": 400, "maximum": 599},
         "detail": {"type": "string", "description": "What is wrong and what to do."},
-        "code": {"type": "string", "enum": [kind.code for kind in ERROR_TABLE]},
+        "code": {"type": "string", "enum": sorted(ERROR_TABLE)},
         "retryable": {"type": "boolean", "description": "Whether the same request can succeed later."},
-        "requestId": {"type": "string", "description": "Under this id the operator finds the request in the log."},
+        **_REQUEST_ID,
+    },
+    {
         "manifests": {
-            "type": "array",
-            "items": {"type": "object"},
-            "description": "For an image index that was posted: the manifests that it names, as it describes them.",
+            **_list_of({"type": "object"}),
+            "description": "For an image index that was posted: the first of the manifests that it names.",
         },
         "platforms": {
-            "type": "array",
-            "items": {"type": "string"},
-            "description": "For an image index without an image of the platform: the platforms that it has images of.",
+            **_list_of(_TEXT),
+            "description": "For an image index without an image of the platform: the first of those that it has.",
         },
     },
+)
+_REGISTRY_ERRORS = _object(
+    'Errors of the OCI Distribution Specification, section "Error Codes".',
+    {
+        "errors": {
+            **_list_of(
+                _object(
+                    "One error.",
+                    {
+                        "code": {
+                            "type": "string",
+                            "enum": sorted({kind.registry_code for kind in ERROR_TABLE.values()}),
+                        },
+                        "message": {"type": "string", "description": "What is wrong and what to do."},
+                        "detail": _object(
+                            "What the JSON routes would say.",
+                            {"code": _TEXT, "retryable": {"type": "boolean"}, **_REQUEST_ID},
+                        ),
+                    },
+                )
+            ),
+            "minItems": 1,
+        }
+    },
+)
+_SCHEMAS: dict[str, Schema] = {
+    "DownloadUrl": _DOWNLOAD_URL,
+    "Failure": _FAILURE,
+    "DownloadUrlsResult": _object(
+        "What came of a batch: each layer is in one of the two lists, in the order of the request.",
+        _RESULT_MEMBERS,
+        _REQUEST_ID,
+    ),
+    "ImageDownloadUrls": _object(
+        "Everything that it takes to download an image: its manifest, and its config and layers as blobs.",
+        {
+            **_RESULT_MEMBERS,
+            "imageDigest": {**_DIGEST, "description": "Digest of the manifest."},
+            "imageManifest": {"type": "string", "description": "The manifest itself, as a string: its very bytes."},
+            "imageManifestMediaType": _TEXT,
+        },
+        _REQUEST_ID,
+    ),
+    "ImageConfig": _object("What an image's config says.", _CONFIG_MEMBERS, {"env": _list_of(_TEXT)}),
+    "Problem": _PROBLEM,
+    "RegistryErrors": _REGISTRY_ERRORS,
 }
 _HEADERS = {
-    "Cache-Control": {"schema": {"const": "no-store"}, "required": True},
+    "Cache-Control": {"schema": _TEXT, "required": True},
     "X-Content-Type-Options": {"schema": {"const": "nosniff"}, "required": True},
 }
-# Which errors an operation can answer with. Those of single layers of a batch are in its `failures` instead.
-_SERVICE_ERRORS = (INTERNAL_ERROR,)
-_BATCH_ERRORS = (INVALID_PARAMETER, INTERNAL_ERROR)
-_CALL_ERRORS = (
-    INVALID_PARAMETER,
-    REPOSITORY_NOT_FOUND,
-    SERVER_ERROR,
-    THROTTLED,
-    ACCESS_DENIED,
-    TIMED_OUT,
-    INTERNAL_ERROR,
-)
-_LAYER_ERRORS = (*_CALL_ERRORS, LAYERS_NOT_FOUND, LAYER_INACCESSIBLE, UPSTREAM_LAYER_UNAVAILABLE)
-_IMAGE_ERRORS = (
-    *_CALL_ERRORS,
-    IMAGE_NOT_FOUND,
-    UPSTREAM_IMAGE_UNAVAILABLE,
-    MANIFEST_DIGEST_MISMATCH,
-    NOT_ENABLED,
-)
+_NAME = {
+    "name": "name",
+    "in": "path",
+    "required": True,
+    "description": "Name of the repository; its slashes may be percent-encoded.",
+    "schema": {"type": "string"},
+}
 
 
 @cache
@@ -105,97 +185,237 @@ def openapi_document() -> dict[str, Any]:
             "description": "Pre-signed download URLs of image layers in Amazon ECR.",
         },
         "servers": [{"url": "/"}],
-        "paths": {
-            "/download-url": {
-                **_get(
-                    "getDownloadUrl",
-                    "The download URL of one layer",
-                    _ref(DownloadUrl),
-                    DownloadUrlRequest,
-                    _LAYER_ERRORS,
-                ),
-                "post": {
-                    "operationId": "postDownloadUrl",
-                    "summary": "The download URL of one layer",
-                    "requestBody": _request_body({"application/json": _ref(DownloadUrlRequest)}),
-                    "responses": _responses(_ref(DownloadUrl), _LAYER_ERRORS),
-                },
-            },
-            "/download-urls": {
-                "post": {
-                    "operationId": "postDownloadUrls",
-                    "summary": "The download URLs of many layers of one repository, by their digests",
-                    "requestBody": _request_body({"application/json": _ref(DownloadUrlsRequest)}),
-                    "responses": _responses(_ref(DownloadUrlsResult), _BATCH_ERRORS),
-                }
-            },
-            # The same route: the fragment only tells the two forms of its request apart. OpenAPI has no other way to
-            # say that the query belongs to some media types of the body and not to others.
-            "/download-urls#manifest": {
-                "post": {
-                    "operationId": "postImageManifest",
-                    "summary": "The download URLs of the config and all layers of an image, by its manifest",
-                    "parameters": _query_parameters(ManifestRepository),
-                    "requestBody": _request_body(
-                        {media_type: _manifest_schema(media_type) for media_type in MANIFEST_MEDIA_TYPES}
-                    ),
-                    "responses": _responses(_ref(DownloadUrlsResult), _BATCH_ERRORS),
-                }
-            },
-            "/images/download-urls": _get(
-                "getImageDownloadUrls",
-                "The manifest of an image by its tag, with the download URLs of its config and all layers. For the "
-                "operator to turn on; for an image index, the platform has to be named",
-                _ref(ImageDownloadUrls),
-                TaggedImageRequest,
-                _IMAGE_ERRORS,
-            ),
-            "/images/download-urls#digest": _get(
-                "getImageDownloadUrlsByDigest",
-                "The same for an image by its digest",
-                _ref(ImageDownloadUrls),
-                DigestedImageRequest,
-                _IMAGE_ERRORS,
-            ),
-            "/openapi.json": _get("getOpenapi", "This document", {"type": "object"}),
-            "/healthz": _get("getHealth", "Whether the function runs; asks nothing of AWS", {"type": "object"}),
-        },
-        "components": {"schemas": _schemas()},
+        "paths": {**_json_paths(), **_registry_paths()},
+        "components": {"schemas": {**_SCHEMAS, **_request_schemas(), **_manifest_schemas()}},
     }
 
 
-def _schemas() -> dict[str, Any]:
-    models = [
-        (DownloadUrlRequest, "validation"),
-        (DownloadUrlsRequest, "validation"),
-        (ImageManifest, "validation"),
-        (DownloadUrl, "serialization"),
-        (DownloadUrlsResult, "serialization"),
-        (ImageDownloadUrls, "serialization"),
-    ]
-    _, document = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
-    schemas: dict[str, Any] = document["$defs"]
-    return {**schemas, "Problem": _PROBLEM}
+def errors_of(*places: Place) -> list[ErrorKind]:
+    """Return the rows of the error table that can arise in one of these places."""
+    return [kind for kind in ERROR_TABLE.values() if not kind.arises_in.isdisjoint(places)]
 
 
-def _ref(model: type[BaseModel]) -> dict[str, Any]:
-    return {"$ref": f"#/components/schemas/{model.__name__}"}
+def _json_paths() -> dict[str, Any]:
+    layer = errors_of("request", "call", "layer")
+    batch = errors_of("request")
+    image = errors_of("request", "call", "image")
+    return {
+        "/download-url": {
+            **_get("getDownloadUrl", "The download URL of one layer", "DownloadUrl", DownloadUrlRequest, layer),
+            "post": {
+                "operationId": "postDownloadUrl",
+                "summary": "The download URL of one layer",
+                "requestBody": _request_body({"application/json": _ref("DownloadUrlRequest")}),
+                "responses": _responses(_ref("DownloadUrl"), layer),
+            },
+        },
+        "/download-urls": {
+            "post": {
+                "operationId": "postDownloadUrls",
+                "summary": "The download URLs of many layers of one repository, by their digests",
+                "requestBody": _request_body({"application/json": _ref("DownloadUrlsRequest")}),
+                "responses": _responses(_ref("DownloadUrlsResult"), batch),
+            }
+        },
+        # The same route: the fragment only tells the two forms of its request apart. OpenAPI has no other way to
+        # say that the query belongs to some media types of the body and not to others.
+        "/download-urls#manifest": {
+            "post": {
+                "operationId": "postImageManifest",
+                "summary": "The download URLs of the config and all layers of an image, by its manifest",
+                "parameters": _query_parameters(Repository),
+                "requestBody": _request_body(
+                    {media_type: _manifest_schema(media_type) for media_type in MANIFEST_MEDIA_TYPES}
+                ),
+                "responses": _responses(_ref("DownloadUrlsResult"), batch),
+            }
+        },
+        "/images/download-urls": _get(
+            "getImageDownloadUrls",
+            "The manifest of an image by its tag, with the download URLs of its config and all layers. For the "
+            "operator to turn on; for an image index, the platform has to be named",
+            "ImageDownloadUrls",
+            TaggedImageRequest,
+            image,
+        ),
+        "/images/download-urls#digest": _get(
+            "getImageDownloadUrlsByDigest",
+            "The same for an image by its digest",
+            "ImageDownloadUrls",
+            DigestedImageRequest,
+            image,
+        ),
+        "/images/config": _get(
+            "getImageConfig",
+            "What the config of an image says, by its tag. For the operator to turn on",
+            "ImageConfig",
+            TaggedConfigRequest,
+            [*image, *errors_of("layer", "blob")],
+        ),
+        "/images/config#digest": _get(
+            "getImageConfigByDigest",
+            "The same for an image by its digest",
+            "ImageConfig",
+            DigestedConfigRequest,
+            [*image, *errors_of("layer", "blob")],
+        ),
+        "/openapi.json": _get("getOpenapi", "This document", None),
+        "/healthz": _get("getHealth", "Whether the function runs; asks nothing of AWS", None),
+    }
 
 
-def _manifest_schema(media_type: str) -> dict[str, Any]:
-    return {"allOf": [_ref(ImageManifest), {"properties": {"mediaType": {"enum": [media_type, None]}}}]}
+def _registry_paths() -> dict[str, Any]:
+    call: tuple[Place, ...] = ("request", "call")
+    tags = [{"name": name, "in": "query", "schema": _TEXT} for name in ("n", "last")]
+    referrers = [{"name": name, "in": "query", "schema": _TEXT} for name in ("artifactType", "nextToken")]
+    media_types = (*MANIFEST_MEDIA_TYPES, *INDEX_MEDIA_TYPES)
+    return {
+        "/v2/": {"get": _registry("registryVersion", "Whether this is a registry", errors_of("request"))},
+        "/v2/{name}/blobs/{digest}": {
+            "get": {
+                **_registry("getBlob", "Where to download a blob", errors_of(*call, "layer"), "digest"),
+                "responses": {
+                    "307": {
+                        "description": "Location has the download URL, a secret.",
+                        "headers": {**_HEADERS, "Location": {"schema": _TEXT, "required": True}},
+                    },
+                    **_registry_responses(errors_of(*call, "layer")),
+                },
+            },
+            "head": _registry("headBlob", "The size of a blob", errors_of(*call, "layer", "blob"), "digest"),
+        },
+        "/v2/{name}/manifests/{reference}": {
+            "get": {
+                **_registry("getManifest", "A manifest or an index", errors_of(*call, "image"), "reference"),
+                "responses": {
+                    "200": {
+                        "description": "The stored bytes.",
+                        "headers": _HEADERS,
+                        "content": {media_type: {"schema": {"type": "object"}} for media_type in media_types},
+                    },
+                    "304": {"description": "If-None-Match has its digest.", "headers": _HEADERS},
+                    **_registry_responses(errors_of(*call, "image")),
+                },
+            }
+        },
+        "/v2/{name}/tags/list": {
+            "get": _registry("getTags", "The tags of a repository", errors_of(*call, "tags"), more=tags)
+        },
+        "/v2/{name}/referrers/{digest}": {
+            "get": {
+                **_registry(
+                    "getReferrers", "What refers to an image", errors_of(*call, "image"), "digest", more=referrers
+                ),
+                "responses": {
+                    "200": {
+                        "description": "An image index.",
+                        "headers": _HEADERS,
+                        "content": {INDEX_MEDIA_TYPES[0]: {"schema": {"type": "object"}}},
+                    },
+                    **_registry_responses(errors_of(*call, "image")),
+                },
+            }
+        },
+    }
+
+
+def _registry(
+    operation_id: str,
+    summary: str,
+    errors: Iterable[ErrorKind],
+    parameter: str | None = None,
+    more: Iterable[Schema] = (),
+) -> Schema:
+    parameters = [] if operation_id == "registryVersion" else [_NAME]
+    if parameter is not None:
+        pattern = {"pattern": f"^(?:{REGISTERED_DIGEST.pattern})$"} if parameter == "digest" else {}
+        parameters.append({"name": parameter, "in": "path", "required": True, "schema": {"type": "string", **pattern}})
+    success: Schema = {"description": "The answer.", "headers": _HEADERS}
+    if operation_id != "headBlob":
+        success["content"] = {"application/json": {"schema": {"type": "object"}}}
+    responses = {"200": success, **_registry_responses(errors)}
+    if operation_id == "headBlob":
+        responses = {status: _without_content(answer) for status, answer in responses.items()}
+    return {
+        "operationId": operation_id,
+        "summary": summary,
+        "parameters": [*parameters, *more],
+        "responses": responses,
+    }
+
+
+def _registry_responses(errors: Iterable[ErrorKind]) -> Schema:
+    by_status: dict[int, list[ErrorKind]] = {}
+    for kind in errors:
+        by_status.setdefault(kind.registry_http_status, []).append(kind)
+    return {
+        str(status): _error_response(kinds, "application/json", "RegistryErrors")
+        for status, kinds in sorted(by_status.items())
+    }
+
+
+def _request_schemas() -> dict[str, Schema]:
+    return {
+        model.__name__: {
+            "type": "object",
+            "description": (model.__doc__ or "").strip(),
+            "properties": {name: _field_schema(field) for name, field in request_fields(model).items()},
+            "required": [name for name, field in request_fields(model).items() if field.is_required],
+            "additionalProperties": False,
+        }
+        for model in (DownloadUrlRequest, DownloadUrlsRequest)
+    }
+
+
+def _field_schema(field: RequestField) -> Schema:
+    rule = field.rule
+    if isinstance(rule, Rule):
+        schema = _rule_schema(rule)
+        return schema if field.is_required else _or_null(schema)
+    return {
+        "type": "array",
+        "items": _rule_schema(rule.item),
+        "minItems": 1,
+        "maxItems": rule.longest,
+        "description": rule.description,
+    }
+
+
+def _rule_schema(rule: Rule) -> Schema:
+    return {
+        "type": "string",
+        "pattern": f"^(?:{rule.pattern})$",
+        "minLength": rule.shortest,
+        "maxLength": rule.longest,
+        "description": f"{rule.description} It must be {rule.words}.",
+        "examples": [rule.example],
+    }
+
+
+def _manifest_schemas() -> dict[str, Schema]:
+    document = ImageManifest.model_json_schema(ref_template="#/components/schemas/{model}")
+    definitions: dict[str, Schema] = document.pop("$defs")
+    return {**definitions, "ImageManifest": document}
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _manifest_schema(media_type: str) -> Schema:
+    return {"allOf": [_ref("ImageManifest"), {"properties": {"mediaType": {"enum": [media_type, None]}}}]}
 
 
 def _get(
     operation_id: str,
     summary: str,
-    schema: dict[str, Any],
-    query: type[BaseModel] | None = None,
-    errors: Iterable[ErrorKind] = _SERVICE_ERRORS,
-) -> dict[str, Any]:
+    schema: str | None,
+    query: type[Any] | None = None,
+    errors: Iterable[ErrorKind] = (),
+) -> Schema:
     """Return the GET operation of a path, and HEAD, which answers the same without a body."""
     operation = {"summary": summary, "parameters": _query_parameters(query) if query else []}
-    responses = _responses(schema, errors)
+    responses = _responses(_ref(schema) if schema else {"type": "object"}, errors or errors_of("request"))
     return {
         "get": {"operationId": operation_id, **operation, "responses": responses},
         "head": {
@@ -206,25 +426,25 @@ def _get(
     }
 
 
-def _query_parameters(model: type[BaseModel]) -> list[dict[str, Any]]:
-    schema = model.model_json_schema()
+def _query_parameters(model: Any) -> list[Schema]:
     return [
         {
             "name": name,
             "in": "query",
-            "required": name in schema["required"],
+            "required": field.is_required,
             # An absent parameter is simply not there, so null is no value of it.
-            "schema": next(choice for choice in field.get("anyOf", [field]) if choice.get("type") != "null"),
+            "schema": _rule_schema(field.rule),
         }
-        for name, field in schema["properties"].items()
+        for name, field in request_fields(model).items()
+        if isinstance(field.rule, Rule)
     ]
 
 
-def _request_body(schemas: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _request_body(schemas: Mapping[str, Schema]) -> Schema:
     return {"required": True, "content": {media_type: {"schema": schema} for media_type, schema in schemas.items()}}
 
 
-def _responses(schema: dict[str, Any], errors: Iterable[ErrorKind]) -> dict[str, Any]:
+def _responses(schema: Schema, errors: Iterable[ErrorKind]) -> Schema:
     """Return the answers of an operation: the one with `schema`, and one for each status of `errors`."""
     by_status: dict[int, list[ErrorKind]] = {}
     for kind in errors:
@@ -235,20 +455,24 @@ def _responses(schema: dict[str, Any], errors: Iterable[ErrorKind]) -> dict[str,
             "headers": _HEADERS,
             "content": {"application/json": {"schema": schema}},
         },
-        **{str(status): _problem_response(kinds) for status, kinds in sorted(by_status.items())},
+        **{
+            str(status): _error_response(kinds, "application/problem+json", "Problem")
+            for status, kinds in sorted(by_status.items())
+        },
     }
 
 
-def _problem_response(kinds: list[ErrorKind]) -> dict[str, Any]:
-    headers = dict(_HEADERS)
+def _error_response(kinds: list[ErrorKind], media_type: str, schema: str) -> Schema:
+    headers: Schema = dict(_HEADERS)
     if any(kind.retry_after_seconds is not None for kind in kinds):
-        headers["Retry-After"] = {"description": "Seconds to wait.", "required": True, "schema": {"type": "string"}}
+        required = all(kind.retry_after_seconds is not None for kind in kinds)
+        headers["Retry-After"] = {"description": "Seconds to wait.", "required": required, "schema": _TEXT}
     return {
-        "description": "; ".join(f"{kind.code}: {kind.title}" for kind in kinds),
+        "description": "; ".join(dict.fromkeys(f"{kind.code}: {kind.title}" for kind in kinds)),
         "headers": headers,
-        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        "content": {media_type: {"schema": _ref(schema)}},
     }
 
 
-def _without_content(response: dict[str, Any]) -> dict[str, Any]:
+def _without_content(response: Schema) -> Schema:
     return {name: value for name, value in response.items() if name != "content"}

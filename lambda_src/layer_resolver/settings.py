@@ -4,24 +4,25 @@ The stack sets them; infra/settings.py has what the operator says.
 """
 
 import os
+import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from dataclasses import dataclass
+from typing import Self
 
-from aws_lambda_powertools.utilities.parser import ValidationError
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from layer_resolver.models import REGISTRY_ID
 
-from layer_resolver.models import RegistryId
+DEFAULT_RESULT_KILOBYTES = 256
+"""What every destination in every partition takes."""
+
+_HOST = re.compile(r"[a-z0-9.-]{1,253}")
 
 
 class SettingsError(Exception):
     """An environment variable has a value that it can't have; the message names it."""
 
 
-def _as_list(value: Any) -> Any:
-    return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
-
-
-class Settings(BaseModel):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
     """What the operator has opted into; without a variable, nothing.
 
     Attributes:
@@ -29,13 +30,18 @@ class Settings(BaseModel):
             may begin with to name the registry.
         image_pull: `IMAGE_PULL`: whether manifests are read, which needs `ecr:BatchGetImage`.
         list_tags: `LIST_TAGS`: whether tags are listed, which needs `ecr:ListImages`.
+        download_url_hosts: `DOWNLOAD_URL_HOSTS`: hosts, separated by commas, that download URLs may lead to beside
+            those of S3 and CloudFront.
+        maximum_result_kilobytes: `MAXIMUM_RESULT_KILOBYTES`: how large the record of an event and its result may be.
+        stack_name: `STACK_NAME`: the name of the stack, a dimension of all metrics.
     """
 
-    model_config = ConfigDict(frozen=True)
-
-    allowed_registries: Annotated[tuple[RegistryId, ...], BeforeValidator(_as_list)] = ()
+    allowed_registries: tuple[str, ...] = ()
     image_pull: bool = False
     list_tags: bool = False
+    download_url_hosts: tuple[str, ...] = ()
+    maximum_result_kilobytes: int = DEFAULT_RESULT_KILOBYTES
+    stack_name: str = "local"
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
@@ -44,9 +50,35 @@ class Settings(BaseModel):
         Raises:
             SettingsError: If one has a value that it can't have.
         """
-        values = {name: environment[name.upper()] for name in cls.model_fields if name.upper() in environment}
-        try:
-            return cls.model_validate(values)
-        except ValidationError as error:
-            problems = "; ".join(f"{str(each['loc'][0]).upper()}: {each['msg']}" for each in error.errors())
-            raise SettingsError(f"The function's environment is not valid: {problems}") from None
+        registries = _list(environment, "ALLOWED_REGISTRIES")
+        hosts = _list(environment, "DOWNLOAD_URL_HOSTS")
+        kilobytes = environment.get("MAXIMUM_RESULT_KILOBYTES", str(DEFAULT_RESULT_KILOBYTES))
+        if not all(map(REGISTRY_ID.admits, registries)):
+            raise _wrong("ALLOWED_REGISTRIES", f"each must be {REGISTRY_ID.words}")
+        if not all(map(_HOST.fullmatch, hosts)):
+            raise _wrong("DOWNLOAD_URL_HOSTS", "each must be a host name in lower case")
+        if not re.fullmatch(r"[1-9][0-9]{0,3}", kilobytes):
+            raise _wrong("MAXIMUM_RESULT_KILOBYTES", "must be a whole number of kilobytes")
+        return cls(
+            allowed_registries=registries,
+            image_pull=_flag(environment, "IMAGE_PULL"),
+            list_tags=_flag(environment, "LIST_TAGS"),
+            download_url_hosts=hosts,
+            maximum_result_kilobytes=int(kilobytes),
+            stack_name=environment.get("STACK_NAME", "local"),
+        )
+
+
+def _list(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
+    return tuple(item.strip() for item in environment.get(name, "").split(",") if item.strip())
+
+
+def _flag(environment: Mapping[str, str], name: str) -> bool:
+    value = environment.get(name, "false")
+    if value not in {"true", "false"}:
+        raise _wrong(name, "must be true or false")
+    return value == "true"
+
+
+def _wrong(name: str, rule: str) -> SettingsError:
+    return SettingsError(f"The function's environment is not valid: {name}: {rule}.")

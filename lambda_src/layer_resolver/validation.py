@@ -1,81 +1,158 @@
-"""Reads requests into their models, and says in the caller's words what is wrong with those that do not fit."""
+"""Reads requests into their models, and says in the caller's words what is wrong with those that do not fit.
 
+A request is flat: its model is a dataclass of strings and lists of strings, each with its rule in its type. So a field
+takes a look-up and a regular expression, and no library has to be loaded.
+"""
+
+import json
 import re
-from typing import Any, TypeVar
-
-from aws_lambda_powertools.utilities.parser import ValidationError, parse
-from pydantic import BaseModel
-from pydantic_core import ErrorDetails
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from functools import cache
+from typing import Any, TypeVar, cast, get_args, get_type_hints
 
 from layer_resolver.errors import INVALID_PARAMETER, ResolverError
-from layer_resolver.models import LAYER_DIGEST_RULE, REPOSITORY_NAME_RULE
+from layer_resolver.models import ListRule, Rule, field_name
 
-Model = TypeVar("Model", bound=BaseModel)
+Model = TypeVar("Model")
 
 DESCRIBED_PROBLEMS = 5
 """How many problems one message names; a batch can have hundreds."""
 
 _FIELD_NAME = re.compile(r"\w{1,64}", re.ASCII)
 
-_RULES = {
-    "registryId": "must be an AWS account id, twelve digits",
-    "repositoryName": f"must be {REPOSITORY_NAME_RULE}, such as team/app",
-    **dict.fromkeys(("layerDigest", "layerDigests", "digest", "imageDigest"), f"must be {LAYER_DIGEST_RULE}"),
-    "imageTag": "must be a tag: up to 128 letters, digits, '_', '.' and '-', of which the first is no '.' or '-'",
-    "platform": "must be an operating system and an architecture, such as linux/arm64",
-}
-_RULE_VIOLATIONS = frozenset({"string_pattern_mismatch", "string_too_short", "string_too_long"})
 
-
-def parse_request(data: dict[str, Any] | str, model: type[Model]) -> Model:
-    """Return `data` as an instance of `model`.
+def parse_request(data: Mapping[str, Any], model: type[Model]) -> Model:
+    """Return the fields of a request as an instance of its model.
 
     Args:
-        data: A mapping, or the text of a JSON document.
-        model: What it has to be.
+        data: The fields, by their names on the wire.
+        model: A dataclass whose fields have their rules in their types.
 
     Raises:
         ResolverError: `INVALID_PARAMETER`, with a message that names each field that is wrong and says what it has to
             be. The message does not repeat values: what a caller sends by mistake may be a secret.
     """
+    known = request_fields(cast("Any", model))
+    values, problems = {}, []
+    for name, value in data.items():
+        field = known.get(name)
+        if field is None:
+            problems.append(f"{_shown(name)} is not a field of this request; its fields are {', '.join(known)}")
+        elif field.admits(value):
+            values[field.name] = value
+        else:
+            problems.append(field.problem(name, value))
+    problems += [f"{name} is missing" for name, field in known.items() if field.is_required and name not in data]
+    if problems:
+        raise ResolverError(INVALID_PARAMETER, _joined(problems))
+    return model(**values)
+
+
+def parse_json(text: str) -> dict[str, Any]:
+    """Return the JSON object that a text is.
+
+    Raises:
+        ResolverError: `INVALID_PARAMETER`, if it is none.
+    """
     try:
-        # The annotation of `parse` only names mappings; a JSON text is documented and supported as well.
-        parsed: Model = parse(event=data, model=model)  # type: ignore[arg-type]
-    except ValidationError as error:
-        # The cause holds the values, so it must not go on to the log.
-        raise ResolverError(INVALID_PARAMETER, _message(error, model)) from None
-    return parsed
+        document = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ResolverError(
+            INVALID_PARAMETER,
+            f"The request is not JSON: {error.msg} at line {error.lineno} column {error.colno}.",
+        ) from None
+    except (ValueError, RecursionError):
+        raise ResolverError(INVALID_PARAMETER, "The request has a number or a depth that is too large.") from None
+    if not isinstance(document, dict):
+        raise ResolverError(INVALID_PARAMETER, "The request must be a JSON object.")
+    return document
 
 
-def _message(error: ValidationError, model: type[BaseModel]) -> str:
-    problems = error.errors(include_url=False, include_context=True, include_input=False)
-    described = [_describe(problem, model) for problem in problems[:DESCRIBED_PROBLEMS]]
-    more = len(problems) - len(described)
-    if more:
-        described.append(f"and {more} more")
-    return "; ".join(described) + "."
+class RequestField:
+    """A field of a request.
+
+    Attributes:
+        name: Its name in the model.
+        rule: What its value has to be.
+        is_required: Whether it has to be there.
+    """
+
+    __slots__ = ("is_required", "name", "rule")
+
+    def __init__(self, name: str, rule: Rule | ListRule, *, is_required: bool) -> None:
+        self.name = name
+        self.rule = rule
+        self.is_required = is_required
+
+    def admits(self, value: object) -> bool:
+        """Tell whether a value is as the field's rule says; a field that may be absent may be null."""
+        rule = self.rule
+        if isinstance(rule, Rule):
+            return rule.admits(value) or (value is None and not self.is_required)
+        return isinstance(value, list) and 0 < len(value) <= rule.longest and all(map(rule.item.admits, value))
+
+    def problem(self, name: str, value: object) -> str:
+        """Return what is wrong with a value that the rule does not admit."""
+        rule = self.rule
+        if isinstance(rule, Rule):
+            return f"{name} must be {rule.words}"
+        if not isinstance(value, list) or not 0 < len(value) <= rule.longest:
+            return f"{name} must be {rule.words}"
+        wrong = [f"{name}[{place}]" for place, item in enumerate(value) if not rule.item.admits(item)]
+        more = f" and {len(wrong) - DESCRIBED_PROBLEMS} more" if len(wrong) > DESCRIBED_PROBLEMS else ""
+        return f"{', '.join(wrong[:DESCRIBED_PROBLEMS])}{more} must be {rule.item.words}"
 
 
-def _describe(problem: ErrorDetails, model: type[BaseModel]) -> str:
+@cache
+def request_fields(model: Any) -> dict[str, RequestField]:
+    """Return the fields of a request's model by their names on the wire."""
+    hints = get_type_hints(model, include_extras=True)
+    return {
+        field_name(each.name): RequestField(each.name, _rule_of(hints[each.name]), is_required=each.default is MISSING)
+        for each in fields(model)
+    }
+
+
+def _rule_of(hint: Any) -> Rule | ListRule:
+    rules = getattr(hint, "__metadata__", ())
+    if rules:
+        rule: Rule | ListRule = rules[0]
+        return rule
+    # The field may be absent: its type is that of its value, or None.
+    return _rule_of(next(each for each in get_args(hint) if each is not type(None)))
+
+
+def described(problems: list[dict[str, Any]]) -> str:
+    """Return what pydantic found wrong with a document, in the caller's words and without values.
+
+    Args:
+        problems: pydantic's errors, in the form of its `ErrorDetails`.
+    """
+    return _joined([_describe(problem) for problem in problems])
+
+
+def _describe(problem: dict[str, Any]) -> str:
     kind = problem["type"]
     if kind == "json_invalid":
-        return f"The request is not JSON: {problem['ctx']['error']}"
+        return f"The document is not JSON: {problem['ctx']['error']}"
     location = _location(problem["loc"])
     if kind == "missing":
         return f"{location} is missing"
-    if kind == "extra_forbidden":
-        fields = ", ".join(str(field.alias) for field in model.model_fields.values())
-        return f"{location} is not a field of this request; its fields are {fields}"
-    name = next((part for part in reversed(problem["loc"]) if isinstance(part, str)), "")
-    if kind in _RULE_VIOLATIONS and name in _RULES:
-        return f"{location} {_RULES[name]}"
-    return f"{location}: {problem['msg']}"
+    return f"{location}: {problem['msg'].removeprefix('Value error, ')}"
+
+
+def _joined(problems: list[str]) -> str:
+    named = problems[:DESCRIBED_PROBLEMS]
+    if len(problems) > len(named):
+        named.append(f"and {len(problems) - len(named)} more")
+    return "; ".join(named) + "."
 
 
 def _location(parts: tuple[int | str, ...]) -> str:
     """Return a place in a JSON document, such as `layers[2].digest`."""
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{_shown(part)}" for part in parts)
-    return path.removeprefix(".") or "The request"
+    return path.removeprefix(".") or "The document"
 
 
 def _shown(name: str) -> str:

@@ -1,0 +1,134 @@
+"""What a download URL of ECR's is: where it leads, and how long it is valid.
+
+An answer is not trusted to be ECR's: what is no such URL goes on to nobody. Knows nothing of layers or requests.
+"""
+
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
+
+LONGEST_URL = 16 * 1024
+"""How many characters a download URL may have."""
+
+LONGEST_REUSE_SECONDS = 1800.0
+"""How long a URL is used again at the most, whatever it says of its lifetime: half of that of ECR's, an hour."""
+
+# Domain names of S3 and CloudFront in each partition. ECR's layers are in buckets of its own, such as
+# prod-us-east-1-starport-layer-bucket.s3.us-east-1.amazonaws.com. Source:
+# https://docs.aws.amazon.com/AmazonECR/latest/userguide/vpc-endpoints.html#ecr-setting-up-s3-gateway
+_DOMAINS = {
+    "aws": ("amazonaws.com", "cloudfront.net"),
+    "aws-us-gov": ("amazonaws.com", "cloudfront.net"),
+    "aws-cn": ("amazonaws.com.cn", "cloudfront.cn"),
+    "aws-eusc": ("amazonaws.eu", "cloudfront.eu"),
+    "aws-iso": ("c2s.ic.gov", None),
+    "aws-iso-b": ("sc2s.sgov.gov", None),
+    "aws-iso-e": ("cloud.adc-e.uk", None),
+    "aws-iso-f": ("csp.hci.ic.gov", None),
+}
+_S3 = re.compile(r"(?:[a-z0-9-]+\.)*s3(?:-[a-z0-9-]+)?(?:\.dualstack)?(?:\.[a-z0-9-]+)?")
+_LABELS = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)*")
+_PRINTABLE = re.compile(r"[!-~]+")
+_LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+_LONGEST_HOST = 253
+
+_DATE = re.compile(r"[?&]X-Amz-Date=([0-9]{8}T[0-9]{6}Z)(?:&|$)")
+_SECONDS = re.compile(r"[?&]X-Amz-Expires=([0-9]{1,9})(?:&|$)")
+
+
+class UrlRefusedError(Exception):
+    """S3 refuses a download URL, which may be because it is no longer valid."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hosts:
+    """Where download URLs may lead.
+
+    Attributes:
+        partition: The partition of AWS, such as `aws`: to its S3 and its CloudFront.
+        others: Further hosts that the operator allows.
+        is_local: Whether they may lead to this machine, as they do in tests.
+    """
+
+    partition: str = "aws"
+    others: frozenset[str] = frozenset()
+    is_local: bool = False
+
+    def admit(self, url: str) -> bool:
+        """Tell whether a text is an absolute URL that leads to one of the hosts, and may stand in a header."""
+        if len(url) > LONGEST_URL or not _PRINTABLE.fullmatch(url):
+            return False
+        try:
+            parts = urlsplit(url)
+            host, _ = parts.hostname or "", parts.port
+        except ValueError:
+            return False
+        if parts.username is not None or "\\" in parts.netloc:
+            return False
+        if parts.scheme == "http":
+            return self.is_local and host in _LOCAL_HOSTS
+        return parts.scheme == "https" and (host in self.others or self._is_aws(host))
+
+    def _is_aws(self, host: str) -> bool:
+        s3, cloudfront = _DOMAINS.get(self.partition, _DOMAINS["aws"])
+        if len(host) > _LONGEST_HOST:
+            return False
+        if host.endswith(f".{s3}"):
+            return _S3.fullmatch(host.removesuffix(f".{s3}")) is not None
+        if cloudfront is None or not host.endswith(f".{cloudfront}"):
+            return False
+        return _LABELS.fullmatch(host) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class PresignedUrl:
+    """A pre-signed URL that was just given.
+
+    Attributes:
+        url: The URL, a secret.
+        expires_at: When it expires (RFC 3339, UTC), None if it does not say.
+        reusable_until: Until when it may be given out again, in seconds since the epoch.
+        reusable_seconds: For how long from now, at the most.
+    """
+
+    url: str = field(repr=False)
+    expires_at: str | None
+    reusable_until: float
+    reusable_seconds: float
+
+    @classmethod
+    def of(cls, url: str, now: float) -> "PresignedUrl":
+        """Return the URL with what its query says of its lifetime: it may be reused during the first half.
+
+        Args:
+            url: The URL.
+            now: The time, in seconds since the epoch.
+        """
+        validity = _validity(url)
+        if validity is None:
+            return cls(url, None, now, 0.0)
+        signed_at, lifetime = validity
+        half = lifetime.total_seconds() / 2
+        # What is signed in the future, or for years, is reused no longer than what is signed now and for an hour.
+        seconds = max(0.0, min(half, signed_at.timestamp() + half - now, LONGEST_REUSE_SECONDS))
+        expires_at = (signed_at + lifetime).isoformat().replace("+00:00", "Z")
+        return cls(url, expires_at, now + seconds, seconds)
+
+
+def _validity(url: str) -> tuple[datetime, timedelta] | None:
+    """Return when a pre-signed URL was signed and for how long, None if its query does not say.
+
+    `X-Amz-Date` is the moment of signing, `X-Amz-Expires` the lifetime in seconds. Source:
+    https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
+    """
+    date, seconds = _DATE.search(url), _SECONDS.search(url)
+    if date is None or seconds is None:
+        return None
+    try:
+        signed_at = datetime.fromisoformat(date[1]).astimezone(UTC)
+        lifetime = timedelta(seconds=int(seconds[1]))
+        _ = signed_at + lifetime
+    except (ValueError, OverflowError):
+        return None
+    return signed_at, lifetime

@@ -1,0 +1,222 @@
+"""The one door to ECR: the client, how long a call may take, and what each of its failures means.
+
+Knows nothing of layers, images, HTTP or events. One instance serves a process, and several threads at once.
+"""
+
+import random
+import time
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+from urllib.parse import urlsplit
+
+import botocore.session
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.config import Config
+from botocore.loaders import Loader
+
+from layer_resolver.errors import (
+    CREDENTIALS_REFUSED,
+    SERVER_ERROR,
+    THROTTLED,
+    TIMED_OUT,
+    OutOfTimeError,
+    ResolverError,
+    Subject,
+    error_kind,
+)
+from layer_resolver.invocation import Invocation
+from layer_resolver.network import Deadline, HttpClient
+
+CONNECTIONS = 32
+"""How many calls to ECR are under way at once."""
+
+ATTEMPTS = 3
+"""How often one call is tried; botocore's standard mode has as many."""
+
+ATTEMPT_SECONDS = 4.0
+"""How long one attempt may take."""
+
+MINIMUM_SECONDS = 0.05
+"""What has to be left before the deadline for an attempt to begin."""
+
+# BatchGetImage gives a manifest, at most 4 MB of JSON, as a string in JSON: each quotation mark takes two bytes there.
+_MOST_BYTES = 9 * 1024 * 1024
+_RETRIED = frozenset({THROTTLED.code, SERVER_ERROR.code, TIMED_OUT.code})
+
+# Reading and parsing the service models is most of what making a client costs, so clients share them.
+_SERVICE_MODELS = Loader()
+
+
+class ClientMeta(Protocol):
+    """What a client says of itself."""
+
+    partition: str
+    endpoint_url: str
+
+
+class EcrClient(Protocol):
+    """The part of botocore's ECR client that is used."""
+
+    meta: ClientMeta
+
+    def get_download_url_for_layer(self, **parameters: str) -> Any:
+        """Ask ECR; see https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_GetDownloadUrlForLayer.html."""
+
+    def batch_get_image(self, **parameters: Any) -> Any:
+        """Ask ECR; see https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_BatchGetImage.html."""
+
+    def list_images(self, **parameters: Any) -> Any:
+        """Ask ECR; see https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_ListImages.html."""
+
+    def list_image_referrers(self, **parameters: Any) -> Any:
+        """Ask ECR; see https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_ListImageReferrers.html."""
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """One attempt of a call: when it ends, and the status of its answer as soon as there is one."""
+
+    deadline: Deadline
+    status: int | None = None
+
+
+_attempt: ContextVar[_Attempt] = ContextVar("attempt")
+
+
+def create_ecr_client() -> EcrClient:
+    """Return an ECR client: boto3's, which is botocore's, made without what boto3 loads for other services.
+
+    It tries each call once and sends it over connections of its own, so that `Ecr` decides how long a call takes.
+    Region, credentials and endpoint come from the environment, as boto3 reads it, anew for each client.
+
+    Raises:
+        botocore.exceptions.NoRegionError: If the environment names no region.
+    """
+    session = botocore.session.get_session()
+    session.register_component("data_loader", _SERVICE_MODELS)
+    client = session.create_client(
+        "ecr",
+        config=Config(
+            retries={"mode": "standard", "total_max_attempts": 1},
+            # What is asked for has been checked, by rules that are as strict as botocore's.
+            parameter_validation=False,
+            # botocore otherwise puts its user agent together anew, twice for each call.
+            user_agent=f"{session.user_agent()} ecr-layer-resolver",
+        ),
+    )
+    http = HttpClient(CONNECTIONS)
+    client.meta.events.register("before-send.ecr", cast("Any", lambda request, **_: _send(http, request)))
+    return cast("EcrClient", client)
+
+
+class Ecr:
+    """Calls ECR.
+
+    Args:
+        create_client: Makes the client; asked again when AWS refuses the credentials of the one before.
+    """
+
+    def __init__(self, create_client: Callable[[], EcrClient] = create_ecr_client) -> None:
+        self._create_client = create_client
+        self._client = create_client()
+
+    @property
+    def partition(self) -> str:
+        """The partition of AWS that the client's region is in, such as `aws`."""
+        return self._client.meta.partition
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the endpoint is on this machine, as it is in tests."""
+        return urlsplit(self._client.meta.endpoint_url).hostname in {"localhost", "127.0.0.1", "::1"}
+
+    def call(self, action: str, subject: Subject, invocation: Invocation, **parameters: Any) -> dict[str, Any]:
+        """Return ECR's answer to one call, and record how long it took.
+
+        Args:
+            action: The action, as botocore's method is called.
+            subject: What the call is about, for the errors.
+            invocation: Whose deadline bounds the call, its retries and the waiting between them.
+            parameters: The action's parameters, in addition to those that name the subject's repository.
+
+        Raises:
+            ResolverError: The row of the error table, about `subject`; what was raised is its cause.
+        """
+        started = time.monotonic()
+        try:
+            return self._retry(action, {**subject.repository.parameters(), **parameters}, subject, invocation.deadline)
+        finally:
+            invocation.ecr_seconds.append(time.monotonic() - started)
+
+    def _retry(self, action: str, parameters: dict[str, Any], subject: Subject, deadline: Deadline) -> dict[str, Any]:
+        tries = 1
+        while True:
+            client = self._client
+            try:
+                return _try(client, action, parameters, subject, deadline)
+            except ResolverError as error:
+                if error.kind is CREDENTIALS_REFUSED and tries == 1:
+                    self._renew(client)
+                elif error.kind.code not in _RETRIED or not _has_waited(tries, deadline):
+                    raise
+            tries += 1
+
+    def _renew(self, refused: EcrClient) -> None:
+        """Make the client anew, unless another thread has done so since."""
+        if self._client is refused:
+            self._client = self._create_client()
+
+
+def _try(
+    client: EcrClient, action: str, parameters: dict[str, Any], subject: Subject, deadline: Deadline
+) -> dict[str, Any]:
+    attempt = _Attempt(deadline.within(ATTEMPT_SECONDS))
+    token = _attempt.set(attempt)
+    try:
+        _check_time(deadline)
+        answer: dict[str, Any] = getattr(client, action)(**parameters)
+    except Exception as cause:
+        raise ResolverError.about(subject, error_kind(cause, attempt.status), cause) from cause
+    finally:
+        _attempt.reset(token)
+    return answer
+
+
+def _check_time(deadline: Deadline) -> None:
+    if deadline.remaining() < MINIMUM_SECONDS:
+        raise OutOfTimeError
+
+
+def _has_waited(tries: int, deadline: Deadline) -> bool:
+    """Wait before the next attempt, and tell whether there is one.
+
+    The wait is random and its limit doubles, as in botocore's standard mode; source:
+    https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
+    """
+    seconds = random.uniform(0, 2 ** (tries - 1))  # noqa: S311
+    if tries >= ATTEMPTS or deadline.remaining() < seconds + MINIMUM_SECONDS:
+        return False
+    time.sleep(seconds)
+    return True
+
+
+def _send(http: HttpClient, request: AWSPreparedRequest) -> AWSResponse:
+    """Send what botocore has prepared and signed; it takes what this returns for the answer."""
+    attempt = _attempt.get()
+    headers, body = cast("Mapping[str, str]", request.headers), cast("bytes", request.body)
+    answer = http.request(request.method, request.url, headers, attempt.deadline, body=body, most_bytes=_MOST_BYTES)
+    attempt.status = answer.status
+    return AWSResponse(request.url, answer.status, cast("Any", answer.headers), _Content(answer.content))
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """The part of urllib3's response that botocore reads."""
+
+    content: bytes
+
+    def stream(self) -> tuple[bytes]:
+        """Return the body in parts."""
+        return (self.content,)

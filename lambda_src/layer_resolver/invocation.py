@@ -1,0 +1,80 @@
+"""One invocation of the function while it runs: until when, and what is recorded of it.
+
+observability.py writes it down in the end. A call to ECR that outlives its invocation still records into its own one,
+which nobody reads any more, and never into the next.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from layer_resolver.errors import ResolverError
+from layer_resolver.models import DownloadUrl, LayerBatch
+from layer_resolver.network import Deadline
+
+
+class Resolved(Protocol):
+    """What an invocation records of a resolution."""
+
+    @property
+    def batch(self) -> LayerBatch:
+        """What was asked for."""
+
+    @property
+    def resolved(self) -> Sequence[DownloadUrl]:
+        """The download URLs."""
+
+    @property
+    def failures(self) -> Sequence[ResolverError]:
+        """Why the other layers have none."""
+
+    @property
+    def hits(self) -> int:
+        """How many layers ECR did not have to be asked for."""
+
+
+@dataclass(slots=True)
+class Invocation:
+    """What is known and recorded of one invocation.
+
+    Attributes:
+        deadline: When the answer has to be there.
+        request_id: The id that the caller is told: of the request to the function URL, of the event, or else Lambda's.
+        lambda_request_id: Lambda's id of the invocation.
+        function_arn: The ARN that was invoked.
+        trigger: What invoked the function: `http`, `eventbridge`, `direct`, or `unknown`.
+        route: Method and path template, never the path or query that came in; `event` if it was no request over HTTP.
+        caller: The IAM ARN of who sent a signed request, None if nobody signed.
+        source_ip: Where a request over HTTP came from.
+        status: HTTP status of the answer; of an event, that of the row of the error table.
+        is_failed: Whether the invocation itself ends with an error, for Lambda to act on.
+        image: Repository and reference of the image that was asked for.
+        resolution: What came of the layers, if any were asked for.
+        error: What kept the request as a whole from being answered.
+        ecr_seconds: How long each call to ECR took, in seconds, its retries included.
+    """
+
+    deadline: Deadline
+    request_id: str = ""
+    lambda_request_id: str = ""
+    function_arn: str = ""
+    trigger: str = "unknown"
+    route: str = "unmatched"
+    caller: str | None = None
+    source_ip: str | None = None
+    status: int = 0
+    is_failed: bool = False
+    image: str | None = None
+    resolution: Resolved | None = None
+    error: ResolverError | None = None
+    ecr_seconds: list[float] = field(default_factory=list)
+    started: float = field(default_factory=time.monotonic)
+
+    def record(self, resolution: Resolved) -> None:
+        """Record what came of the layers that were asked for."""
+        self.resolution = resolution
+
+    def seconds(self) -> float:
+        """Return how long the invocation has run, in seconds."""
+        return time.monotonic() - self.started
