@@ -43,7 +43,7 @@ def function_settings() -> Settings:
 @pytest.fixture
 def send(ecr: FakeEcr, function_settings: Settings) -> Send:
     """Return a function that sends a request, as `function_url_event` takes it, and returns the answer."""
-    handler = create_handler(ecr, function_settings)
+    handler = create_handler(lambda: ecr, function_settings)
 
     def send_request(*request: Any, remaining_milliseconds: int = 15_000, **more: Any) -> Answer:
         answer = handler(function_url_event(*request, **more), Context(remaining_milliseconds))

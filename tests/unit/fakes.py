@@ -44,6 +44,14 @@ def ecr_error(code: str, message: str = "message", status: int = 400) -> ClientE
     )
 
 
+@dataclass(frozen=True)
+class FakeMeta:
+    """What a client says of itself."""
+
+    partition: str = "aws"
+    endpoint_url: str = "https://api.ecr.us-east-1.amazonaws.com"
+
+
 Answering = Exception | float | Callable[[], object]
 
 
@@ -69,6 +77,8 @@ class FakeEcr:
     image_failure: str | None = "ImageNotFound"
     image_error: Exception | None = None
     image_calls: list[dict[str, Any]] = field(default_factory=list)
+    referrers: list[dict[str, Any]] = field(default_factory=list)
+    meta: FakeMeta = field(default_factory=lambda: FakeMeta())
     under_way: int = 0
     most_under_way: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)

@@ -18,7 +18,7 @@ PATHS = ("/download-url", "/download-urls", "/openapi.json", "/healthz", "/")
 FIELDS = ("registryId", "repositoryName", "layerDigest", "layerDigests", "schemaVersion", "config", "layers",
           "mediaType", "digest", "size", "urls", "manifests", "platform")  # fmt: skip
 
-handler = create_handler(FakeEcr())
+handler = create_handler(FakeEcr)
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from([digest(), "team/app", 2]),
@@ -120,7 +120,7 @@ def test_a_function_url_event_with_broken_parts_is_answered(changes: dict[str, A
 @settings(max_examples=100, deadline=None)
 @given(code=st.text(), status=st.integers(400, 599), message=st.text())
 def test_any_error_of_ecr_ends_in_the_table(code: str, status: int, message: str) -> None:
-    failing = create_handler(FakeEcr(answer=ecr_error(code, message, status)))
+    failing = create_handler(lambda: FakeEcr(answer=ecr_error(code, message, status)))
     query = {"repositoryName": "team/app", "layerDigest": digest()}
     answer = failing(function_url_event("GET", "/download-url", query), Context())
     assert answer["statusCode"] in STATUSES - {200}
