@@ -22,7 +22,7 @@ CACHED_CONFIGS = 50
 LARGEST_CONFIG = 4 * 1024 * 1024
 """How many bytes a config may have: as many as ECR allows a manifest."""
 
-_ATTEMPTS = 2
+_ATTEMPTS = 3
 _ATTEMPT_SECONDS = 3.0
 _CONNECTIONS = 2
 _HEADERS = {"Accept-Encoding": "identity"}

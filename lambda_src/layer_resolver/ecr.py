@@ -52,14 +52,21 @@ _SERVICE_MODELS = Loader()
 class ClientMeta(Protocol):
     """What a client says of itself."""
 
-    partition: str
-    endpoint_url: str
+    @property
+    def partition(self) -> str:
+        """The partition of AWS that its region is in, such as `aws`."""
+
+    @property
+    def endpoint_url(self) -> str:
+        """Where it sends requests."""
 
 
 class EcrClient(Protocol):
     """The part of botocore's ECR client that is used."""
 
-    meta: ClientMeta
+    @property
+    def meta(self) -> ClientMeta:
+        """What it says of itself."""
 
     def get_download_url_for_layer(self, **parameters: str) -> Any:
         """Ask ECR; see https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_GetDownloadUrlForLayer.html."""

@@ -51,8 +51,7 @@ class Request:
         method: The HTTP method, in upper case.
         raw_path: The path as it was sent.
         query: The decoded parameters of the query; values of one name are joined by commas.
-        headers: The headers by their names in lower case, as the platform gives them; values of one name are joined by
-            commas.
+        headers: The headers, whose names the platform gives in lower case; values of one name are joined by commas.
         invocation: The invocation that answers it: its deadline, and what is recorded of it.
     """
 
@@ -89,23 +88,21 @@ class Request:
 
     @property
     def path(self) -> str:
-        """The path, decoded.
-
-        Raises:
-            ResolverError: `ROUTE_NOT_FOUND`, if it is too long, or not UTF-8.
-        """
+        """The path, decoded; empty, which is no route, if it is too long or not UTF-8."""
         if len(self.raw_path) > LONGEST_PATH:
-            raise ResolverError(ROUTE_NOT_FOUND)
+            return ""
         if "%" not in self.raw_path:
             return self.raw_path
         try:
             return unquote(self.raw_path, errors="strict")
         except UnicodeDecodeError:
-            raise ResolverError(ROUTE_NOT_FOUND) from None
+            return ""
 
     def header(self, name: str) -> str:
         """Return the value of a header by its name in lower case, an empty string if there is none."""
         value = self.headers.get(name)
+        if value is None:
+            value = next((value for each, value in self.headers.items() if each.lower() == name), None)
         return value if isinstance(value, str) else ""
 
     @property

@@ -221,11 +221,7 @@ def index_refused(document: str) -> ResolverError:
         INVALID_PARAMETER,
         "This is an image index, which has no layers of its own. Pick a platform and post its image manifest: "
         f"{', '.join(named) or 'this index names none'}.",
-        extensions={
-            "manifests": [
-                {"digest": entry.digest, "size": entry.size, "platform": _shown(entry.platform)} for entry in listed
-            ]
-        },
+        extensions={"manifests": [_described_entry(entry) for entry in listed]},
     )
 
 
@@ -262,6 +258,16 @@ def digest_for_platform(index: StoredManifest, platform: str | None) -> str:
         f"{index.digest} {problem}. It has {', '.join(listed) or 'none'}{more}.",
         extensions={"platforms": listed},
     )
+
+
+def _described_entry(entry: IndexEntry) -> dict[str, Any]:
+    """Return an entry of an index as it is, but for what is too long to be quoted."""
+    left_out = set()
+    if len(entry.media_type) > _LONGEST_SHOWN:
+        left_out.add("media_type")
+    if _shown(entry.platform) is None:
+        left_out.add("platform")
+    return entry.model_dump(mode="json", by_alias=True, exclude_none=True, exclude=left_out)
 
 
 def _only_nested(entries: list[IndexEntry]) -> str | None:

@@ -165,6 +165,12 @@ _HEADERS = {
     "Cache-Control": {"schema": _TEXT, "required": True},
     "X-Content-Type-Options": {"schema": {"const": "nosniff"}, "required": True},
 }
+_DIGEST_PARAMETER = {
+    "name": "digest",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string", "pattern": f"^(?:{REGISTERED_DIGEST.pattern})$"},
+}
 _NAME = {
     "name": "name",
     "in": "path",
@@ -266,82 +272,61 @@ def _json_paths() -> dict[str, Any]:
 
 def _registry_paths() -> dict[str, Any]:
     call: tuple[Place, ...] = ("request", "call")
-    tags = [{"name": name, "in": "query", "schema": _TEXT} for name in ("n", "last")]
-    referrers = [{"name": name, "in": "query", "schema": _TEXT} for name in ("artifactType", "nextToken")]
-    media_types = (*MANIFEST_MEDIA_TYPES, *INDEX_MEDIA_TYPES)
+    document = {"type": "object"}
+    images = dict.fromkeys((*MANIFEST_MEDIA_TYPES, *INDEX_MEDIA_TYPES), document)
+    located = {
+        "description": "Location has the download URL, a secret.",
+        "headers": {**_HEADERS, "Location": {"schema": _TEXT, "required": True}},
+    }
+    blob = _registry("Blob", "Where to download a blob; with HEAD, its size", {}, errors_of(*call, "layer", "blob"))
+    blob["get"]["responses"]["307"] = located
+    del blob["get"]["responses"]["200"]
+    manifest = _registry("Manifest", "A manifest or an index", images, errors_of(*call, "image"))
+    for operation in manifest.values():
+        operation["responses"]["304"] = {"description": "If-None-Match has its digest.", "headers": _HEADERS}
     return {
-        "/v2/": {"get": _registry("registryVersion", "Whether this is a registry", errors_of("request"))},
-        "/v2/{name}/blobs/{digest}": {
-            "get": {
-                **_registry("getBlob", "Where to download a blob", errors_of(*call, "layer"), "digest"),
-                "responses": {
-                    "307": {
-                        "description": "Location has the download URL, a secret.",
-                        "headers": {**_HEADERS, "Location": {"schema": _TEXT, "required": True}},
-                    },
-                    **_registry_responses(errors_of(*call, "layer")),
-                },
-            },
-            "head": _registry("headBlob", "The size of a blob", errors_of(*call, "layer", "blob"), "digest"),
-        },
-        "/v2/{name}/manifests/{reference}": {
-            "get": {
-                **_registry("getManifest", "A manifest or an index", errors_of(*call, "image"), "reference"),
-                "responses": {
-                    "200": {
-                        "description": "The stored bytes.",
-                        "headers": _HEADERS,
-                        "content": {media_type: {"schema": {"type": "object"}} for media_type in media_types},
-                    },
-                    "304": {"description": "If-None-Match has its digest.", "headers": _HEADERS},
-                    **_registry_responses(errors_of(*call, "image")),
-                },
-            }
-        },
-        "/v2/{name}/tags/list": {
-            "get": _registry("getTags", "The tags of a repository", errors_of(*call, "tags"), more=tags)
-        },
-        "/v2/{name}/referrers/{digest}": {
-            "get": {
-                **_registry(
-                    "getReferrers", "What refers to an image", errors_of(*call, "image"), "digest", more=referrers
-                ),
-                "responses": {
-                    "200": {
-                        "description": "An image index.",
-                        "headers": _HEADERS,
-                        "content": {INDEX_MEDIA_TYPES[0]: {"schema": {"type": "object"}}},
-                    },
-                    **_registry_responses(errors_of(*call, "image")),
-                },
-            }
-        },
+        "/v2/": _registry(
+            "Version", "Whether this is a registry", {"application/json": document}, errors_of("request")
+        ),
+        "/v2/{name}/blobs/{digest}": _with_parameters(blob, _NAME, _DIGEST_PARAMETER),
+        "/v2/{name}/manifests/{reference}": _with_parameters(manifest, _NAME, _parameter("reference", "path")),
+        "/v2/{name}/tags/list": _with_parameters(
+            _registry("Tags", "The tags", {"application/json": document}, errors_of(*call, "tags")),
+            _NAME,
+            _parameter("n", "query"),
+            _parameter("last", "query"),
+        ),
+        "/v2/{name}/referrers/{digest}": _with_parameters(
+            _registry(
+                "Referrers", "What refers to an image", {INDEX_MEDIA_TYPES[0]: document}, errors_of(*call, "image")
+            ),
+            _NAME,
+            _DIGEST_PARAMETER,
+            _parameter("artifactType", "query"),
+            _parameter("nextToken", "query"),
+        ),
     }
 
 
-def _registry(
-    operation_id: str,
-    summary: str,
-    errors: Iterable[ErrorKind],
-    parameter: str | None = None,
-    more: Iterable[Schema] = (),
-) -> Schema:
-    parameters = [] if operation_id == "registryVersion" else [_NAME]
-    if parameter is not None:
-        pattern = {"pattern": f"^(?:{REGISTERED_DIGEST.pattern})$"} if parameter == "digest" else {}
-        parameters.append({"name": parameter, "in": "path", "required": True, "schema": {"type": "string", **pattern}})
+def _registry(noun: str, summary: str, content: Mapping[str, Schema], errors: Iterable[ErrorKind]) -> Schema:
+    """Return the GET operation of a path under /v2, and HEAD, which answers the same without a body."""
     success: Schema = {"description": "The answer.", "headers": _HEADERS}
-    if operation_id != "headBlob":
-        success["content"] = {"application/json": {"schema": {"type": "object"}}}
+    if content:
+        success["content"] = {media_type: {"schema": schema} for media_type, schema in content.items()}
     responses = {"200": success, **_registry_responses(errors)}
-    if operation_id == "headBlob":
-        responses = {status: _without_content(answer) for status, answer in responses.items()}
+    without_content = {status: _without_content(answer) for status, answer in responses.items()}
     return {
-        "operationId": operation_id,
-        "summary": summary,
-        "parameters": [*parameters, *more],
-        "responses": responses,
+        "get": {"operationId": f"registryGet{noun}", "summary": summary, "responses": responses},
+        "head": {"operationId": f"registryHead{noun}", "summary": summary, "responses": without_content},
     }
+
+
+def _with_parameters(operations: Schema, *parameters: Schema) -> Schema:
+    return {method: {**operation, "parameters": list(parameters)} for method, operation in operations.items()}
+
+
+def _parameter(name: str, place: str) -> Schema:
+    return {"name": name, "in": place, "required": place == "path", "schema": _TEXT}
 
 
 def _registry_responses(errors: Iterable[ErrorKind]) -> Schema:

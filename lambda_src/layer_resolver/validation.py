@@ -19,6 +19,22 @@ Model = TypeVar("Model")
 DESCRIBED_PROBLEMS = 5
 """How many problems one message names; a batch can have hundreds."""
 
+_WORDS = {
+    "missing": "is missing",
+    "model_type": "must be a JSON object",
+    "model_attributes_type": "must be a JSON object",
+    "dict_type": "must be a JSON object",
+    "list_type": "must be a list",
+    "string_type": "must be a string",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "greater_than_equal": "must be {ge} or more",
+    "less_than_equal": "must be {le} or less",
+    "literal_error": "must be {expected}",
+    "too_long": "must have at most {max_length} entries",
+    "string_too_long": "must have at most {max_length} characters",
+}
+
 _FIELD_NAME = re.compile(r"\w{1,64}", re.ASCII)
 
 
@@ -137,9 +153,9 @@ def _describe(problem: dict[str, Any]) -> str:
     if kind == "json_invalid":
         return f"The document is not JSON: {problem['ctx']['error']}"
     location = _location(problem["loc"])
-    if kind == "missing":
-        return f"{location} is missing"
-    return f"{location}: {problem['msg'].removeprefix('Value error, ')}"
+    if kind in _WORDS:
+        return f"{location} {_WORDS[kind].format(**problem.get('ctx', {}))}"
+    return f"{location} {problem['msg'].removeprefix('Value error, ')}"
 
 
 def _joined(problems: list[str]) -> str:

@@ -1,6 +1,6 @@
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any, TextIO, cast
 
 import pytest
@@ -8,9 +8,7 @@ import pytest
 from layer_resolver.handler import create_handler
 from layer_resolver.observability import logger
 from layer_resolver.settings import Settings
-from tests.unit.fakes import Answer, Context, FakeEcr, function_url_event
-
-Send = Callable[..., Answer]
+from tests.unit.fakes import Answer, Context, FakeEcr, Send, function_url_event
 
 
 class CurrentStdout:
@@ -27,6 +25,14 @@ class CurrentStdout:
 def _log_to_current_stdout() -> None:
     handler = cast("logging.StreamHandler[TextIO]", logger.registered_handler)
     handler.setStream(cast("TextIO", CurrentStdout()))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_waiting_between_attempts() -> Iterator[None]:
+    """The waits are random, so a wait of nothing is one of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("layer_resolver.ecr.random.uniform", lambda *_: 0.0)
+        yield
 
 
 @pytest.fixture

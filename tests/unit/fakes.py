@@ -13,11 +13,14 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import ClientError
 from botocore.validate import validate_parameters
 
+from layer_resolver.models import MANIFEST_MEDIA_TYPES
+
 GET_DOWNLOAD_URL_FOR_LAYER = (
     botocore.session.get_session().get_service_model("ecr").operation_model("GetDownloadUrlForLayer")
 )
 INPUT_SHAPE = GET_DOWNLOAD_URL_FOR_LAYER.service_model.shape_for("GetDownloadUrlForLayerRequest")
 SHAPE_FOR = GET_DOWNLOAD_URL_FOR_LAYER.service_model.shape_for
+OCI_MANIFEST, DOCKER_MANIFEST = MANIFEST_MEDIA_TYPES
 SECRETS = ("X-Amz-Signature", "X-Amz-Security-Token", "X-Amz-Credential")
 
 
@@ -78,7 +81,7 @@ class FakeEcr:
     image_error: Exception | None = None
     image_calls: list[dict[str, Any]] = field(default_factory=list)
     referrers: list[dict[str, Any]] = field(default_factory=list)
-    meta: FakeMeta = field(default_factory=lambda: FakeMeta())
+    meta: FakeMeta = field(default_factory=FakeMeta)
     under_way: int = 0
     most_under_way: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -121,6 +124,18 @@ class FakeEcr:
             "imageManifestMediaType": media_type,
         }
         return {"images": [image], "failures": []}
+
+    def list_image_referrers(self, **parameters: Any) -> dict[str, Any]:
+        """Give two referrers at a time."""
+        validate_parameters(parameters, SHAPE_FOR("ListImageReferrersRequest"))
+        self.image_calls.append(parameters)
+        if self.image_error is not None:
+            raise self.image_error
+        types = parameters.get("filter", {}).get("artifactTypes")
+        found = [each for each in self.referrers if types is None or each.get("artifactType") in types]
+        start = int(parameters.get("nextToken", 0))
+        more = {"nextToken": str(start + 2)} if start + 2 < len(found) else {}
+        return {"referrers": found[start : start + 2]} | more
 
     def list_images(self, **parameters: Any) -> dict[str, Any]:
         """Give two tags at a time, and none in order."""
@@ -206,6 +221,25 @@ def function_url_event(
     if body is not None:
         event["body"] = body
     return event
+
+
+Send = Callable[..., Answer]
+"""Sends a request, as `function_url_event` takes it, and returns the answer."""
+
+
+def manifest(media_type: str | None = OCI_MANIFEST, **changes: Any) -> dict[str, Any]:
+    """Return an image manifest with two layers."""
+    return {
+        "schemaVersion": 2,
+        **({"mediaType": media_type} if media_type else {}),
+        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest(100), "size": 1470},
+        "layers": [
+            {"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": digest(1), "size": 2811},
+            {"mediaType": "application/vnd.oci.image.layer.v1.tar+zstd", "digest": digest(2), "size": 32},
+        ],
+        "annotations": {"org.example": "kept out of it"},
+        **changes,
+    }
 
 
 def eventbridge_event(detail: Any, detail_type: str = "ECR Layer Download URL Request") -> dict[str, Any]:

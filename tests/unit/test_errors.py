@@ -1,12 +1,19 @@
-import string
-
+import botocore.session
 import pytest
 from botocore import exceptions
 from botocore.retries.standard import ThrottledRetryableChecker
 
 from layer_resolver import errors
-from layer_resolver.errors import ERROR_TABLE, OutOfTimeError, ResolverError, error_kind
-from tests.unit.fakes import GET_DOWNLOAD_URL_FOR_LAYER, ecr_error
+from layer_resolver.errors import ERROR_TABLE, ErrorKind, OutOfTimeError, ResolverError, Subject, error_kind
+from layer_resolver.models import Repository
+from layer_resolver.network import AnswerTooLargeError, RequestFailedError
+from tests.unit.fakes import digest, ecr_error
+
+SERVICE_MODEL = botocore.session.get_session().get_service_model("ecr")
+ACTIONS = ("GetDownloadUrlForLayer", "BatchGetImage", "ListImages", "ListImageReferrers")
+MODELLED = sorted({shape.name for action in ACTIONS for shape in SERVICE_MODEL.operation_model(action).error_shapes})
+IMAGE_FAILURES = SERVICE_MODEL.shape_for("ImageFailureCode").enum
+TEAM_APP = Repository(repository_name="team/app")
 
 # The table of the contract: HTTP status, status and code under /v2, whether a retry can help.
 CONTRACT = {
@@ -21,9 +28,9 @@ CONTRACT = {
 }
 
 
-@pytest.mark.parametrize("code", [shape.name for shape in GET_DOWNLOAD_URL_FOR_LAYER.error_shapes])
-def test_each_exception_of_the_service_model_has_a_row(code: str) -> None:
-    assert error_kind(ecr_error(code)).code == code
+@pytest.mark.parametrize("code", [*MODELLED, *IMAGE_FAILURES])
+def test_each_code_that_the_service_model_names_has_a_row(code: str) -> None:
+    assert error_kind(ecr_error(code)) is not errors.INTERNAL_ERROR
 
 
 @pytest.mark.parametrize(("code", "row"), CONTRACT.items())
@@ -32,14 +39,48 @@ def test_a_row_says_what_the_contract_says(code: str, row: tuple[int, int, str, 
     assert (kind.http_status, kind.registry_http_status, kind.registry_code, kind.retryable) == row
 
 
-@pytest.mark.parametrize("code", [*getattr(ThrottledRetryableChecker, "_THROTTLED_ERROR_CODES"), "429"])  # noqa: B009
+@pytest.mark.parametrize("code", getattr(ThrottledRetryableChecker, "_THROTTLED_ERROR_CODES"))  # noqa: B009
 def test_each_spelling_of_throttling_that_botocore_knows_is_throttling(code: str) -> None:
     assert error_kind(ecr_error(code)) is errors.THROTTLED
 
 
-@pytest.mark.parametrize("code", ["InternalFailure", "ServiceUnavailable", "503"])
+@pytest.mark.parametrize("code", ["InternalFailure", "ServiceUnavailable", "InternalServerError"])
 def test_a_failure_of_the_service_is_a_server_error_under_its_common_names(code: str) -> None:
     assert error_kind(ecr_error(code, status=503)) is errors.SERVER_ERROR
+
+
+@pytest.mark.parametrize(
+    "code", ["ExpiredTokenException", "UnrecognizedClientException", "InvalidSignatureException", "IncompleteSignature"]
+)
+def test_refused_credentials_are_the_services_own_fault_and_may_be_renewed(code: str) -> None:
+    kind = error_kind(ecr_error(code))
+    assert kind is errors.CREDENTIALS_REFUSED
+    assert (kind.http_status, kind.retryable, kind.is_fault) == (503, True, True)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (429, errors.THROTTLED),
+        (500, errors.SERVER_ERROR),
+        (502, errors.SERVER_ERROR),
+        (503, errors.SERVER_ERROR),
+        (504, errors.SERVER_ERROR),
+        (400, errors.INTERNAL_ERROR),
+        (None, errors.INTERNAL_ERROR),
+    ],
+)
+@pytest.mark.parametrize("code", ["SomethingNew", "", "<html>", "502"])
+def test_the_status_decides_where_the_name_does_not(code: str, status: int | None, kind: ErrorKind) -> None:
+    assert error_kind(ecr_error(code), status) is kind
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(200, errors.SERVER_ERROR), (429, errors.THROTTLED), (502, errors.SERVER_ERROR), (400, errors.SERVER_ERROR)],
+)
+def test_an_answer_that_can_not_be_read_is_ecrs_problem(status: int, kind: ErrorKind) -> None:
+    assert error_kind(AttributeError("'list' object has no attribute 'get'"), status) is kind
 
 
 @pytest.mark.parametrize(
@@ -51,6 +92,7 @@ def test_a_failure_of_the_service_is_a_server_error_under_its_common_names(code:
         exceptions.ConnectionClosedError(endpoint_url="https://ecr"),
         exceptions.SSLError(endpoint_url="https://ecr", error=OSError("bad")),
         exceptions.HTTPClientError(error="bad"),
+        RequestFailedError(),
         OutOfTimeError(),
     ],
     ids=lambda exception: type(exception).__name__,
@@ -61,40 +103,85 @@ def test_what_keeps_ecr_from_answering_is_a_time_out(exception: Exception) -> No
     assert (kind.http_status, kind.registry_code, kind.retryable) == (504, "UNAVAILABLE", True)
 
 
-@pytest.mark.parametrize(
-    "exception",
-    [ecr_error("SomethingNew"), ecr_error(""), exceptions.NoCredentialsError(), KeyError("downloadUrl")],
-    ids=repr,
-)
+@pytest.mark.parametrize("exception", [ecr_error("SomethingNew"), ecr_error(""), KeyError("downloadUrl")], ids=repr)
 def test_what_no_row_names_is_an_internal_error(exception: Exception) -> None:
     kind = error_kind(exception)
     assert kind is errors.INTERNAL_ERROR
     assert (kind.http_status, kind.registry_code, kind.retryable) == (500, "UNKNOWN", False)
 
 
-def test_parameters_that_botocore_refuses_are_invalid_parameters() -> None:
-    assert error_kind(exceptions.ParamValidationError(report="bad")) is errors.INVALID_PARAMETER
+@pytest.mark.parametrize(
+    ("exception", "kind"),
+    [
+        (exceptions.ParamValidationError(report="bad"), errors.INVALID_PARAMETER),
+        (exceptions.NoCredentialsError(), errors.CREDENTIALS_REFUSED),
+        (AnswerTooLargeError(), errors.SERVER_ERROR),
+        (ResolverError(errors.FOREIGN_LAYER), errors.FOREIGN_LAYER),
+    ],
+    ids=repr,
+)
+def test_exceptions_that_are_no_answers_have_their_rows(exception: Exception, kind: ErrorKind) -> None:
+    assert error_kind(exception) is kind
 
 
-def test_a_resolver_error_is_of_its_own_kind() -> None:
-    assert error_kind(ResolverError(errors.FOREIGN_LAYER)) is errors.FOREIGN_LAYER
+@pytest.mark.parametrize("code", ["a" * 101, "a b", "arn:aws:iam::1:role/x?y=z", "ü", 5, None])
+def test_a_code_of_no_code_s_form_is_not_taken_for_one(code: object) -> None:
+    assert errors.ecr_code(ecr_error(code)) == ""  # type: ignore[arg-type]
 
 
-def test_no_code_of_ecr_and_no_code_for_callers_stands_in_two_rows() -> None:
-    ecr_codes = [code for kind in ERROR_TABLE for code in kind.ecr_codes]
-    assert len(ecr_codes) == len(set(ecr_codes))
-    assert len({kind.code for kind in ERROR_TABLE}) == len(ERROR_TABLE)
+def test_a_new_row_is_in_the_table_and_answers_its_codes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(errors, "ERROR_TABLE", dict(ERROR_TABLE))
+    monkeypatch.setattr(errors, "_KIND_BY_ECR_CODE", dict(errors._KIND_BY_ECR_CODE))
+    row = ErrorKind(
+        code="TeapotException",
+        title="",
+        advice="",
+        http_status=418,
+        registry_code="UNKNOWN",
+        ecr_codes=frozenset({"TeapotException"}),
+        arises_in=frozenset({"call"}),
+    )
+    assert errors.ERROR_TABLE["TeapotException"] is row
+    assert error_kind(ecr_error("TeapotException")) is row
+    assert row.registry_http_status == 418
+
+
+@pytest.mark.parametrize(("code", "ecr_codes"), [("ServerException", set()), ("New", {"ServerException"})])
+def test_a_second_row_for_a_code_is_refused(code: str, ecr_codes: set[str]) -> None:
+    with pytest.raises(ValueError, match="second row"):
+        ErrorKind(
+            code=code,
+            title="",
+            advice="",
+            http_status=500,
+            registry_code="UNKNOWN",
+            ecr_codes=frozenset(ecr_codes),
+            arises_in=frozenset(),
+        )
 
 
 def test_only_errors_that_a_retry_can_help_say_when_to_retry() -> None:
-    with_retry_after = {kind.code for kind in ERROR_TABLE if kind.retry_after_seconds is not None}
-    assert with_retry_after == {"ServerException", "ThrottlingException"}
-    assert all(kind.retryable for kind in ERROR_TABLE if kind.retry_after_seconds is not None)
+    with_retry_after = {kind.code for kind in ERROR_TABLE.values() if kind.retry_after_seconds is not None}
+    assert with_retry_after == {"ServerException", "ThrottlingException", "CredentialsRefused"}
+    assert all(ERROR_TABLE[code].retryable for code in with_retry_after)
 
 
-@pytest.mark.parametrize("kind", ERROR_TABLE, ids=lambda kind: kind.code)
-def test_advice_names_nothing_but_repository_and_digest(kind: errors.ErrorKind) -> None:
-    placeholders = {name for _, name, _, _ in string.Formatter().parse(kind.advice) if name}
-    assert placeholders <= {"repository", "digest"}
-    error = ResolverError.about_layer(kind, "team/app", "sha256:00")
+@pytest.mark.parametrize("kind", ERROR_TABLE.values(), ids=lambda kind: kind.code)
+@pytest.mark.parametrize(
+    ("subject", "words"),
+    [
+        (Subject(TEAM_APP, "layer", digest()), f"layer {digest()} in repository team/app"),
+        (Subject(TEAM_APP, "image", "1.0"), "image 1.0 in repository team/app"),
+        (Subject(TEAM_APP, "image"), "image of that name in repository team/app"),
+        (Subject(TEAM_APP), "repository team/app"),
+    ],
+    ids=str,
+)
+def test_advice_says_what_it_is_about(kind: ErrorKind, subject: Subject, words: str) -> None:
+    error = ResolverError.about(subject, kind)
+    assert ("{subject}" in kind.advice) == (words in error.detail)
     assert "{" not in error.detail
+
+
+def test_a_message_is_cut() -> None:
+    assert len(ResolverError(errors.INVALID_PARAMETER, "x" * 100_000).detail) == errors.LONGEST_MESSAGE

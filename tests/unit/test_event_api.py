@@ -19,12 +19,21 @@ from layer_resolver.errors import (
     UNSUPPORTED_EVENT,
     ResolverError,
 )
-from layer_resolver.event_api import MAXIMUM_RECORD_BYTES
 from layer_resolver.handler import create_handler
 from layer_resolver.models import INDEX_MEDIA_TYPES, MAXIMUM_LAYERS
 from layer_resolver.settings import Settings
-from tests.unit.fakes import SECRETS, Context, FakeEcr, digest, download_url, ecr_error, eventbridge_event
-from tests.unit.test_http_api import DOCKER_MANIFEST, OCI_MANIFEST, manifest
+from tests.unit.fakes import (
+    DOCKER_MANIFEST,
+    OCI_MANIFEST,
+    SECRETS,
+    Context,
+    FakeEcr,
+    digest,
+    download_url,
+    ecr_error,
+    eventbridge_event,
+    manifest,
+)
 
 Invoke = Callable[..., Any]
 
@@ -33,7 +42,7 @@ EVENT_ID = eventbridge_event({})["id"]
 
 @pytest.fixture
 def invoke(ecr: FakeEcr) -> Invoke:
-    handler = create_handler(ecr)
+    handler = create_handler(lambda: ecr)
 
     def invoke_with(event: Any, remaining_milliseconds: int = 15_000) -> Any:
         return handler(event, Context(remaining_milliseconds))
@@ -62,8 +71,8 @@ class TestResults:
                 {
                     "layerDigest": digest(2),
                     "code": "LayersNotFoundException",
-                    "message": f"Repository team/app has no layer {digest(2)}. Take digests from the manifest of an "
-                    "image in it.",
+                    "message": f"There is no layer {digest(2)} in repository team/app. Take digests from the manifest "
+                    "of an image in it.",
                     "retryable": False,
                 }
             ],
@@ -131,18 +140,20 @@ class TestWhatLambdaTriesAgain:
         assert [each["code"] for each in result["failures"]] == ["RepositoryNotFoundException"] * 2
 
     def test_out_of_time_is_raised(self, invoke: Invoke, ecr: FakeEcr) -> None:
-        ecr.answer = 0.3
+        ecr.answer = ReadTimeoutError(endpoint_url="https://ecr")
         with pytest.raises(ResolverError) as caught:
             invoke(eventbridge_event(request(1)), remaining_milliseconds=550)
         assert caught.value.kind is TIMED_OUT
 
-    @pytest.mark.parametrize("kind", [kind for kind in ERROR_TABLE if kind.ecr_codes], ids=lambda kind: kind.code)
-    def test_each_error_of_ecr_is_raised_if_and_only_if_it_is_retryable(
+    @pytest.mark.parametrize(
+        "kind", [kind for kind in ERROR_TABLE.values() if kind.ecr_codes], ids=lambda kind: kind.code
+    )
+    def test_each_error_of_ecr_is_raised_if_and_only_if_another_try_can_help(
         self, invoke: Invoke, ecr: FakeEcr, kind: Any
     ) -> None:
         ecr.answer = ecr_error(min(kind.ecr_codes))
         event = eventbridge_event(request(1))
-        if kind.retryable:
+        if kind.retryable or kind.is_fault:
             with pytest.raises(ResolverError, match=f"^{kind.code}: "):
                 invoke(event)
         else:
@@ -158,7 +169,7 @@ class TestWhatIsRefused:
             ({"repositoryName": "team/app", "layerDigests": []}, "layerDigests"),
             ({"repositoryName": "team/app", "layerDigests": [digest(), "nonsense"]}, r"layerDigests\[1\] must be"),
             (request(1, regsitryId="210987654321"), "regsitryId is not a field"),
-            (request(*range(10_000)), f"at most {MAXIMUM_LAYERS}"),
+            (request(*range(10_000)), f"1 to {MAXIMUM_LAYERS}"),
             ({"repositoryName": "team/app", "imageManifest": "{"}, "not JSON"),
             ({"repositoryName": "team/app", "imageManifest": {}}, "imageManifest"),
             ({"repositoryName": "team/app", "imageManifest": "{}"}, "config is missing"),
@@ -216,6 +227,34 @@ class TestWhatIsRefused:
             invoke(event)
         assert caught.value.kind is UNSUPPORTED_EVENT
 
+    @pytest.mark.parametrize(
+        ("event", "name"),
+        [
+            ({"Records": [{"eventSource": "aws:s3", "s3": {}}]}, "an S3 event"),
+            ({"Records": [{"eventSource": "aws:sqs", "body": "{}"}]}, "an SQS batch"),
+            ({"Records": [{"EventSource": "aws:sns", "Sns": {}}]}, "an SNS notification"),
+            ({"Records": [{"eventSource": "aws:dynamodb", "dynamodb": {}}]}, "a DynamoDB stream batch"),
+            ({"Records": [{"eventSource": "aws:kinesis", "kinesis": {}}]}, "a Kinesis batch"),
+            ({"eventSource": "aws:kafka", "records": {}}, "a Kafka batch"),
+            ({"awslogs": {"data": ""}}, "a batch of CloudWatch Logs"),
+            ({"CodePipeline.job": {"id": "1"}}, "a CodePipeline job"),
+            ({"RequestType": "Create", "ResponseURL": "https://example.com"}, "a CloudFormation custom resource"),
+            ({"invokingEvent": "{}", "configRuleName": "x"}, "an AWS Config event"),
+            ({"triggerSource": "PreSignUp_SignUp"}, "a Cognito trigger"),
+            ({"deliveryStreamArn": "arn:aws:firehose", "records": []}, "a Firehose transformation"),
+            ({"httpMethod": "GET", "path": "/", "requestContext": {"elb": {}}}, "API Gateway or a load balancer"),
+            ({"alarmArn": "arn:aws:cloudwatch", "alarmData": {}}, "a CloudWatch alarm"),
+        ],
+        ids=lambda value: value if isinstance(value, str) else "",
+    )
+    def test_an_event_of_another_service_is_called_by_its_name(
+        self, invoke: Invoke, event: dict[str, Any], name: str
+    ) -> None:
+        with pytest.raises(ResolverError, match=f"This is .*{name}") as caught:
+            invoke(event)
+        assert caught.value.kind is UNSUPPORTED_EVENT
+        assert "arn:" not in str(caught.value)
+
 
 class TestSize:
     """Lambda drops a result that is too large for its destination."""
@@ -227,16 +266,16 @@ class TestSize:
         result = invoke(event)
         assert len(result["downloadUrls"]) == 100
         assert 2000 < len(result["downloadUrls"][0]["downloadUrl"]) < 2100
-        assert len(json.dumps(result)) + len(json.dumps(event)) < MAXIMUM_RECORD_BYTES
+        assert len(json.dumps(result)) + len(json.dumps(event)) < 256 * 1024
 
     def test_a_result_that_is_too_large_is_raised_with_what_to_do(self, invoke: Invoke, ecr: FakeEcr) -> None:
         ecr.url_padding = 1650
-        with pytest.raises(ResolverError, match="Ask for fewer layers with each event") as caught:
+        with pytest.raises(ResolverError, match=r"Ask for at most 1[12][0-9] layers with one event") as caught:
             invoke(eventbridge_event(request(*range(130))))
         assert caught.value.kind is RESULT_TOO_LARGE
 
     def test_the_event_counts_as_well_because_the_record_repeats_it(self, invoke: Invoke) -> None:
-        padded = manifest(annotations={"org.example": "x" * (MAXIMUM_RECORD_BYTES - 2000)})
+        padded = manifest(annotations={"org.example": "x" * (256 * 1024 - 2000)})
         with pytest.raises(ResolverError) as caught:
             invoke(eventbridge_event({"repositoryName": "team/app", "imageManifest": json.dumps(padded)}))
         assert caught.value.kind is RESULT_TOO_LARGE
@@ -299,7 +338,7 @@ class TestWhatIsWritten:
         assert caught.value.kind is INTERNAL_ERROR
         assert caught.value.__cause__ is None
         written = capsys.readouterr().out
-        assert "RuntimeError: https://" in written
+        assert '"cause":{"type":"RuntimeError"}' in written
         assert "X-Amz" not in written
 
 
@@ -310,7 +349,7 @@ class TestPushes:
     @pytest.fixture
     def invoke(self, ecr: FakeEcr) -> Invoke:
         ecr.images = {self.DIGEST: (self.CONTENT, OCI_MANIFEST)}
-        handler = create_handler(ecr, Settings(image_pull=True))
+        handler = create_handler(lambda: ecr, Settings(image_pull=True))
         return lambda event: handler(event, Context())
 
     def push(self, **changes: Any) -> dict[str, Any]:
@@ -338,10 +377,24 @@ class TestPushes:
             invoke(self.push())
         assert caught.value.kind is THROTTLED
 
-    @pytest.mark.parametrize(
-        "changes", [{"action-type": "DELETE"}, {"result": "FAILURE"}, {"image-digest": "x"}, {"repository-name": None}]
-    )
-    def test_another_action_is_refused(self, invoke: Invoke, changes: dict[str, Any]) -> None:
+    @pytest.mark.parametrize("changes", [{"image-digest": "x"}, {"repository-name": None}])
+    def test_a_malformed_push_is_refused(self, invoke: Invoke, changes: dict[str, Any]) -> None:
         with pytest.raises(ResolverError) as caught:
             invoke(self.push(**changes))
         assert caught.value.kind is INVALID_PARAMETER
+
+    @pytest.mark.parametrize("changes", [{"action-type": "DELETE"}, {"result": "FAILURE"}])
+    def test_another_action_is_refused(self, invoke: Invoke, changes: dict[str, Any]) -> None:
+        with pytest.raises(ResolverError, match="images that were pushed") as caught:
+            invoke(self.push(**changes))
+        assert caught.value.kind is UNSUPPORTED_EVENT
+
+    def test_an_image_of_too_many_layers_for_a_result_says_what_to_do(self, invoke: Invoke, ecr: FakeEcr) -> None:
+        layers = [{"mediaType": "x", "digest": digest(number), "size": 1} for number in range(400)]
+        content = json.dumps(manifest(layers=layers)).encode()
+        image_digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        ecr.images = {image_digest: (content, OCI_MANIFEST)}
+        with pytest.raises(ResolverError, match="POST its manifest to /download-urls") as caught:
+            invoke(self.push(**{"image-digest": image_digest}))
+        assert caught.value.kind is RESULT_TOO_LARGE
+        assert not ecr.calls

@@ -2,11 +2,8 @@
 
 import hashlib
 import json
-import socket
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -18,21 +15,31 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from layer_resolver.blob_sizes import BlobSizes
-from layer_resolver.errors import ERROR_TABLE, ResolverError
+from layer_resolver.errors import ERROR_TABLE
 from layer_resolver.handler import create_handler
 from layer_resolver.models import INDEX_MEDIA_TYPES
-from layer_resolver.resolver import Deadline
 from layer_resolver.settings import Settings
 from local.server import running
-from tests.unit.conftest import Send
-from tests.unit.fakes import SECRETS, Answer, Context, FakeEcr, digest, download_url, ecr_error, function_url_event
-from tests.unit.test_http_api import DOCKER_MANIFEST, OCI_MANIFEST, manifest
+from tests.unit.fakes import (
+    DOCKER_MANIFEST,
+    OCI_MANIFEST,
+    SECRETS,
+    Answer,
+    Context,
+    FakeEcr,
+    FakeMeta,
+    Send,
+    digest,
+    download_url,
+    ecr_error,
+    function_url_event,
+    manifest,
+)
 
 BLOB = f"/v2/team/app/blobs/{digest()}"
 CODES = {
     "BLOB_UNKNOWN", "DENIED", "DIGEST_INVALID", "MANIFEST_UNKNOWN", "NAME_INVALID", "NAME_UNKNOWN",
-    "PAGINATION_NUMBER_INVALID", "TOOMANYREQUESTS", "UNAVAILABLE", "UNKNOWN", "UNSUPPORTED",
+    "PAGINATION_NUMBER_INVALID", "SIZE_INVALID", "TOOMANYREQUESTS", "UNAVAILABLE", "UNKNOWN", "UNSUPPORTED",
 }  # fmt: skip
 
 
@@ -42,33 +49,6 @@ def error_of(answer: Answer) -> dict[str, Any]:
     (error,) = answer.json["errors"]
     assert error.keys() == {"code", "message", "detail"}
     return dict(error)
-
-
-@contextmanager
-def trickling_server() -> Iterator[str]:
-    """Run a server that sends another byte of its answer well within any time-out, and never comes to its end."""
-
-    def answer(connection: socket.socket) -> None:
-        with connection, suppress(OSError):
-            connection.sendall(b"HTTP/1.1 206 Partial Content\r\nX-Endless: ")
-            while not ended.wait(0.05):
-                connection.sendall(b".")
-
-    def accept() -> None:
-        with suppress(OSError):
-            while True:
-                threading.Thread(target=answer, args=(listener.accept()[0],)).start()
-
-    ended = threading.Event()
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        accepting = threading.Thread(target=accept)
-        accepting.start()
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}/blob?X-Amz-Signature=0123"
-        finally:
-            ended.set()
-            listener.shutdown(socket.SHUT_RDWR)
-            accepting.join()
 
 
 class TestVersion:
@@ -139,11 +119,14 @@ class TestHeadBlob:
         return []
 
     @pytest.fixture(autouse=True)
-    def _s3(self, answers: list[Response], asked: list[Request], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    def _s3(
+        self, ecr: FakeEcr, answers: list[Response], asked: list[Request], monkeypatch: pytest.MonkeyPatch
+    ) -> Iterator[None]:
         async def answer(request: Request) -> Response:
             asked.append(request)
             return answers.pop(0)
 
+        ecr.meta = FakeMeta(endpoint_url="http://127.0.0.1:1")
         with running(Starlette(routes=[Route("/blob", answer)])) as url:
             monkeypatch.setattr(
                 "tests.unit.fakes.download_url", lambda _: f"{url}/blob?X-Amz-Signature=0123&X-Amz-Expires=3600"
@@ -184,7 +167,6 @@ class TestHeadBlob:
     @pytest.mark.parametrize(
         "s3",
         [
-            Response(b"<Error/>", 403),
             Response(b"x", 206, {"Content-Range": "bytes 0-0/*"}),
             Response(b"x", 206),
             Response(b"", 302, {"Location": "https://elsewhere.example.com/"}),
@@ -208,13 +190,6 @@ class TestHeadBlob:
         assert send("HEAD", BLOB).headers["Content-Length"] == "7"
         assert time.monotonic() - started < 10
 
-    def test_an_answer_that_trickles_in_is_given_up_at_the_deadline(self) -> None:
-        with trickling_server() as url:
-            started = time.monotonic()
-            with pytest.raises(ResolverError, match="did not answer in time"):
-                BlobSizes().size(digest(), url, Deadline.after(1))
-            assert time.monotonic() - started < 5
-
     def test_an_s3_that_is_not_there_is_a_504_and_its_url_stays_secret(
         self, send: Send, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -226,20 +201,32 @@ class TestHeadBlob:
             assert "0123&" not in text
             assert "X-Amz-Signature" not in text
 
-    def test_at_the_deadline_s3_is_not_asked_any_more(self, asked: list[Request]) -> None:
-        with pytest.raises(ResolverError, match="did not answer in time"):
-            BlobSizes().size(digest(), download_url(digest()), Deadline.after(-1))
-        assert not asked
-
     def test_without_time_left_s3_is_not_asked(self, ecr: FakeEcr, asked: list[Request]) -> None:
         ecr.answer = 0.2
-        answer = create_handler(ecr)(function_url_event("HEAD", BLOB), Context(650))
+        answer = create_handler(lambda: ecr)(function_url_event("HEAD", BLOB), Context(650))
         assert answer["statusCode"] == 504
         assert not asked
 
+    def test_a_url_that_s3_refuses_is_not_used_again_and_ecr_is_asked_for_another(
+        self, send: Send, ecr: FakeEcr, answers: list[Response], asked: list[Request]
+    ) -> None:
+        answers += [Response(b"", 403), Response(b"x", 206, {"Content-Range": "bytes 0-0/7"})]
+        assert send("HEAD", BLOB).headers["Content-Length"] == "7"
+        assert (len(ecr.calls), len(asked)) == (2, 2)
+
+    def test_an_s3_that_refuses_the_second_url_as_well_is_a_502(
+        self, send: Send, ecr: FakeEcr, answers: list[Response]
+    ) -> None:
+        answers += [Response(b"", 403), Response(b"", 403)]
+        answer = send("HEAD", BLOB)
+        assert (answer.status, error_of(answer)["code"]) == (502, "UNKNOWN")
+        assert len(ecr.calls) == 2
+
 
 class TestErrors:
-    @pytest.mark.parametrize("kind", [kind for kind in ERROR_TABLE if kind.ecr_codes], ids=lambda kind: kind.code)
+    @pytest.mark.parametrize(
+        "kind", [kind for kind in ERROR_TABLE.values() if kind.ecr_codes], ids=lambda kind: kind.code
+    )
     @pytest.mark.parametrize("method", ["GET", "HEAD"])
     def test_each_error_of_ecr_has_its_code_and_status(self, send: Send, ecr: FakeEcr, kind: Any, method: str) -> None:
         ecr.answer = ecr_error(min(kind.ecr_codes), "see arn:aws:ecr:us-east-1:123456789012:repository/team/app")
@@ -250,7 +237,7 @@ class TestErrors:
         assert error["detail"] == {
             "code": kind.code,
             "retryable": kind.retryable,
-            "requestId": Context().aws_request_id,
+            "requestId": "9e5d8b70-0000-4000-8000-000000000000",
         }
         assert "arn:" not in answer.text
         assert ("Retry-After" in answer.headers) == (kind.retry_after_seconds is not None)
@@ -275,7 +262,6 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("method", "path", "allow"),
         [
-            ("POST", "/v2/team/app/blobs/uploads", ""),
             ("POST", "/v2/team/app/blobs/uploads/", ""),
             ("POST", "/v2/a/blobs/uploads/b/blobs/uploads/", ""),
             ("PATCH", "/v2/team/app/blobs/uploads/1234", ""),
@@ -291,11 +277,13 @@ class TestErrors:
         answer = send(method, path)
         assert (answer.status, error_of(answer)["code"]) == (405, "UNSUPPORTED")
         assert answer.headers["Allow"] == allow
+        assert error_of(answer)["message"] == "This is a read-only registry: push to ECR itself."
 
     @pytest.mark.parametrize("path", ["/v2/team/app", "/v2//", f"/v2/blobs/{digest()}", "/v2/%FF/blobs/x", "/v2/a/b/"])
     def test_an_unknown_route_is_a_404(self, send: Send, path: str) -> None:
         answer = send("GET", path)
         assert (answer.status, error_of(answer)["code"]) == (404, "UNSUPPORTED")
+        assert "openapi" not in answer.text
 
     def test_a_bug_is_a_500_that_tells_nothing(
         self, send: Send, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -311,15 +299,18 @@ class TestErrors:
         for secret in SECRETS:
             assert secret not in answer.text + written
 
-    def test_a_malformed_event_has_the_registrys_error_body(self, ecr: FakeEcr) -> None:
-        answer = create_handler(ecr)(function_url_event("GET", BLOB) | {"requestContext": {}}, Context())
-        assert answer["statusCode"] == 400
-        assert json.loads(answer["body"])["errors"]
+    def test_a_malformed_event_has_the_same_answer_whatever_its_path(self, ecr: FakeEcr) -> None:
+        handler = create_handler(lambda: ecr)
+        answers = [
+            handler(function_url_event("GET", path) | {"requestContext": {}}, Context()) for path in (BLOB, "/healthz")
+        ]
+        assert answers[0] == answers[1]
+        assert json.loads(answers[0]["body"])["code"] == "UnsupportedEvent"
 
 
 @pytest.mark.parametrize(
     "path",
-    ["/v2/team/app/manifests/latest", "/v2/team/app/tags/list", f"/v2/team/app/referrers/{digest()}", "/v2/_catalog"],
+    ["/v2/team/app/manifests/latest", "/v2/team/app/tags/list", "/v2/_catalog"],
 )
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_what_is_not_turned_on_is_denied(send: Send, ecr: FakeEcr, path: str, method: str) -> None:
@@ -370,7 +361,11 @@ class TestManifests:
             (f"{DOCKER_MANIFEST},{OCI_MANIFEST}", 200),
             (f"{DOCKER_MANIFEST}, application/*;q=0.5", 200),
             (OCI_MANIFEST.upper(), 200),
-            (DOCKER_MANIFEST, 404),
+            (DOCKER_MANIFEST, 200),
+            ("application/json", 200),
+            (INDEX_MEDIA_TYPES[0], 404),
+            (f"{INDEX_MEDIA_TYPES[0]}, {DOCKER_MANIFEST}", 200),
+            (f"{DOCKER_MANIFEST};q=0", 200),
             (f"{OCI_MANIFEST};q=0", 404),
         ],
     )
@@ -397,7 +392,9 @@ class TestManifests:
             ("UpstreamTooManyRequests", 429, "TOOMANYREQUESTS"),
             ("UpstreamUnavailable", 502, "UNKNOWN"),
             ("UpstreamAccessDenied", 502, "UNKNOWN"),
-            ("KmsError", 500, "UNKNOWN"),
+            ("KmsError", 404, "MANIFEST_UNKNOWN"),
+            ("ImageReferencedByManifestList", 404, "MANIFEST_UNKNOWN"),
+            ("SomethingNew", 500, "UNKNOWN"),
             (None, 404, "MANIFEST_UNKNOWN"),
         ],
     )
@@ -414,7 +411,7 @@ class TestManifests:
         ecr.image_failure = "KmsError"
         answer = send("GET", "/v2/team/app/manifests/2.0")
         assert "KmsError" not in answer.text
-        assert "ClientError: An error occurred (KmsError)" in capsys.readouterr().out
+        assert '"cause":{"type":"ClientError","code":"KmsError"' in capsys.readouterr().out
 
     @pytest.mark.parametrize("reference", [digest(), f"sha512:{'0' * 128}"])
     def test_bytes_that_are_not_what_the_digest_says_are_not_given_out(
@@ -424,15 +421,98 @@ class TestManifests:
         answer = send("GET", f"/v2/team/app/manifests/{reference}")
         assert (answer.status, error_of(answer)["code"]) == (502, "UNKNOWN")
 
-    def test_a_digest_of_an_unknown_algorithm_is_not_given_out(self, send: Send, ecr: FakeEcr) -> None:
-        ecr.images["md5:00"] = (self.CONTENT, OCI_MANIFEST)
-        assert send("GET", "/v2/team/app/manifests/md5:00").status == 502
+    @pytest.mark.parametrize("reference", ["md5:00", "sha256:00", f"sha256:{'A' * 64}", f"sha512:{'0' * 64}"])
+    def test_a_digest_that_no_registry_has_is_invalid(self, send: Send, ecr: FakeEcr, reference: str) -> None:
+        for path in ("manifests", "blobs", "referrers"):
+            answer = send("GET", f"/v2/team/app/{path}/{reference}")
+            assert (answer.status, error_of(answer)["code"]) == (400, "DIGEST_INVALID")
+        assert not ecr.image_calls
 
-    def test_ecr_that_does_not_answer_in_time_is_a_504(self, ecr: FakeEcr, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(FakeEcr, "batch_get_image", lambda *_, **__: time.sleep(0.5))
-        event = function_url_event("GET", "/v2/team/app/manifests/1.0")
-        answer = create_handler(ecr, Settings(image_pull=True))(event, Context(600))
-        assert answer["statusCode"] == 504
+    def test_a_manifest_that_the_client_has_is_not_sent_again(self, send: Send) -> None:
+        answer = send("GET", "/v2/team/app/manifests/1.0")
+        assert answer.headers["ETag"] == f'"{self.DIGEST}"'
+        assert answer.headers["Cache-Control"] == "no-store"
+        for known in (f'"{self.DIGEST}"', f'W/"{self.DIGEST}"', f'"other", "{self.DIGEST}"', "*"):
+            again = send("GET", "/v2/team/app/manifests/1.0", headers={"if-none-match": known})
+            assert (again.status, again.text, again.headers["ETag"]) == (304, "", f'"{self.DIGEST}"')
+        assert send("GET", "/v2/team/app/manifests/1.0", headers={"if-none-match": '"other"'}).status == 200
+
+    def test_a_manifest_by_its_digest_may_be_kept_for_ever(self, send: Send) -> None:
+        answer = send("GET", f"/v2/team/app/manifests/{self.DIGEST}")
+        assert answer.headers["Cache-Control"] == "private, max-age=31536000, immutable"
+
+
+class TestReferrers:
+    @pytest.fixture
+    def function_settings(self) -> Settings:
+        return Settings(image_pull=True)
+
+    @pytest.fixture(autouse=True)
+    def _referrers(self, ecr: FakeEcr) -> None:
+        ecr.referrers = [
+            {"digest": digest(1), "mediaType": OCI_MANIFEST, "size": 10, "artifactType": "application/sbom"},
+            {"digest": digest(2), "mediaType": OCI_MANIFEST, "size": 20, "annotations": {"a": "b"}},
+            {"digest": digest(3), "mediaType": OCI_MANIFEST, "size": 30, "artifactType": "application/sbom"},
+        ]
+
+    def test_what_refers_to_an_image_is_an_index_page_by_page(self, send: Send, ecr: FakeEcr) -> None:
+        path = f"/v2/team/app/referrers/{digest()}"
+        first = send("GET", path)
+        assert first.status == 200
+        assert first.headers["Content-Type"] == INDEX_MEDIA_TYPES[0]
+        assert first.json == {
+            "schemaVersion": 2,
+            "mediaType": INDEX_MEDIA_TYPES[0],
+            "manifests": [
+                {"mediaType": OCI_MANIFEST, "digest": digest(1), "size": 10, "artifactType": "application/sbom"},
+                {"mediaType": OCI_MANIFEST, "digest": digest(2), "size": 20, "annotations": {"a": "b"}},
+            ],
+        }
+        assert first.headers["Link"] == f'<{path}?nextToken=2>; rel="next"'
+        second = send("GET", path, {"nextToken": "2"})
+        assert [each["digest"] for each in second.json["manifests"]] == [digest(3)]
+        assert "Link" not in second.headers
+        assert ecr.image_calls[0]["subjectId"] == {"imageDigest": digest()}
+
+    def test_a_filter_by_type_is_applied_and_said_to_be(self, send: Send, ecr: FakeEcr) -> None:
+        answer = send("GET", f"/v2/team/app/referrers/{digest()}", {"artifactType": "application/sbom"})
+        assert [each["digest"] for each in answer.json["manifests"]] == [digest(1), digest(3)]
+        assert answer.headers["OCI-Filters-Applied"] == "artifactType"
+        assert ecr.image_calls[0]["filter"] == {"artifactTypes": ["application/sbom"]}
+
+    def test_the_filter_goes_on_to_the_next_page(self, send: Send, ecr: FakeEcr) -> None:
+        ecr.referrers *= 2
+        answer = send("GET", f"/v2/team/app/referrers/{digest()}", {"artifactType": "application/sbom"})
+        assert "?artifactType=application%2Fsbom&nextToken=2>" in answer.headers["Link"]
+
+    def test_an_image_that_nothing_refers_to_has_an_empty_index(self, send: Send, ecr: FakeEcr) -> None:
+        ecr.referrers = []
+        answer = send("GET", f"/v2/team/app/referrers/{digest()}")
+        assert (answer.status, answer.json["manifests"]) == (200, [])
+
+    @pytest.mark.parametrize("query", [{"artifactType": "a b"}, {"nextToken": "a b"}, {"artifactType": "a" * 256}])
+    def test_a_malformed_query_is_refused(self, send: Send, ecr: FakeEcr, query: dict[str, str]) -> None:
+        assert send("GET", f"/v2/team/app/referrers/{digest()}", query).status == 400
+        assert not ecr.image_calls
+
+    @pytest.mark.parametrize(
+        "referrer",
+        [
+            {"digest": "x", "mediaType": OCI_MANIFEST, "size": 1},
+            {"digest": digest(), "size": 1},
+            {"digest": digest(), "mediaType": OCI_MANIFEST, "size": "1"},
+        ],
+    )
+    def test_what_ecr_would_not_say_is_not_passed_on(self, send: Send, ecr: FakeEcr, referrer: dict[str, Any]) -> None:
+        ecr.referrers = [referrer]
+        answer = send("GET", f"/v2/team/app/referrers/{digest()}")
+        assert (answer.status, error_of(answer)["code"]) == (503, "UNAVAILABLE")
+
+
+def test_without_image_pull_there_is_no_referrers_api_so_that_clients_fall_back(send: Send, ecr: FakeEcr) -> None:
+    answer = send("GET", f"/v2/team/app/referrers/{digest()}")
+    assert (answer.status, error_of(answer)["code"]) == (404, "UNSUPPORTED")
+    assert not ecr.image_calls
 
 
 class TestTags:
@@ -479,13 +559,33 @@ class TestTags:
         answer = send("GET", "/v2/team/app/tags/list", {"n": n})
         assert (answer.status, error_of(answer)["code"]) == (400, "PAGINATION_NUMBER_INVALID")
 
+    def test_a_page_has_a_thousand_tags_at_the_most(self, send: Send, ecr: FakeEcr) -> None:
+        ecr.images = {f"t{number:05}": (b"{}", OCI_MANIFEST) for number in range(1500)}
+        for query in ({}, {"n": "1500"}, {"n": "9" * 100}):
+            answer = send("GET", "/v2/team/app/tags/list", query)
+            assert len(answer.json["tags"]) == 1000
+            assert answer.headers["Link"] == '</v2/team/app/tags/list?n=1000&last=t00999>; rel="next"'
+
+    def test_the_pages_behind_the_first_do_not_ask_ecr_again(self, send: Send, ecr: FakeEcr) -> None:
+        send("GET", "/v2/team/app/tags/list", {"n": "1"})
+        calls = len(ecr.image_calls)
+        assert send("GET", "/v2/team/app/tags/list", {"n": "1", "last": "a"}).json["tags"] == ["b"]
+        assert len(ecr.image_calls) == calls
+        send("GET", "/v2/team/app/tags/list", {"n": "1"})
+        assert len(ecr.image_calls) == 2 * calls
+
+    def test_a_listing_is_one_of_the_repository_that_is_asked_for(self, send: Send, ecr: FakeEcr) -> None:
+        send("GET", "/v2/team/app/tags/list")
+        send("GET", "/v2/team/web/tags/list", {"last": "a"})
+        assert ecr.image_calls[-1]["repositoryName"] == "team/web"
+
     def test_ecrs_errors_have_their_answers(self, send: Send, ecr: FakeEcr) -> None:
         ecr.image_error = ecr_error("RepositoryNotFoundException")
         answer = send("GET", "/v2/team/app/tags/list")
         assert (answer.status, error_of(answer)["code"]) == (404, "NAME_UNKNOWN")
 
 
-everything_on = create_handler(FakeEcr(), Settings(image_pull=True, list_tags=True))
+everything_on = create_handler(FakeEcr, Settings(image_pull=True, list_tags=True))
 segments = st.text() | st.sampled_from(
     ["team/app", "blobs", "manifests", "tags", "list", "uploads", digest(), "latest"]
 )

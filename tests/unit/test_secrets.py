@@ -9,14 +9,12 @@ from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
 
 from layer_resolver.errors import ERROR_TABLE
 from layer_resolver.models import INDEX_MEDIA_TYPES, MANIFEST_MEDIA_TYPES
-from tests.unit.conftest import Send
-from tests.unit.fakes import SECRETS, FakeEcr, digest, download_url, ecr_error
-from tests.unit.test_http_api import manifest
+from tests.unit.fakes import SECRETS, FakeEcr, Send, digest, download_url, ecr_error, manifest
 
 SECRET_URL = download_url(digest())
 ANSWERS = [
     0.0,
-    *[ecr_error(code, f"{code} at {SECRET_URL}") for kind in ERROR_TABLE for code in sorted(kind.ecr_codes)],
+    *[ecr_error(code, f"{code} at {SECRET_URL}") for kind in ERROR_TABLE.values() for code in sorted(kind.ecr_codes)],
     ecr_error("SomethingNew", SECRET_URL),
     ReadTimeoutError(endpoint_url=SECRET_URL),
     ConnectionClosedError(endpoint_url=SECRET_URL),

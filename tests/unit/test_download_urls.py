@@ -1,0 +1,109 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from layer_resolver.download_urls import LONGEST_URL, Hosts, PresignedUrl
+
+NOW = 1_795_428_000.0
+
+
+@pytest.mark.parametrize(
+    ("partition", "url"),
+    [
+        ("aws", "https://prod-us-east-1-starport-layer-bucket.s3.us-east-1.amazonaws.com/a?X-Amz-Signature=0"),
+        ("aws", "https://prod-us-east-1-starport-layer-bucket.s3.amazonaws.com/a"),
+        ("aws", "https://bucket.s3.dualstack.eu-central-1.amazonaws.com/a"),
+        ("aws", "https://bucket.s3-fips.us-east-1.amazonaws.com:443/a"),
+        ("aws", "https://s3-us-west-2.amazonaws.com/bucket/a"),
+        ("aws", "https://d5l0dvt14r5h8.cloudfront.net/a"),
+        ("aws-us-gov", "https://bucket.s3.us-gov-west-1.amazonaws.com/a"),
+        ("aws-cn", "https://bucket.s3.cn-north-1.amazonaws.com.cn/a"),
+        ("aws-eusc", "https://bucket.s3.eusc-de-east-1.amazonaws.eu/a"),
+        ("aws-iso", "https://bucket.s3.us-iso-east-1.c2s.ic.gov/a"),
+        ("a-new-partition", "https://bucket.s3.us-east-1.amazonaws.com/a"),
+    ],
+)
+def test_a_url_of_s3_or_cloudfront_is_admitted(partition: str, url: str) -> None:
+    assert Hosts(partition).admit(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "a",
+        "//bucket.s3.us-east-1.amazonaws.com/a",
+        "http://bucket.s3.us-east-1.amazonaws.com/a",
+        "ftp://bucket.s3.us-east-1.amazonaws.com/a",
+        "javascript:alert(1)",
+        "file:///etc/passwd",
+        "https:///a",
+        "https://evil.example.com/bucket.s3.us-east-1.amazonaws.com",
+        "https://s3.us-east-1.amazonaws.com.example.com/a",
+        "https://ec2-203-0-113-7.compute-1.amazonaws.com/a",
+        "https://abc.execute-api.us-east-1.amazonaws.com/a",
+        "https://bucket.s3.cn-north-1.amazonaws.com.cn/a",
+        "https://evil.example.com\\.s3.us-east-1.amazonaws.com/a",
+        "https://evil.example.com#.s3.us-east-1.amazonaws.com/a",
+        "https://user@bucket.s3.us-east-1.amazonaws.com/a",
+        "https://bucket.s3.us-east-1.amazonaws.com:port/a",
+        "https://[bucket.s3.us-east-1.amazonaws.com/a",
+        "https://bucket.s3.us-east-1.amazonaws.com/a b",
+        "https://bucket.s3.us-east-1.amazonaws.com/a\r\nSet-Cookie: a=b",
+        "https://bucket.s3.us-east-1.amazonaws.com/\u00e9",
+        "https://bucket.s3.us-east-1.amazonaws.com/\ud800",
+        " https://bucket.s3.us-east-1.amazonaws.com/a",
+        f"https://bucket.s3.us-east-1.amazonaws.com/{'a' * LONGEST_URL}",
+        f"https://{'a.' * 200}s3.us-east-1.amazonaws.com/a",
+        "https://x_y.cloudfront.net/a",
+        "http://localhost/a",
+        "http://127.0.0.1/a",
+    ],
+)
+def test_anything_else_is_not(url: str) -> None:
+    assert not Hosts().admit(url)
+
+
+def test_a_partition_without_cloudfront_has_none() -> None:
+    assert not Hosts("aws-iso").admit("https://d5l0dvt14r5h8.cloudfront.net/a")
+
+
+def test_the_operator_may_allow_others() -> None:
+    hosts = Hosts(others=frozenset({"cache.example.com"}))
+    assert hosts.admit("https://cache.example.com/a")
+    assert not hosts.admit("http://cache.example.com/a")
+    assert not hosts.admit("https://evil.cache.example.com/a")
+
+
+def test_a_local_ecr_may_lead_to_this_machine() -> None:
+    hosts = Hosts(is_local=True)
+    assert hosts.admit("http://localhost:9000/a")
+    assert hosts.admit("http://127.0.0.1:9000/a")
+    assert not hosts.admit("http://10.0.0.1/a")
+    assert not hosts.admit("http://example.com/a")
+
+
+@given(st.text())
+def test_no_text_makes_it_raise(text: str) -> None:
+    assert Hosts().admit(f"https://{text}.amazonaws.com/") in {True, False}
+    assert PresignedUrl.of(f"https://b.s3.amazonaws.com/?X-Amz-Date={text}&X-Amz-Expires={text}", NOW).url
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("X-Amz-Date=20260101T000000Z&X-Amz-Expires=3600", "2026-01-01T01:00:00Z"),
+        ("X-Amz-Expires=1&X-Amz-Date=20241231T235959Z", "2025-01-01T00:00:00Z"),
+        ("X-Amz-Date=20260101T000000Z", None),
+        ("X-Amz-Expires=3600", None),
+        ("X-Amz-Date=yesterday&X-Amz-Expires=3600", None),
+        ("X-Amz-Date=20260199T000000Z&X-Amz-Expires=3600", None),
+        ("X-Amz-Date=20260101T000000Z&X-Amz-Expires=soon", None),
+        ("X-Amz-Date=20260101T000000Z&X-Amz-Expires=99999999999999", None),
+        ("X-Amz-Date=99991231T000000Z&X-Amz-Expires=999999999", None),
+        ("Not-X-Amz-Date=20260101T000000Z&X-Amz-Expires=3600", None),
+        ("", None),
+    ],
+)
+def test_the_expiry_is_read_from_the_url(query: str, expected: str | None) -> None:
+    assert PresignedUrl.of(f"https://bucket.s3.amazonaws.com/key?{query}", NOW).expires_at == expected
