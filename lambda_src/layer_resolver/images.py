@@ -89,7 +89,8 @@ class ImageReader:
         )
         images = _list_of_structures(answer, "images", subject)
         if not images:
-            raise _not_given(_list_of_structures(answer, "failures", subject), subject)
+            failures = _list_of_structures({"failures": [], **answer}, "failures", subject)
+            raise _not_given(failures, subject)
         return _checked_manifest(images[0], subject, reference)
 
     def tags(self, repository: Repository, after: str, invocation: Invocation) -> list[str]:
@@ -224,7 +225,8 @@ def _descriptor(referrer: dict[str, Any], subject: Subject) -> dict[str, Any]:
 
 
 def _list_of_structures(answer: dict[str, Any], name: str, subject: Subject) -> list[dict[str, Any]]:
-    items = answer.get(name) or []
+    # A list that is empty is there all the same; an answer without it was cut short.
+    items = answer.get(name)
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise _unreadable(subject, name)
     return items

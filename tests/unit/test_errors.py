@@ -12,7 +12,7 @@ from tests.unit.fakes import digest, ecr_error
 SERVICE_MODEL = botocore.session.get_session().get_service_model("ecr")
 ACTIONS = ("GetDownloadUrlForLayer", "BatchGetImage", "ListImages", "ListImageReferrers")
 MODELLED = sorted({shape.name for action in ACTIONS for shape in SERVICE_MODEL.operation_model(action).error_shapes})
-IMAGE_FAILURES = SERVICE_MODEL.shape_for("ImageFailureCode").enum
+IMAGE_FAILURES = SERVICE_MODEL.shape_for("ImageFailureCode").metadata["enum"]
 TEAM_APP = Repository(repository_name="team/app")
 
 # The table of the contract: HTTP status, status and code under /v2, whether a retry can help.

@@ -1,0 +1,170 @@
+"""Everything that comes in or goes out has a bound, and a fault of our own is no success."""
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from layer_resolver.handler import create_handler
+from layer_resolver.models import INDEX_MEDIA_TYPES
+from tests.unit.fakes import (
+    OCI_MANIFEST,
+    Context,
+    FakeEcr,
+    Send,
+    digest,
+    download_url,
+    ecr_error,
+    function_url_event,
+)
+
+TWO_LAYERS = json.dumps({"repositoryName": "team/app", "layerDigests": [digest(1), digest(2)]})
+
+
+@pytest.mark.parametrize("is_base64_encoded", [False, True])
+@pytest.mark.parametrize(
+    ("content_type", "longest"), [("application/json", 2**20), (OCI_MANIFEST, 4 * 2**20), (None, 2**20)]
+)
+def test_a_body_is_refused_when_it_is_too_large_and_not_before(
+    send: Send, content_type: str | None, longest: int, is_base64_encoded: bool
+) -> None:
+    for size, status in ((longest, 400), (longest + 1, 413)):
+        body = " " * (size - 2) + "{}"
+        if is_base64_encoded:
+            body = base64.b64encode(body.encode()).decode()
+        answer = send(
+            "POST",
+            "/download-urls",
+            body=body,
+            content_type=content_type,
+            is_base64_encoded=is_base64_encoded,
+        )
+        assert answer.status == status
+
+
+def test_bytes_count_and_not_characters(send: Send) -> None:
+    assert send("POST", "/download-url", body="ü" * (2**19 + 1)).status == 413
+
+
+@pytest.mark.parametrize("content_type", [None, OCI_MANIFEST, INDEX_MEDIA_TYPES[0]])
+@pytest.mark.parametrize(
+    "body", ["[" * 100_000, '{"a":' * 100_000, f'{{"a": {"9" * 10_000}}}', '{"a": "\\ud800"}', '{"a": NaN}', "\ufeff{}"]
+)
+def test_what_no_json_document_should_have_is_the_callers_fault(
+    send: Send, content_type: str | None, body: str
+) -> None:
+    query = {"repositoryName": "team/app"} if content_type else None
+    assert send("POST", "/download-urls", query, body=body, content_type=content_type).status == 400
+
+
+@pytest.mark.parametrize("body", ["ü", "YQ==\n", "YQ=", "\ud800", "\x00", base64.b64encode(b"\xff").decode()])
+def test_base64_that_is_none_is_the_callers_fault(send: Send, body: str) -> None:
+    assert send("POST", "/download-url", body=body, is_base64_encoded=True).status == 400
+
+
+@pytest.mark.parametrize("name", ["repository_name", "RepositoryName", "repositoryname"])
+def test_a_name_has_one_spelling(send: Send, ecr: FakeEcr, name: str) -> None:
+    assert send("GET", "/download-url", {name: "team/app", "layerDigest": digest()}).status == 400
+    assert not ecr.calls
+
+
+def test_a_path_beyond_reason_is_no_route(send: Send) -> None:
+    assert send("GET", "/v2/" + "a/" * 50_000).status == 404
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"platform": {"os": "x" * 5000, "architecture": "arm64"}},
+        {"platform": {"os": "linux", "architecture": "\n\r" * 100}},
+        {"mediaType": "m" * 5000},
+    ],
+    ids=["os", "architecture", "media type"],
+)
+def test_an_error_quotes_little_of_an_index(send: Send, entry: dict[str, Any]) -> None:
+    entry = {"mediaType": OCI_MANIFEST, "digest": digest(), "size": 1, **entry}
+    index = json.dumps({"schemaVersion": 2, "manifests": [entry] * 300})
+    query = {"repositoryName": "team/app"}
+    answer = send("POST", "/download-urls", query, body=index, content_type=INDEX_MEDIA_TYPES[0])
+    assert answer.status == 400
+    assert len(answer.text) <= 16 * 1024
+    assert len(answer.json["manifests"]) == 10
+    assert "and 290 more" in answer.json["detail"]
+
+
+def test_an_error_that_is_too_long_all_the_same_goes_without_what_it_lists(
+    send: Send, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("layer_resolver.function_url.LARGEST_ERROR_BYTES", 1000)
+    entry = {"mediaType": OCI_MANIFEST, "digest": digest(), "size": 1}
+    index = json.dumps({"schemaVersion": 2, "manifests": [entry] * 9})
+    query = {"repositoryName": "team/app"}
+    answer = send("POST", "/download-urls", query, body=index, content_type=INDEX_MEDIA_TYPES[0])
+    assert answer.status == 400
+    assert "manifests" not in answer.json
+
+
+def test_an_answer_that_lambda_would_not_take_is_refused_with_a_reason(
+    send: Send, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"{download_url(digest())}{'0' * 14_000}"
+    monkeypatch.setattr("tests.unit.fakes.download_url", lambda _: url)
+    body = json.dumps({"repositoryName": "team/app", "layerDigests": [digest(number) for number in range(500)]})
+    answer = send("POST", "/download-urls", body=body)
+    assert (answer.status, answer.json["code"]) == (413, "ResultTooLarge")
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (RuntimeError(), 500),
+        (ecr_error("ExpiredTokenException"), 503),
+        (ecr_error("UnrecognizedClientException"), 503),
+        (ecr_error("LayersNotFoundException"), 200),
+        (ecr_error("ThrottlingException"), 200),
+    ],
+    ids=repr,
+)
+def test_a_batch_that_fails_by_a_fault_of_our_own_is_no_success(
+    send: Send, ecr: FakeEcr, capsys: pytest.CaptureFixture[str], error: Exception, status: int
+) -> None:
+    ecr.answer = error
+    answer = send("POST", "/download-urls", body=TWO_LAYERS)
+    assert answer.status == status
+    assert answer.json["requestId"] == "9e5d8b70-0000-4000-8000-000000000000"
+    assert ('"level":"ERROR"' in capsys.readouterr().out) == (status >= 500)
+
+
+def test_a_bug_with_one_of_the_layers_is_its_failure_and_an_error_in_the_log(
+    send: Send, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ecr.answers = {digest(1): RuntimeError("x")}
+    answer = send("POST", "/download-urls", body=TWO_LAYERS)
+    assert (answer.status, [each["code"] for each in answer.json["failures"]]) == (200, ["InternalError"])
+    log = json.loads(capsys.readouterr().out.splitlines()[0])
+    assert log["level"] == "ERROR"
+    assert log["trace"][-1].startswith("fakes.py:")
+
+
+def test_a_batch_without_failures_has_no_request_id(send: Send) -> None:
+    assert send("POST", "/download-urls", body=TWO_LAYERS).json.keys() == {"downloadUrls", "failures"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"headers": "x"},
+        {"queryStringParameters": [1]},
+        {"body": 5},
+        {"requestContext": {"http": {"method": 5}}},
+        {"requestContext": {"http": {}, "requestId": 5}},
+        {"requestContext": None},
+        {"rawPath": 5},
+    ],
+    ids=str,
+)
+def test_an_event_that_is_no_function_urls_is_refused(ecr: FakeEcr, change: dict[str, Any]) -> None:
+    answer = create_handler(lambda: ecr)(function_url_event("POST", "/download-url") | change, Context())
+    assert answer["statusCode"] == 400
+    assert json.loads(answer["body"])["code"] == "UnsupportedEvent"

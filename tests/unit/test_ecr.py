@@ -1,0 +1,196 @@
+"""The one door to ECR, with the real client; what it sends is answered by a list."""
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from layer_resolver.ecr import ATTEMPTS, Ecr, create_ecr_client
+from layer_resolver.errors import (
+    ACCESS_DENIED,
+    CREDENTIALS_REFUSED,
+    INTERNAL_ERROR,
+    SERVER_ERROR,
+    THROTTLED,
+    TIMED_OUT,
+    ErrorKind,
+    ResolverError,
+    Subject,
+)
+from layer_resolver.invocation import Invocation
+from layer_resolver.models import Repository
+from layer_resolver.network import Answer, Deadline, HttpClient, RequestFailedError
+from tests.unit.fakes import digest
+
+SUBJECT = Subject(Repository(repository_name="team/app", registry_id="210987654321"), "layer", digest())
+
+Outcome = Answer | Exception
+
+
+def answer(document: Any, status: int = 200) -> Answer:
+    """Return an answer of ECR's."""
+    content = document if isinstance(document, bytes) else json.dumps(document).encode()
+    return Answer(status, {"Content-Type": "application/x-amz-json-1.1"}, content)
+
+
+def refusal(code: str, status: int = 400) -> Answer:
+    return answer({"__type": code, "message": "no"}, status)
+
+
+OK = answer({"downloadUrl": "https://b.s3.us-east-1.amazonaws.com/a", "layerDigest": digest()})
+
+
+@pytest.fixture
+def requests() -> list[dict[str, Any]]:
+    """Return the requests that were sent."""
+    return []
+
+
+@pytest.fixture
+def outcomes(monkeypatch: pytest.MonkeyPatch, requests: list[dict[str, Any]]) -> list[Outcome]:
+    """Return what the next requests come to; the last one goes on for ever."""
+    outcomes: list[Outcome] = []
+
+    def request(_: HttpClient, method: str, url: str, headers: Any, deadline: Deadline, **more: Any) -> Answer:
+        requests.append({"method": method, "url": url, "headers": dict(headers), "deadline": deadline, **more})
+        outcome = outcomes.pop(0) if len(outcomes) > 1 else outcomes[0]
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr(HttpClient, "request", request)
+    return outcomes
+
+
+def call(ecr: Ecr | None = None, seconds: float = 10.0) -> Any:
+    invocation = Invocation(Deadline.after(seconds))
+    return (ecr or Ecr()).call("get_download_url_for_layer", SUBJECT, invocation, layerDigest=digest())
+
+
+def test_a_call_is_signed_and_sent_as_ecr_wants_it(outcomes: list[Outcome], requests: list[dict[str, Any]]) -> None:
+    outcomes.append(OK)
+    assert call()["layerDigest"] == digest()
+    (request,) = requests
+    assert request["url"] == "https://api.ecr.us-east-1.amazonaws.com/"
+    assert json.loads(request["body"]) == {
+        "repositoryName": "team/app",
+        "registryId": "210987654321",
+        "layerDigest": digest(),
+    }
+    headers = {name.lower(): value for name, value in request["headers"].items()}
+    target = headers["x-amz-target"]
+    assert (target if isinstance(target, str) else target.decode()).endswith(".GetDownloadUrlForLayer")
+    assert b"Credential=AKIDEXAMPLE/" in str(headers["authorization"]).encode()
+    assert "ecr-layer-resolver" in str(headers["user-agent"])
+    assert request["deadline"].remaining() <= 4
+
+
+@pytest.mark.parametrize(
+    ("outcome", "kind", "tries"),
+    [
+        (refusal("ThrottlingException"), THROTTLED, ATTEMPTS),
+        (refusal("SomethingNew", 429), THROTTLED, ATTEMPTS),
+        (answer(b"<html>slow down</html>", 429), THROTTLED, ATTEMPTS),
+        (refusal("ServerException", 500), SERVER_ERROR, ATTEMPTS),
+        (answer(b"<html>bad gateway</html>", 502), SERVER_ERROR, ATTEMPTS),
+        (answer(b"\xff\xfe", 503), SERVER_ERROR, ATTEMPTS),
+        (answer(b"", 504), SERVER_ERROR, ATTEMPTS),
+        (answer(b"[" * 100_000), SERVER_ERROR, ATTEMPTS),
+        (answer([]), SERVER_ERROR, ATTEMPTS),
+        (RequestFailedError(), TIMED_OUT, ATTEMPTS),
+        (refusal("AccessDeniedException"), ACCESS_DENIED, 1),
+        (refusal("SomethingNew"), INTERNAL_ERROR, 1),
+        (refusal("UnrecognizedClientException"), CREDENTIALS_REFUSED, 2),
+    ],
+    ids=repr,
+)
+def test_each_failure_has_its_row_and_what_may_pass_is_tried_again(
+    outcomes: list[Outcome], requests: list[dict[str, Any]], outcome: Outcome, kind: ErrorKind, tries: int
+) -> None:
+    outcomes.append(outcome)
+    with pytest.raises(ResolverError) as caught:
+        call()
+    assert caught.value.kind is kind
+    assert caught.value.subject is SUBJECT
+    assert caught.value.__cause__ is not None
+    assert len(requests) == tries
+
+
+def test_a_failure_that_passes_is_not_noticed_but_recorded_as_one_call(outcomes: list[Outcome]) -> None:
+    outcomes += [refusal("ThrottlingException"), RequestFailedError(), OK]
+    invocation = Invocation(Deadline.after(10))
+    Ecr().call("get_download_url_for_layer", SUBJECT, invocation, layerDigest=digest())
+    assert len(invocation.ecr_seconds) == 1
+
+
+def test_a_client_whose_credentials_are_refused_is_made_anew_once(outcomes: list[Outcome]) -> None:
+    made: list[Any] = []
+
+    def create() -> Any:
+        made.append(create_ecr_client())
+        return made[-1]
+
+    outcomes += [refusal("ExpiredTokenException"), OK]
+    ecr = Ecr(create)
+    assert call(ecr)["layerDigest"] == digest()
+    assert len(made) == 2
+    outcomes.insert(0, refusal("ExpiredTokenException"))
+    outcomes.insert(0, refusal("ExpiredTokenException"))
+    with pytest.raises(ResolverError):
+        call(ecr)
+    assert len(made) == 3
+
+
+def test_the_wait_between_attempts_is_random_and_never_longer_than_what_is_left(
+    outcomes: list[Outcome], requests: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    limits: list[float] = []
+
+    def uniform(_: float, limit: float) -> float:
+        limits.append(limit)
+        return 0.25 * limit
+
+    monkeypatch.setattr("layer_resolver.ecr.random.uniform", uniform)
+    monkeypatch.setattr("layer_resolver.ecr.time.sleep", waits.append)
+    outcomes.append(refusal("ThrottlingException"))
+    with pytest.raises(ResolverError):
+        call()
+    assert (waits, limits[:2]) == ([0.25, 0.5], [1, 2])
+    requests.clear()
+    with pytest.raises(ResolverError) as caught:
+        call(seconds=0.2)
+    assert caught.value.kind is THROTTLED
+    assert (len(requests), len(waits)) == (1, 2)
+
+
+@pytest.mark.parametrize("seconds", [-1.0, 0.0, 0.04])
+def test_what_begins_too_late_is_answered_at_once(
+    outcomes: list[Outcome], requests: list[dict[str, Any]], seconds: float
+) -> None:
+    outcomes.append(OK)
+    started = time.monotonic()
+    with pytest.raises(ResolverError) as caught:
+        call(seconds=seconds)
+    assert caught.value.kind is TIMED_OUT
+    assert not requests
+    assert time.monotonic() - started < 0.5
+
+
+@pytest.mark.parametrize(
+    ("url", "is_local"), [("http://localhost:9000", True), ("http://127.0.0.1:9000", True), (None, False)]
+)
+def test_where_the_endpoint_is_is_known(monkeypatch: pytest.MonkeyPatch, url: str | None, is_local: bool) -> None:
+    if url is not None:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_ECR", url)
+    ecr = Ecr()
+    assert (ecr.is_local, ecr.partition) == (is_local, "aws")
+
+
+def test_each_client_reads_the_environment_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    create: Callable[[], Any] = create_ecr_client
+    for region in ("us-east-1", "cn-north-1"):
+        monkeypatch.setenv("AWS_DEFAULT_REGION", region)
+        assert create().meta.region_name == region

@@ -1,0 +1,235 @@
+"""Requests that end at their deadline. The other side is the end of a pair of sockets: no server is needed."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+
+import pytest
+
+from layer_resolver import network
+from layer_resolver.network import Answer, AnswerTooLargeError, Deadline, HttpClient, RequestFailedError
+
+URL = "http://s3.example.com:9000/blob?X-Amz-Signature=0123"
+
+Peer = Callable[[socket.socket], None]
+
+
+@contextmanager
+def talking_to(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[socket.socket]]:
+    """Connect every connection to `peer`, which runs in a thread; yields the connections so far."""
+    threads, ends = [], []
+
+    def connect(_: object, deadline: Deadline) -> socket.socket:
+        seconds = deadline.seconds_to_wait()
+        ours, theirs = socket.socketpair()
+        ends.append(theirs)
+
+        def talk() -> None:
+            with theirs, suppress(OSError):
+                peer(theirs)
+
+        thread = threading.Thread(target=talk)
+        threads.append(thread)
+        thread.start()
+        connected = network._Socket(fileno=ours.detach())
+        connected.settimeout(seconds)
+        return connected
+
+    monkeypatch.setattr(network, "_look_up", lambda *_: [])
+    monkeypatch.setattr(network, "_connect", connect)
+    yield ends
+    for end in ends:
+        with suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
+    for thread in threads:
+        thread.join()
+
+
+def saying(answer: bytes) -> Peer:
+    def peer(connection: socket.socket) -> None:
+        while connection.recv(65536):
+            connection.sendall(answer)
+
+    return peer
+
+
+def dripping(before: bytes, drop: bytes) -> Peer:
+    """Say something, and then one thing again and again, each well within any time-out."""
+
+    def peer(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(before)
+        while True:
+            connection.sendall(drop)
+            time.sleep(0.02)
+
+    return peer
+
+
+def get(client: HttpClient, seconds: float = 5.0, most_bytes: int = 1000) -> Answer:
+    return client.request("GET", URL, {}, Deadline.after(seconds), most_bytes=most_bytes)
+
+
+def test_an_answer_comes_with_its_status_headers_and_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = b"HTTP/1.1 206 Partial Content\r\nContent-Length: 2\r\nContent-Range: bytes 0-0/7\r\n\r\nok"
+    with talking_to(saying(answer), monkeypatch) as connections:
+        client = HttpClient(1)
+        for _ in range(2):
+            got = get(client)
+            assert (got.status, got.headers["content-range"], got.content) == (206, "bytes 0-0/7", b"ok")
+        assert len(connections) == 1
+
+
+def test_a_request_is_sent_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    received = []
+
+    def peer(connection: socket.socket) -> None:
+        received.append(connection.recv(65536))
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    with talking_to(peer, monkeypatch):
+        HttpClient(1).request(
+            "POST", "http://s3.example.com", {"X-A": "b"}, Deadline.after(5), body=b"body", most_bytes=10
+        )
+    assert received[0].startswith(b"POST / HTTP/1.1\r\n")
+    assert b"X-A: b\r\n" in received[0]
+    assert received[0].endswith(b"\r\n\r\nbody")
+
+
+@pytest.mark.parametrize(
+    "peer",
+    [
+        dripping(b"", b"H"),
+        dripping(b"HTTP/1.1 200 OK\r\nX-Endless: ", b"."),
+        dripping(b"HTTP/1.1 200 OK\r\n", b"X-More: 1\r\n"),
+        dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b"."),
+        dripping(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n.\r\n"),
+        dripping(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        lambda _: time.sleep(1),
+    ],
+    ids=["status", "header", "headers", "body", "chunks", "100 Continue", "silence"],
+)
+def test_what_trickles_in_is_given_up_at_the_deadline(monkeypatch: pytest.MonkeyPatch, peer: Peer) -> None:
+    with talking_to(peer, monkeypatch):
+        started = time.monotonic()
+        with pytest.raises(RequestFailedError):
+            get(HttpClient(1), seconds=0.3, most_bytes=10**9)
+        assert time.monotonic() - started < 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort", b"HTTP/1.1 999999 x\r\n\r\n"],
+)
+def test_what_is_no_whole_answer_is_a_failure(monkeypatch: pytest.MonkeyPatch, answer: bytes) -> None:
+    def peer(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(answer)
+
+    with talking_to(peer, monkeypatch), pytest.raises(RequestFailedError):
+        get(HttpClient(1))
+
+
+def test_a_body_beyond_the_limit_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n" + b"x" * 1001
+    with talking_to(saying(answer), monkeypatch), pytest.raises(AnswerTooLargeError):
+        get(HttpClient(1))
+
+
+def test_with_a_limit_of_nothing_the_body_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    peer = dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b".")
+    with talking_to(peer, monkeypatch):
+        answer = get(HttpClient(1), most_bytes=0)
+    assert (answer.content, answer.headers["Content-Length"]) == (b"", "100000")
+
+
+def test_without_time_left_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+    with talking_to(saying(answer), monkeypatch) as connections:
+        client = HttpClient(1)
+        with pytest.raises(RequestFailedError):
+            get(client, seconds=-1)
+        assert not connections
+        get(client)
+        with pytest.raises(RequestFailedError):
+            get(client, seconds=-1)
+
+
+class TestLookUp:
+    @pytest.fixture(autouse=True)
+    def _no_memory(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        network._addresses.clear()
+        with ThreadPoolExecutor(2) as threads:
+            monkeypatch.setattr(network, "_lookups", threads)
+            yield
+
+    def test_a_look_up_that_hangs_is_given_up_at_the_deadline(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        released = threading.Event()
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: released.wait(10) and [])
+        started = time.monotonic()
+        for _ in range(5):
+            with pytest.raises(RequestFailedError):
+                get(HttpClient(1), seconds=0.1)
+        assert time.monotonic() - started < 2
+        assert sum(thread.name.startswith("ThreadPool") for thread in threading.enumerate()) <= 3
+        released.set()
+
+    def test_a_name_that_there_is_not_is_a_failure(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(*_: object, **__: object) -> None:
+            raise socket.gaierror(-2, "Name or service not known")
+
+        monkeypatch.setattr(socket, "getaddrinfo", fail)
+        with pytest.raises(RequestFailedError):
+            get(HttpClient(1))
+
+    def test_addresses_are_used_again_for_the_next_connections(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        asked: list[object] = []
+
+        def look_up(*names: object, **_: object) -> list[object]:
+            asked.append(names)
+            return []
+
+        monkeypatch.setattr(socket, "getaddrinfo", look_up)
+        for _ in range(3):
+            with pytest.raises(RequestFailedError):
+                get(HttpClient(1))
+        assert len(asked) == 1
+
+
+class TestConnect:
+    def test_the_next_address_is_tried_when_one_does_not_answer(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        tried = []
+
+        def connect(self: socket.socket, address: object) -> None:
+            tried.append(address)
+            if len(tried) < 2:
+                raise ConnectionRefusedError
+
+        monkeypatch.setattr(network._Socket, "connect", connect, raising=False)
+        address = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 443))
+        network._connect([address, address], Deadline.after(5)).close()
+        assert len(tried) == 2
+
+    @pytest.mark.parametrize("error", [ConnectionRefusedError, TimeoutError])
+    def test_without_a_connection_there_is_no_answer(
+        self, monkeypatch: pytest.MonkeyPatch, error: type[OSError]
+    ) -> None:
+        def connect(*_: object) -> None:
+            raise error
+
+        monkeypatch.setattr(network._Socket, "connect", connect, raising=False)
+        monkeypatch.setattr(
+            network, "_look_up", lambda *_: [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 443))]
+        )
+        with pytest.raises(RequestFailedError):
+            get(HttpClient(1))
+
+
+def test_a_deadline_is_never_later_than_the_one_before() -> None:
+    deadline = Deadline.after(5)
+    assert deadline.within(10) == deadline
+    assert 0.9 < deadline.within(1).remaining() <= 1
+    assert Deadline.after(-1).remaining() == 0

@@ -1,0 +1,102 @@
+"""What ECR would not answer goes on to nobody."""
+
+import hashlib
+from typing import Any
+
+import pytest
+
+from layer_resolver.settings import Settings
+from tests.unit.fakes import OCI_MANIFEST, FakeEcr, Send, digest, download_url
+
+TRUE_DIGEST = f"sha256:{hashlib.sha256(b'{}').hexdigest()}"
+
+
+@pytest.fixture
+def function_settings() -> Settings:
+    return Settings(image_pull=True, list_tags=True)
+
+
+def image(**parts: Any) -> dict[str, Any]:
+    """Return an answer of BatchGetImage with one image, in which these parts are other than they should be."""
+    true = {
+        "imageId": {"imageDigest": TRUE_DIGEST, "imageTag": "1.0"},
+        "imageManifest": "{}",
+        "imageManifestMediaType": OCI_MANIFEST,
+    }
+    return {"images": [true | parts], "failures": []}
+
+
+def test_the_answer_without_a_fault_is_given_out(send: Send, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeEcr, "batch_get_image", lambda *_, **__: image())
+    assert send("GET", "/v2/team/app/manifests/1.0").text == "{}"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        {"images": None},
+        {"images": "x"},
+        {"images": [1]},
+        {"images": [{}]},
+        {"images": [], "failures": "x"},
+        image(imageManifest=5),
+        image(imageManifest="\ud800"),
+        image(imageId=None),
+        image(imageManifestMediaType=None),
+        image(imageManifestMediaType="a/b\r\nSet-Cookie: c=d"),
+        image(imageManifestMediaType="text"),
+    ],
+    ids=str,
+)
+def test_a_manifest_that_can_not_be_read(send: Send, monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any]) -> None:
+    monkeypatch.setattr(FakeEcr, "batch_get_image", lambda *_, **__: answer)
+    refused = send("GET", "/v2/team/app/manifests/1.0")
+    assert (refused.status, refused.json["errors"][0]["code"]) == (503, "UNAVAILABLE")
+
+
+@pytest.mark.parametrize(
+    "image_id", [{"imageDigest": 5, "imageTag": "1.0"}, {"imageDigest": TRUE_DIGEST, "imageTag": "2.0"}], ids=str
+)
+def test_a_manifest_of_another_image(send: Send, monkeypatch: pytest.MonkeyPatch, image_id: dict[str, Any]) -> None:
+    monkeypatch.setattr(FakeEcr, "batch_get_image", lambda *_, **__: image(imageId=image_id))
+    refused = send("GET", "/v2/team/app/manifests/1.0")
+    assert (refused.status, refused.json["errors"][0]["detail"]["code"]) == (502, "ManifestDigestMismatch")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        {"imageIds": "x"},
+        {"imageIds": [{}]},
+        {"imageIds": [{"imageTag": "a b"}]},
+        {"imageIds": [], "nextToken": "a b"},
+        {"imageIds": [], "nextToken": 5},
+    ],
+    ids=str,
+)
+def test_a_list_of_tags(send: Send, monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any]) -> None:
+    monkeypatch.setattr(FakeEcr, "list_images", lambda *_, **__: answer)
+    refused = send("GET", "/v2/team/app/tags/list")
+    assert (refused.status, refused.json["errors"][0]["code"]) == (503, "UNAVAILABLE")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [None, 5, [], {}, "", "javascript:alert(1)", "file:///etc/passwd", f"{download_url(digest())}\r\nSet-Cookie: a=b"],
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_download_url(send: Send, monkeypatch: pytest.MonkeyPatch, url: object, method: str) -> None:
+    monkeypatch.setattr(FakeEcr, "get_download_url_for_layer", lambda *_, **__: {"downloadUrl": url})
+    refused = send(method, f"/v2/team/app/blobs/{digest()}")
+    assert refused.status == 503
+    assert "Location" not in refused.headers
+
+
+def test_nothing_reaches_a_header_that_is_no_header_value(send: Send, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("layer_resolver.download_urls.Hosts.admit", lambda *_: True)
+    monkeypatch.setattr("tests.unit.fakes.download_url", lambda _: "https://x/\r\nSet-Cookie: a=b")
+    answer = send("GET", f"/v2/team/app/blobs/{digest()}")
+    assert answer.status == 500
+    assert "Set-Cookie" not in str(answer)
