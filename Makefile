@@ -19,7 +19,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 CHECKED := lambda_src local infra app.py tests benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve proxy smoke test lint format bench synth bootstrap deploy destroy lock clean
+.PHONY: help demo serve proxy smoke unit test lint format bench synth bootstrap deploy destroy lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 11
@@ -36,6 +36,9 @@ proxy: $(INSTALLED)  ## Sign requests to a deployed service, for clients that ca
 smoke: $(INSTALLED)  ## Check a deployed service from outside (URL=https://… REPOSITORY=NAME DIGEST=sha256:… PUBLIC=1)
 	@$(BIN)/python -m local smoke --url '$(URL)' $(if $(REGION),--region '$(REGION)') $(if $(REPOSITORY),--repository '$(REPOSITORY)') \
 		$(if $(DIGEST),--digest '$(DIGEST)') $(if $(PUBLIC),--public)
+
+unit: $(INSTALLED)  ## Test the function by itself: in seconds, without a server or a network
+	$(BIN)/python -m pytest -q tests/unit --cov --cov-report=term
 
 test: $(INSTALLED) $(INSTALLED_CDK) $(CDK_CLI) $(TOOLS)  ## Run everything that has to pass
 	$(BIN)/python -m pytest --cov --cov-report=term

@@ -203,10 +203,10 @@ def _can_read(accept: str, media_type: str) -> bool:
     accepted = {media_range for media_range, weight in weights.items() if weight > 0}
     if media_type.lower() in accepted or any(media_range.endswith("*") for media_range in accepted):
         return True
-    others, same = MANIFEST_MEDIA_TYPES, INDEX_MEDIA_TYPES
-    if media_type in MANIFEST_MEDIA_TYPES:
-        others, same = same, others
-    return media_type not in same or accepted.isdisjoint(others) or not accepted.isdisjoint(same)
+    same, others = MANIFEST_MEDIA_TYPES, INDEX_MEDIA_TYPES
+    if media_type in INDEX_MEDIA_TYPES:
+        same, others = others, same
+    return accepted.isdisjoint(others) or not accepted.isdisjoint(same)
 
 
 def _weights(accept: str) -> dict[str, float]:
