@@ -14,12 +14,13 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from local.execution_environment import Result
 from local.lambda_service import MAXIMUM_PAYLOAD_BYTES
+from local.server import RequestTooLargeError, read_body
 
 # Bodies of other types arrive base64-encoded, those of HTML forms among them.
 _TEXT = re.compile(r"text/.*|application/(?:json|javascript|xml)", re.IGNORECASE)
@@ -42,10 +43,7 @@ def create_function_url_app(invoke: Callable[[bytes, str], Result]) -> ASGIApp:
     """
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            response = await answer(Request(scope, receive))
-        except ClientDisconnect:
-            return
+        response = await answer(Request(scope, receive))
         await response(scope, receive, send)
 
     async def answer(request: Request) -> Response:
@@ -66,14 +64,11 @@ def create_function_url_app(invoke: Callable[[bytes, str], Result]) -> ASGIApp:
 
 
 async def _read_body(request: Request) -> bytes | None:
-    """Return the body, or None if it is larger than Lambda takes; it is read to its end so that the client listens."""
-    body = bytearray()
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size <= MAXIMUM_PAYLOAD_BYTES:
-            body += chunk
-    return bytes(body) if size <= MAXIMUM_PAYLOAD_BYTES else None
+    """Return the body, or None if it is larger than Lambda takes."""
+    try:
+        return await read_body(request, MAXIMUM_PAYLOAD_BYTES)
+    except RequestTooLargeError:
+        return None
 
 
 def _event(request: Request, body: bytes, request_id: str) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def test_a_foreign_layer_need_not_be_there(directory: Path, sample: OciLayout) -
     ("damage", "complaint"),
     [
         (shutil.rmtree, "no such directory"),
-        (lambda path: (path / "oci-layout").unlink(), "no OCI image layout"),
+        (lambda path: (path / "oci-layout").unlink(), "not an OCI image layout"),
         (lambda path: (path / "oci-layout").write_text("{}"), "imageLayoutVersion"),
         (lambda path: (path / "index.json").unlink(), "no such file"),
         (lambda path: (path / "index.json").write_text("{"), "Invalid JSON"),
@@ -118,4 +118,4 @@ def test_a_layer_of_another_size_is_refused(directory: Path, sample: OciLayout) 
 
 @given(st.text() | st.sampled_from(["sha256:../../index.json", "../x:00", "sha256:", ":00"]))
 def test_no_digest_leads_out_of_the_layout(sample_directory: Path, digest: str) -> None:
-    assert OciLayout(sample_directory).blob_path(digest) is None
+    assert OciLayout(sample_directory).open_blob(digest) is None
