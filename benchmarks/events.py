@@ -28,9 +28,7 @@ def blob(digest: str) -> dict[str, Any]:
 
 def download_urls(digests: list[str]) -> dict[str, Any]:
     """Return the request for many layers."""
-    return _event(
-        "POST", "/download-urls", body=json.dumps({"repositoryName": REPOSITORY, "layerDigests": digests})
-    )
+    return _event("POST", "/download-urls", body=json.dumps({"repositoryName": REPOSITORY, "layerDigests": digests}))
 
 
 def _event(method: str, path: str, query: dict[str, str] | None = None, body: str | None = None) -> dict[str, Any]:

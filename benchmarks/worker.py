@@ -11,6 +11,7 @@ import resource
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any, TextIO
 
 
@@ -91,15 +92,14 @@ class Worker:
         return {
             "memory": _resident_memory(),
             "threads": threading.active_count(),
-            "file_descriptors": len(os.listdir("/dev/fd")),
+            "file_descriptors": len(list(Path("/dev/fd").iterdir())),
         }
 
 
 def _resident_memory() -> int:
     """Return the resident memory in bytes: of now where /proc tells, else the most that there was."""
     try:
-        with open("/proc/self/statm") as file:  # noqa: PTH123
-            return int(file.read().split()[1]) * resource.getpagesize()
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
     except FileNotFoundError:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
