@@ -49,9 +49,8 @@ format: $(INSTALLED)  ## Put the code into the form that lint asks for
 	$(BIN)/ruff check --fix $(CHECKED)
 	$(BIN)/ruff format $(CHECKED)
 
-bench: $(INSTALLED) $(INSTALLED_CDK)  ## Measure what a batch, the cache and bytecode save
-	@$(BIN)/python -m benchmarks.batch
-	@$(BIN)/python -m benchmarks.cold_start
+bench: $(INSTALLED) $(INSTALLED_CDK)  ## Measure the function against bare boto3 and against Powertools' tutorial
+	@$(BIN)/python -m benchmarks
 
 synth: $(INSTALLED_CDK) $(CDK_CLI)  ## Write the CloudFormation template to cdk.out (ARGS='-c key=value')
 	$(CDK) synth --quiet $(ARGS)
