@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.request import urlopen
+
+from benchmarks.stand_in import URL_LIFETIME_SECONDS
 
 HERE = Path(__file__).parent
 FUNCTIONS = HERE / "functions"
@@ -79,16 +82,24 @@ class Ecr(_Process):
 
     Args:
         latency_ms: How long each answer takes.
+        lifetime_seconds: How long its URLs are valid.
     """
 
-    def __init__(self, latency_ms: float = 0.0) -> None:
-        super().__init__([sys.executable, str(HERE / "stand_in.py"), str(latency_ms)], dict(os.environ))
+    def __init__(self, latency_ms: float = 0.0, lifetime_seconds: int = URL_LIFETIME_SECONDS) -> None:
+        command = [sys.executable, str(HERE / "stand_in.py"), str(latency_ms), str(lifetime_seconds)]
+        super().__init__(command, dict(os.environ))
         self.port = int(self._read_line())
 
     @property
     def url(self) -> str:
         """The URL of its endpoint."""
         return f"http://127.0.0.1:{self.port}"
+
+    def calls(self) -> int:
+        """Return how many calls it has answered."""
+        with urlopen(self.url, timeout=10) as response:
+            calls: int = json.load(response)["calls"]
+        return calls
 
 
 class Worker(_Process):

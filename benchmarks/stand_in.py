@@ -3,7 +3,7 @@
 One thread of a process of its own answers `GetDownloadUrlForLayer` on kept-alive connections with bytes that are all
 but ready: no HTTP library, no JSON, no signature. `local/ecr.py` is the one that checks what it is asked.
 
-Run as a program it prints its port and serves until it is ended: `python stand_in.py [LATENCY_MS]`.
+Run as a program it prints its port and serves until it is ended: `python stand_in.py LATENCY_MS LIFETIME_SECONDS`.
 """
 
 import heapq
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 URL_LIFETIME_SECONDS = 3600
-"""How long ECR's URLs are valid, as far as they say."""
+"""How long ECR's URLs are valid."""
 
 HANGING = "sha256:dead"
 """How the digest of a layer begins that is never answered."""
@@ -41,11 +41,22 @@ class StandIn:
 
     Args:
         latency_seconds: How long each answer takes.
+        lifetime_seconds: How long the URLs are valid, as far as they say.
         now: Tells the time, in seconds since the epoch; URLs are signed at it.
+
+    Attributes:
+        calls: How many calls it has answered.
     """
 
-    def __init__(self, latency_seconds: float = 0.0, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        latency_seconds: float = 0.0,
+        lifetime_seconds: int = URL_LIFETIME_SECONDS,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.calls = 0
         self._latency = latency_seconds
+        self._lifetime = lifetime_seconds
         self._now = now
         self._selector = selectors.DefaultSelector()
         self._due: list[tuple[float, int, _Connection, bytes]] = []
@@ -82,11 +93,13 @@ class StandIn:
         """Return the whole HTTP response to a request's body, None if there is never to be one."""
         match = _DIGEST.search(body)
         if match is None:
-            return b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"
-        digest = match[1]
-        if digest.startswith(HANGING.encode()):
+            # Not a call to ECR: the benchmarks ask how many there were.
+            document = b'{"calls":%d}' % self.calls
+        elif match[1].startswith(HANGING.encode()):
             return None
-        document = b'{"downloadUrl":"%b","layerDigest":"%b"}' % (self._signed_url(digest), digest)
+        else:
+            self.calls += 1
+            document = b'{"downloadUrl":"%b","layerDigest":"%b"}' % (self._signed_url(match[1]), match[1])
         return (
             b"HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.1\r\n"
             b"x-amzn-RequestId: 00000000-0000-4000-8000-000000000000\r\n"
@@ -103,7 +116,7 @@ class StandIn:
                 "d3b5a8e0-7f5c-4c8e-a3d5-0f7c2f1b9e11/%s"
                 f"?X-Amz-Security-Token={_TOKEN}&X-Amz-Algorithm=AWS4-HMAC-SHA256"
                 f"&X-Amz-Date={time.strftime('%Y%m%dT%H%M%SZ', moment)}&X-Amz-SignedHeaders=host"
-                f"&X-Amz-Expires={URL_LIFETIME_SECONDS}"
+                f"&X-Amz-Expires={self._lifetime}"
                 f"&X-Amz-Credential=ASIASTANDINSTARPORTX%%2F{time.strftime('%Y%m%d', moment)}%%2Fus-east-1%%2Fs3"
                 "%%2Faws4_request&X-Amz-Signature=0a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8f9"
             ).encode()
@@ -154,6 +167,6 @@ class StandIn:
 
 
 if __name__ == "__main__":
-    stand_in = StandIn(float(sys.argv[1]) / 1000 if len(sys.argv) > 1 else 0.0)
+    stand_in = StandIn(float(sys.argv[1]) / 1000, int(sys.argv[2]))
     print(stand_in.port, flush=True)
     stand_in.serve()
