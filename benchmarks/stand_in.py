@@ -77,6 +77,11 @@ class StandIn:
         while True:
             self.step()
 
+    def close(self) -> None:
+        """Stop listening."""
+        self._selector.close()
+        self._listener.close()
+
     def step(self) -> None:
         """Wait for something to do, and do it."""
         wait = max(0.0, self._due[0][0] - time.monotonic()) if self._due else None
