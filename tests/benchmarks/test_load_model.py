@@ -29,7 +29,9 @@ def test_nothing_is_hit_that_is_never_asked_for_twice_in_time() -> None:
     assert hit_rate([1 / 1000] * 1000, rate=0.001, reuse_seconds=10, capacity=2000) < 0.001
 
 
-@pytest.mark.parametrize(("layers", "skew", "reuse", "capacity"), [(300, 1.0, 60, 100), (300, 0.7, 20, 2000), (400, 0.9, 40, 120)])
+@pytest.mark.parametrize(
+    ("layers", "skew", "reuse", "capacity"), [(300, 1.0, 60, 100), (300, 0.7, 20, 2000), (400, 0.9, 40, 120)]
+)
 def test_the_hit_rate_is_that_of_a_simulated_cache(layers: int, skew: float, reuse: float, capacity: int) -> None:
     popularity = Load(1, layers=layers, skew=skew).popularity()
     choose = random.Random(1)
