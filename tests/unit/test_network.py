@@ -282,10 +282,8 @@ class TestTls:
         assert "CERTIFICATE_VERIFY_FAILED" in str(caught.value.__cause__)
         assert heard in ([], [b""])
 
-    def test_a_handshake_that_hangs_ends_at_the_deadline(
-        self, trusted: trustme.CA, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        assert trusted.cert_pem
+    @pytest.mark.usefixtures("trusted")
+    def test_a_handshake_that_hangs_ends_at_the_deadline(self, monkeypatch: pytest.MonkeyPatch) -> None:
         started = time.monotonic()
         with pytest.raises(RequestFailedError):
             self.ask(dripping(b"", b""), monkeypatch, seconds=0.3)
