@@ -20,7 +20,7 @@ from local.ecr import is_repository_name
 from local.oci_layout import LayoutError, OciLayout
 from local.sample_image import sample_image
 from local.server import running
-from local.service import EVERYTHING, PortError, Service, local_service
+from local.service import EVERYTHING, FunctionUrl, PortError, Service, local_service
 from local.signing import FunctionUrlAuth, SigningError, callers_credentials, region_of
 from local.signing_proxy import SigningProxy
 from local.smoke import Layer, SmokeError, SmokeTest, find_layer
@@ -68,6 +68,9 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--port", type=_port, default=9000, help="port of the function URL; 0 takes any (default: 9000)")
     serve.add_argument(
         "--ecr-latency-ms", type=_milliseconds, default=0.0, metavar="N", help="time that each call to ECR takes"
+    )
+    serve.add_argument(
+        "--rename-headers", action="store_true", help="rename headers of answers, as function URLs are reported to"
     )
     serve.add_argument("--no-image-pull", action="store_true", help="give out no manifests, as a deployment by default")
     serve.add_argument("--no-list-tags", action="store_true", help="list no tags, as a deployment by default")
@@ -154,7 +157,7 @@ def _serve(options: argparse.Namespace) -> int:
         repositories = _repositories(options.layout, options.repository)
         with local_service(
             repositories,
-            port=options.port,
+            function_url=FunctionUrl(options.port, renames_headers=options.rename_headers),
             ecr_latency_ms=options.ecr_latency_ms,
             opted_into=_opted_into(options),
             write_log=_print_log,
