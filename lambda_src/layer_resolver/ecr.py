@@ -30,7 +30,7 @@ from layer_resolver.errors import (
     Subject,
     error_kind,
 )
-from layer_resolver.invocation import Invocation
+from layer_resolver.invocation import EcrCall, Invocation
 from layer_resolver.network import Deadline, HttpClient
 
 CONNECTIONS = 32
@@ -201,24 +201,28 @@ class Ecr:
         Raises:
             ResolverError: The row of the error table, about `subject`; what was raised is its cause.
         """
+        made = EcrCall(action)
+        invocation.ecr_calls.append(made)
         started = time.monotonic()
         try:
-            return self._retry(action, {**subject.repository.parameters(), **parameters}, subject, invocation.deadline)
+            return self._retry(made, {**subject.repository.parameters(), **parameters}, subject, invocation.deadline)
+        except ResolverError as error:
+            made.outcome = error.kind.code
+            raise
         finally:
-            invocation.ecr_seconds.append(time.monotonic() - started)
+            made.seconds = time.monotonic() - started
 
-    def _retry(self, action: str, parameters: dict[str, Any], subject: Subject, deadline: Deadline) -> dict[str, Any]:
-        tries = 1
+    def _retry(self, made: EcrCall, parameters: dict[str, Any], subject: Subject, deadline: Deadline) -> dict[str, Any]:
         while True:
+            made.attempts += 1
             client = self._client
             try:
-                return _try(client, action, parameters, subject, deadline)
+                return _try(client, made.action, parameters, subject, deadline)
             except ResolverError as error:
-                if error.kind is CREDENTIALS_REFUSED and tries == 1:
+                if error.kind is CREDENTIALS_REFUSED and made.attempts == 1:
                     self._renew(client)
-                elif error.kind.code not in _RETRIED or not _has_waited(tries, deadline):
+                elif error.kind.code not in _RETRIED or not _has_waited(made.attempts, deadline):
                     raise
-            tries += 1
 
     def _renew(self, refused: EcrClient) -> None:
         """Make the client anew, unless another thread has done so since."""

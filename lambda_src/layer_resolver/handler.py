@@ -23,7 +23,7 @@ from layer_resolver.http_api import HttpApi
 from layer_resolver.images import ImageReader
 from layer_resolver.invocation import Invocation
 from layer_resolver.network import Deadline, tls_context
-from layer_resolver.observability import Publisher, redact_library_logs
+from layer_resolver.observability import Publisher, quieten_libraries
 from layer_resolver.registry_api import RegistryApi
 from layer_resolver.resolver import LayerUrlResolver
 from layer_resolver.settings import Settings
@@ -80,7 +80,7 @@ def is_function_url_event(event: object) -> bool:
     return isinstance(event, dict) and "rawPath" in event and "requestContext" in event
 
 
-redact_library_logs()
+quieten_libraries()
 _handler = create_handler(settings=Settings.from_environment())
 
 

@@ -35,6 +35,23 @@ class Resolved(Protocol):
 
 
 @dataclass(slots=True)
+class EcrCall:
+    """One call to ECR.
+
+    Attributes:
+        action: The action, as botocore's method is called.
+        attempts: How often it was tried.
+        seconds: How long it took, its retries and the waiting between them included; None while it is under way.
+        outcome: `ok`, or the code of the error's row.
+    """
+
+    action: str
+    attempts: int = 0
+    seconds: float | None = None
+    outcome: str = "ok"
+
+
+@dataclass(slots=True)
 class Invocation:
     """What is known and recorded of one invocation.
 
@@ -52,7 +69,7 @@ class Invocation:
         image: Repository and reference of the image that was asked for.
         resolution: What came of the layers, if any were asked for.
         error: What kept the request as a whole from being answered.
-        ecr_seconds: How long each call to ECR took, in seconds, its retries included.
+        ecr_calls: The calls to ECR.
     """
 
     deadline: Deadline
@@ -68,7 +85,7 @@ class Invocation:
     image: str | None = None
     resolution: Resolved | None = None
     error: ResolverError | None = None
-    ecr_seconds: list[float] = field(default_factory=list)
+    ecr_calls: list[EcrCall] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
 
     def record(self, resolution: Resolved) -> None:

@@ -35,7 +35,6 @@ LONGEST_LINE = 32 * 1024
 logging._srcfile = None  # noqa: SLF001
 
 _encode = json.JSONEncoder(default=str, separators=(",", ":")).encode
-_LONGEST_CAUSE = 1000
 _TRACED_FRAMES = 20
 
 # How many values of one metric a line may have; source:
@@ -48,14 +47,13 @@ class _Formatter(LambdaPowertoolsFormatter):
 
     def format(self, record: logging.LogRecord) -> str:
         fields = getattr(record, "fields", None)
-        if fields is None:
-            return redact(super().format(record))[:LONGEST_LINE]
         line = {
             "level": record.levelname,
-            "message": record.msg,
+            # Only the record of an invocation is made of what is known to be no secret.
+            "message": record.msg if fields is not None else redact(record.getMessage()),
             "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "service": SERVICE,
-            **fields,
+            **(fields or {}),
         }
         return _to_line(line)
 
@@ -69,22 +67,39 @@ def _to_line(line: dict[str, Any]) -> str:
     return _encode({**short, "isShortened": True})[:LONGEST_LINE]
 
 
-class _RedactingFilter(logging.Filter):
-    """Redacts what libraries log through the root logger, which Lambda's runtime client writes out."""
+class _LibraryFilter(logging.Filter):
+    """Keeps of what libraries log who it was, and the text at the level DEBUG alone, after redaction."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg = redact(record.getMessage())
-        record.args = None
+        if _shows_text():
+            record.msg = redact(record.getMessage())
+        else:
+            record.msg = f"{record.name} logged something; set logLevel to DEBUG to read it"
+        record.args = record.exc_info = record.exc_text = record.stack_info = None
         return True
 
 
-def redact_library_logs() -> None:
-    """Put the redaction before each handler that the root logger has."""
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(_RedactingFilter())
+def quieten_libraries() -> None:
+    """Let libraries log warnings and errors alone, and put the filter before each handler that the root logger has.
+
+    At the level DEBUG botocore and urllib3 log whole requests, with credentials and download URLs; Lambda's runtime
+    client sets the root logger to the function's own level.
+    """
+    root = logging.getLogger()
+    root.setLevel(max(root.level, logging.WARNING))
+    for handler in root.handlers:
+        handler.addFilter(_LibraryFilter())
+
+
+def _shows_text() -> bool:
+    return _level.isEnabledFor(logging.DEBUG)
 
 
 logger = Logger(service=SERVICE, logger_formatter=_Formatter(utc=True, use_rfc3339=True, location=None))
+# Powertools puts Lambda's own level above the function's. Lambda's has to be INFO at the highest, for it drops metrics
+# above that; so WARNING and ERROR are set here.
+_level = logging.getLogger(SERVICE)
+_level.setLevel(os.environ.get("POWERTOOLS_LOG_LEVEL", "INFO").upper())
 metrics = Metrics(namespace=NAMESPACE, service=SERVICE)
 
 
@@ -115,7 +130,7 @@ class Publisher:
         if invocation.error is not None:
             self._write({"RequestsFailed": _counted(1)}, code=invocation.error.kind.code)
         values = {name: _counted(count) for name, count in counts.items() if count}
-        milliseconds = [seconds * 1000 for seconds in invocation.ecr_seconds]
+        milliseconds = [call.seconds * 1000 for call in invocation.ecr_calls if call.seconds is not None]
         if milliseconds:
             values["EcrCallLatency"] = _Metric(Unit="Milliseconds", Value=milliseconds[:_VALUES_A_LINE])
         if values:
@@ -158,6 +173,8 @@ def _log(invocation: Invocation, *, is_cold_start: bool) -> None:
     if invocation.image is not None:
         fields["image"] = invocation.image
     fields |= _fields_of_layers(invocation)
+    if _shows_text():
+        fields |= _what_was_asked(invocation)
     error = invocation.error
     failures = invocation.resolution.failures if invocation.resolution is not None else ()
     if error is not None and error not in failures:
@@ -189,6 +206,23 @@ def _fields_of_layers(invocation: Invocation) -> dict[str, Any]:
     return fields
 
 
+def _what_was_asked(invocation: Invocation) -> dict[str, Any]:
+    """Return what of ECR was asked how often and with what outcome, and what the cache had."""
+    calls = invocation.ecr_calls
+    return {
+        "ecrCalls": [
+            {
+                "action": call.action,
+                "attempts": call.attempts,
+                "outcome": call.outcome if call.seconds is not None else "under way",
+            }
+            for call in calls[:LOGGED_LAYERS]
+        ],
+        "ecrCallsMade": len(calls),
+        "cacheHits": invocation.resolution.hits if invocation.resolution is not None else 0,
+    }
+
+
 def _describe(error: ResolverError) -> dict[str, Any]:
     """Return an error for the log: what it is about, and the kind of its cause, which the caller is not told."""
     description: dict[str, Any] = {"code": error.kind.code}
@@ -211,8 +245,8 @@ def _cause(cause: BaseException) -> dict[str, Any]:
     if isinstance(cause, ClientError):
         described["code"] = ecr_code(cause)
         described["status"] = cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    if logger.log_level == logging.DEBUG:
-        described["text"] = redact(str(cause)[:_LONGEST_CAUSE])
+    if _shows_text():
+        described["text"] = redact(str(cause))
     return described
 
 

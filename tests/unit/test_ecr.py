@@ -166,7 +166,7 @@ def test_a_failure_that_passes_is_not_noticed_but_recorded_as_one_call(outcomes:
     outcomes += [refusal("ThrottlingException"), RequestFailedError(), OK]
     invocation = Invocation(Deadline.after(10))
     Ecr().call("get_download_url_for_layer", SUBJECT, invocation, layerDigest=digest())
-    assert len(invocation.ecr_seconds) == 1
+    assert len(invocation.ecr_calls) == 1
 
 
 def test_a_client_whose_credentials_are_refused_is_made_anew_once(outcomes: list[Outcome]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from layer_resolver.handler import create_handler
-from layer_resolver.observability import LOGGED_LAYERS, LONGEST_LINE, logger, redact_library_logs
+from layer_resolver.observability import LOGGED_LAYERS, LONGEST_LINE, logger, quieten_libraries
 from layer_resolver.settings import Settings
 from tests.unit.fakes import Context, FakeEcr, Send, digest, download_url, ecr_error, function_url_event
 
@@ -153,7 +153,7 @@ def test_what_libraries_log_is_redacted() -> None:
     root = logging.getLogger()
     root.addHandler(handler)
     try:
-        redact_library_logs()
+        quieten_libraries()
         record = logging.LogRecord("urllib3", logging.WARNING, "", 0, "retrying %s", (download_url(digest()),), None)
         assert handler.filter(record)
         assert record.getMessage().startswith("retrying https://prod-us-east-1-starport-layer-bucket")
