@@ -20,7 +20,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 CHECKED := lambda_src local infra app.py tests benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve proxy smoke test lint format bench synth bootstrap deploy destroy lock clean
+.PHONY: help demo serve proxy smoke unit test lint format bench python synth bootstrap deploy destroy lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 11
@@ -38,6 +38,9 @@ smoke: $(INSTALLED)  ## Check a deployed service from outside (URL=https://… R
 	@$(BIN)/python -m local smoke --url '$(URL)' $(if $(REGION),--region '$(REGION)') $(if $(REPOSITORY),--repository '$(REPOSITORY)') \
 		$(if $(DIGEST),--digest '$(DIGEST)') $(if $(PUBLIC),--public)
 
+unit: $(INSTALLED)  ## Test the function by itself: in seconds, without a server or a network
+	$(BIN)/python -m pytest -q tests/unit --cov --cov-report=term
+
 test: $(INSTALLED) $(INSTALLED_CDK) $(CDK_CLI) $(TOOLS)  ## Run everything that has to pass
 	$(BIN)/python -m pytest --cov --cov-report=term
 
@@ -50,9 +53,8 @@ format: $(INSTALLED)  ## Put the code into the form that lint asks for
 	$(BIN)/ruff check --fix $(CHECKED)
 	$(BIN)/ruff format $(CHECKED)
 
-bench: $(INSTALLED) $(INSTALLED_CDK)  ## Measure what a batch, the cache and bytecode save
-	@$(BIN)/python -m benchmarks.batch
-	@$(BIN)/python -m benchmarks.cold_start
+bench: $(INSTALLED) $(INSTALLED_CDK)  ## Measure the function against bare boto3 and against Powertools' tutorial
+	@$(BIN)/python -m benchmarks
 
 synth: $(INSTALLED_CDK) $(CDK_CLI)  ## Write the CloudFormation template to cdk.out (ARGS='-c key=value')
 	$(CDK) synth --quiet $(ARGS)
@@ -65,6 +67,9 @@ deploy: $(INSTALLED_CDK) $(CDK_CLI)  ## Deploy to the AWS account and region of 
 
 destroy: $(INSTALLED_CDK) $(CDK_CLI)  ## Remove the deployment (ARGS='-c stackName=NAME')
 	$(CDK) destroy $(ARGS)
+
+python: $(INSTALLED)  ## Install the Python of the deployed function, which writes the package's bytecode
+	$(BIN)/uv python install 3.13
 
 lock: $(INSTALLED)  ## Write the requirements files anew from their .in files, within the versions these allow
 	$(LOCK) lambda_src/requirements.in --output-file lambda_src/requirements.txt

@@ -2,9 +2,10 @@
 
 The dependencies are installed by uv from wheels for the target's platform, by the hashes of their lock; what nothing
 reads at run time is left out, and bytecode for the function's Python is put in where an interpreter of its version is
-at hand.
+at hand. The same inputs give the same files, byte for byte.
 """
 
+import gzip
 import hashlib
 import json
 import os
@@ -20,8 +21,26 @@ import uv
 SOURCE = Path(__file__).parent.parent / "lambda_src"
 TASK_ROOT = "/var/task"
 
-# boto3's own resource definitions and the service models of everything but ECR; the models at the top level are shared.
+# Credentials come from the environment or, with SnapStart, from an endpoint in the container, so that neither STS nor
+# SSO is ever asked. Source: https://docs.aws.amazon.com/lambda/latest/dg/snapstart-activate.html
 _KEPT_SERVICES = frozenset({"ecr"})
+
+_UNREAD = (
+    "bin",
+    "boto3/data/*",  # models of boto3's resources, which ECR has none of
+    "boto3/examples",
+    "botocore/data/*/*/examples-1.json",
+    "dateutil/zoneinfo/*.tar.gz",  # time zones; botocore's times are in UTC
+    "**/tests",
+    "**/*.pyi",
+    "**/py.typed",
+    "**/*.js",  # the page that Powertools shows an OpenAPI document with
+    "**/*.css",
+    # Of a distribution's metadata only its name and version are ever read, by importlib.metadata.
+    "*.dist-info/[!M]*",
+    ".lock",
+)
+"""What nothing reads at run time, as patterns within the package."""
 
 
 class BuildError(Exception):
@@ -41,15 +60,22 @@ class Target:
     python_platform: str
 
     @classmethod
-    def host(cls) -> "Target":
-        """Return this machine and the running Python, so that tests run the layout that is deployed."""
+    def host(cls, python_version: str = f"{sys.version_info.major}.{sys.version_info.minor}") -> "Target":
+        """Return this machine and a Python on it, so that tests run the layout that is deployed.
+
+        Args:
+            python_version: Version of Python; without it, that of the running one.
+        """
         machine = os.uname().machine.replace("arm64", "aarch64")
         system = "apple-darwin" if sys.platform == "darwin" else "manylinux_2_28"
-        return cls(f"{sys.version_info.major}.{sys.version_info.minor}", f"{machine}-{system}")
+        return cls(python_version, f"{machine}-{system}")
 
 
-LAMBDA = Target(python_version="3.13", python_platform="aarch64-manylinux_2_28")
-"""Lambda's Python 3.13 on arm64, which is Amazon Linux 2023 (glibc 2.34)."""
+LAMBDA = Target(python_version="3.13", python_platform="aarch64-manylinux_2_34")
+"""Lambda's Python 3.13 on arm64, which is Amazon Linux 2023.
+
+Its glibc is 2.34; source: https://docs.aws.amazon.com/linux/al2023/ug/compare-with-al2.html.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +86,26 @@ class Package:
         path: Its directory.
         digest: SHA-256 of all that it was built from, in hexadecimal digits.
         is_compiled: Whether it has bytecode.
+        problem: Why it has no bytecode, in uv's words; empty if it has.
     """
 
     path: Path
     digest: str
     is_compiled: bool
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundInterpreter:
+    """What uv says when it is asked for a Python.
+
+    Attributes:
+        path: The interpreter, None if there is none that runs.
+        problem: Why there is none, in uv's words.
+    """
+
+    path: Path | None
+    problem: str = ""
 
 
 def build_package(target: Target, output: Path, source: Path = SOURCE) -> Package:
@@ -76,36 +117,46 @@ def build_package(target: Target, output: Path, source: Path = SOURCE) -> Packag
         source: Directory with `requirements.txt` and the function's own package.
 
     Raises:
-        BuildError: If the dependencies can't be installed. No half-made package is left.
+        BuildError: If the dependencies can't be installed or compiled. No half-made package is left.
     """
-    interpreter = _find_interpreter(target.python_version)
-    digest = _digest_of_inputs(target, source, is_compiled=interpreter is not None)
+    found = find_interpreter(target.python_version)
+    digest = _digest_of_inputs(target, source, is_compiled=found.path is not None)
     path = output / digest[:16]
     if not path.is_dir():
         output.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="package-", dir=output) as directory:
             made = Path(directory) / "package"
-            _make(target, source, made, interpreter)
+            _make(target, source, made, found.path)
             # Another process may have built the same one meanwhile, and that one serves as well.
             if not path.is_dir():
                 made.rename(path)
-    return Package(path, digest, is_compiled=interpreter is not None)
+    return Package(path, digest, is_compiled=found.path is not None, problem=found.problem)
 
 
-def _make(target: Target, source: Path, made: Path, interpreter: Path | None) -> None:
-    _install(target, source / "requirements.txt", made)
-    _remove_what_nothing_reads(made)
-    for package in _own_packages(source):
-        shutil.copytree(package, made / package.name, ignore=shutil.ignore_patterns("__pycache__"))
-    if interpreter is not None:
-        _compile(interpreter, made)
+def find_interpreter(version: str) -> FoundInterpreter:
+    """Ask uv for a Python of some version on this machine, and download none.
+
+    Args:
+        version: Such as `3.13`.
+    """
+    command = [uv.find_uv_bin(), "python", "find", "--no-python-downloads", "--no-project", "--system", version]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    if result.returncode != 0:
+        return FoundInterpreter(None, " ".join(result.stderr.split()))
+    return FoundInterpreter(Path(result.stdout.strip()))
 
 
-def _own_packages(source: Path) -> list[Path]:
-    return sorted(path.parent for path in source.glob("*/__init__.py"))
+def install_dependencies(target: Target, requirements: Path, made: Path) -> None:
+    """Install the wheels of a lock for a target, whole.
 
+    Args:
+        target: What they are for.
+        requirements: The lock, with hashes.
+        made: Directory to install them in.
 
-def _install(target: Target, requirements: Path, made: Path) -> None:
+    Raises:
+        BuildError: If one can't be had.
+    """
     command = [
         uv.find_uv_bin(), "pip", "install", "--quiet", "--target", str(made),
         "--python-version", target.python_version, "--python-platform", target.python_platform,
@@ -119,38 +170,89 @@ def _install(target: Target, requirements: Path, made: Path) -> None:
             f"{target.python_platform}. If they were changed, run `make lock`; if not, check the connection to the "
             f"package registry. uv said:\n{result.stderr.strip()}"
         )
+    # uv may leave bytecode of its own, which depends on times.
+    for cache in list(made.rglob("__pycache__")):
+        shutil.rmtree(cache)
+
+
+def compile_dependencies(interpreter: Path, made: Path) -> None:
+    """Put bytecode in the place of the sources of all that is installed.
+
+    That is a third of the package. A traceback still has file, line and function of a library, and not the line's text.
+
+    Raises:
+        BuildError: If a module can't be compiled.
+    """
+    # -b writes module.pyc where module.py is, which Python imports without its source.
+    _compile(interpreter, made, made, "-b")
+    for path in list(made.rglob("*.py")):
+        path.unlink()
+
+
+def _make(target: Target, source: Path, made: Path, interpreter: Path | None) -> None:
+    install_dependencies(target, source / "requirements.txt", made)
+    _remove_what_nothing_reads(made)
+    if interpreter is not None:
+        compile_dependencies(interpreter, made)
+    # Our own package keeps its sources, so that tracebacks in the log show its lines.
+    for package in _own_packages(source):
+        copy = Path(shutil.copytree(package, made / package.name, ignore=shutil.ignore_patterns("__pycache__")))
+        if interpreter is not None:
+            _compile(interpreter, made, copy)
+
+
+def _own_packages(source: Path) -> list[Path]:
+    return sorted(path.parent for path in source.glob("*/__init__.py"))
 
 
 def _remove_what_nothing_reads(made: Path) -> None:
-    for service in (made / "botocore" / "data").iterdir():
+    for pattern in _UNREAD:
+        for path in list(made.glob(pattern)):
+            _remove(path)
+    data = made / "botocore" / "data"
+    if data.is_dir():
+        _cut_botocore_data(data)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _cut_botocore_data(data: Path) -> None:
+    """Keep of botocore's data what ECR in every partition needs; parsing the rest is a good part of making a client."""
+    for service in data.iterdir():
         if service.is_dir() and service.name not in _KEPT_SERVICES:
             shutil.rmtree(service)
-    for path in sorted(made.rglob("*"), reverse=True):
-        if path.is_dir() and path.name in {"__pycache__", "tests"}:
-            shutil.rmtree(path)
-    shutil.rmtree(made / "bin", ignore_errors=True)
-    (made / ".lock").unlink(missing_ok=True)
-    for path in (*made.rglob("*.pyi"), *made.rglob("py.typed")):
-        path.unlink()
-    # Of a distribution's metadata only its name and version are ever read, by importlib.metadata.
-    for path in made.glob("*.dist-info/*"):
-        if path.name != "METADATA":
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    prefixes = {_endpoint_prefix(model) for model in data.glob("*/*/service-2.json.gz")}
+    endpoints = data / "endpoints.json"
+    document = json.loads(endpoints.read_bytes())
+    for partition in document["partitions"]:
+        services = partition["services"]
+        partition["services"] = {name: services[name] for name in services if name in prefixes}
+    endpoints.write_text(json.dumps(document, separators=(",", ":")))
 
 
-def _compile(interpreter: Path, made: Path) -> None:
-    """Put bytecode beside the sources; it does not depend on their times, which a zip file does not keep well."""
+def _endpoint_prefix(model: Path) -> str:
+    """Return the name that botocore's endpoints know a service by."""
+    prefix: str = json.loads(gzip.decompress(model.read_bytes()))["metadata"]["endpointPrefix"]
+    return prefix
+
+
+def _compile(interpreter: Path, made: Path, directory: Path, *options: str) -> None:
+    """Write bytecode that does not depend on times, which a zip file does not keep well, and is never checked.
+
+    One process does it in the files' order, because what is compiled before can show in the bytes.
+    """
     command = [
-        str(interpreter), "-m", "compileall", "-q", "-j", "0", "--invalidation-mode", "unchecked-hash",
-        "-s", str(made), "-p", TASK_ROOT, str(made),
+        str(interpreter), "-m", "compileall", "-q", *options, "--invalidation-mode", "unchecked-hash",
+        "-s", str(made), "-p", TASK_ROOT, str(directory),
     ]  # fmt: skip
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
-
-
-def _find_interpreter(version: str) -> Path | None:
-    command = [uv.find_uv_bin(), "python", "find", "--no-python-downloads", "--no-project", "--system", version]
     result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    return Path(result.stdout.strip()) if result.returncode == 0 else None
+    if result.returncode != 0:
+        raise BuildError(f"The function could not be compiled by {interpreter}:\n{result.stdout}{result.stderr}")
 
 
 def _digest_of_inputs(target: Target, source: Path, *, is_compiled: bool) -> str:

@@ -80,9 +80,9 @@ class ResolverFunction(Construct):
         if not package.is_compiled:
             Annotations.of(self).add_warning_v2(
                 "EcrLayerResolver:NoBytecode",
-                f"No Python {target.python_version} was found, so the package has no bytecode, and each environment "
-                "that starts without SnapStart takes about twice as long to load it (`make bench` measures that). Run "
-                f"`uv python install {target.python_version}` to have it put in.",
+                f"The package has no bytecode, because uv gave no Python {target.python_version} to write it, so each "
+                "environment that starts without SnapStart takes about twice as long to load it. `make python` "
+                f"installs one, by `.venv/bin/uv python install {target.python_version}`. uv said: {package.problem}",
             )
         function = lambda_.Function(
             self,

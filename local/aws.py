@@ -11,13 +11,14 @@ from botocore.credentials import Credentials
 from local.ecr import LocalEcr
 from local.oci_layout import OciLayout
 from local.s3 import create_s3_app
-from local.server import running
+from local.server import LOCALHOST, running
 from local.sigv4 import LIFETIME, UrlSigner
 
 REGION = "us-east-1"
 
-# S3 is another host than the function URL, and a client has to treat it as one.
-S3_HOST = "127.0.0.2"
+# S3 is another host than the function URL, which is at 127.0.0.1, and a client has to treat it as one. It has a name,
+# because clients refuse to be redirected to a private address (go-containerregistry since 0.21.6).
+S3_HOST = LOCALHOST
 
 # Those of ECR's own role, which signs the download URLs; the function never has them.
 _SIGNING_CREDENTIALS = Credentials("ASIALOCALSTARPORTXXX", "local-starport-secret", "local/starport/session/token==")

@@ -1,4 +1,4 @@
-"""Local ECR: ECR's AWS JSON 1.1 protocol over OCI image layouts, for the two actions that the function can need.
+"""Local ECR: ECR's AWS JSON 1.1 protocol over OCI image layouts, for the actions that the function can need.
 
 Requests and answers are held against botocore's service model, so that what works here fits the real service. Besides
 ECR's own `POST /` it has, for tests and benchmarks:
@@ -26,7 +26,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from local.faults import Fault, Faults
-from local.oci_layout import OciLayout
+from local.oci_layout import Manifest, OciLayout
 
 ACCOUNT_ID = "123456789012"
 
@@ -81,6 +81,7 @@ class LocalEcr:
             "GetDownloadUrlForLayer": self._get_download_url_for_layer,
             "BatchGetImage": self._batch_get_image,
             "ListImages": self._list_images,
+            "ListImageReferrers": self._list_image_referrers,
             "DescribeRepositories": self._describe_repositories,
         }
 
@@ -180,6 +181,15 @@ class LocalEcr:
         page, token = _page(tagged + untagged if chosen is None else chosen, parameters)
         return {"imageIds": page} | token
 
+    def _list_image_referrers(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        layout = self._repository(parameters)
+        digest = parameters["subjectId"].get("imageDigest", "")
+        types = parameters.get("filter", {}).get("artifactTypes")
+        referrers = [_referrer(manifest) for manifest in layout.referrers.get(digest, [])]
+        chosen = [each for each in referrers if types is None or each.get("artifactType") in types]
+        page, token = _page(chosen, {"maxResults": 20, **parameters})
+        return {"referrers": page} | token
+
     def _describe_repositories(self, parameters: dict[str, Any]) -> dict[str, Any]:
         names = parameters.get("repositoryNames", list(self._repositories))
         for name in names:
@@ -194,11 +204,30 @@ Item = TypeVar("Item")
 def _page(items: list[Item], parameters: dict[str, Any]) -> tuple[list[Item], dict[str, str]]:
     """Return the page that was asked for, and the token of the next one if there is one."""
     token = parameters.get("nextToken", "0")
-    if not token.isdecimal():
+    if not re.fullmatch(r"[0-9]{1,9}", token):
         raise EcrError("InvalidParameterException", "Invalid parameter at 'nextToken': it is none of this registry's")
     start = int(token)
     end = start + parameters.get("maxResults", 100)
     return items[start:end], {"nextToken": str(end)} if end < len(items) else {}
+
+
+def _referrer(manifest: Manifest) -> dict[str, Any]:
+    """Return what ECR says of a manifest that has a subject.
+
+    The type of an artifact without one is that of its config; source: OCI Distribution Specification, "Listing
+    Referrers".
+    """
+    document = manifest.document
+    artifact_type = document.artifact_type or (document.config.media_type if document.config else None)
+    described = {
+        "digest": manifest.digest,
+        "mediaType": manifest.media_type,
+        "artifactType": artifact_type,
+        "size": len(manifest.content),
+        "annotations": document.annotations,
+        "artifactStatus": "ACTIVE",
+    }
+    return {name: value for name, value in described.items() if value}
 
 
 def _find_image(layout: OciLayout, image_id: dict[str, str]) -> tuple[str | None, dict[str, str]]:

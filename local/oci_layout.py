@@ -14,11 +14,16 @@ from pydantic.alias_generators import to_camel
 
 REFERENCE_NAME = "org.opencontainers.image.ref.name"
 
-_DIGEST = r"[a-z0-9+._-]+:[a-fA-F0-9]+"
+# OCI Image Specification, "Digests". An algorithm has no leading dot, so it can't lead out of the layout.
+_DIGEST = r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-fA-F0-9]+"
+_LONGEST_DIGEST = 255
+
+LARGEST_DOCUMENT = 16 * 1024 * 1024
+"""How many bytes an index or a manifest may have; ECR takes 4 MB."""
 
 
 class LayoutError(Exception):
-    """A directory is no OCI image layout, or a broken one; the message is one line that says what to do."""
+    """A directory is not an OCI image layout, or a broken one; the message is one line that says what to do."""
 
 
 class _LayoutModel(BaseModel):
@@ -47,6 +52,9 @@ class ManifestDocument(_LayoutModel):
     """Content of a manifest or an index; what it has tells which of them it is."""
 
     media_type: str = ""
+    artifact_type: str | None = None
+    subject: Descriptor | None = None
+    annotations: dict[str, str] | None = None
     config: Descriptor | None = None
     layers: list[Descriptor] | None = None
     manifests: list[Descriptor] | None = None
@@ -85,6 +93,7 @@ class OciLayout:
         manifests: Every manifest and index that `index.json` leads to, by digest.
         tags: Digest of the manifest that each tag names.
         referenced_blobs: Size in bytes of every config and layer that an image refers to, by digest.
+        referrers: The manifests whose subject is an image, by the image's digest, which need not be there.
     """
 
     def __init__(self, path: Path) -> None:
@@ -97,47 +106,69 @@ class OciLayout:
         self.manifests: dict[str, Manifest] = {}
         self.tags: dict[str, str] = {}
         self.referenced_blobs: dict[str, int] = {}
+        self.referrers: dict[str, list[Manifest]] = {}
         self._read()
 
     def blob_path(self, digest: str) -> Path | None:
-        """Return the file of a blob, referenced or not, or None if the layout does not have it."""
-        if not re.fullmatch(_DIGEST, digest):
+        """Return the file of a blob, referenced or not, or None if the layout does not have it.
+
+        A link that leads out of the layout is not followed: the layout may be somebody else's, and the file not meant
+        to be given out.
+        """
+        if len(digest) > _LONGEST_DIGEST or not re.fullmatch(_DIGEST, digest):
             return None
         algorithm, _, encoded = digest.partition(":")
-        path = self.path / "blobs" / algorithm / encoded
-        return path if path.is_file() else None
+        return self._file(f"blobs/{algorithm}/{encoded}")
+
+    def _file(self, name: str) -> Path | None:
+        """Return a regular file of the layout, None if there is none of that name."""
+        path = self.path / name
+        try:
+            is_inside = path.resolve().is_relative_to(self.path.resolve())
+            return path if is_inside and path.is_file() else None
+        except (OSError, RuntimeError):
+            # A name that is too long, a loop of links, or a folder that may not be read.
+            return None
 
     def _read(self) -> None:
         if not self.path.is_dir():
             raise LayoutError(f"{self.path}: there is no such directory. Give the directory of an OCI image layout.")
         self._read_file("oci-layout", _LayoutFile)
         for descriptor in self._read_file("index.json", _Index).manifests:
-            self._read_manifest(descriptor)
+            self._read_manifests(descriptor)
             tag = (descriptor.annotations or {}).get(REFERENCE_NAME)
             if tag:
                 self.tags[tag] = descriptor.digest
 
     def _read_file(self, name: str, model: type[Model]) -> Model:
-        path = self.path / name
-        if not path.is_file():
-            raise LayoutError(f"{path}: there is no such file, so {self.path} is no OCI image layout.")
+        path = self._file(name)
+        if path is None:
+            raise LayoutError(f"{self.path / name}: there is no such file, so {self.path} is not an OCI image layout.")
         return _parse(str(path), _content(path), model)
 
-    def _read_manifest(self, descriptor: Descriptor) -> None:
-        """Read a manifest with all that it leads to."""
+    def _read_manifests(self, descriptor: Descriptor) -> None:
+        """Read a manifest with all that it leads to, each once."""
+        waiting = [descriptor]
+        while waiting:
+            next_one = waiting.pop()
+            if next_one.digest not in self.manifests:
+                waiting += self._read_manifest(next_one)
+
+    def _read_manifest(self, descriptor: Descriptor) -> list[Descriptor]:
+        """Read one manifest, and return those that it names and that are there."""
         digest = descriptor.digest
         content = _content(self._existing(digest))
         if not _has_digest(content, digest):
             raise LayoutError(f"{self.path}: the content of {digest} has another digest. Copy the image anew.")
         document = _parse(f"{self.path}: manifest {digest}", content, ManifestDocument)
         media_type = descriptor.media_type or document.media_type
-        self.manifests[digest] = Manifest(digest, media_type, content, document)
-        for child in document.manifests or ():
-            # An index may name images that were not copied along, such as those of other platforms.
-            if self.blob_path(child.digest) is not None:
-                self._read_manifest(child)
+        manifest = self.manifests[digest] = Manifest(digest, media_type, content, document)
+        if document.subject is not None:
+            self.referrers.setdefault(document.subject.digest, []).append(manifest)
         for blob in document.blobs:
             self._read_blob(blob)
+        # An index may name images that were not copied along, such as those of other platforms.
+        return [child for child in document.manifests or () if self.blob_path(child.digest) is not None]
 
     def _read_blob(self, descriptor: Descriptor) -> None:
         digest = descriptor.digest
@@ -160,6 +191,8 @@ class OciLayout:
 
 def _content(path: Path) -> bytes:
     try:
+        if path.stat().st_size > LARGEST_DOCUMENT:
+            raise LayoutError(f"{path}: it has more than {LARGEST_DOCUMENT} bytes, so it can't be a manifest.")
         return path.read_bytes()
     except OSError as error:
         raise LayoutError(f"{path}: it can't be read: {error.strerror}.") from None

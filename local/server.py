@@ -1,13 +1,19 @@
 """Runs an ASGI application on a loopback address, in a thread of its own."""
 
+import errno
 import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import uvicorn
 from starlette.types import ASGIApp
+
+LOCALHOST = "localhost"
+"""The name of this machine: on 127.0.0.1 and, where there is one, on ::1."""
+
+_PORTS_TO_TRY = 10
 
 
 @contextmanager
@@ -16,7 +22,7 @@ def running(app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0) -> Iterator
 
     Args:
         app: The application.
-        host: The address to listen on.
+        host: The address to listen on, or `localhost` for both loopback addresses.
         port: The port to listen on; 0 takes any that is free.
 
     Yields:
@@ -25,20 +31,47 @@ def running(app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0) -> Iterator
     Raises:
         OSError: If the port is in use or the address is not this machine's.
     """
-    with socket.create_server((host, port)) as listener:
-        # Otherwise a short body waits 40 ms for the headers before it to be acknowledged; connections inherit it.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(listener) for listener in _listen(host, port)]
+        bound_port = listeners[0].getsockname()[1]
+        for listener in listeners:
+            # Otherwise a short body waits 40 ms for the headers before it to be acknowledged; connections inherit it.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # No access log: it would have the query strings of download URLs.
         config = uvicorn.Config(
             app, log_level="warning", access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=2
         )
         server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name=f"server-{host}")
+        thread = threading.Thread(target=server.run, kwargs={"sockets": listeners}, name=f"server-{host}")
         thread.start()
         try:
             while not server.started and thread.is_alive():
                 time.sleep(0.005)
-            yield f"http://{host}:{listener.getsockname()[1]}"
+            yield f"http://{host}:{bound_port}"
         finally:
             server.should_exit = True
             thread.join()
+
+
+def _listen(host: str, port: int) -> list[socket.socket]:
+    """Return listening sockets: one, or one for each loopback address."""
+    if host != LOCALHOST:
+        return [socket.create_server((host, port))]
+    if not _has_ipv6_loopback():
+        return [socket.create_server(("127.0.0.1", port))]
+    for _ in range(_PORTS_TO_TRY):
+        first = socket.create_server(("127.0.0.1", port))
+        try:
+            return [first, socket.create_server(("::1", first.getsockname()[1]), family=socket.AF_INET6)]
+        except OSError:
+            # Another program has the port there, and clients of localhost would reach that one.
+            first.close()
+    raise OSError(errno.EADDRINUSE, "the port is in use on one of the loopback addresses")
+
+
+def _has_ipv6_loopback() -> bool:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False

@@ -85,23 +85,23 @@ class BlobReader:
     def _get(
         self, subject: Subject, url: str, deadline: Deadline, headers: dict[str, str], *, most_bytes: int
     ) -> Answer:
-        for attempt in range(1, _ATTEMPTS + 1):
+        answer: Answer | None = None
+        for attempts_left in range(_ATTEMPTS, 0, -1):
             # What is left is shared by the attempts, so that one that hangs leaves time for another.
-            share = deadline.within(min(_ATTEMPT_SECONDS, deadline.remaining() / (_ATTEMPTS - attempt + 1)))
+            share = deadline.within(min(_ATTEMPT_SECONDS, deadline.remaining() / attempts_left))
             try:
                 answer = self._http.request("GET", url, {**_HEADERS, **headers}, share, most_bytes=most_bytes)
-            except RequestFailedError as error:
-                if attempt == _ATTEMPTS:
-                    # The cause is left out: what urllib3 raises has the URL.
-                    raise ResolverError(TIMED_OUT, "S3 did not answer in time. Try again.", subject=subject) from error
+            except RequestFailedError:
                 continue
             except AnswerTooLargeError as error:
                 raise ResolverError(BLOB_UNREADABLE, "The blob is too large.", subject=subject) from error
-            if answer.status == 403:
-                raise UrlRefusedError
-            if answer.status not in _TRIED_AGAIN or attempt == _ATTEMPTS:
-                return answer
-        raise AssertionError("the last attempt returns or raises")  # pragma: no cover
+            if answer.status not in _TRIED_AGAIN:
+                break
+        if answer is None:
+            raise ResolverError(TIMED_OUT, "S3 did not answer in time. Try again.", subject=subject)
+        if answer.status == 403:
+            raise UrlRefusedError
+        return answer
 
 
 def digest_of(content: bytes, digest: str) -> str | None:

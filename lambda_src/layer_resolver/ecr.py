@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any, Protocol, cast
 from urllib.parse import urlsplit
 
@@ -128,6 +129,7 @@ class Ecr:
     def __init__(self, create_client: Callable[[], EcrClient] = create_ecr_client) -> None:
         self._create_client = create_client
         self._client = create_client()
+        self._lock = Lock()
 
     @property
     def partition(self) -> str:
@@ -172,8 +174,9 @@ class Ecr:
 
     def _renew(self, refused: EcrClient) -> None:
         """Make the client anew, unless another thread has done so since."""
-        if self._client is refused:
-            self._client = self._create_client()
+        with self._lock:
+            if self._client is refused:
+                self._client = self._create_client()
 
 
 def _try(

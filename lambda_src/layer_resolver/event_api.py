@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from layer_resolver.backend import Backend
 from layer_resolver.errors import (
     INVALID_PARAMETER,
     RESULT_TOO_LARGE,
@@ -16,7 +17,6 @@ from layer_resolver.errors import (
     as_resolver_error,
 )
 from layer_resolver.foreign_events import name_of
-from layer_resolver.images import ImageReader
 from layer_resolver.invocation import Invocation
 from layer_resolver.models import (
     INDEX_MEDIA_TYPES,
@@ -26,8 +26,7 @@ from layer_resolver.models import (
     LayerBatch,
     Repository,
 )
-from layer_resolver.resolver import LayerUrlResolver, Resolution
-from layer_resolver.settings import Settings
+from layer_resolver.resolver import Resolution
 from layer_resolver.validation import described, parse_request
 
 REQUEST_DETAIL_TYPE = "ECR Layer Download URL Request"
@@ -47,19 +46,16 @@ class EventApi:
     """Answers events, one at a time, as Lambda gives them.
 
     Args:
-        resolver: Gives the download URLs.
-        images: Reads the manifests of images that were pushed.
-        settings: What the operator has opted into.
+        backend: What it asks.
     """
 
-    def __init__(self, resolver: LayerUrlResolver, images: ImageReader, settings: Settings) -> None:
-        self._resolver = resolver
-        self._images = images
-        self._most_bytes = settings.maximum_result_kilobytes * 1024
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._most_bytes = backend.settings.maximum_result_kilobytes * 1024
         self._batches: dict[str, Callable[[dict[str, Any], Invocation], LayerBatch]] = {
             REQUEST_DETAIL_TYPE: lambda detail, _: _batch_of_request(detail)
         }
-        if settings.image_pull:
+        if backend.settings.image_pull:
             self._batches[PUSH_DETAIL_TYPE] = self._batch_of_push
 
     def answer(self, event: Any, invocation: Invocation) -> dict[str, Any]:
@@ -134,13 +130,13 @@ class EventApi:
 
         repository, digest = _pushed_image(detail)
         invocation.image = f"{repository.repository_name} {digest}"
-        manifest = self._images.manifest(repository, digest, invocation)
+        manifest = self._backend.images.manifest(repository, digest, invocation)
         if manifest.is_index:
             return LayerBatch(repository, ())
         return batch_of_manifest(manifest.content, None, repository)
 
     def _resolve(self, batch: LayerBatch, invocation: Invocation) -> dict[str, Any]:
-        resolution = self._resolver.resolve(batch, invocation)
+        resolution = self._backend.resolver.resolve(batch, invocation)
         failure = _worth_another_try(resolution)
         if failure is not None:
             raise failure

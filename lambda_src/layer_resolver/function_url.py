@@ -98,6 +98,12 @@ class Request:
         except UnicodeDecodeError:
             return ""
 
+    @property
+    def first_part(self) -> str:
+        """The first part of the path, empty if there is none."""
+        before, _, path = self.raw_path.partition("/")
+        return "" if before else path.partition("/")[0]
+
     def header(self, name: str) -> str:
         """Return the value of a header by its name in lower case, an empty string if there is none."""
         value = self.headers.get(name)
@@ -243,7 +249,7 @@ class FunctionUrl:
         api = self._apis[""]
         try:
             request = Request.of(event, invocation)
-            api = self._apis.get(request.raw_path[1:].partition("/")[0], api)
+            api = self._apis.get(request.first_part, api)
             payload = _payload(api, _routed(api, request))
         except Exception as cause:
             invocation.error = as_resolver_error(cause)

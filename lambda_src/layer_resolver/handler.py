@@ -13,6 +13,7 @@ from typing import Any
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from snapshot_restore_py import register_after_restore, register_before_snapshot
 
+from layer_resolver.backend import Backend
 from layer_resolver.blobs import BlobReader
 from layer_resolver.download_urls import Hosts
 from layer_resolver.ecr import Ecr, EcrClient, create_ecr_client
@@ -51,15 +52,10 @@ def create_handler(
     """
     settings = settings or Settings()
     ecr = Ecr(create_client)
-    images, blobs = ImageReader(ecr), BlobReader()
-    resolver = LayerUrlResolver(ecr, Hosts(ecr.partition, frozenset(settings.download_url_hosts), ecr.is_local))
-    function_url = FunctionUrl(
-        {
-            "": HttpApi(resolver, images, blobs, settings),
-            "v2": RegistryApi(resolver, images, blobs, settings),
-        }
-    )
-    event_api = EventApi(resolver, images, settings)
+    hosts = Hosts(ecr.partition, frozenset(settings.download_url_hosts), ecr.is_local)
+    backend = Backend(LayerUrlResolver(ecr, hosts), ImageReader(ecr), BlobReader(), settings)
+    function_url = FunctionUrl({"": HttpApi(backend), "v2": RegistryApi(backend)})
+    event_api = EventApi(backend)
     publisher = Publisher(settings.stack_name)
 
     def handle(event: Any, context: LambdaContext) -> dict[str, Any]:

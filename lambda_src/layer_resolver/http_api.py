@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from layer_resolver.blobs import BlobReader
+from layer_resolver.backend import Backend
 from layer_resolver.errors import INVALID_PARAMETER, LAYERS_NOT_FOUND, NOT_ENABLED, ResolverError, Subject
 from layer_resolver.function_url import Request, Response, Route
-from layer_resolver.images import ImageReader
 from layer_resolver.models import (
     INDEX_MEDIA_TYPES,
     MANIFEST_MEDIA_TYPES,
@@ -20,8 +19,6 @@ from layer_resolver.models import (
     TaggedConfigRequest,
     TaggedImageRequest,
 )
-from layer_resolver.resolver import LayerUrlResolver
-from layer_resolver.settings import Settings
 from layer_resolver.validation import parse_json, parse_request
 
 LARGEST_MANIFEST = 4 * 1024 * 1024
@@ -35,20 +32,14 @@ class HttpApi:
     """Answers the JSON routes.
 
     Args:
-        resolver: Gives the download URLs.
-        images: Reads manifests.
-        blobs: Reads configs.
-        settings: What the operator has opted into.
+        backend: What it asks.
     """
 
     headers: Mapping[str, str] = {}
     advice: Mapping[str, str] = {}
 
-    def __init__(self, resolver: LayerUrlResolver, images: ImageReader, blobs: BlobReader, settings: Settings) -> None:
-        self._resolver = resolver
-        self._images = images
-        self._blobs = blobs
-        self._settings = settings
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
         self.routes = (
             Route("/download-url", {"GET": self._get_download_url, "POST": self._post_download_url}),
             Route("/download-urls", {"POST": self._post_download_urls}),
@@ -84,7 +75,7 @@ class HttpApi:
     def _one(self, wanted: DownloadUrlRequest, request: Request) -> Response:
         batch = LayerBatch.of_digests(wanted.repository, [wanted.layer_digest])
         try:
-            return Response.json(self._resolver.resolve_one(batch, request.invocation).wire())
+            return Response.json(self._backend.resolver.resolve_one(batch, request.invocation).wire())
         except ResolverError as error:
             if error.kind is LAYERS_NOT_FOUND and self._is_image(wanted, request):
                 raise _image_digest_refused(error) from error
@@ -92,10 +83,10 @@ class HttpApi:
 
     def _is_image(self, wanted: DownloadUrlRequest, request: Request) -> bool:
         """Tell whether a digest that is no layer's is that of an image, where the operator allows finding out."""
-        if not self._settings.image_pull:
+        if not self._backend.settings.image_pull:
             return False
         try:
-            self._images.manifest(wanted.repository, wanted.layer_digest, request.invocation)
+            self._backend.images.manifest(wanted.repository, wanted.layer_digest, request.invocation)
         except ResolverError:
             return False
         return True
@@ -114,7 +105,7 @@ class HttpApi:
         return self._many(LayerBatch.of_digests(wanted.repository, wanted.layer_digests), request)
 
     def _many(self, batch: LayerBatch, request: Request, **more: str) -> Response:
-        resolution = self._resolver.resolve(batch, request.invocation)
+        resolution = self._backend.resolver.resolve(batch, request.invocation)
         if resolution.fault is not None:
             raise resolution.fault
         return Response.json({**resolution.wire(request.invocation.request_id), **more})
@@ -145,10 +136,10 @@ class HttpApi:
         manifest = self._manifest(wanted, request)
         image = parse_document(manifest.content, ImageManifest)
         subject = Subject(wanted.repository, "layer", image.config.digest)
-        content = self._resolver.use_url(
+        content = self._backend.resolver.use_url(
             LayerBatch.of(wanted.repository, [image.config.layer()]),
             request.invocation,
-            lambda url: self._blobs.config(subject, url, request.invocation.deadline),
+            lambda url: self._backend.blobs.config(subject, url, request.invocation.deadline),
         )
         return Response.json(
             config_answer(manifest.digest, content, image.layers, include_env=wanted.include_env == "true")
@@ -158,12 +149,12 @@ class HttpApi:
         """Return the image manifest that is asked for: for an index, that of the platform."""
         from layer_resolver.manifests import digest_for_platform  # noqa: PLC0415
 
-        if not self._settings.image_pull:
+        if not self._backend.settings.image_pull:
             raise ResolverError(NOT_ENABLED, "This service does not read images. Ask its operator to set imagePull.")
         request.invocation.image = f"{wanted.repository_name} {wanted.reference}"
         repository, reference = wanted.repository, wanted.reference
         for _ in range(DEEPEST_INDEX):
-            manifest = self._images.manifest(repository, reference, request.invocation)
+            manifest = self._backend.images.manifest(repository, reference, request.invocation)
             if not manifest.is_index:
                 return manifest
             reference = digest_for_platform(manifest, wanted.platform)

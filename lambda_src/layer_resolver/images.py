@@ -17,7 +17,6 @@ from layer_resolver.blobs import digest_of
 from layer_resolver.ecr import Ecr
 from layer_resolver.errors import (
     IMAGE_NOT_FOUND,
-    INVALID_DIGEST,
     MANIFEST_DIGEST_MISMATCH,
     SERVER_ERROR,
     ResolverError,
@@ -73,7 +72,7 @@ class ImageReader:
         self._listings: TTLCache[Repository, list[str]] = TTLCache(CACHED_LISTINGS, SECONDS_OF_LISTING, timer=uptime)
 
     def manifest(self, repository: Repository, reference: str, invocation: Invocation) -> StoredManifest:
-        """Return the manifest or index that a tag or a digest names.
+        """Return the manifest or index that a tag or a well-formed digest names.
 
         Raises:
             ResolverError: If there is none, or its bytes do not have the digest that they should.
@@ -163,8 +162,6 @@ def is_page_token(token: str) -> bool:
 
 def _image_id(repository: Repository, reference: str) -> dict[str, str]:
     if ":" in reference:
-        if not LAYER_DIGEST.admits(reference):
-            raise ResolverError(INVALID_DIGEST, f"The digest must be {LAYER_DIGEST.words}.")
         return {"imageDigest": reference}
     if not IMAGE_TAG.admits(reference):
         # What can't be a tag names no image; ECR need not be asked.

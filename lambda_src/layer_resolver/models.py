@@ -79,7 +79,7 @@ class ListRule:
 # https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_GetDownloadUrlForLayer.html and botocore's ecr model.
 _NAME_PART = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
 
-_REPOSITORY_NAME = Rule(
+REPOSITORY_NAME = Rule(
     pattern=rf"{_NAME_PART}(?:/{_NAME_PART})*",
     words="2 to 256 lower-case letters and digits, in parts that are joined by one '.', one or two '_', any number of "
     "'-', or one '/', such as team/app",
@@ -147,7 +147,7 @@ _DIGESTS = ListRule(
     longest=MAXIMUM_LAYERS,
 )
 
-RepositoryName = Annotated[str, _REPOSITORY_NAME]
+RepositoryName = Annotated[str, REPOSITORY_NAME]
 RegistryId = Annotated[str, REGISTRY_ID]
 LayerDigest = Annotated[str, LAYER_DIGEST]
 ImageDigest = Annotated[str, IMAGE_DIGEST]

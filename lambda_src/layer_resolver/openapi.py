@@ -11,10 +11,12 @@ from typing import Any
 from layer_resolver.errors import ERROR_TABLE, ErrorKind, Place
 from layer_resolver.manifests import ImageManifest
 from layer_resolver.models import (
+    IMAGE_TAG,
     INDEX_MEDIA_TYPES,
     LAYER_DIGEST,
     MANIFEST_MEDIA_TYPES,
     REGISTERED_DIGEST,
+    REPOSITORY_NAME,
     DigestedConfigRequest,
     DigestedImageRequest,
     DownloadUrlRequest,
@@ -165,19 +167,6 @@ _HEADERS = {
     "Cache-Control": {"schema": _TEXT, "required": True},
     "X-Content-Type-Options": {"schema": {"const": "nosniff"}, "required": True},
 }
-_DIGEST_PARAMETER = {
-    "name": "digest",
-    "in": "path",
-    "required": True,
-    "schema": {"type": "string", "pattern": f"^(?:{REGISTERED_DIGEST.pattern})$"},
-}
-_NAME = {
-    "name": "name",
-    "in": "path",
-    "required": True,
-    "description": "Name of the repository; its slashes may be percent-encoded.",
-    "schema": {"type": "string"},
-}
 
 
 @cache
@@ -284,26 +273,33 @@ def _registry_paths() -> dict[str, Any]:
     manifest = _registry("Manifest", "A manifest or an index", images, errors_of(*call, "image"))
     for operation in manifest.values():
         operation["responses"]["304"] = {"description": "If-None-Match has its digest.", "headers": _HEADERS}
+    name = _path_parameter(
+        "name",
+        # One letter alone is not a name, whatever the pattern says.
+        f"(?=.{{{REPOSITORY_NAME.shortest}}}){REPOSITORY_NAME.pattern}",
+        "Name of the repository; its slashes may be percent-encoded.",
+    )
+    digest = _path_parameter("digest", REGISTERED_DIGEST.pattern, REGISTERED_DIGEST.description)
+    reference = _path_parameter("reference", f"{IMAGE_TAG.pattern}|{REGISTERED_DIGEST.pattern}", "Tag or digest.")
+    json_document = {"application/json": document}
+    tags = _registry("Tags", "The tags of a repository", json_document, errors_of(*call, "tags"))
+    index = {INDEX_MEDIA_TYPES[0]: document}
+    referrers = _registry("Referrers", "What refers to an image, page by page", index, errors_of(*call, "image"))
     return {
-        "/v2/": _registry(
-            "Version", "Whether this is a registry", {"application/json": document}, errors_of("request")
-        ),
-        "/v2/{name}/blobs/{digest}": _with_parameters(blob, _NAME, _DIGEST_PARAMETER),
-        "/v2/{name}/manifests/{reference}": _with_parameters(manifest, _NAME, _parameter("reference", "path")),
+        "/v2/": _registry("Version", "Whether this is a registry", json_document, errors_of("request")),
+        "/v2/{name}/blobs/{digest}": _with_parameters(blob, name, digest),
+        "/v2/{name}/manifests/{reference}": _with_parameters(manifest, name, reference),
         "/v2/{name}/tags/list": _with_parameters(
-            _registry("Tags", "The tags", {"application/json": document}, errors_of(*call, "tags")),
-            _NAME,
-            _parameter("n", "query"),
-            _parameter("last", "query"),
+            tags,
+            name,
+            _query_parameter("n", "[0-9]{1,100}", "How many tags to return, up to 1,000."),
+            _query_parameter("last", "[!-~]*", "The tag behind which the page begins."),
         ),
         "/v2/{name}/referrers/{digest}": _with_parameters(
-            _registry(
-                "Referrers", "What refers to an image", {INDEX_MEDIA_TYPES[0]: document}, errors_of(*call, "image")
-            ),
-            _NAME,
-            _DIGEST_PARAMETER,
-            _parameter("artifactType", "query"),
-            _parameter("nextToken", "query"),
+            referrers,
+            name,
+            digest,
+            _query_parameter("artifactType", "[!-~]{1,255}", "The type that they have to have."),
         ),
     }
 
@@ -325,8 +321,14 @@ def _with_parameters(operations: Schema, *parameters: Schema) -> Schema:
     return {method: {**operation, "parameters": list(parameters)} for method, operation in operations.items()}
 
 
-def _parameter(name: str, place: str) -> Schema:
-    return {"name": name, "in": place, "required": place == "path", "schema": _TEXT}
+def _path_parameter(name: str, pattern: str, description: str) -> Schema:
+    schema = {"type": "string", "pattern": f"^(?:{pattern})$", "maxLength": REPOSITORY_NAME.longest}
+    return {"name": name, "in": "path", "required": True, "description": description, "schema": schema}
+
+
+def _query_parameter(name: str, pattern: str, description: str) -> Schema:
+    schema = {"type": "string", "pattern": f"^(?:{pattern})$"}
+    return {"name": name, "in": "query", "required": False, "description": description, "schema": schema}
 
 
 def _registry_responses(errors: Iterable[ErrorKind]) -> Schema:

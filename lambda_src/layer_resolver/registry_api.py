@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from layer_resolver.blobs import BlobReader
+from layer_resolver.backend import Backend
 from layer_resolver.errors import (
     IMAGE_NOT_FOUND,
     INVALID_DIGEST,
@@ -24,10 +24,8 @@ from layer_resolver.errors import (
     Subject,
 )
 from layer_resolver.function_url import Request, Response, Route
-from layer_resolver.images import ImageReader, is_page_token
+from layer_resolver.images import is_page_token
 from layer_resolver.models import INDEX_MEDIA_TYPES, MANIFEST_MEDIA_TYPES, REGISTERED_DIGEST, LayerBatch, Repository
-from layer_resolver.resolver import LayerUrlResolver
-from layer_resolver.settings import Settings
 from layer_resolver.validation import parse_request
 
 TAGS_A_PAGE = 1000
@@ -43,10 +41,7 @@ class RegistryApi:
     """Answers requests under `/v2`.
 
     Args:
-        resolver: Gives the download URLs of blobs.
-        images: Reads manifests, tags and referrers.
-        blobs: Reads sizes of blobs.
-        settings: What the operator has opted into.
+        backend: What it asks.
     """
 
     headers: Mapping[str, str] = {"Docker-Distribution-Api-Version": "registry/2.0"}
@@ -55,11 +50,8 @@ class RegistryApi:
         METHOD_NOT_ALLOWED.code: "This is a read-only registry: push to ECR itself.",
     }
 
-    def __init__(self, resolver: LayerUrlResolver, images: ImageReader, blobs: BlobReader, settings: Settings) -> None:
-        self._resolver = resolver
-        self._images = images
-        self._blobs = blobs
-        self._settings = settings
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
         self.routes = (
             Route("/v2/<name>/blobs/<digest>", {"GET": self._get_blob, "HEAD": self._head_blob}),
             Route("/v2/<name>/manifests/<reference>", {"GET": self._get_manifest}),
@@ -90,14 +82,16 @@ class RegistryApi:
 
     def _get_blob(self, request: Request, name: str, digest: str) -> Response:
         batch = self._batch(name, digest)
-        url = self._resolver.resolve_one(batch, request.invocation).url
+        url = self._backend.resolver.resolve_one(batch, request.invocation).url
         return Response(307, {"Location": url, "Docker-Content-Digest": digest})
 
     def _head_blob(self, request: Request, name: str, digest: str) -> Response:
         batch = self._batch(name, digest)
         subject = Subject(batch.repository, "layer", digest)
         deadline = request.invocation.deadline
-        size = self._resolver.use_url(batch, request.invocation, lambda url: self._blobs.size(subject, url, deadline))
+        size = self._backend.resolver.use_url(
+            batch, request.invocation, lambda url: self._backend.blobs.size(subject, url, deadline)
+        )
         headers = {
             "Content-Length": str(size),
             "Content-Type": "application/octet-stream",
@@ -116,10 +110,10 @@ class RegistryApi:
         repository = self._repository(name)
         if ":" in reference:
             _check_digest(reference)
-        if not self._settings.image_pull:
+        if not self._backend.settings.image_pull:
             raise ResolverError(NOT_ENABLED, "This registry gives out blobs only. Ask its operator to set imagePull.")
         request.invocation.image = f"{repository.repository_name} {reference}"
-        manifest = self._images.manifest(repository, reference, request.invocation)
+        manifest = self._backend.images.manifest(repository, reference, request.invocation)
         if not _can_read(request.header("accept"), manifest.media_type):
             raise ResolverError(
                 IMAGE_NOT_FOUND,
@@ -139,10 +133,10 @@ class RegistryApi:
 
     def _get_tags(self, request: Request, name: str) -> Response:
         repository = self._repository(name)
-        if not self._settings.list_tags:
+        if not self._backend.settings.list_tags:
             raise ResolverError(NOT_ENABLED, "This registry does not list tags. Ask its operator to set listTags.")
         count = _page_length(request.query.get("n"))
-        tags = self._images.tags(repository, request.query.get("last", ""), request.invocation)
+        tags = self._backend.images.tags(repository, request.query.get("last", ""), request.invocation)
         page = tags[:count]
         headers = {}
         if page and len(page) < len(tags):
@@ -152,14 +146,14 @@ class RegistryApi:
     def _get_referrers(self, request: Request, name: str, digest: str) -> Response:
         repository = self._repository(name)
         _check_digest(digest)
-        if not self._settings.image_pull:
+        if not self._backend.settings.image_pull:
             raise ResolverError(REFERRERS_NOT_READ)
         artifact_type, token = request.query.get("artifactType") or None, request.query.get("nextToken") or None
         if artifact_type is not None and not _ARTIFACT_TYPE.fullmatch(artifact_type):
             raise ResolverError(INVALID_PARAMETER, "artifactType must be a media type.")
         if token is not None and not is_page_token(token):
             raise ResolverError(INVALID_PARAMETER, "nextToken must be one that a Link header had.")
-        found = self._images.referrers(repository, digest, artifact_type, token, request.invocation)
+        found = self._backend.images.referrers(repository, digest, artifact_type, token, request.invocation)
         headers = {"Content-Type": INDEX_MEDIA_TYPES[0]}
         if artifact_type is not None:
             headers["OCI-Filters-Applied"] = "artifactType"
@@ -173,7 +167,7 @@ class RegistryApi:
     def _repository(self, name: str) -> Repository:
         """Return the repository that a path names, with the registry in front of it if the operator allows that one."""
         first, _, rest = name.partition("/")
-        if rest and first in self._settings.allowed_registries:
+        if rest and first in self._backend.settings.allowed_registries:
             return parse_request({"registryId": first, "repositoryName": rest}, Repository)
         return parse_request({"repositoryName": name}, Repository)
 
@@ -203,10 +197,10 @@ def _can_read(accept: str, media_type: str) -> bool:
     accepted = {media_range for media_range, weight in weights.items() if weight > 0}
     if media_type.lower() in accepted or any(media_range.endswith("*") for media_range in accepted):
         return True
-    others, same = MANIFEST_MEDIA_TYPES, INDEX_MEDIA_TYPES
-    if media_type in MANIFEST_MEDIA_TYPES:
-        others, same = same, others
-    return media_type not in same or accepted.isdisjoint(others) or not accepted.isdisjoint(same)
+    same, others = MANIFEST_MEDIA_TYPES, INDEX_MEDIA_TYPES
+    if media_type in INDEX_MEDIA_TYPES:
+        same, others = others, same
+    return accepted.isdisjoint(others) or not accepted.isdisjoint(same)
 
 
 def _weights(accept: str) -> dict[str, float]:

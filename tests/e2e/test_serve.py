@@ -167,7 +167,7 @@ def test_a_port_in_use_is_one_clear_line_and_status_2() -> None:
     ("arguments", "complaint"),
     [
         (["--layout", "/there/is/none"], "there is no such directory"),
-        (["--layout", "tests"], "no OCI image layout"),
+        (["--layout", "tests"], "not an OCI image layout"),
         (["--repository", "UPPER"], "no repository name"),
         (["--repository", "one", "--repository", "two"], "no --layout"),
         (["--layout", "tests", "--repository", "one", "--repository", "two"], "differ"),

@@ -1,17 +1,69 @@
+import hashlib
+import io
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import zipfile
+from base64 import urlsafe_b64encode
 from pathlib import Path
+from typing import Any
 
+import botocore.session
 import pytest
 
-from infra.asset import LAMBDA, SOURCE, BuildError, Target, build_package
+from infra.asset import LAMBDA, SOURCE, BuildError, Package, Target, build_package, find_interpreter
+
+ROOT = SOURCE.parent
+HOST = Target.host()
 
 
 @pytest.fixture(scope="module")
 def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("packages")
+
+
+@pytest.fixture(scope="module")
+def host_package(output: Path) -> Package:
+    return build_package(HOST, output)
+
+
+@pytest.fixture
+def without_interpreters(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Let uv find no Python at all."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("UV_PYTHON_INSTALL_DIR", str(tmp_path))
+
+
+@pytest.fixture
+def small_source(tmp_path: Path) -> Path:
+    """Return a source that takes no time to build."""
+    package = tmp_path / "source" / "package"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "module.py").touch()
+    (tmp_path / "source" / "requirements.txt").touch()
+    return package.parent
+
+
+def copy_of_source(directory: Path) -> Path:
+    return Path(shutil.copytree(SOURCE, directory, ignore=shutil.ignore_patterns("__pycache__")))
+
+
+def run_in(package: Package, program: str, **environment: str) -> str:
+    """Run a program with nothing but the standard library and the package, and return what it prints."""
+    command = [sys.executable, "-S", "-B", "-W", "error", "-c", program]
+    settings = {"PYTHONPATH": str(package.path), "AWS_DEFAULT_REGION": "us-east-1", "PATH": os.environ["PATH"]}
+    result = subprocess.run(command, env=settings | environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def files(package: Package) -> dict[str, bytes]:
+    found = (path for path in package.path.rglob("*") if path.is_file())
+    return {str(path.relative_to(package.path)): path.read_bytes() for path in found}
 
 
 def test_the_package_for_lambda_has_arm64_binaries_and_little_else(output: Path) -> None:
@@ -25,28 +77,137 @@ def test_the_package_for_lambda_has_arm64_binaries_and_little_else(output: Path)
     assert not list(package.path.rglob("tests"))
 
 
-def test_the_package_for_this_machine_runs_the_function_on_its_own(output: Path) -> None:
-    package = build_package(Target.host(), output)
+def test_the_package_is_at_most_6_megabytes_zipped(host_package: Package) -> None:
+    zipped = io.BytesIO()
+    with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files(host_package).items():
+            archive.writestr(name, content)
+    assert len(zipped.getvalue()) <= 6_000_000
+
+
+def test_the_package_for_this_machine_runs_the_function_on_its_own(host_package: Package) -> None:
     program = (
         "import boto3, layer_resolver.handler as handler;"
         "print(handler.__file__, boto3.__file__, boto3.client('ecr').meta.service_model.service_name)"
     )
-    environment = {"PYTHONPATH": str(package.path), "AWS_DEFAULT_REGION": "us-east-1", "PATH": os.environ["PATH"]}
-    result = subprocess.run(
-        [sys.executable, "-S", "-c", program], env=environment, capture_output=True, text=True, check=True
-    )
-    handler, boto3, service = result.stdout.split()
-    assert Path(handler).is_relative_to(package.path)
-    assert Path(boto3).is_relative_to(package.path)
+    handler, boto3, service = run_in(host_package, program).split()
+    assert Path(handler).is_relative_to(host_package.path)
+    assert Path(boto3).is_relative_to(host_package.path)
     assert service == "ecr"
 
 
-def test_bytecode_is_there_for_the_running_python_and_names_lambdas_paths(output: Path) -> None:
-    package = build_package(Target.host(), output)
-    compiled = list((package.path / "layer_resolver" / "__pycache__").glob("handler.*.pyc"))
-    assert package.is_compiled
+ENDPOINTS = """
+import itertools, json, sys
+import botocore.session
+from botocore.config import Config
+
+session = botocore.session.get_session()
+session.set_credentials("AKIAEXAMPLE", "secret")
+urls = {}
+for region, fips, dual_stack in itertools.product(json.load(sys.stdin), (False, True), (False, True)):
+    config = Config(use_fips_endpoint=fips, use_dualstack_endpoint=dual_stack)
+    try:
+        client = session.create_client("ecr", region_name=region, config=config)
+        url = client.generate_presigned_url("get_authorization_token")
+    except Exception as error:
+        url = repr(error)
+    scope = url.partition("X-Amz-Credential=")[2].partition("&")[0].partition("%2F")[2].partition("%2F")[2]
+    urls[f"{region} {fips} {dual_stack}"] = [url.partition("?")[0], scope]
+print(json.dumps(urls))
+"""
+
+
+def ecr_endpoints(paths: list[str], regions: list[str]) -> Any:
+    result = subprocess.run(
+        [sys.executable, "-S", "-B", "-c", ENDPOINTS],
+        env={"PYTHONPATH": os.pathsep.join(paths), "AWS_CONFIG_FILE": os.devnull},
+        input=json.dumps(regions),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(result.stdout)
+
+
+def test_the_packages_botocore_finds_ecr_wherever_the_whole_botocore_does(host_package: Package) -> None:
+    session = botocore.session.get_session()
+    regions = [
+        region
+        for partition in session.get_available_partitions()
+        for region in session.get_available_regions("ecr", partition, allow_non_regional=True)
+    ]
+    assert {"us-east-1", "us-gov-west-1", "cn-north-1", "us-iso-east-1"} < set(regions)
+    # Regions that botocore does not know yet are told by their names' form.
+    regions += ["us-north-9", "cn-north-9", "us-gov-north-9"]
+    whole = ecr_endpoints([str(Path(botocore.__file__).parent.parent)], regions)
+    assert whole["us-gov-west-1 False True"][0] == "https://ecr.us-gov-west-1.api.aws/"
+    assert whole["cn-north-1 False False"][1].startswith("cn-north-1%2Fecr%2F")
+    assert ecr_endpoints([str(host_package.path)], regions) == whole
+    program = (
+        "import json, botocore.session as s; s = s.get_session();"
+        "print(json.dumps({p: s.get_available_regions('ecr', p) for p in s.get_available_partitions()}))"
+    )
+    assert json.loads(run_in(host_package, program)) == {
+        partition: session.get_available_regions("ecr", partition) for partition in session.get_available_partitions()
+    }
+
+
+def test_the_package_speaks_tls_with_certificates_of_its_own(host_package: Package) -> None:
+    program = (
+        "import botocore.httpsession as h; s = h.URLLib3Session();"
+        "c = s._get_ssl_context(); c.load_verify_locations(h.get_cert_path(True)); print(len(c.get_ca_certs()))"
+    )
+    assert int(run_in(host_package, program)) > 100
+
+
+def test_bytecode_is_there_for_the_running_python_and_names_lambdas_paths(host_package: Package) -> None:
+    compiled = list((host_package.path / "layer_resolver" / "__pycache__").glob("handler.*.pyc"))
+    assert host_package.is_compiled
     assert len(compiled) == 1
     assert b"/var/task/layer_resolver/handler.py" in compiled[0].read_bytes()
+
+
+def test_libraries_are_bytecode_alone_and_each_of_their_modules_loads(host_package: Package) -> None:
+    sources = [name for name in files(host_package) if name.endswith(".py")]
+    assert sources
+    assert {name.partition("/")[0] for name in sources} == {"layer_resolver"}
+    program = "import botocore.session, urllib3, pydantic, typing_extensions; print(typing_extensions.__file__)"
+    assert run_in(host_package, program).strip().endswith("typing_extensions.pyc")
+
+
+def test_a_traceback_shows_our_lines_and_names_those_of_libraries(host_package: Package) -> None:
+    program = (
+        "import traceback, sys; sys.path.append('.')\n"
+        "from layer_resolver import handler\n"
+        "try: handler.lambda_handler({}, object())\n"
+        "except Exception: print(traceback.format_exc())"
+    )
+    shown = run_in(host_package, program)
+    assert re.search(r'handler\.py", line \d+, in lambda_handler\n +return \S+\(event, context\)', shown)
+
+
+def test_two_clones_make_the_same_bytes_whenever_and_wherever_they_are_made(
+    host_package: Package, tmp_path: Path
+) -> None:
+    clone = copy_of_source(tmp_path / "somewhere" / "else")
+    for path in clone.rglob("*.py"):
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+    other = build_package(HOST, tmp_path / "packages", clone)
+    assert other.digest == host_package.digest
+    assert files(other) == files(host_package)
+
+
+def test_bytecode_serves_whatever_times_the_files_get(host_package: Package, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(host_package.path, tmp_path / "package"))
+    for path in copy.rglob("*"):
+        os.utime(path, (0, 0))
+    # The source would fail now, so that only its bytecode can have been read.
+    (copy / "layer_resolver" / "errors.py").write_text("raise SystemExit('The source was compiled anew.')")
+    moved = Package(copy, host_package.digest, is_compiled=True)
+    assert (
+        run_in(moved, "import layer_resolver.errors as errors; print(errors.__name__)").strip()
+        == "layer_resolver.errors"
+    )
 
 
 def test_an_unchanged_tree_is_not_built_again(output: Path) -> None:
@@ -58,20 +219,111 @@ def test_an_unchanged_tree_is_not_built_again(output: Path) -> None:
     marker.unlink()
 
 
-def test_the_digest_follows_from_the_inputs_alone(output: Path, tmp_path: Path) -> None:
-    digest = build_package(LAMBDA, output).digest
-    copy = Path(shutil.copytree(SOURCE, tmp_path / "elsewhere", ignore=shutil.ignore_patterns("__pycache__")))
-    assert build_package(LAMBDA, tmp_path / "packages", copy).digest == digest
-    with (copy / "layer_resolver" / "handler.py").open("a") as file:
+@pytest.mark.parametrize("changed", ["package/__init__.py", "package/module.py", "requirements.txt"])
+def test_the_digest_follows_from_the_inputs_alone(small_source: Path, tmp_path: Path, changed: str) -> None:
+    digest = build_package(HOST, tmp_path / "packages", small_source).digest
+    copy = Path(shutil.copytree(small_source, tmp_path / "elsewhere"))
+    assert build_package(HOST, tmp_path / "other-packages", copy).digest == digest
+    with (copy / changed).open("a") as file:
         file.write("# changed\n")
-    assert build_package(LAMBDA, tmp_path / "packages", copy).digest != digest
+    assert build_package(HOST, tmp_path / "packages", copy).digest != digest
 
 
-def test_a_failed_build_says_what_to_do_and_leaves_nothing(tmp_path: Path) -> None:
-    source = tmp_path / "source"
-    (source / "package").mkdir(parents=True)
-    (source / "package" / "__init__.py").touch()
-    (source / "requirements.txt").write_text("boto3==1.44.5 --hash=sha256:" + "0" * 64 + "\n")
-    with pytest.raises(BuildError, match="make lock"):
+def test_packages_for_two_targets_are_two(small_source: Path, tmp_path: Path) -> None:
+    digests = {build_package(target, tmp_path / "packages", small_source).digest for target in (HOST, LAMBDA)}
+    assert len(digests) == 2
+
+
+def test_without_an_interpreter_the_package_has_sources_alone_and_says_what_uv_said(
+    tmp_path: Path, without_interpreters: None
+) -> None:
+    package = build_package(HOST, tmp_path / "packages")
+    assert not package.is_compiled
+    assert f"No interpreter found for Python {HOST.python_version}" in package.problem
+    assert (package.path / "botocore" / "session.py").is_file()
+    assert not list(package.path.rglob("*.pyc"))
+
+
+def test_a_package_that_gets_bytecode_is_another_one(
+    small_source: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    compiled = build_package(HOST, tmp_path / "packages", small_source)
+    request.getfixturevalue("without_interpreters")
+    assert build_package(HOST, tmp_path / "packages", small_source).digest != compiled.digest
+
+
+def test_an_interpreter_that_does_not_run_is_reported_in_uvs_words(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    broken = tmp_path / "python3.13"
+    broken.write_text("#!/bin/sh\necho this shim is broken >&2\nexit 127\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("UV_PYTHON_INSTALL_DIR", str(tmp_path))
+    found = find_interpreter("3.13")
+    assert found.path is None
+    assert "this shim is broken" in found.problem
+    assert "\n" not in found.problem
+
+
+def write_wheel(directory: Path, platform: str) -> Path:
+    """Write a lock of one wheel that is made for a platform, and return the directory with both."""
+    name = f"native-1.0-cp313-cp313-{platform}.whl"
+    tags = f"Wheel-Version: 1.0\nRoot-Is-Purelib: false\nTag: cp313-cp313-{platform}\n"
+    contents = {
+        "native.py": b"",
+        "native-1.0.dist-info/METADATA": b"Metadata-Version: 2.1\nName: native\nVersion: 1.0\n",
+        "native-1.0.dist-info/WHEEL": tags.encode(),
+    }
+    record = "".join(
+        f"{path},sha256={urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b'=').decode()},{len(content)}\n"
+        for path, content in contents.items()
+    )
+    directory.mkdir(parents=True)
+    with zipfile.ZipFile(directory / name, "w") as archive:
+        for path, content in contents.items():
+            archive.writestr(path, content)
+        archive.writestr("native-1.0.dist-info/RECORD", record + "native-1.0.dist-info/RECORD,,\n")
+    digest = hashlib.sha256((directory / name).read_bytes()).hexdigest()
+    (directory / "requirements.txt").write_text(f"native @ file://{directory / name} --hash=sha256:{digest}\n")
+    return directory
+
+
+def test_a_library_for_lambdas_own_glibc_is_installed(tmp_path: Path) -> None:
+    source = write_wheel(tmp_path / "source", "manylinux_2_34_aarch64")
+    assert any(name.startswith("native.py") for name in files(build_package(LAMBDA, tmp_path / "packages", source)))
+
+
+@pytest.mark.parametrize("platform", ["manylinux_2_35_aarch64", "manylinux_2_28_x86_64", "macosx_11_0_arm64"])
+def test_a_library_that_lambda_can_not_load_is_refused(tmp_path: Path, platform: str) -> None:
+    source = write_wheel(tmp_path / "source", platform)
+    with pytest.raises(BuildError, match=platform):
         build_package(LAMBDA, tmp_path / "packages", source)
+
+
+def test_a_failed_build_says_what_to_do_and_leaves_nothing(small_source: Path, tmp_path: Path) -> None:
+    (small_source / "requirements.txt").write_text("boto3==1.44.5 --hash=sha256:" + "0" * 64 + "\n")
+    with pytest.raises(BuildError, match="make lock"):
+        build_package(LAMBDA, tmp_path / "packages", small_source)
     assert list((tmp_path / "packages").iterdir()) == []
+
+
+def test_a_module_that_does_not_compile_fails_the_build(small_source: Path, tmp_path: Path) -> None:
+    (small_source / "package" / "module.py").write_text("def broken(:\n")
+    with pytest.raises(BuildError, match=r"(?s)could not be compiled.*def broken"):
+        build_package(HOST, tmp_path / "packages", small_source)
+    assert list((tmp_path / "packages").iterdir()) == []
+
+
+def test_an_operator_sees_a_failed_build_as_a_message_and_no_trace(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "infra", tmp_path / "infra", ignore=shutil.ignore_patterns("__pycache__"))
+    source = copy_of_source(tmp_path / "lambda_src")
+    shutil.copy(ROOT / "app.py", tmp_path)
+    (source / "requirements.txt").write_text("boto3==1.44.5 --hash=sha256:" + "0" * 64 + "\n")
+    environment = os.environ | {"UV_OFFLINE": "1", "UV_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(tmp_path)}
+    result = subprocess.run(
+        [sys.executable, "app.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 1
+    assert "The function's dependencies could not be installed" in result.stderr
+    assert "Traceback" not in result.stderr

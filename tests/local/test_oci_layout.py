@@ -1,12 +1,13 @@
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from local.oci_layout import LayoutError, OciLayout
@@ -66,7 +67,7 @@ def test_a_foreign_layer_need_not_be_there(directory: Path, sample: OciLayout) -
     ("damage", "complaint"),
     [
         (shutil.rmtree, "no such directory"),
-        (lambda path: (path / "oci-layout").unlink(), "no OCI image layout"),
+        (lambda path: (path / "oci-layout").unlink(), "not an OCI image layout"),
         (lambda path: (path / "oci-layout").write_text("{}"), "imageLayoutVersion"),
         (lambda path: (path / "index.json").unlink(), "no such file"),
         (lambda path: (path / "index.json").write_text("{"), "Invalid JSON"),
@@ -119,3 +120,94 @@ def test_a_layer_of_another_size_is_refused(directory: Path, sample: OciLayout) 
 @given(st.text() | st.sampled_from(["sha256:../../index.json", "../x:00", "sha256:", ":00"]))
 def test_no_digest_leads_out_of_the_layout(sample_directory: Path, digest: str) -> None:
     assert OciLayout(sample_directory).blob_path(digest) is None
+
+
+class TestForeignLayouts:
+    """A layout may be somebody else's."""
+
+    @pytest.fixture
+    def layout(self, directory: Path) -> OciLayout:
+        return OciLayout(directory)
+
+    @pytest.mark.parametrize("target", ["/etc/passwd", "../secret", "../../.."])
+    def test_a_link_that_leads_out_of_the_layout_is_not_followed(
+        self, layout: OciLayout, tmp_path: Path, target: str
+    ) -> None:
+        (layout.path.parent / "secret").write_text("secret")
+        digest = f"sha256:{'0' * 64}"
+        (layout.path / "blobs" / "sha256" / ("0" * 64)).symlink_to(target)
+        assert layout.blob_path(digest) is None
+
+    def test_a_loop_of_links_is_no_blob(self, layout: OciLayout) -> None:
+        link = layout.path / "blobs" / "sha256" / ("0" * 64)
+        link.symlink_to(link)
+        assert layout.blob_path(f"sha256:{'0' * 64}") is None
+
+    def test_a_fifo_is_no_blob(self, layout: OciLayout) -> None:
+        os.mkfifo(layout.path / "blobs" / "sha256" / ("0" * 64))
+        assert layout.blob_path(f"sha256:{'0' * 64}") is None
+
+    @pytest.mark.parametrize(
+        "digest", ["..:abcd", ".:ab", "sha256:" + "a" * 5000, "a" * 5000 + ":00", "sha256:", "\0:00"]
+    )
+    def test_what_is_no_digest_is_no_blob(self, layout: OciLayout, digest: str) -> None:
+        assert layout.blob_path(digest) is None
+
+    @given(digest=st.text() | st.from_regex(r"[a-z0-9./+_-]+:[a-fA-F0-9]*", fullmatch=True))
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+    def test_no_digest_leads_out_of_the_layout(self, layout: OciLayout, digest: str) -> None:
+        path = layout.blob_path(digest)
+        assert path is None or path.resolve().is_relative_to(layout.path.resolve())
+
+    def test_indexes_that_name_one_another_again_and_again_are_read_once_each(self, tmp_path: Path) -> None:
+        write_sample_image(tmp_path)
+        entry = json.loads((tmp_path / "index.json").read_text())["manifests"][0]
+        for _ in range(1200):
+            content = json.dumps({"schemaVersion": 2, "manifests": [entry, entry]}).encode()
+            digest = hashlib.sha256(content).hexdigest()
+            (tmp_path / "blobs" / "sha256" / digest).write_bytes(content)
+            media_type = "application/vnd.oci.image.index.v1+json"
+            entry = {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(content)}
+        (tmp_path / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
+        assert len(OciLayout(tmp_path).manifests) > 1200
+
+    @pytest.mark.parametrize("content", ["[" * 100_000, "{" * 100, '{"manifests": NaN}', "\ufeff", '{"a": 1e999}'])
+    def test_an_index_that_is_no_index_is_refused_in_one_line(self, layout: OciLayout, content: str) -> None:
+        (layout.path / "index.json").write_text(content)
+        with pytest.raises(LayoutError) as caught:
+            OciLayout(layout.path)
+        assert "\n" not in str(caught.value)
+
+    def test_a_document_that_is_much_too_large_is_not_read(
+        self, layout: OciLayout, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("local.oci_layout.LARGEST_DOCUMENT", 10)
+        with pytest.raises(LayoutError, match="more than 10 bytes"):
+            OciLayout(layout.path)
+
+    def test_what_has_a_subject_refers_to_it(self, layout: OciLayout) -> None:
+        subject = next(iter(layout.tags.values()))
+        artifact: dict[str, Any] = {
+            "schemaVersion": 2,
+            "artifactType": "application/vnd.example.sbom",
+            "config": {"mediaType": "application/vnd.oci.empty.v1+json", "digest": "sha256:00", "size": 2},
+            "layers": [],
+            "subject": {"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": subject, "size": 1},
+        }
+        empty = hashlib.sha256(b"{}").hexdigest()
+        artifact["config"]["digest"] = f"sha256:{empty}"
+        (layout.path / "blobs" / "sha256" / empty).write_bytes(b"{}")
+        content = json.dumps(artifact).encode()
+        digest = hashlib.sha256(content).hexdigest()
+        (layout.path / "blobs" / "sha256" / digest).write_bytes(content)
+        index = json.loads((layout.path / "index.json").read_text())
+        index["manifests"].append(
+            {
+                "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                "digest": f"sha256:{digest}",
+                "size": len(content),
+            }
+        )
+        (layout.path / "index.json").write_text(json.dumps(index))
+        (referrer,) = OciLayout(layout.path).referrers[subject]
+        assert referrer.digest == f"sha256:{digest}"

@@ -143,6 +143,19 @@ def test_a_client_whose_credentials_are_refused_is_made_anew_once(outcomes: list
     assert len(made) == 3
 
 
+def test_of_several_threads_whose_credentials_are_refused_one_makes_the_client_anew() -> None:
+    made: list[Any] = []
+
+    def create() -> Any:
+        made.append(create_ecr_client())
+        return made[-1]
+
+    ecr = Ecr(create)
+    for _ in range(3):
+        ecr._renew(made[0])
+    assert len(made) == 2
+
+
 def test_the_wait_between_attempts_is_random_and_never_longer_than_what_is_left(
     outcomes: list[Outcome], requests: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,9 +1,18 @@
 """Lambda's entry point."""
 
+import gc
+import importlib
+import json
+import os
 import random
+import subprocess
+import sys
+
+import pytest
+import snapshot_restore_py
 
 from layer_resolver import handler
-from tests.unit.fakes import Context, function_url_event
+from tests.unit.fakes import Context, digest, function_url_event
 
 
 def test_lambdas_entry_point_answers() -> None:
@@ -19,3 +28,46 @@ def test_after_a_restore_the_entry_point_answers_with_another_handler_and_other_
     assert handler._handler is not before
     assert random.random() != expected
     assert handler.lambda_handler(function_url_event("GET", "/healthz"), Context())["statusCode"] == 200
+
+
+def test_before_a_snapshot_everything_is_loaded_that_a_request_may_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[str] = []
+    monkeypatch.setattr(importlib, "import_module", loaded.append)
+    handler.load_before_snapshot()
+    gc.unfreeze()
+    assert {"layer_resolver.manifests", "layer_resolver.openapi"} <= set(loaded)
+
+
+def test_the_hooks_of_snap_start_are_registered() -> None:
+    assert handler.load_before_snapshot in {call[0] for call in snapshot_restore_py.get_before_snapshot()}
+    assert handler.renew_after_restore in {call[0] for call in snapshot_restore_py.get_after_restore()}
+
+
+def test_garbage_is_collected_after_loading() -> None:
+    assert gc.isenabled()
+
+
+@pytest.mark.parametrize(
+    "path", [f"/download-url?repositoryName=team/app&layerDigest={digest()}", f"/v2/team/app/blobs/{digest()}"]
+)
+def test_a_request_for_one_layer_loads_neither_pydantic_nor_the_parser(path: str) -> None:
+    raw_path, _, query = path.partition("?")
+    event = function_url_event("GET", raw_path, dict(part.split("=") for part in query.split("&")) if query else None)
+    script = (
+        "import json, sys;"
+        "from layer_resolver.handler import create_handler;"
+        "from tests.unit.fakes import Context, FakeEcr;"
+        "before = 'pydantic' in sys.modules;"
+        "answer = create_handler(FakeEcr)(json.loads(sys.stdin.read()), Context());"
+        "print(answer['statusCode'], before, [name for name in sys.modules if name.startswith(('pydantic', "
+        "'aws_lambda_powertools.utilities.parser', 's3transfer'))])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script],
+        input=json.dumps(event),
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert result.stdout.splitlines()[-1] in {"200 False []", "307 False []"}

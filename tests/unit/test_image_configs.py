@@ -118,6 +118,12 @@ def test_a_config_that_says_next_to_nothing_is_answered(
     assert (answer.json["platform"], answer.json["labels"], answer.json["exposedPorts"]) == (None, {}, [])
 
 
+def test_a_config_whose_digest_nobody_can_check_is_not_read(send: Send, ecr: FakeEcr) -> None:
+    descriptor = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": "md5:00", "size": 1}
+    ecr.images["1.0"] = (json.dumps(manifest(config=descriptor)).encode(), OCI_MANIFEST)
+    assert send("GET", "/images/config", QUERY).status == 502
+
+
 def test_what_is_no_config_is_refused(send: Send, ecr: FakeEcr, s3: list[network.Answer | Exception]) -> None:
     put_image(ecr, b"[]")
     s3[:] = [network.Answer(200, {}, b"[]")]

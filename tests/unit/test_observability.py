@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
-from layer_resolver.observability import LOGGED_LAYERS, redact_library_logs
-from tests.unit.fakes import FakeEcr, Send, digest, download_url, ecr_error
+from layer_resolver.handler import create_handler
+from layer_resolver.observability import LOGGED_LAYERS, LONGEST_LINE, logger, redact_library_logs
+from layer_resolver.settings import Settings
+from tests.unit.fakes import Context, FakeEcr, Send, digest, download_url, ecr_error, function_url_event
 
 Lines = list[dict[str, Any]]
 
@@ -158,3 +160,78 @@ def test_what_libraries_log_is_redacted() -> None:
         assert "X-Amz" not in record.getMessage()
     finally:
         root.removeHandler(handler)
+
+
+def test_what_is_logged_otherwise_is_redacted_and_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    logger.warning("see %s", f"{download_url(digest())} {'x' * 100_000}")
+    line = capsys.readouterr().out
+    assert "X-Amz" not in line
+    assert len(line) <= LONGEST_LINE + 1
+
+
+def test_a_line_that_would_be_too_long_goes_without_what_it_lists(
+    send: Send, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("layer_resolver.observability.LONGEST_LINE", 700)
+    ask(send, *map(digest, range(10)))
+    log, _ = written(capsys)
+    assert log["isShortened"] is True
+    assert "layerDigests" not in log
+    assert log["layersResolved"] == 10
+
+
+def test_who_asked_is_logged(send: Send, capsys: pytest.CaptureFixture[str], ecr: FakeEcr) -> None:
+    arn = "arn:aws:sts::123456789012:assumed-role/builds/job-7"
+    event = function_url_event("GET", "/healthz")
+    event["requestContext"]["authorizer"] = {"iam": {"userArn": arn}}
+    create_handler(lambda: ecr)(event, Context())
+    log, _ = written(capsys)
+    assert (log["caller"], log["sourceIp"]) == (arn, "203.0.113.7")
+
+
+@pytest.mark.parametrize("authorizer", [None, {}, {"iam": None}, {"iam": {"userArn": 5}}, {"iam": {"userArn": "a\nb"}}])
+def test_a_caller_that_nobody_has_checked_is_not_logged(
+    capsys: pytest.CaptureFixture[str], ecr: FakeEcr, authorizer: object
+) -> None:
+    event = function_url_event("GET", "/healthz")
+    event["requestContext"]["authorizer"] = authorizer
+    event["requestContext"]["http"]["sourceIp"] = "not an address"
+    create_handler(lambda: ecr)(event, Context())
+    log, _ = written(capsys)
+    assert not {"caller", "sourceIp"} & log.keys()
+
+
+def test_an_error_about_tags_or_an_image_says_so(capsys: pytest.CaptureFixture[str], ecr: FakeEcr) -> None:
+    handler = create_handler(lambda: ecr, Settings(image_pull=True, list_tags=True))
+    ecr.image_error = ecr_error("ThrottlingException")
+    answer = handler(function_url_event("GET", "/v2/team/app/tags/list"), Context())
+    assert "layer" not in answer["body"]
+    log, lines = written(capsys)
+    assert log["error"]["repositoryName"] == "team/app"
+    assert "layerDigest" not in log["error"]
+    assert metric(lines, "RequestsFailed")["code"] == "ThrottlingException"
+    handler(function_url_event("GET", "/v2/team/app/manifests/1.0"), Context())
+    log, _ = written(capsys)
+    assert (log["error"]["image"], log["image"]) == ("1.0", "team/app 1.0")
+    assert "layerDigest" not in log["error"]
+
+
+def test_only_the_first_invocation_is_a_cold_start(send: Send, capsys: pytest.CaptureFixture[str]) -> None:
+    for is_cold in (True, False):
+        send("GET", "/healthz")
+        log, lines = written(capsys)
+        assert log["cold_start"] is is_cold
+        assert bool([line for line in lines if "ColdStart" in line]) is is_cold
+
+
+def test_the_text_of_a_cause_is_for_debugging_alone_and_redacted(
+    send: Send, ecr: FakeEcr, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ecr.answer = ecr_error("LayersNotFoundException", f"not at {download_url(digest())}")
+    ask(send, digest())
+    assert "not at" not in capsys.readouterr().out
+    monkeypatch.setattr(type(logger), "log_level", logging.DEBUG)
+    ask(send, digest())
+    written_text = capsys.readouterr().out
+    assert "not at https://" in written_text
+    assert "X-Amz" not in written_text

@@ -376,6 +376,13 @@ class TestManifests:
             assert error_of(answer)["code"] == "MANIFEST_UNKNOWN"
             assert OCI_MANIFEST in answer.text
 
+    @pytest.mark.parametrize(("accept", "status"), [(OCI_MANIFEST, 404), (INDEX_MEDIA_TYPES[1], 200), ("*/*", 200)])
+    def test_an_index_is_kept_from_a_client_that_reads_manifests_alone(
+        self, send: Send, ecr: FakeEcr, accept: str, status: int
+    ) -> None:
+        ecr.images["index"] = (b"{}", INDEX_MEDIA_TYPES[0])
+        assert send("GET", "/v2/team/app/manifests/index", headers={"accept": accept}).status == status
+
     @pytest.mark.parametrize("reference", ["2.0", digest(), ".INVALID_MANIFEST_NAME", "a" * 129])
     def test_an_image_that_is_not_there_is_unknown(self, send: Send, reference: str) -> None:
         answer = send("GET", f"/v2/team/app/manifests/{reference}")

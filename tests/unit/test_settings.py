@@ -15,7 +15,15 @@ def test_variables_are_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("IMAGE_PULL", "perhaps"), ("LIST_TAGS", ""), ("ALLOWED_REGISTRIES", "12345")]
+    ("name", "value"),
+    [
+        ("IMAGE_PULL", "perhaps"),
+        ("LIST_TAGS", ""),
+        ("ALLOWED_REGISTRIES", "12345"),
+        ("DOWNLOAD_URL_HOSTS", "https://example.com"),
+        ("MAXIMUM_RESULT_KILOBYTES", "0"),
+        ("MAXIMUM_RESULT_KILOBYTES", "1e3"),
+    ],
 )
 def test_a_bad_value_is_named(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"environment is not valid: {name}: "):
