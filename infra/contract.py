@@ -40,3 +40,5 @@ OPERATORS_CODES = (
     "RequestTimeoutException",
     "ServerException",
 )
+OPERATORS_CODES_BELOW_500 = (THROTTLED, "AccessDeniedException")
+"""Those of them that a request as a whole is answered with below 500, so that no count of 5xx has them."""

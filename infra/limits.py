@@ -16,24 +16,6 @@ EVENT_PATTERN = 2_048
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 ENVIRONMENT = 4 * 1024
 RESOURCE_POLICY = 20 * 1024
-# https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html
-RESOURCES = 500
-TEMPLATE = 1_000_000
-
-# The longest that properties can be, from the API reference of each service.
-LENGTHS = {
-    ("AWS::CloudWatch::Alarm", "AlarmDescription"): 1_024,
-    ("AWS::Events::EventBus", "Description"): 512,
-    ("AWS::Events::EventBus", "Name"): 256,
-    ("AWS::Events::Rule", "Description"): 512,
-    ("AWS::CloudWatch::Dashboard", "DashboardName"): 255,
-    ("AWS::IAM::Role", "Description"): 1_000,
-    ("AWS::Lambda::Function", "Description"): 256,
-    ("AWS::Logs::QueryDefinition", "Name"): 255,
-    ("AWS::Logs::QueryDefinition", "QueryString"): 10_000,
-    ("AWS::SNS::Topic", "DisplayName"): 100,
-}
-
 _RANDOM = "X" * 13
 _LONGEST_REGION = "ap-southeast-1"
 
@@ -60,8 +42,6 @@ def check_limits(template: dict[str, Any], region: Region | None = None) -> None
         _too_long_patterns,
         _too_large_environments,
         _too_many_principals,
-        _too_long_properties,
-        _too_large_template,
     )
     problems = [problem for check in checks for problem in check(rendered)]
     if problems:
@@ -181,19 +161,3 @@ def _statement(name: str, permission: Resource) -> Resource:
             operator: {"lambda:FunctionUrlAuthType": value} for operator, value in conditions.items() if value
         },
     }
-
-
-def _too_long_properties(rendered: _Rendering) -> Iterator[str]:
-    for (resource_type, name), longest in LENGTHS.items():
-        for logical_id, properties in rendered.of_type(resource_type):
-            length = _length(properties.get(name, ""))
-            if length > longest:
-                yield f"{name} of {logical_id} has {length:,} characters, and AWS takes {longest:,}. Shorten stackName."
-
-
-def _too_large_template(rendered: _Rendering) -> Iterator[str]:
-    count, size = len(rendered.template["Resources"]), _length(rendered.template)
-    if count > RESOURCES:
-        yield f"The template has {count:,} resources; CloudFormation takes {RESOURCES}. Name fewer allowedPrincipals."
-    if size > TEMPLATE:
-        yield f"The template has {size:,} bytes; CloudFormation takes {TEMPLATE:,}. Name fewer repositories."

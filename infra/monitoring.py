@@ -5,15 +5,15 @@ An alarm stands for what is the operator's to mend, once for each way in which i
 - A request over HTTP that was answered with 5xx, or that killed the function, is in `Url5xxCount` of the alias.
 - An event that got no result, for whichever reason, is in the failure queue. If the queue itself could not be reached,
   Lambda and EventBridge say so.
-- What the function says of itself by code also shows layers that failed among others in a batch, which is answered with
-  200, and throttling, which is answered with 429.
+- Layers that failed among others in a batch, which is answered with 200, and requests that ECR throttled or denied,
+  which are answered with 429 and 403, are in the function's own metrics, by code.
 
 Lambda's `Errors` has no alarm. It counts a client's malformed event three times; what else it counts (time-outs,
 crashes, no memory) is in one of the first two, unless the invocation was direct, and then its caller has the error.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from aws_cdk import Aws, Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -139,29 +139,25 @@ class Monitoring(Construct):
         )
 
 
-@dataclass(frozen=True, slots=True)
 class _ServiceMetrics:
     """The metrics that the function writes, of one stack; several share the namespace."""
 
-    stack_name: str
-    dimensions: dict[str, str] = field(init=False)
-
-    def __post_init__(self) -> None:
-        dimensions = {contract.SERVICE_DIMENSION: contract.SERVICE, contract.STACK_DIMENSION: self.stack_name}
-        object.__setattr__(self, "dimensions", dimensions)
+    def __init__(self, stack_name: str) -> None:
+        self._stack_name = stack_name
+        self._dimensions = {contract.SERVICE_DIMENSION: contract.SERVICE, contract.STACK_DIMENSION: stack_name}
 
     def metric(self, name: str, statistic: str = "Sum", **dimensions: str) -> cloudwatch.Metric:
         return cloudwatch.Metric(
             namespace=contract.NAMESPACE,
             metric_name=name,
-            dimensions_map=self.dimensions | dimensions,
+            dimensions_map=self._dimensions | dimensions,
             statistic=statistic,
             period=Duration.minutes(5),
         )
 
     def by_code(self, name: str) -> cloudwatch.MathExpression:
-        dimensions = ",".join(sorted({*self.dimensions, contract.CODE_DIMENSION}))
-        terms = f'MetricName="{name}" {contract.STACK_DIMENSION}="{self.stack_name}"'
+        dimensions = ",".join(sorted({*self._dimensions, contract.CODE_DIMENSION}))
+        terms = f'MetricName="{name}" {contract.STACK_DIMENSION}="{self._stack_name}"'
         return cloudwatch.MathExpression(
             expression=f"SEARCH('{{{contract.NAMESPACE},{dimensions}}} {terms}', 'Sum', 300)",
             using_metrics={},
@@ -188,10 +184,11 @@ def _function(settings: DeploymentSettings, alias: lambda_.Alias) -> Iterator[_W
 
 
 def _codes(service: _ServiceMetrics) -> Iterator[_Watched]:
-    for code in contract.OPERATORS_CODES:
-        dimension = {contract.CODE_DIMENSION: code}
-        for name in (contract.LAYERS_FAILED, contract.REQUESTS_FAILED):
-            yield _Watched(f"{name}{code}", service.metric(name, **dimension), _ADVICE[code])
+    metrics = [(contract.LAYERS_FAILED, code) for code in contract.OPERATORS_CODES]
+    metrics += [(contract.REQUESTS_FAILED, code) for code in contract.OPERATORS_CODES_BELOW_500]
+    for name, code in metrics:
+        metric = service.metric(name, **{contract.CODE_DIMENSION: code})
+        yield _Watched(f"{name}{code}", metric, _ADVICE[code])
 
 
 def _events(alias: lambda_.Alias, events: EventTriggers) -> Iterator[_Watched]:
@@ -209,8 +206,6 @@ def _events(alias: lambda_.Alias, events: EventTriggers) -> Iterator[_Watched]:
     # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-monitoring.html
     advice = {
         "FailedInvocations": "EventBridge could not invoke the function, and gave up: see whether the alias is there.",
-        "InvocationsSentToDlq": "EventBridge put events into the failure queue, because it could not invoke the "
-        "function.",
         "InvocationsFailedToBeSentToDlq": "EventBridge could not put events into the failure queue, and dropped them: "
         "check the queue's policy.",
     }

@@ -10,6 +10,13 @@ COMMERCIAL = "aws"
 # https://docs.aws.amazon.com/lambda/latest/dg/snapstart.html#snapstart-supported-regions
 _WITHOUT_SNAP_START = frozenset({"ap-east-2", "ap-southeast-6"})
 
+# https://docs.aws.amazon.com/lambda/latest/dg/urls-configuration.html
+_WITHOUT_FUNCTION_URLS = frozenset(
+    {
+        "ap-east-2", "ap-south-2", "ap-southeast-4", "ap-southeast-5", "ap-southeast-6", "ap-southeast-7",
+        "ca-west-1", "eu-central-2", "eu-south-2", "il-central-1", "me-central-1",
+    }
+)  # fmt: skip
 # https://docs.amazonaws.cn/en_us/aws/latest/userguide/lambda.html
 _PARTITIONS_WITHOUT_FUNCTION_URLS = frozenset({"aws-cn"})
 
@@ -47,8 +54,8 @@ class Region:
 
     @property
     def has_function_urls(self) -> bool:
-        """Whether Lambda has function URLs here."""
-        return self.partition not in _PARTITIONS_WITHOUT_FUNCTION_URLS
+        """Whether Lambda is known to have function URLs here."""
+        return self.partition not in _PARTITIONS_WITHOUT_FUNCTION_URLS and self.name not in _WITHOUT_FUNCTION_URLS
 
     @property
     def largest_event_kilobytes(self) -> int:

@@ -24,7 +24,7 @@ RETENTION_DAYS = (
 # Each is tried at one place after another only where no other can match, so all take time linear in their input.
 _NAME_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"\*|(?:{_NAME_PART}/)*{_NAME_PART}|[a-z0-9][a-z0-9._/-]*\*")
-_PREFIX = re.compile(rf"(?:{_NAME_PART}/)*{_NAME_PART}")
+_PREFIX = re.compile(rf"ROOT|(?:{_NAME_PART}/)*{_NAME_PART}")
 _PRINCIPAL = re.compile(r"\d{12}|arn:aws[a-z-]*:iam::\d{12}:(?:role|user)/[\w+=,.@/-]+|o-[a-z0-9]{10,32}")
 _ORIGIN = re.compile(r"\*|https?://[A-Za-z0-9.*-]+(?::\d{1,5})?")
 _ACCOUNT = re.compile(r"\d{12}")
@@ -45,6 +45,11 @@ _REMOVED = {
 _MOST_ORIGINS, _LONGEST_ORIGIN = 100, 253
 # https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_CreateRepository.html
 _LONGEST_REPOSITORY = 256
+
+
+# The prefix of a pull-through cache rule that has none:
+# https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_CreatePullThroughCacheRule.html
+EVERY_REPOSITORY = "ROOT"
 
 
 class SettingsError(Exception):
@@ -153,7 +158,7 @@ Repository = Annotated[
     ),
 ]
 PullThroughPrefix = Annotated[
-    str, _matching(_PREFIX, "must be the prefix of a pull-through cache rule, such as 'docker-hub'", 30)
+    str, _matching(_PREFIX, "must be the prefix of a pull-through cache rule, such as 'docker-hub', or ROOT", 30)
 ]
 AccountId = Annotated[str, _matching(_ACCOUNT, "must be an AWS account id, twelve digits")]
 Principal = Annotated[
@@ -267,7 +272,9 @@ class DeploymentSettings(BaseModel):
         if self.auth_type == "NONE":
             self._check_public()
         for prefix in self.pull_through_prefixes:
-            if not any(_overlap(f"{prefix}/", repository) for repository in self.repositories):
+            if prefix != EVERY_REPOSITORY and not any(
+                _overlap(f"{prefix}/", repository) for repository in self.repositories
+            ):
                 raise ValueError(f"pullThroughPrefixes has {prefix}, but repositories has none of {prefix}/*; add it")
         return self
 
@@ -286,15 +293,12 @@ class DeploymentSettings(BaseModel):
             )
 
     def _problems_in(self, region: Region) -> list[str]:
-        problems = []
-        if not region.has_function_urls:
-            problems.append(f"  Lambda has no function URLs in {region.name}, and the stack needs one; choose another.")
-        if self.maximum_result_kilobytes > region.largest_event_kilobytes:
-            problems.append(
-                f"  maximumResultKilobytes: must be {region.largest_event_kilobytes} at most in {region.name}, where "
-                "neither events nor messages can be larger"
-            )
-        return problems
+        if self.maximum_result_kilobytes <= region.largest_event_kilobytes:
+            return []
+        return [
+            f"  maximumResultKilobytes: must be {region.largest_event_kilobytes} at most in {region.name}, where neither "
+            "events nor messages can be larger"
+        ]
 
 
 def _defaults(region: Region) -> dict[str, Any]:

@@ -68,6 +68,13 @@ class LayerResolverStack(Stack):
                 "The setting repositories has '*', so who may call the service can download every layer of the "
                 "registry. Name the repositories in cdk.json, such as team/app or team/*.",
             )
+        if not region.has_function_urls:
+            notes.add_warning_v2(
+                "EcrLayerResolver:NoFunctionUrls",
+                f"Lambda is not known to have function URLs in {region.name}, and the stack needs one: the deployment "
+                "fails unless it has them by now. See "
+                "https://docs.aws.amazon.com/lambda/latest/dg/urls-configuration.html.",
+            )
         if not settings.snap_start and not region.has_snap_start:
             notes.add_info(
                 f"SnapStart is off: Lambda is not known to have it in {region.name}. Where it has, set snapStart."

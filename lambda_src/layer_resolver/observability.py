@@ -85,6 +85,9 @@ def redact_library_logs() -> None:
 
 
 logger = Logger(service=SERVICE, logger_formatter=_Formatter(utc=True, use_rfc3339=True, location=None))
+# Powertools would prefer Lambda's own level, which lets metrics pass and therefore is never above INFO; source:
+# https://docs.aws.amazon.com/powertools/python/latest/core/logger/#aws-lambda-advanced-logging-controls-alc
+logging.getLogger(SERVICE).setLevel(os.environ.get("POWERTOOLS_LOG_LEVEL", "INFO"))
 metrics = Metrics(namespace=NAMESPACE, service=SERVICE)
 
 
