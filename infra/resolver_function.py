@@ -228,7 +228,7 @@ def _accepted_wildcards(settings: DeploymentSettings) -> dict[str, str]:
         for name in settings.repositories
         if name.endswith("*")
     ]
-    arns += [f"<AWS::AccountId>:repository/{name}" for name in _imported(settings)]
+    arns += [f"<AWS::AccountId>:repository/{name}" for name in _imported(settings) if name.endswith("*")]
     return {
         f"AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:ecr:<AWS::Region>:{arn}]": reason
         for arn in dict.fromkeys(arns)

@@ -272,9 +272,8 @@ class DeploymentSettings(BaseModel):
         if self.auth_type == "NONE":
             self._check_public()
         for prefix in self.pull_through_prefixes:
-            if prefix != EVERY_REPOSITORY and not any(
-                _overlap(f"{prefix}/", repository) for repository in self.repositories
-            ):
+            overlaps = any(_overlap(f"{prefix}/", repository) for repository in self.repositories)
+            if not overlaps and prefix != EVERY_REPOSITORY:
                 raise ValueError(f"pullThroughPrefixes has {prefix}, but repositories has none of {prefix}/*; add it")
         return self
 
@@ -293,12 +292,11 @@ class DeploymentSettings(BaseModel):
             )
 
     def _problems_in(self, region: Region) -> list[str]:
-        if self.maximum_result_kilobytes <= region.largest_event_kilobytes:
+        most = region.largest_event_kilobytes
+        if self.maximum_result_kilobytes <= most:
             return []
-        return [
-            f"  maximumResultKilobytes: must be {region.largest_event_kilobytes} at most in {region.name}, where neither "
-            "events nor messages can be larger"
-        ]
+        rule = f"must be {most} at most in {region.name}, where neither events nor messages can be larger"
+        return [f"  maximumResultKilobytes: {rule}"]
 
 
 def _defaults(region: Region) -> dict[str, Any]:
