@@ -29,7 +29,7 @@ def main(target: Target = LAMBDA, **environment: str) -> None:
     # Where in this code a warning arises is of no use to an operator.
     app = App(stack_traces=False)
     # The CLI says where it is going to deploy: https://docs.aws.amazon.com/cdk/v2/guide/configure-env.html
-    region = Region.named(os.environ.get("CDK_DEFAULT_REGION"))
+    region = Region.named(os.environ.get("CDK_DEFAULT_REGION"), os.environ.get("AWS_ENDPOINT_URL"))
     try:
         settings = DeploymentSettings.from_context(app.node, region)
         files = context_files(Path.cwd(), Path.home())

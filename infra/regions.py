@@ -1,7 +1,9 @@
 """What a region has and has not, where that decides about a default."""
 
+import re
 from dataclasses import dataclass
 from typing import Self
+from urllib.parse import urlsplit
 
 from aws_cdk.region_info import RegionInfo
 
@@ -27,6 +29,7 @@ _CONSOLES = {
     "aws-cn": "console.amazonaws.cn",
     "aws-us-gov": "console.amazonaws-us-gov.com",
 }
+_AWS_HOST = re.compile(r".+\.(?:amazonaws\.com|amazonaws\.com\.cn|api\.aws|api\.amazonwebservices\.com\.cn)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +39,30 @@ class Region:
     Attributes:
         name: Its name, None if nobody has said which it is; it then counts as one that has everything.
         partition: The partition that it is in.
+        is_emulated: Whether something else than AWS answers for it.
     """
 
     name: str | None = None
     partition: str = COMMERCIAL
+    is_emulated: bool = False
 
     @classmethod
-    def named(cls, name: str | None) -> Self:
-        """Return the region of a name; one that CDK does not know yet counts as commercial."""
+    def named(cls, name: str | None, endpoint: str | None = None) -> Self:
+        """Return the region of a name; one that CDK does not know yet counts as commercial.
+
+        Args:
+            name: The name, None or empty if it is not known.
+            endpoint: The URL that AWS's tools send requests to in the place of AWS's own, if there is one; source:
+                https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
+        """
         partition = RegionInfo.get(name).partition if name else None
-        return cls(name or None, partition or COMMERCIAL)
+        host = urlsplit(endpoint).hostname if endpoint else None
+        return cls(name or None, partition or COMMERCIAL, bool(host and not _AWS_HOST.fullmatch(host)))
+
+    @property
+    def has_saved_queries(self) -> bool:
+        """Whether CloudFormation has query definitions here; MiniStack refuses templates that have any."""
+        return not self.is_emulated
 
     @property
     def has_snap_start(self) -> bool:

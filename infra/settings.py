@@ -208,6 +208,7 @@ class DeploymentSettings(BaseModel):
     log_level: Annotated[str, _one_of("DEBUG", "INFO", "WARNING", "ERROR")] = "INFO"
     log_retention_days: Annotated[int, BeforeValidator(_retention)] = 30
     keep_logs: Flag = False
+    saved_queries: Flag = True
     event_sources: Annotated[tuple[EventSource, ...], _List] = ("ecr-layer-resolver.requests",)
     event_bus_name: EventBusName = None
     maximum_result_kilobytes: Annotated[int, BeforeValidator(_number(16, 1024, " KB"))] = 1024
@@ -262,9 +263,9 @@ class DeploymentSettings(BaseModel):
         """Return all settings by their names in `cdk.json`, those without a value as None."""
         return self.model_dump(mode="json", by_alias=True)
 
-    def changes(self, region: Region) -> dict[str, Any]:
-        """Return the settings that are not the defaults of a region."""
-        defaults = type(self).from_values({}, region).values()
+    def changes(self) -> dict[str, Any]:
+        """Return the settings that are not what they are by default where a region has everything."""
+        defaults = type(self)().values()
         return {name: value for name, value in self.values().items() if value != defaults[name]}
 
     @model_validator(mode="after")
@@ -300,7 +301,11 @@ class DeploymentSettings(BaseModel):
 
 
 def _defaults(region: Region) -> dict[str, Any]:
-    return {"snapStart": region.has_snap_start, "maximumResultKilobytes": region.largest_event_kilobytes}
+    return {
+        "snapStart": region.has_snap_start,
+        "savedQueries": region.has_saved_queries,
+        "maximumResultKilobytes": region.largest_event_kilobytes,
+    }
 
 
 def _overlap(prefix: str, repository: str) -> bool:

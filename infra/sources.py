@@ -35,14 +35,13 @@ def describe(
     """
     contexts = {name: _context(name, path) for name, path in files.items()}
     sources = {name: _source(name, context[name], contexts) for name in settings.names() if name in context}
-    values = settings.values()
-    shown = {
-        name: values[name] for name in values if name in settings.changes(region) or sources.get(name) == COMMAND_LINE
-    }
+    values, changes = settings.values(), settings.changes()
+    shown = {name: values[name] for name in values if name in changes or sources.get(name) == COMMAND_LINE}
     if not shown:
         return ["All settings have their defaults."]
     lines = ["Settings that are not the defaults, or come from the command line:"]
-    lines += [f"  {name} = {_shown(value)}  ({sources.get(name, 'default')})" for name, value in shown.items()]
+    default = f"default in {region.name or 'this region'}{', which is emulated' if region.is_emulated else ''}"
+    lines += [f"  {name} = {_shown(value)}  ({sources.get(name, default)})" for name, value in shown.items()]
     passing = [name for name in shown if sources.get(name) == COMMAND_LINE]
     if passing:
         lines.append(

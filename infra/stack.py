@@ -23,7 +23,6 @@ class LayerResolverStack(Stack):
 
     Attributes:
         resolver: The function with its function URL.
-        audit: The saved queries.
     """
 
     def __init__(
@@ -41,7 +40,8 @@ class LayerResolverStack(Stack):
         self.resolver = ResolverFunction(self, "Resolver", settings, target)
         events = EventTriggers(self, "Events", settings, region, self.resolver)
         monitoring = Monitoring(self, "Monitoring", settings, self.resolver.alias, events)
-        self.audit = Audit(self, "Audit", settings, self.resolver.log_group)
+        if settings.saved_queries:
+            Audit(self, "Audit", settings, self.resolver.log_group)
         self._add_outputs(region, events, monitoring)
         self._add_notes(settings, region)
 
@@ -74,8 +74,4 @@ class LayerResolverStack(Stack):
                 f"Lambda is not known to have function URLs in {region.name}, and the stack needs one: the deployment "
                 "fails unless it has them by now. See "
                 "https://docs.aws.amazon.com/lambda/latest/dg/urls-configuration.html.",
-            )
-        if not settings.snap_start and not region.has_snap_start:
-            notes.add_info(
-                f"SnapStart is off: Lambda is not known to have it in {region.name}. Where it has, set snapStart."
             )
