@@ -57,8 +57,9 @@ def _context(name: str, path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         # The CLI has said so already if the file is one that it can't read.
         return {}
-    context = content if name == "cdk.context.json" else content.get("context")
-    return context if isinstance(context, dict) else {}
+    if name != "cdk.context.json" and isinstance(content, dict):
+        content = content.get("context")
+    return content if isinstance(content, dict) else {}
 
 
 def _source(name: str, value: Any, contexts: dict[str, dict[str, Any]]) -> str:
