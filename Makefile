@@ -10,6 +10,7 @@ CDK_CLI := node_modules/.bin/cdk
 # Newer versions of it do not read what the pinned library writes, so it need not tell of them.
 CDK := CDK_DISABLE_VERSION_CHECK=1 PATH="$(CURDIR)/$(BIN):$$PATH" $(CDK_CLI)
 # Tools whose dependencies exclude ours, each in a virtual environment of its own.
+DEPLOYED := $(VENV)/deployed-python
 TOOLS := $(addprefix $(VENV)/tools/,ministack checkov cfn-lint syft)
 PORT ?= 9000
 # An OCI image layout to use in the place of the sample image, and the repository to serve it as.
@@ -20,7 +21,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 CHECKED := lambda_src local infra app.py tests benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve proxy smoke unit test lint format bench python synth bootstrap deploy destroy lock clean
+.PHONY: help demo serve proxy smoke unit test test-deployed-python lint format bench scaling python synth bootstrap deploy destroy lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 11
@@ -43,6 +44,15 @@ unit: $(INSTALLED)  ## Test the function by itself: in seconds, without a server
 
 test: $(INSTALLED) $(INSTALLED_CDK) $(CDK_CLI) $(TOOLS)  ## Run everything that has to pass
 	$(BIN)/python -m pytest --cov --cov-report=term
+	@$(MAKE) --no-print-directory test-deployed-python
+
+# Beside the Python of the virtual environment, whichever it is, the one that runs the deployed function.
+test-deployed-python: $(INSTALLED)  ## Test the function and the local AWS with the deployed function's Python, if it is here
+	@python=$$($(BIN)/python -c 'from infra.asset import LAMBDA, find_interpreter as find; print(find(LAMBDA.python_version).path or "")') && \
+	if [ -z "$$python" ]; then echo "Not tested with the deployed function's Python, which is not here: run 'make python' to have it."; exit; fi && \
+	$(BIN)/uv venv --quiet --clear --python "$$python" $(DEPLOYED) && \
+	$(BIN)/uv pip install --quiet --python $(DEPLOYED) --no-deps --require-hashes --requirement requirements-dev.txt && \
+	$(DEPLOYED)/bin/python -m pytest -q tests/unit tests/local
 
 lint: $(INSTALLED) $(INSTALLED_CDK)  ## ruff and mypy --strict
 	$(BIN)/ruff check $(CHECKED)
@@ -55,6 +65,9 @@ format: $(INSTALLED)  ## Put the code into the form that lint asks for
 
 bench: $(INSTALLED) $(INSTALLED_CDK)  ## Measure the function against bare boto3 and against Powertools' tutorial
 	@$(BIN)/python -m benchmarks
+
+scaling: $(INSTALLED) $(INSTALLED_CDK)  ## Model loads of 10 to 100,000 requests a second, and check the model against the function
+	@$(BIN)/python -m benchmarks.load_check
 
 synth: $(INSTALLED_CDK) $(CDK_CLI)  ## Write the CloudFormation template to cdk.out (ARGS='-c key=value')
 	$(CDK) synth --quiet $(ARGS)
