@@ -2,12 +2,15 @@
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from infra.audit import QUERIES
 from tests.infra.templates import Resource, only, resources, synth
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 OWN = ("EcrLayerResolver", "Sum", 300)
 FUNCTION = ("AWS/Lambda", "Sum", 300)
@@ -166,6 +169,27 @@ def test_the_queries_of_the_audit_are_saved_under_the_stacks_name() -> None:
         f"One/{title}": query for title, query in QUERIES.items()
     }
     assert all(each["LogGroupNames"] == [{"Ref": log_group}] for each in saved)
+
+
+def test_the_document_of_the_audit_has_every_query_as_it_is_saved() -> None:
+    document = (DOCS / "audit.md").read_text()
+    assert re.findall(r"^### (.*?)\n.*?^```text\n(.*?)\n```", document, re.MULTILINE | re.DOTALL) == list(
+        QUERIES.items()
+    )
+
+
+def test_the_document_of_costs_has_as_many_alarms_as_the_stack() -> None:
+    counts = len(alarms(synth())), len(alarms(synth(imagePull=True)))
+    assert f"| {counts[0]} alarms ({counts[1]} with `imagePull`) |" in (DOCS / "settings.md").read_text()
+
+
+def test_the_document_of_events_names_every_alarm() -> None:
+    document = (DOCS / "events.md").read_text()
+    named = [re.sub("…", r"\\w*", name) for name in re.findall(r"`([A-Z]\w+…?|…\w+)`(?:, | \|)", document)]
+    for logical_id in resources(synth(imagePull=True), "AWS::CloudWatch::Alarm"):
+        name = re.fullmatch(r"Monitoring(\w+)Alarm[0-9A-F]{8}", logical_id)
+        assert name is not None
+        assert any(re.fullmatch(pattern, name[1]) for pattern in named), name[1]
 
 
 def test_the_queries_can_be_left_out() -> None:
