@@ -1,7 +1,9 @@
 """Templates of the stack, and what tests look for in them."""
 
+import json
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from aws_cdk import App
@@ -15,9 +17,18 @@ Resource = dict[str, Any]
 PARTITION, REGION, ACCOUNT = {"Ref": "AWS::Partition"}, {"Ref": "AWS::Region"}, {"Ref": "AWS::AccountId"}
 
 
+ROOT = Path(__file__).parents[2]
+
+
+def new_app() -> App:
+    """Return an app with the feature flags of cdk.json, as the CLI gives them to the deployed one."""
+    context = json.loads((ROOT / "cdk.json").read_text())["context"]
+    return App(context={name: value for name, value in context.items() if name.startswith("@")})
+
+
 @cache
 def _synthesized(settings: DeploymentSettings, region: Region) -> dict[str, Any]:
-    return dict(Template.from_stack(LayerResolverStack(App(), settings, region=region)).to_json())
+    return dict(Template.from_stack(LayerResolverStack(new_app(), settings, region=region)).to_json())
 
 
 def synth_in(region: Region, **values: Any) -> dict[str, Any]:

@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from aws_cdk import App
 from aws_cdk.assertions import Template
 
 from infra.regions import Region
 from infra.settings import DeploymentSettings
 from infra.stack import LayerResolverStack
+from tests.infra.templates import new_app
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,7 +32,7 @@ def run(output: Path, region: str = "eu-west-1", **context: Any) -> subprocess.C
 
 
 def warnings(region: Region | None = None, **values: Any) -> list[str]:
-    stack = LayerResolverStack(App(), DeploymentSettings.from_values(values, region), region=region)
+    stack = LayerResolverStack(new_app(), DeploymentSettings.from_values(values, region), region=region)
     return [str(each.data) for each in stack.node.metadata if each.type == "aws:cdk:warning"]
 
 
@@ -76,7 +76,7 @@ def test_a_region_without_function_urls_is_warned_about() -> None:
 def test_the_dashboards_address_is_that_of_the_partitions_console() -> None:
     def address(region: str) -> str:
         settings = DeploymentSettings.from_values({}, Region.named(region))
-        template = Template.from_stack(LayerResolverStack(App(), settings, region=Region.named(region)))
+        template = Template.from_stack(LayerResolverStack(new_app(), settings, region=Region.named(region)))
         return str(template.to_json()["Outputs"]["Dashboard"]["Value"])
 
     assert "https://eu-west-1.console.aws.amazon.com/cloudwatch/" in address("eu-west-1")

@@ -393,7 +393,7 @@ class TestWholeImages:
         assert policies[0]["PolicyDocument"]["Statement"] == [
             {
                 "Effect": "Allow",
-                "Action": ["ecr:GetDownloadUrlForLayer", action],
+                "Action": sorted(["ecr:GetDownloadUrlForLayer", action]),
                 "Resource": [repository_arn("team/app"), repository_arn("web/*")],
             }
         ]
