@@ -46,6 +46,35 @@ class Recording(Mapping[str, str]):
         return len(self._environment)
 
 
+PROGRAM = """
+import logging, os
+logging.getLogger().setLevel(os.environ["AWS_LAMBDA_LOG_LEVEL"])  # as Lambda's runtime does it
+import layer_resolver.handler
+from layer_resolver.observability import logger
+libraries = ["botocore.auth", "botocore.endpoint", "boto3.resources", "urllib3.connectionpool"]
+print(logger.log_level, *(logging.getLogger(name).getEffectiveLevel() for name in libraries))
+"""
+
+
+def log_levels(template: Template) -> list[int]:
+    """Return the level of the function's logger, and of loggers of libraries, in the deployed function."""
+    configuration = only(template, "AWS::Lambda::Function")["Properties"]["LoggingConfig"]
+    # Source: https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
+    of_lambda = {
+        "AWS_LAMBDA_LOG_LEVEL": configuration["ApplicationLogLevel"],
+        "AWS_LAMBDA_LOG_FORMAT": configuration["LogFormat"],
+    }
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", PROGRAM],
+        env={**os.environ, **variables(template), **of_lambda, "PYTHONPATH": "lambda_src"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return [int(number) for number in result.stdout.split()]
+
+
 class TestTheFunction:
     def test_the_handler_is_there(self, template: Template) -> None:
         module, _, name = only(template, "AWS::Lambda::Function")["Properties"]["Handler"].rpartition(".")
@@ -89,25 +118,10 @@ class TestEnvironment:
 
     @pytest.mark.parametrize("level", ["DEBUG", "INFO", "WARNING", "ERROR"])
     def test_each_log_level_is_the_functions_whatever_lambda_lets_pass(self, level: str) -> None:
-        template = synth(logLevel=level)
-        lambdas = only(template, "AWS::Lambda::Function")["Properties"]["LoggingConfig"]["ApplicationLogLevel"]
-        program = "from layer_resolver.observability import logger; print(logger.log_level)"
-        result = subprocess.run(
-            [sys.executable, "-W", "error", "-c", program],
-            # Lambda tells the function its own level: https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
-            env={
-                **os.environ,
-                **variables(template),
-                "AWS_LAMBDA_LOG_LEVEL": lambdas,
-                "AWS_LAMBDA_LOG_FORMAT": "JSON",
-                "PYTHONPATH": "lambda_src",
-            },
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-        )
-        assert int(result.stdout) == logging.getLevelNamesMapping()[level]
+        own, *libraries = log_levels(synth(logLevel=level))
+        assert own == logging.getLevelNamesMapping()[level]
+        # What botocore logs at DEBUG has credentials.
+        assert all(each >= logging.INFO for each in libraries)
 
     def test_ipv6_leads_to_ecrs_dual_stack_endpoint(self, template: Template, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(contract.USE_DUALSTACK_ENDPOINT, variables(template)[contract.USE_DUALSTACK_ENDPOINT])
