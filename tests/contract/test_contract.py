@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -23,6 +24,8 @@ from tests.contract.conftest import EVERYTHING, STACK, Line, Written
 from tests.infra.templates import only, resources, synth, variables
 
 Template = dict[str, Any]
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 # Lambda's own fields of each line: https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/CWL_AnalyzeLogData-discoverable-fields.html
 FIELDS_OF_LAMBDA = {"@timestamp", "@message"}
@@ -208,6 +211,12 @@ class TestAudit:
             assert value in {line.get(name) for line in written.log} | {
                 failure["code"] for line in written.log for failure in line.get("failures", ())
             }
+
+    def test_the_document_explains_fields_that_log_lines_have(self, written: Written) -> None:
+        table = re.findall(r"^\| (`.*?) \| ", (DOCS / "audit.md").read_text(), re.MULTILINE)
+        fields = {name for cell in table for name in re.findall(r"`(\w+)`", cell)}
+        assert {"caller", "sourceIp", "layersFailed"} <= fields
+        assert fields <= {name for line in written.log for name in line}
 
     def test_every_line_says_who_asked(self, written: Written) -> None:
         lines = [line for line in written.log if line["trigger"] == "http"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from aws_cdk.assertions import Template
 
+from infra.asset import LAMBDA
 from infra.regions import Region
 from infra.settings import DeploymentSettings
 from infra.stack import LayerResolverStack
@@ -82,3 +84,26 @@ def test_the_dashboards_address_is_that_of_the_partitions_console() -> None:
     assert "https://eu-west-1.console.aws.amazon.com/cloudwatch/" in address("eu-west-1")
     assert "https://us-gov-west-1.console.amazonaws-us-gov.com/cloudwatch/" in address("us-gov-west-1")
     assert "https://" not in address("us-iso-east-1")
+
+
+def targets() -> dict[str, str]:
+    """Return make's targets with their recipes."""
+    makefile = (ROOT / "Makefile").read_text()
+    return dict(re.findall(r"^([a-z]+):(?!=).*\n((?:\t.*\n)+)", makefile, re.MULTILINE))
+
+
+def test_the_advice_about_bytecode_can_be_typed() -> None:
+    assert targets()["python"] == f"\t$(BIN)/uv python install {LAMBDA.python_version}\n"
+
+
+def test_make_keeps_the_cli_from_advising_what_does_not_work_here() -> None:
+    assert re.search(r"^CDK := .*\bCDK_DISABLE_VERSION_CHECK=1\b", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert all("$(CDK) " in targets()[name] for name in ("synth", "bootstrap", "diff", "deploy", "destroy"))
+    assert json.loads((ROOT / "cdk.json").read_text())["notices"] is False
+
+
+def test_every_command_of_make_in_the_documents_is_a_target() -> None:
+    documents = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    command = re.compile(r"(?:`|^\$ )make ([a-z]+)", re.MULTILINE)
+    named = {name for path in documents for name in command.findall(path.read_text())}
+    assert {"deploy", "diff", "destroy"} <= named <= targets().keys()
