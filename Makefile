@@ -12,6 +12,9 @@ CDK := CDK_DISABLE_VERSION_CHECK=1 PATH="$(CURDIR)/$(BIN):$$PATH" $(CDK_CLI)
 # Tools whose dependencies exclude ours, each in a virtual environment of its own.
 DEPLOYED := $(VENV)/deployed-python
 TOOLS := $(addprefix $(VENV)/tools/,ministack checkov cfn-lint syft)
+# Registry clients that only Go can build. Where there is no Go, the tests with them are skipped.
+GO := $(shell command -v go)
+GO_CLIENTS := $(if $(GO),$(VENV)/tools/go-clients)
 PORT ?= 9000
 # An OCI image layout to use in the place of the sample image, and the repository to serve it as.
 LAYOUT ?=
@@ -42,7 +45,7 @@ smoke: $(INSTALLED)  ## Check a deployed service from outside (URL=https://… R
 unit: $(INSTALLED)  ## Test the function by itself: in seconds, without a server or a network
 	$(BIN)/python -m pytest -q tests/unit --cov --cov-report=term
 
-test: $(INSTALLED) $(INSTALLED_CDK) $(CDK_CLI) $(TOOLS)  ## Run everything that has to pass
+test: $(INSTALLED) $(INSTALLED_CDK) $(CDK_CLI) $(TOOLS) $(GO_CLIENTS)  ## Run everything that has to pass
 	$(BIN)/python -m pytest --cov --cov-report=term
 	@$(MAKE) --no-print-directory test-deployed-python
 
@@ -117,3 +120,7 @@ $(VENV)/tools/%: tests/tools/%.txt | $(INSTALLED)
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $@
 	$(BIN)/uv pip install --quiet --python $@ --require-hashes --requirement $<
 	@touch $@
+
+$(VENV)/tools/go-clients: tests/tools/go/go.mod tests/tools/go/go.sum | $(INSTALLED)
+	cd tests/tools/go && GOBIN='$(CURDIR)/$@' $(GO) install tool || test -z "$$CI"
+	@mkdir -p $@ && touch $@
