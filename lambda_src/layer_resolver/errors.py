@@ -482,6 +482,7 @@ def ecr_code(error: ClientError) -> str:
 def _kind_by_status(status: int | None, *, unreadable: bool = False) -> ErrorKind:
     if status == 429:
         return THROTTLED
-    if unreadable or (status is not None and status >= 500):
+    # ECR redirects nobody: who does is not ECR.
+    if unreadable or (status is not None and not 400 <= status < 500):
         return SERVER_ERROR
     return INTERNAL_ERROR

@@ -77,7 +77,7 @@ class Request:
         """
         context = _structure(event, "requestContext")
         http = _structure(context, "http")
-        invocation.request_id = _text(context, "requestId") or invocation.lambda_request_id
+        invocation.identify(_text(context, "requestId"))
         invocation.caller, invocation.source_ip = _caller(context), _source_ip(http)
         return cls(
             method=_text(http, "method").upper(),

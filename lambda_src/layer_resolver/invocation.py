@@ -4,6 +4,7 @@ observability.py writes it down in the end. A call to ECR that outlives its invo
 which nobody reads any more, and never into the next.
 """
 
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,9 @@ from typing import Protocol
 from layer_resolver.errors import ResolverError
 from layer_resolver.models import DownloadUrl, LayerBatch
 from layer_resolver.network import Deadline
+
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 class Resolved(Protocol):
@@ -87,6 +91,10 @@ class Invocation:
     error: ResolverError | None = None
     ecr_calls: list[EcrCall] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
+
+    def identify(self, request_id: str) -> None:
+        """Take the id of a request or an event, if it is a UUID as AWS gives; what is none may be anything."""
+        self.request_id = request_id if _UUID.fullmatch(request_id) else self.lambda_request_id
 
     def record(self, resolution: Resolved) -> None:
         """Record what came of the layers that were asked for."""

@@ -71,6 +71,8 @@ class _LibraryFilter(logging.Filter):
     """Keeps of what libraries log who it was, and the text at the level DEBUG alone, after redaction."""
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if record.name == SERVICE:
+            return True
         if _shows_text():
             record.msg = redact(record.getMessage())
         else:
@@ -96,10 +98,10 @@ def _shows_text() -> bool:
 
 
 logger = Logger(service=SERVICE, logger_formatter=_Formatter(utc=True, use_rfc3339=True, location=None))
-# Powertools puts Lambda's own level above the function's. Lambda's has to be INFO at the highest, for it drops metrics
-# above that; so WARNING and ERROR are set here.
+# Powertools would prefer Lambda's own level, which lets metrics pass and therefore is never above INFO; source:
+# https://docs.aws.amazon.com/powertools/python/latest/core/logger/#aws-lambda-advanced-logging-controls-alc
 _level = logging.getLogger(SERVICE)
-_level.setLevel(os.environ.get("POWERTOOLS_LOG_LEVEL", "INFO").upper())
+_level.setLevel(os.environ.get("POWERTOOLS_LOG_LEVEL", "INFO"))
 metrics = Metrics(namespace=NAMESPACE, service=SERVICE)
 
 

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.applications import Starlette
@@ -73,17 +74,31 @@ def environment_with_endpoint(aws: LocalAws, ecr_url: str, credentials_url: str)
     }
 
 
-def test_credentials_of_the_snapshot_are_not_used_after_the_restore(layout: OciLayout) -> None:
+def test_a_restored_function_answers_with_credentials_that_it_has_loaded_itself(layout: OciLayout) -> None:
     with local_aws({"team/app": layout}) as aws, running(credentials_app()) as credentials_url:
         ecr = RecordingAccessKeys(aws.ecr.app())
         with running(ecr) as ecr_url:
             environment = environment_with_endpoint(aws, ecr_url, credentials_url)
             function = Function(HANDLER, CODE, environment, snap_start=True)
-            query = {"repositoryName": "team/app", "layerDigest": next(iter(layout.referenced_blobs))}
             with LocalLambda(function, lambda _: None) as service:
-                result = service.invoke(json.dumps(function_url_event("GET", "/download-url", query)).encode())
+                result = service.invoke(json.dumps(event_for(layout)).encode())
     assert json.loads(result.payload)["statusCode"] == 200
-    assert ecr.access_keys == ["KEY2"]
+    # The first that were given out: nothing before the snapshot has asked for any.
+    assert ecr.access_keys == ["KEY1"]
+
+
+def test_two_environments_of_one_snapshot_have_credentials_of_their_own(layout: OciLayout) -> None:
+    with local_aws({"team/app": layout}) as aws, running(credentials_app()) as credentials_url:
+        ecr = RecordingAccessKeys(aws.ecr.app())
+        with running(ecr) as ecr_url:
+            environment = environment_with_endpoint(aws, ecr_url, credentials_url)
+            restore_twice(INVOKE, EVENT=json.dumps(event_for(layout)), **environment)
+    assert sorted(ecr.access_keys) == ["KEY1", "KEY2"]
+
+
+def event_for(layout: OciLayout) -> dict[str, Any]:
+    query = {"repositoryName": "team/app", "layerDigest": next(iter(layout.referenced_blobs))}
+    return function_url_event("GET", "/download-url", query)
 
 
 RESTORE_TWICE = """
@@ -99,21 +114,40 @@ for _ in range(2):
     if child == 0:
         for function, arguments, keywords in get_after_restore():
             function(*arguments, **keywords)
-        print(random.random(), flush=True)
+        exec(sys.argv[1])
+        sys.stdout.flush()
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 """
 
 
-def test_two_environments_of_one_snapshot_draw_other_random_numbers() -> None:
-    # A forked process starts with the memory of the one that it comes from, as a restored one does.
+INVOKE = """
+import json
+from tests.unit.fakes import Context
+answer = layer_resolver.handler.lambda_handler(json.loads(os.environ["EVENT"]), Context())
+assert answer["statusCode"] == 200, answer
+"""
+
+
+def restore_twice(program: str, **environment: str) -> list[str]:
+    """Run a program in two environments of one snapshot, and return what it prints.
+
+    A forked process starts with the memory of the one that it comes from, as a restored one does.
+    """
+    path = os.pathsep.join([str(ROOT / "lambda_src"), str(ROOT)])
+    variables = {"PATH": os.environ["PATH"], "PYTHONPATH": path, "AWS_DEFAULT_REGION": "us-east-1", **environment}
     result = subprocess.run(
-        [sys.executable, "-c", RESTORE_TWICE],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "lambda_src"), "AWS_DEFAULT_REGION": "us-east-1"},
+        [sys.executable, "-c", RESTORE_TWICE, program],
+        env=variables,
         capture_output=True,
         text=True,
         timeout=60,
-        check=True,
+        check=False,
     )
-    first, second = result.stdout.split()
+    assert result.returncode == 0, result.stderr
+    return result.stdout.splitlines()
+
+
+def test_two_environments_of_one_snapshot_draw_other_random_numbers() -> None:
+    first, second = restore_twice("print(random.random())")
     assert first != second

@@ -394,7 +394,18 @@ class TestPushes:
         content = json.dumps(manifest(layers=layers)).encode()
         image_digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
         ecr.images = {image_digest: (content, OCI_MANIFEST)}
-        with pytest.raises(ResolverError, match="POST its manifest to /download-urls") as caught:
+        with pytest.raises(ResolverError, match=r"lost\. POST the image's manifest to /download-urls") as caught:
             invoke(self.push(**{"image-digest": image_digest}))
         assert caught.value.kind is RESULT_TOO_LARGE
         assert not ecr.calls
+
+
+def test_an_id_that_is_not_of_aws_form_is_neither_answered_nor_logged(
+    ecr: FakeEcr, capsys: pytest.CaptureFixture[str]
+) -> None:
+    event = eventbridge_event({"repositoryName": "team/app", "layerDigests": [digest()]}) | {
+        "id": download_url("x" * 70)
+    }
+    result = create_handler(lambda: ecr)(event, Context())
+    assert result["requestId"] == Context().aws_request_id
+    assert "starport" not in capsys.readouterr().out

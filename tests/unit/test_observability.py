@@ -1,12 +1,13 @@
 import json
 import logging
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from layer_resolver.handler import create_handler
-from layer_resolver.observability import LOGGED_LAYERS, LONGEST_LINE, logger, quieten_libraries
+from layer_resolver.observability import LOGGED_LAYERS, LONGEST_LINE, SERVICE, logger, quieten_libraries
 from layer_resolver.settings import Settings
 from tests.unit.fakes import Context, FakeEcr, Send, digest, download_url, ecr_error, function_url_event
 
@@ -148,18 +149,74 @@ def test_the_clients_own_mistakes_do_not_count_as_failed_layers(send: Send, caps
     assert not [line for line in lines if "LayersFailed" in line]
 
 
-def test_what_libraries_log_is_redacted() -> None:
-    handler = logging.StreamHandler()
-    root = logging.getLogger()
-    root.addHandler(handler)
-    try:
+@pytest.fixture
+def debugging() -> Iterator[None]:
+    """Set the level DEBUG."""
+    level = logging.getLogger(SERVICE)
+    before = level.level
+    level.setLevel(logging.DEBUG)
+    yield
+    level.setLevel(before)
+
+
+class TestLibraries:
+    @pytest.fixture
+    def handler(self) -> Iterator[logging.Handler]:
+        handler = logging.StreamHandler()
+        root = logging.getLogger()
+        before = root.level
+        root.addHandler(handler)
         quieten_libraries()
-        record = logging.LogRecord("urllib3", logging.WARNING, "", 0, "retrying %s", (download_url(digest()),), None)
-        assert handler.filter(record)
-        assert record.getMessage().startswith("retrying https://prod-us-east-1-starport-layer-bucket")
-        assert "X-Amz" not in record.getMessage()
-    finally:
+        yield handler
         root.removeHandler(handler)
+        root.setLevel(before)
+
+    @staticmethod
+    def record() -> logging.LogRecord:
+        return logging.LogRecord("urllib3", logging.WARNING, "", 0, "retrying %s", (download_url(digest()),), None)
+
+    def test_the_log_says_which_library_has_logged_something(self, handler: logging.Handler) -> None:
+        record = self.record()
+        assert handler.filter(record)
+        assert record.getMessage() == "urllib3 logged something; set logLevel to DEBUG to read it"
+
+    @pytest.mark.usefixtures("debugging")
+    def test_its_text_is_for_debugging_alone_and_redacted(self, handler: logging.Handler) -> None:
+        record = self.record()
+        assert handler.filter(record)
+        assert record.getMessage().startswith("retrying ")
+        assert "X-Amz" not in record.getMessage()
+
+    def test_the_functions_own_lines_are_left_alone(self, handler: logging.Handler) -> None:
+        record = logging.LogRecord(SERVICE, logging.INFO, "", 0, "answered %s", (200,), None)
+        assert handler.filter(record)
+        assert record.getMessage() == "answered 200"
+
+    @pytest.mark.usefixtures("handler", "debugging")
+    def test_what_has_credentials_in_it_is_never_logged(self) -> None:
+        for name in ("botocore.auth", "botocore.endpoint", "urllib3.connectionpool"):
+            assert not logging.getLogger(name).isEnabledFor(logging.DEBUG)
+
+
+@pytest.mark.usefixtures("debugging")
+def test_debugging_shows_what_ecr_was_asked_how_often_and_what_the_cache_had(
+    send: Send, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ecr.answers = {digest(2): ecr_error("LayersNotFoundException")}
+    ask(send, digest(1), digest(2))
+    log, _ = written(capsys)
+    assert log["ecrCallsMade"] == 2
+    assert log["cacheHits"] == 0
+    assert {(call["action"], call["attempts"], call["outcome"]) for call in log["ecrCalls"]} == {
+        ("get_download_url_for_layer", 1, "ok"),
+        ("get_download_url_for_layer", 1, "LayersNotFoundException"),
+    }
+
+
+def test_without_debugging_it_is_left_out(send: Send, capsys: pytest.CaptureFixture[str]) -> None:
+    ask(send, digest())
+    log, _ = written(capsys)
+    assert not {"ecrCalls", "ecrCallsMade", "cacheHits"} & log.keys()
 
 
 def test_what_is_logged_otherwise_is_redacted_and_cut(capsys: pytest.CaptureFixture[str]) -> None:
@@ -225,13 +282,13 @@ def test_only_the_first_invocation_is_a_cold_start(send: Send, capsys: pytest.Ca
 
 
 def test_the_text_of_a_cause_is_for_debugging_alone_and_redacted(
-    send: Send, ecr: FakeEcr, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    send: Send, ecr: FakeEcr, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
 ) -> None:
     ecr.answer = ecr_error("LayersNotFoundException", f"not at {download_url(digest())}")
     ask(send, digest())
     assert "not at" not in capsys.readouterr().out
-    monkeypatch.setattr(type(logger), "log_level", logging.DEBUG)
+    request.getfixturevalue("debugging")
     ask(send, digest())
     written_text = capsys.readouterr().out
-    assert "not at https://" in written_text
+    assert "not at " in written_text
     assert "X-Amz" not in written_text

@@ -1,0 +1,514 @@
+"""Invokes the real handler against servers that fail, from a seed, and checks each answer.
+
+Whatever ECR and S3 do: an answer is a row of the error table, in time, within its bounds, and nothing that is written
+holds a secret. After each fault one request is served well.
+"""
+
+import gc
+import hashlib
+import io
+import json
+import logging
+import os
+import random
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO, cast
+from unittest.mock import patch
+from urllib.parse import quote
+
+from layer_resolver.errors import ERROR_TABLE, ResolverError
+from layer_resolver.function_url import LARGEST_ANSWER_BYTES, LARGEST_ERROR_BYTES
+from layer_resolver.handler import create_handler, is_function_url_event
+from layer_resolver.observability import LONGEST_LINE, logger
+from layer_resolver.settings import Settings
+from tests.faults.inputs import SECRET, any_event
+from tests.faults.server import Behaviour, FaultServer, HttpRequest, answer, close, fault_server, transport_faults
+from tests.unit.fakes import Context, FakeEcr, digest, eventbridge_event, function_url_event
+
+SECONDS_TO_ANSWER = 0.5
+"""What the function keeps of an invocation's time for its answer."""
+
+ALLOWANCE_SECONDS = 0.35
+"""How late an answer may be: what a busy machine takes to let the next thread run."""
+
+SIGNATURE = "5f0c2a1b9d3e4f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8"
+TOKEN = "IQoJb3JpZ2luX2VjEJr//////////wEaCXVzLWVhc3QtMSJHMEUCIQ=="
+SECRETS = (
+    SIGNATURE,
+    TOKEN,
+    quote(TOKEN, safe=""),
+    quote(quote(TOKEN, safe=""), safe=""),
+    TOKEN.replace("=", "\\u003d"),
+)
+
+CONFIG = json.dumps({"os": "linux", "architecture": "amd64", "config": {"Labels": {"a": "b"}}}).encode()
+CONFIG_DIGEST = f"sha256:{hashlib.sha256(CONFIG).hexdigest()}"
+LAYER = b"layer" * 1000
+LAYER_DIGEST = f"sha256:{hashlib.sha256(LAYER).hexdigest()}"
+BLOBS = {CONFIG_DIGEST: CONFIG, LAYER_DIGEST: LAYER}
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+MANIFEST = json.dumps(
+    {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": {
+            "mediaType": "application/vnd.oci.image.config.v1+json",
+            "digest": CONFIG_DIGEST,
+            "size": len(CONFIG),
+        },
+        "layers": [
+            {"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": LAYER_DIGEST, "size": len(LAYER)}
+        ],
+    }
+)
+MANIFEST_DIGEST = f"sha256:{hashlib.sha256(MANIFEST.encode()).hexdigest()}"
+
+
+class BrokenPromiseError(AssertionError):
+    """The function did what it must never do."""
+
+
+@dataclass
+class Report:
+    """What a run came to.
+
+    Attributes:
+        invocations: How many there were.
+        outcomes: How often each outcome came, by status and code.
+        behaviours: How often each behaviour of a server was met.
+        latest: How many seconds after its deadline the latest answer came.
+        before: Threads and file descriptors before the run, and memory in kilobytes.
+        after: The same after it.
+    """
+
+    invocations: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    behaviours: Counter[str] = field(default_factory=Counter)
+    latest: float = -1000.0
+    before: dict[str, int] = field(default_factory=dict)
+    after: dict[str, int] = field(default_factory=dict)
+
+
+def state() -> dict[str, int]:
+    """Return what the process holds."""
+    gc.collect()
+    pages = int(Path("/proc/self/statm").read_text().split()[1]) if Path("/proc/self/statm").exists() else 0
+    return {
+        "threads": sum(not each.name.startswith("fault-") for each in threading.enumerate()),
+        "file descriptors": len(list(Path("/dev/fd").iterdir())),
+        "memory in kilobytes": pages * os.sysconf("SC_PAGE_SIZE") // 1024,
+    }
+
+
+# What ECR answers
+
+
+def url_of(digest: str, s3_port: int) -> str:
+    """Return a download URL of the form that ECR gives, to the server in S3's place."""
+    signed_at = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    return (
+        f"http://localhost:{s3_port}/{digest.replace(':', '/')}?X-Amz-Security-Token={quote(TOKEN, safe='')}"
+        f"&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Date={signed_at}&X-Amz-SignedHeaders=host&X-Amz-Expires=3600"
+        f"&X-Amz-Credential=ASIAEXAMPLE&X-Amz-Signature={SIGNATURE}"
+    )
+
+
+def good_answer(request: HttpRequest, s3_port: int) -> dict[str, Any]:
+    """Return what ECR answers to a call."""
+    action = request.headers["x-amz-target"].rpartition(".")[2]
+    asked = json.loads(request.body)
+    if action == "GetDownloadUrlForLayer":
+        return {"downloadUrl": url_of(asked["layerDigest"], s3_port), "layerDigest": asked["layerDigest"]}
+    if action == "BatchGetImage":
+        (image_id,) = asked["imageIds"]
+        image = {
+            "imageId": {"imageDigest": MANIFEST_DIGEST, **image_id},
+            "imageManifest": MANIFEST,
+            "imageManifestMediaType": OCI_MANIFEST,
+        }
+        return {"images": [image], "failures": []}
+    if action == "ListImages":
+        return {"imageIds": [{"imageTag": "1.0"}, {"imageTag": "latest"}]}
+    return {"referrers": [{"digest": MANIFEST_DIGEST, "mediaType": OCI_MANIFEST, "size": 7, "artifactType": "a/b"}]}
+
+
+# Values that take the place of any member of an answer.
+ODD_VALUES: tuple[Any, ...] = (
+    None, True, 0, -1, 10**400, 1.5, "", " ", [], {}, [None], [[]], "\ud800", "\0", "a\r\nX-Injected: yes", "☃" * 20,
+    "a" * 70_000, "javascript:alert(1)", "file:///etc/passwd", "//example.com/a", "https://", "https://example.com/a",
+    "https://user@s3.us-east-1.amazonaws.com/a", f" https://b.s3.us-east-1.amazonaws.com/a?X-Amz-Signature={SIGNATURE}",
+    f"https://evil.example/?X-Amz-Signature={SIGNATURE}&X-Amz-Security-Token={TOKEN}", "http://169.254.169.254/latest",
+    "https://b.s3.us-east-1.amazonaws.com/a\r\nSet-Cookie: a=b", "https://[::1", "https://a:99999/", TOKEN,
+)  # fmt: skip
+
+
+def mutated(document: Any, choose: random.Random) -> Any:
+    """Return an answer in which something, at any depth, is missing, doubled, or something else."""
+    if isinstance(document, dict) and document and choose.random() < 0.8:
+        name = choose.choice(list(document))
+        changed = dict(document)
+        if choose.random() < 0.15:
+            del changed[name]
+        else:
+            changed[name] = mutated(changed[name], choose)
+        return changed
+    if isinstance(document, list) and document and choose.random() < 0.6:
+        return [mutated(document[0], choose), *document[1:], *([document[0]] if choose.random() < 0.2 else [])]
+    if isinstance(document, str) and choose.random() < 0.3:
+        return document[: choose.randrange(len(document) + 1)] + choose.choice(["", "\n", "\x7f", TOKEN, "é"])
+    return choose.choice(ODD_VALUES)
+
+
+ECR_CODES = sorted(code for kind in ERROR_TABLE.values() for code in kind.ecr_codes)
+STATUSES = (400, 401, 403, 404, 405, 408, 409, 413, 418, 429, 500, 501, 502, 503, 504, 507, 599)
+
+
+def ecr_fault(request: HttpRequest, s3_port: int, choose: random.Random) -> Behaviour:
+    """Return one of the ways in which ECR can fail."""
+    good = good_answer(request, s3_port)
+    body = json.dumps(good).encode()
+    message = f"not at {url_of(LAYER_DIGEST, s3_port)} with Authorization: Bearer {TOKEN}"
+    kind = choose.randrange(6)
+    if kind == 0:
+        return choose.choice(transport_faults(body, choose))
+    if kind == 1:
+        document = {"__type": choose.choice([*ECR_CODES, "Something.New#Odd", "x" * 3000]), "message": message}
+        return answer(choose.choice(STATUSES), json.dumps(document).encode(), name="an error of ECR's")
+    if kind == 2:
+        garbage = choose.choice(
+            [b"<html>" + message.encode(), b"", b"[" * 50_000, b"\xff\xfe", b"null", b'"text"', b"{}"]
+        )
+        headers = (
+            ("Retry-After: 3600", "x-amzn-errortype: " + choose.choice(ECR_CODES)) if choose.random() < 0.5 else ()
+        )
+        return answer(choose.choice([200, *STATUSES]), garbage, *headers, name="a garbage body")
+    if kind == 3:
+        location = choose.choice([f"http://localhost:{s3_port}/", "http://169.254.169.254/", "file:///etc/passwd", "%"])
+        return answer(choose.choice([301, 302, 303, 307, 308]), b"", f"Location: {location}", name="a redirect")
+    document = mutated(good, choose)
+    return answer(200, json.dumps(document).encode(), name="an answer that is not ECR's")
+
+
+def s3_answer(request: HttpRequest) -> Behaviour:
+    """Return what S3 answers."""
+    path = request.line.split(" ")[1].partition("?")[0]
+    content = BLOBS.get(path.removeprefix("/").replace("/", ":"), LAYER)
+    if request.headers.get("range") == "bytes=0-0":
+        return answer(206, content[:1], f"Content-Range: bytes 0-0/{len(content)}", name="a part")
+    return answer(200, content, name="a blob")
+
+
+def s3_fault(request: HttpRequest, choose: random.Random) -> Behaviour:
+    """Return one of the ways in which S3 can fail."""
+    kind = choose.randrange(5)
+    error = f"<Error><Code>X</Code><Message>{SIGNATURE} {TOKEN}</Message></Error>".encode()
+    if kind == 0:
+        return choose.choice(transport_faults(b"a" * choose.randrange(1, 2000), choose))
+    if kind == 1:
+        return answer(choose.choice([*STATUSES, 416]), error, "Retry-After: 3600", name="an error of S3's")
+    if kind == 2:
+        value = choose.choice(
+            ["bytes 0-0/*", "bytes 0-0/", "bytes 0-0/-1", f"bytes 0-0/{'9' * 30}", "bytes */7", "x", ""]
+        )
+        return answer(206, b"a", f"Content-Range: {value}", name="an odd range")
+    if kind == 3:
+        return answer(choose.choice([301, 307]), b"", "Location: http://169.254.169.254/", name="a redirect of S3's")
+    return answer(
+        choose.choice([200, 206]), choose.choice([b"", b"x", CONFIG[:-1], b"a" * 9_000_000]), name="another blob"
+    )
+
+
+# What is asked
+
+
+def any_digest(choose: random.Random) -> str:
+    """Return a digest that was most likely never asked for, so that the cache has no URL of it."""
+    return f"sha256:{choose.getrandbits(256):064x}"
+
+
+def requests(choose: random.Random) -> list[tuple[dict[str, Any], frozenset[int]]]:
+    """Return well-formed events, with the statuses that each has when all is well; 0 is a result."""
+    image, layer = {"repositoryName": "team/app", "imageTag": "1.0"}, any_digest(choose)
+    return [
+        (
+            function_url_event("GET", "/download-url", {"repositoryName": "team/app", "layerDigest": layer}),
+            frozenset({200}),
+        ),
+        (
+            function_url_event(
+                "POST",
+                "/download-urls",
+                body=json.dumps(
+                    {
+                        "repositoryName": "team/app",
+                        "layerDigests": [any_digest(choose) for _ in range(choose.randrange(1, 70))],
+                    }
+                ),
+            ),
+            frozenset({200}),
+        ),
+        (function_url_event("GET", f"/v2/team/app/blobs/{layer}"), frozenset({307})),
+        (function_url_event("HEAD", f"/v2/team/app/blobs/{layer}"), frozenset({200})),
+        (function_url_event("GET", "/v2/team/app/manifests/1.0"), frozenset({200})),
+        (function_url_event("HEAD", f"/v2/team/app/manifests/{MANIFEST_DIGEST}"), frozenset({200})),
+        (function_url_event("GET", "/v2/team/app/tags/list"), frozenset({200})),
+        (function_url_event("GET", f"/v2/team/app/referrers/{MANIFEST_DIGEST}"), frozenset({200})),
+        (function_url_event("GET", "/images/download-urls", image), frozenset({200})),
+        (function_url_event("GET", "/images/config", image), frozenset({200})),
+        (
+            function_url_event(
+                "POST", "/download-urls", {"repositoryName": "team/app"}, body=MANIFEST, content_type=OCI_MANIFEST
+            ),
+            frozenset({200}),
+        ),
+        (
+            eventbridge_event({"repositoryName": "team/app", "layerDigests": [layer, any_digest(choose)]}),
+            frozenset({0}),
+        ),
+        ({"repositoryName": "team/app", "layerDigest": layer}, frozenset({0})),
+    ]
+
+
+# What is checked
+
+
+@dataclass
+class Outcome:
+    """What came of an invocation: an answer over HTTP, a result, or an error that Lambda acts on."""
+
+    status: int
+    code: str
+    answered: Any
+    seconds: float
+    written: str
+
+
+def invoke(handler: Callable[..., Any], event: Any, remaining_milliseconds: int = 15_000) -> Outcome:
+    """Invoke the handler, and catch what it writes and raises.
+
+    Raises:
+        BrokenPromiseError: If it raises what it must not.
+    """
+    written = io.StringIO()
+    stream = cast("logging.StreamHandler[TextIO]", logger.registered_handler)
+    stream.setStream(written)
+    started = time.monotonic()
+    try:
+        with redirect_stdout(written), redirect_stderr(written):
+            answered = handler(event, Context(remaining_milliseconds))
+    except ResolverError as error:
+        if error.__cause__ is not None or is_function_url_event(event):
+            raise BrokenPromiseError(f"raised {error!r}") from error
+        return Outcome(
+            error.kind.http_status, error.kind.code, str(error), time.monotonic() - started, written.getvalue()
+        )
+    except Exception as error:
+        raise BrokenPromiseError(f"raised {error!r}") from error
+    seconds = time.monotonic() - started
+    if "statusCode" not in answered:
+        return Outcome(0, "", answered, seconds, written.getvalue())
+    return Outcome(answered["statusCode"], _code_of(answered), answered, seconds, written.getvalue())
+
+
+def _code_of(answered: dict[str, Any]) -> str:
+    if answered["statusCode"] < 400:
+        return ""
+    document = json.loads(answered["body"])
+    return str(document["code"] if "code" in document else document["errors"][0]["detail"]["code"])
+
+
+_STATUSES_OF_ROWS = {code: {kind.http_status, kind.registry_http_status} for code, kind in ERROR_TABLE.items()}
+_HEADER_VALUE = re.compile(r"[ -~]*")
+
+
+def check(outcome: Outcome, secrets: tuple[str, ...] = SECRETS) -> None:
+    """Check what every answer has to be, whatever was asked and whatever happened.
+
+    Raises:
+        BrokenPromiseError: If it is not.
+    """
+    _check_that(outcome.status < 400 or outcome.status in _STATUSES_OF_ROWS.get(outcome.code, set()), "no row", outcome)
+    encoded = json.dumps(outcome.answered)
+    _check_that(len(encoded) <= LARGEST_ANSWER_BYTES + 64 * 1024, "the answer is too large", outcome)
+    if outcome.status >= 400:
+        size = len(outcome.answered["body"] if isinstance(outcome.answered, dict) else outcome.answered)
+        _check_that(size <= LARGEST_ERROR_BYTES, "the error is too large", outcome)
+        _check_that(not any(secret in encoded for secret in secrets), "a secret is in an error", outcome)
+    if isinstance(outcome.answered, dict) and "headers" in outcome.answered:
+        values = outcome.answered["headers"].values()
+        _check_that(all(_HEADER_VALUE.fullmatch(value) for value in values), "a header has no such value", outcome)
+    for line in outcome.written.splitlines():
+        _check_that(len(line.encode(errors="replace")) <= LONGEST_LINE, "a line is too long", outcome)
+        _check_that(isinstance(json.loads(line), dict), "a line is not JSON", outcome)
+    lowered = outcome.written.lower()
+    _check_that(not any(secret.lower() in lowered for secret in secrets), "a secret is written", outcome)
+
+
+def _check_that(is_so: bool, problem: str, outcome: Outcome) -> None:
+    if not is_so:
+        raise BrokenPromiseError(
+            f"{problem}: {outcome.status} {outcome.code} {str(outcome.answered)[:600]} {outcome.written[:600]}"
+        )
+
+
+# The runs
+
+
+@contextmanager
+def _environment(ecr_port: int) -> Iterator[None]:
+    variables = {
+        "AWS_ENDPOINT_URL_ECR": f"http://127.0.0.1:{ecr_port}",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+    }
+    # The waits between attempts are random; short ones let more happen before the deadline.
+    with patch.dict(os.environ, variables), patch("layer_resolver.ecr.random.uniform", lambda low, high: high / 50):
+        yield
+
+
+def run(seed: int, count: int, progress: Callable[[int], None] = lambda _: None) -> Report:
+    """Invoke the function `count` times against servers that fail, each time followed by a request that is served well.
+
+    Args:
+        seed: What everything follows from, but times.
+        count: How many faulty invocations there are.
+        progress: Is told how many are done.
+
+    Raises:
+        BrokenPromiseError: If the function does what it must not; the message has the number of the invocation.
+    """
+    report = Report()
+    with fault_server(lambda _: close()) as ecr, fault_server(s3_answer) as s3, _environment(ecr.port):
+        handler = create_handler(settings=Settings(image_pull=True, list_tags=True, stack_name="faults"))
+        # Caches and pools fill up first, and a run of faults has all kinds of them.
+        for number in range(-20, count):
+            if number == 0:
+                report = Report(before=_settled(ecr, s3))
+            choose = random.Random(f"{seed} {number}")
+            try:
+                _invoke_with_faults(handler, ecr, s3, choose, report)
+                _invoke_well(handler, ecr, s3, choose)
+            except BrokenPromiseError as error:
+                raise BrokenPromiseError(f"seed {seed}, invocation {number}: {error}") from error
+            progress(number)
+        report.after = _settled(ecr, s3)
+    return report
+
+
+def _settled(ecr: FaultServer, s3: FaultServer) -> dict[str, int]:
+    ecr.drop_connections()
+    s3.drop_connections()
+    time.sleep(1.0)
+    return state()
+
+
+def _invoke_with_faults(
+    handler: Callable[..., Any], ecr: FaultServer, s3: FaultServer, choose: random.Random, report: Report
+) -> None:
+    # Of all calls of the invocation, some are served well: faults come mixed.
+    share = choose.choice([1.0, 1.0, 0.5, 0.2])
+    seed, lock = choose.random(), threading.Lock()
+    numbers = iter(range(1_000_000))
+    met: list[str] = []
+
+    def fails() -> random.Random | None:
+        with lock:
+            own = random.Random(f"{seed} {next(numbers)}")
+        return own if own.random() < share else None
+
+    def of_ecr(request: HttpRequest) -> Behaviour:
+        own = fails()
+        if own is None:
+            return answer(200, json.dumps(good_answer(request, s3.port)).encode(), name="well")
+        behaviour = ecr_fault(request, s3.port, own)
+        met.append(behaviour.name)
+        return behaviour
+
+    def of_s3(request: HttpRequest) -> Behaviour:
+        own = fails()
+        if own is None:
+            return s3_answer(request)
+        behaviour = s3_fault(request, own)
+        met.append(behaviour.name)
+        return behaviour
+
+    ecr.respond, s3.respond = of_ecr, of_s3
+    event, _ = choose.choice(requests(choose))
+    remaining = choose.choice([300, 520, 600, 700, 900, 1200])
+    outcome = invoke(handler, event, remaining)
+    ecr.respond = s3.respond = lambda _: close()
+    ecr.drop_connections()
+    s3.drop_connections()
+    late = outcome.seconds - max(0.0, remaining / 1000 - SECONDS_TO_ANSWER)
+    report.invocations += 1
+    report.latest = max(report.latest, late)
+    report.outcomes[f"{outcome.status} {outcome.code}".strip()] += 1
+    report.behaviours.update(met)
+    _check_that(late <= ALLOWANCE_SECONDS, f"{late:.2f} s after the deadline", outcome)
+    _check_that(outcome.status < 500 or bool(met) or remaining <= 600, "5xx without a fault", outcome)
+    check(outcome)
+
+
+def _invoke_well(handler: Callable[..., Any], ecr: FaultServer, s3: FaultServer, choose: random.Random) -> None:
+    ecr.respond = lambda request: answer(200, json.dumps(good_answer(request, s3.port)).encode())
+    s3.respond = s3_answer
+    event, expected = choose.choice(requests(choose))
+    outcome = invoke(handler, event)
+    check(outcome)
+    _check_that(outcome.status in expected, "a good request is not served well after a fault", outcome)
+    if isinstance(outcome.answered, dict) and outcome.answered.get("failures"):
+        raise BrokenPromiseError(f"layers fail after a fault: {outcome.answered}")
+
+
+SLOWEST_SECONDS = 2.0
+"""How much processor time the answer to any input may take; the largest have a megabyte."""
+
+
+def run_inputs(seed: int, count: int, progress: Callable[[int], None] = lambda _: None) -> Report:
+    """Invoke the function with `count` hostile inputs, with an ECR that answers at once.
+
+    Args:
+        seed: What the inputs follow from.
+        count: How many there are.
+        progress: Is told how many are done.
+
+    Raises:
+        BrokenPromiseError: If the function does what it must not; the message has the number of the input.
+    """
+    content = MANIFEST.encode()
+    ecr = FakeEcr(images=dict.fromkeys(("latest", digest(), MANIFEST_DIGEST), (content, OCI_MANIFEST)))
+    handler = create_handler(lambda: ecr, Settings(image_pull=True, list_tags=True, stack_name="inputs"))
+    report = Report()
+    for number in range(-2000, count):
+        if number == 0:
+            report = Report(before=state())
+        event = any_event(random.Random(f"{seed} {number}"))
+        try:
+            started = time.process_time()
+            outcome = invoke(handler, event)
+            seconds = time.process_time() - started
+            check(outcome, (SECRET,))
+            _check_that(outcome.status < 500 or outcome.code in _ANY_INPUT_MAY, "a hostile input is our fault", outcome)
+            _check_that(seconds <= SLOWEST_SECONDS, f"{seconds:.1f} s of processor time", outcome)
+        except BrokenPromiseError as error:
+            raise BrokenPromiseError(f"seed {seed}, input {number}: {str(event)[:600]}: {error}") from error
+        report.invocations += 1
+        report.latest = max(report.latest, seconds)
+        report.outcomes[f"{outcome.status} {outcome.code}".strip()] += 1
+        ecr.calls.clear()
+        ecr.image_calls.clear()
+        progress(number)
+    report.after = state()
+    return report
+
+
+# The download URLs of this ECR lead nowhere that can be reached from here, so S3 does not answer for blobs.
+_ANY_INPUT_MAY = {"RequestTimeoutException", "BlobUnreadable"}
