@@ -17,6 +17,7 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.config import Config
 from botocore.loaders import Loader
 
+from layer_resolver import __version__
 from layer_resolver.errors import (
     CREDENTIALS_REFUSED,
     SERVER_ERROR,
@@ -111,7 +112,7 @@ def create_ecr_client() -> EcrClient:
             # What is asked for has been checked, by rules that are as strict as botocore's.
             parameter_validation=False,
             # botocore otherwise puts its user agent together anew, twice for each call.
-            user_agent=f"{session.user_agent()} ecr-layer-resolver",
+            user_agent=f"{session.user_agent()} ecr-layer-resolver/{__version__}",
         ),
     )
     http = HttpClient(CONNECTIONS)
