@@ -82,6 +82,7 @@ class DeploymentSettings(BaseModel):
     timeout_seconds: Annotated[int, Field(ge=3, le=900)] = 15
     reserved_concurrency: Annotated[Annotated[int, Field(ge=0)] | None, BeforeValidator(_none_if_empty)] = None
     snap_start: bool = True
+    keep_versions: bool = False
     log_retention_days: int = 30
     keep_logs: bool = False
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

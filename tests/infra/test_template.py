@@ -379,6 +379,10 @@ def test_removing_the_stack_leaves_nothing_unless_logs_are_to_be_kept() -> None:
     assert only(synth(keepLogs=True), "AWS::Logs::LogGroup")["DeletionPolicy"] == "Retain"
 
 
+def test_versions_are_kept_to_go_back_to_if_the_operator_says_so() -> None:
+    assert only(synth(keepVersions=True), "AWS::Lambda::Version")["DeletionPolicy"] == "Retain"
+
+
 def test_alarms_watch_errors_throttles_duration_and_ecr_and_go_to_the_topic() -> None:
     template = synth(timeoutSeconds=10)
     (topic,) = resources(template, "AWS::SNS::Topic")
