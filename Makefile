@@ -20,7 +20,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 CHECKED := lambda_src local infra app.py tests benchmarks scripts
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve proxy smoke unit test lint format bench audit sbom third-party pictures python synth bootstrap deploy destroy lock clean
+.PHONY: help demo serve proxy smoke unit test lint format bench audit sbom third-party pictures python synth diff bootstrap deploy destroy lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 11
@@ -58,6 +58,9 @@ bench: $(INSTALLED) $(INSTALLED_CDK)  ## Measure the function against bare boto3
 
 synth: $(INSTALLED_CDK) $(CDK_CLI)  ## Write the CloudFormation template to cdk.out (ARGS='-c key=value')
 	$(CDK) synth --quiet $(ARGS)
+
+diff: $(INSTALLED_CDK) $(CDK_CLI)  ## Show what a deployment would change (ARGS='-c key=value')
+	$(CDK) diff $(ARGS)
 
 bootstrap: $(INSTALLED_CDK) $(CDK_CLI)  ## Prepare the AWS account and region of your credentials for deployments, once
 	$(CDK) bootstrap $(ARGS)
