@@ -120,6 +120,13 @@ def test_a_picture_has_colours_for_dark_pages(picture: str) -> None:
     assert classes == set(re.findall(r"\.(\w+) \{", dark))
 
 
+def test_contributing_md_tells_of_every_folder() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    named = set(re.findall(r"`([a-z0-9_]+)/", text))
+    folders = {path.name for path in (*ROOT.iterdir(), *ROOT.glob("tests/*")) if any(path.glob("*.py"))}
+    assert {"infra", "unit"} <= folders <= named
+
+
 def test_dependabot_watches_every_folder_with_a_lock() -> None:
     configuration = (ROOT / ".github" / "dependabot.yml").read_text()
     locks = [path.parent for path in (*ROOT.glob("*.in"), *ROOT.glob("lambda_src/*.in"), *ROOT.glob("tests/*/*.in"))]
