@@ -9,8 +9,12 @@ CDK_CLI := node_modules/.bin/cdk
 # The CLI runs Python and Node from the virtual environment.
 CDK := PATH="$(CURDIR)/$(BIN):$$PATH" $(CDK_CLI)
 # Tools whose dependencies exclude ours, each in a virtual environment of its own.
+DEPLOYED := $(VENV)/deployed-python
 TOOLS := $(addprefix $(VENV)/tools/,ministack checkov cfn-lint syft)
 AUDIT := $(VENV)/tools/audit
+# Registry clients that only Go can build. Where there is no Go, the tests with them are skipped.
+GO := $(shell command -v go)
+GO_CLIENTS := $(if $(GO),$(VENV)/tools/go-clients)
 PORT ?= 9000
 # An OCI image layout to use in the place of the sample image, and the repository to serve it as.
 LAYOUT ?=
@@ -20,7 +24,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 CHECKED := lambda_src local infra app.py tests benchmarks scripts
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve proxy smoke unit test lint format bench audit sbom third-party pictures python synth diff bootstrap deploy destroy lock clean
+.PHONY: help demo serve proxy smoke unit test test-deployed-python lint format bench scaling audit sbom third-party pictures python synth diff bootstrap deploy destroy lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 11
@@ -41,8 +45,17 @@ smoke: $(INSTALLED)  ## Check a deployed service from outside (URL=https://… R
 unit: $(INSTALLED)  ## Test the function by itself: in seconds, without a server or a network
 	$(BIN)/python -m pytest -q tests/unit --cov --cov-report=term
 
-test: $(INSTALLED) $(INSTALLED_CDK) $(CDK_CLI) $(TOOLS)  ## Run everything that has to pass
+test: $(INSTALLED) $(INSTALLED_CDK) $(CDK_CLI) $(TOOLS) $(GO_CLIENTS)  ## Run everything that has to pass
 	$(BIN)/python -m pytest --cov --cov-report=term
+	@$(MAKE) --no-print-directory test-deployed-python
+
+# Beside the Python of the virtual environment, whichever it is, the one that runs the deployed function.
+test-deployed-python: $(INSTALLED)  ## Test the function and the local AWS with the deployed function's Python, if it is here
+	@python=$$($(BIN)/python -c 'from infra.asset import LAMBDA, find_interpreter as find; print(find(LAMBDA.python_version).path or "")') && \
+	if [ -z "$$python" ]; then echo "Not tested with the deployed function's Python, which is not here: run 'make python' to have it."; exit; fi && \
+	$(BIN)/uv venv --quiet --clear --python "$$python" $(DEPLOYED) && \
+	$(BIN)/uv pip install --quiet --python $(DEPLOYED) --no-deps --require-hashes --requirement requirements-dev.txt && \
+	$(DEPLOYED)/bin/python -m pytest -q tests/unit tests/local
 
 lint: $(INSTALLED) $(INSTALLED_CDK)  ## ruff and mypy --strict
 	$(BIN)/ruff check $(CHECKED)
@@ -55,6 +68,9 @@ format: $(INSTALLED)  ## Put the code into the form that lint asks for
 
 bench: $(INSTALLED) $(INSTALLED_CDK)  ## Measure the function against bare boto3 and against Powertools' tutorial
 	@$(BIN)/python -m benchmarks
+
+scaling: $(INSTALLED) $(INSTALLED_CDK)  ## Model loads of 10 to 100,000 requests a second, and check the model against the function
+	@$(BIN)/python -m benchmarks.load_check
 
 synth: $(INSTALLED_CDK) $(CDK_CLI)  ## Write the CloudFormation template to cdk.out (ARGS='-c key=value')
 	$(CDK) synth --quiet $(ARGS)
@@ -116,3 +132,7 @@ $(VENV)/tools/%: tests/tools/%.txt | $(INSTALLED)
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $@
 	$(BIN)/uv pip install --quiet --python $@ --require-hashes --requirement $<
 	@touch $@
+
+$(VENV)/tools/go-clients: tests/tools/go/go.mod tests/tools/go/go.sum | $(INSTALLED)
+	cd tests/tools/go && GOBIN='$(CURDIR)/$@' $(GO) install tool || test -z "$$CI"
+	@mkdir -p $@ && touch $@

@@ -26,6 +26,12 @@ TASK_ROOT = "/var/task"
 # SSO is ever asked. Source: https://docs.aws.amazon.com/lambda/latest/dg/snapstart-activate.html
 _KEPT_SERVICES = frozenset({"ecr"})
 
+# Features of Powertools that the function does not use and that no other feature imports.
+_UNUSED_FEATURES = (
+    "auth_alpha", "batch", "circuit_breaker", "data_masking", "feature_flags", "idempotency", "kafka", "parameters",
+    "streaming",
+)  # fmt: skip
+
 _UNREAD = (
     "bin",
     "boto3/data/*",  # models of boto3's resources, which ECR has none of
@@ -37,6 +43,8 @@ _UNREAD = (
     "**/py.typed",
     "**/*.js",  # the page that Powertools shows an OpenAPI document with
     "**/*.css",
+    "pydantic/mypy.py",
+    *(f"aws_lambda_powertools/utilities/{feature}" for feature in _UNUSED_FEATURES),
     ".lock",
 )
 """What nothing reads at run time, as patterns within the package."""
@@ -147,10 +155,21 @@ def find_interpreter(version: str) -> FoundInterpreter:
         version: Such as `3.13`.
     """
     command = [uv.find_uv_bin(), "python", "find", "--no-python-downloads", "--no-project", "--system", version]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    environment = {**os.environ, "PATH": _search_path()}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
     if result.returncode != 0:
         return FoundInterpreter(None, " ".join(result.stderr.split()))
     return FoundInterpreter(Path(result.stdout.strip()))
+
+
+def _search_path() -> str:
+    """Return PATH with pyenv's versions in the place of its shims, which fail for each version that is not activated.
+
+    Source: https://github.com/pyenv/pyenv#understanding-shims
+    """
+    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    path = [entry for entry in os.environ.get("PATH", "").split(os.pathsep) if Path(entry) != root / "shims"]
+    return os.pathsep.join([*path, *(str(versions) for versions in sorted((root / "versions").glob("*/bin")))])
 
 
 def install_dependencies(target: Target, requirements: Path, made: Path) -> None:

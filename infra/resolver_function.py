@@ -55,7 +55,7 @@ class ResolverFunction(Construct):
             handler=HANDLER,
             code=lambda_.Code.from_asset(str(package.path), asset_hash=package.digest),
             role=self.role.without_policy_updates(),
-            # An alias can go back to a version that is kept; SnapStart bills the snapshot of each for as long as it is there.
+            # An alias can go back to a version that is kept, but SnapStart bills the snapshot of each.
             current_version_options=lambda_.VersionOptions(
                 removal_policy=RemovalPolicy.RETAIN if settings.keep_versions else RemovalPolicy.DESTROY
             ),

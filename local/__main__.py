@@ -5,10 +5,9 @@ import logging
 import re
 import signal
 import sys
-import tempfile
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -19,9 +18,9 @@ from rich.console import Console
 from local.demo import DemoError, run_demo
 from local.ecr import is_repository_name
 from local.oci_layout import LayoutError, OciLayout
-from local.sample_image import write_sample_image
+from local.sample_image import sample_image
 from local.server import running
-from local.service import EVERYTHING, PortError, Service, local_service
+from local.service import EVERYTHING, FunctionUrl, PortError, Service, local_service
 from local.signing import FunctionUrlAuth, SigningError, callers_credentials, region_of
 from local.signing_proxy import SigningProxy
 from local.smoke import Layer, SmokeError, SmokeTest, find_layer
@@ -69,6 +68,9 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--port", type=_port, default=9000, help="port of the function URL; 0 takes any (default: 9000)")
     serve.add_argument(
         "--ecr-latency-ms", type=_milliseconds, default=0.0, metavar="N", help="time that each call to ECR takes"
+    )
+    serve.add_argument(
+        "--rename-headers", action="store_true", help="rename headers of answers, as function URLs are reported to"
     )
     serve.add_argument("--no-image-pull", action="store_true", help="give out no manifests, as a deployment by default")
     serve.add_argument("--no-list-tags", action="store_true", help="list no tags, as a deployment by default")
@@ -126,25 +128,21 @@ def _milliseconds(text: str) -> float:
     raise argparse.ArgumentTypeError("a latency is a number of milliseconds, 0 or more")
 
 
-@contextmanager
-def _repositories(paths: list[Path], names: list[str]) -> Iterator[dict[str, OciLayout]]:
-    """Yield the layout behind each repository name: those that were asked for, or else the sample image."""
+def _repositories(paths: list[Path], names: list[str]) -> dict[str, OciLayout]:
+    """Return the layout behind each repository name: those that were asked for, or else the sample image."""
     for name in names:
         if not is_repository_name(name):
             raise UsageError(f"{name!r} is no repository name. Use one such as team/app.")
     if not paths:
         if len(names) > 1:
             raise UsageError("There are several --repository, but no --layout. Give a --layout for each.")
-        with tempfile.TemporaryDirectory(prefix="sample-image-") as directory:
-            write_sample_image(Path(directory))
-            yield {(names or [SAMPLE_REPOSITORY])[0]: OciLayout(Path(directory))}
-        return
+        return {(names or [SAMPLE_REPOSITORY])[0]: sample_image()}
     if names and len(names) != len(paths):
         raise UsageError("The numbers of --layout and --repository differ. Give a --repository for each --layout.")
     names = names or [_name_of(path) for path in paths]
     if len(set(names)) != len(names):
         raise UsageError("Two layouts have the same repository name. Give each another --repository.")
-    yield {name: OciLayout(path) for name, path in zip(names, paths, strict=True)}
+    return {name: OciLayout(path) for name, path in zip(names, paths, strict=True)}
 
 
 def _name_of(path: Path) -> str:
@@ -156,16 +154,14 @@ def _name_of(path: Path) -> str:
 
 def _serve(options: argparse.Namespace) -> int:
     try:
-        with (
-            _repositories(options.layout, options.repository) as repositories,
-            local_service(
-                repositories,
-                port=options.port,
-                ecr_latency_ms=options.ecr_latency_ms,
-                opted_into=_opted_into(options),
-                write_log=_print_log,
-            ) as service,
-        ):
+        repositories = _repositories(options.layout, options.repository)
+        with local_service(
+            repositories,
+            function_url=FunctionUrl(options.port, renames_headers=options.rename_headers),
+            ecr_latency_ms=options.ecr_latency_ms,
+            opted_into=_opted_into(options),
+            write_log=_print_log,
+        ) as service:
             print(f"Listening on {service.url}", flush=True)
             print(_advice(service, repositories), flush=True)
             threading.Event().wait()
@@ -182,9 +178,8 @@ def _opted_into(options: argparse.Namespace) -> dict[str, str]:
 
 def _demo(options: argparse.Namespace) -> int:
     try:
-        with _repositories(options.layout, options.repository) as repositories:
-            for repository, layout in repositories.items():
-                run_demo(repository, layout, Console())
+        for repository, layout in _repositories(options.layout, options.repository).items():
+            run_demo(repository, layout, Console())
     except DemoError as error:
         print(error, file=sys.stderr)
         return 1

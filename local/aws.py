@@ -4,12 +4,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 
 from botocore.credentials import Credentials
 
 from local.ecr import LocalEcr
-from local.oci_layout import OciLayout
+from local.oci_layout import Blob, OciLayout
 from local.s3 import create_s3_app
 from local.server import LOCALHOST, running
 from local.sigv4 import LIFETIME, UrlSigner
@@ -64,12 +63,12 @@ def local_aws(
     """
     signer = UrlSigner(_SIGNING_CREDENTIALS, REGION, url_lifetime)
 
-    def find_blob(key: str) -> Path | None:
+    def open_blob(key: str) -> Blob | None:
         digest = key.replace("/", ":", 1)
-        found = (layout.blob_path(digest) for layout in repositories.values())
-        return next((path for path in found if path is not None), None)
+        found = (layout.open_blob(digest) for layout in repositories.values())
+        return next((blob for blob in found if blob is not None), None)
 
-    with running(create_s3_app(find_blob, signer), host=S3_HOST) as s3_url:
+    with running(create_s3_app(open_blob, signer), host=S3_HOST) as s3_url:
 
         def download_url(digest: str) -> str:
             return signer.sign(f"{s3_url}/{_BUCKET}/{digest.replace(':', '/', 1)}")

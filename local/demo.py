@@ -42,7 +42,7 @@ def run_demo(repository: str, layout: OciLayout, console: Console) -> None:
     log: list[str] = []
     manifest = next((each for each in layout.manifests.values() if each.document.layers is not None), None)
     if manifest is None:
-        raise DemoError(f"{layout.path} has no image.")
+        raise DemoError(f"{layout.name} has no image.")
     try:
         with (
             local_service({repository: layout}, write_log=log.append) as service,

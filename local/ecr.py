@@ -4,36 +4,48 @@ Requests and answers are held against botocore's service model, so that what wor
 ECR's own `POST /` it has, for tests and benchmarks:
 
 - `PUT /_faults` with a JSON list of faults (see faults.py), `DELETE /_faults`;
-- `GET /_calls`: the calls so far, as a JSON list of `{"action", "parameters"}`, and `DELETE /_calls`.
+- `GET /_calls`: the latest calls, as a JSON list of `{"action", "parameters"}`, and `DELETE /_calls`.
 """
 
 import asyncio
+import hashlib
 import json
 import re
 import uuid
-from collections.abc import Callable, Container, Mapping
+from collections import deque
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import cached_property
 from typing import Any, TypeVar
 
 import botocore.session
-from botocore.model import Shape, StructureShape
+from botocore.model import ListShape, Shape, StructureShape
 from botocore.validate import ParamValidator
 from pydantic import TypeAdapter, ValidationError
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
 
 from local.faults import Fault, Faults
 from local.oci_layout import Manifest, OciLayout
+from local.server import ClosedConnection, RequestTooLargeError, read_body
 
 ACCOUNT_ID = "123456789012"
+
+LARGEST_REQUEST_BYTES = 1024 * 1024
+"""How large a request may be: much more than any call needs."""
+
+CALLS_KEPT = 100_000
+"""How many calls are remembered."""
 
 _TARGET_PREFIX = "AmazonEC2ContainerRegistry_V20150921."
 _MEDIA_TYPE = "application/x-amz-json-1.1"
 _MODEL = botocore.session.get_session().get_service_model("ecr")
 _FAULTS = TypeAdapter(list[Fault])
+_LONGEST_MESSAGE = 2000
+
+Item = TypeVar("Item")
 
 
 def is_repository_name(name: str) -> bool:
@@ -57,6 +69,27 @@ class EcrError(Exception):
         self.message = message
 
 
+class _Repository:
+    """A repository, with its lists of images made once and in the order in which ECR gives them: none."""
+
+    def __init__(self, layout: OciLayout) -> None:
+        self.layout = layout
+
+    @cached_property
+    def tagged(self) -> list[dict[str, str]]:
+        tags = sorted(self.layout.tags.items(), key=lambda item: hashlib.sha256(item[0].encode()).digest())
+        return [{"imageTag": tag, "imageDigest": digest} for tag, digest in tags]
+
+    @cached_property
+    def untagged(self) -> list[dict[str, str]]:
+        tagged = set(self.layout.tags.values())
+        return [{"imageDigest": digest} for digest in self.layout.manifests if digest not in tagged]
+
+    @cached_property
+    def images(self) -> list[dict[str, str]]:
+        return self.tagged + self.untagged
+
+
 class LocalEcr:
     """The registry of one account.
 
@@ -73,8 +106,8 @@ class LocalEcr:
         latency_seconds: float = 0.0,
     ) -> None:
         self.faults = Faults()
-        self.calls: list[dict[str, Any]] = []
-        self._repositories = repositories
+        self.calls: deque[dict[str, Any]] = deque(maxlen=CALLS_KEPT)
+        self._repositories = {name: _Repository(layout) for name, layout in repositories.items()}
         self._download_url = download_url
         self._latency_seconds = latency_seconds
         self._actions: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
@@ -120,8 +153,13 @@ class LocalEcr:
 
     async def _put_faults(self, request: Request) -> Response:
         try:
-            faults = _FAULTS.validate_json(await request.body()) if request.method == "PUT" else []
+            faults = _FAULTS.validate_json(await _read(request)) if request.method == "PUT" else []
         except ValidationError as error:
+            problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+            place = ".".join(map(str, problem["loc"]))[:100]
+            # A name in the caller's document may be anything, even what UTF-8 can't have.
+            return Response(f"{place}: {problem['msg']}\n".encode(errors="replace"), 400, media_type="text/plain")
+        except EcrError as error:
             return Response(f"{error}\n", status_code=400, media_type="text/plain")
         self.faults.put(*faults)
         return Response(status_code=204)
@@ -130,9 +168,10 @@ class LocalEcr:
         calls = list(self.calls)
         if request.method == "DELETE":
             self.calls.clear()
-        return JSONResponse(calls)
+        # Escaped: a caller's text may hold what UTF-8 can't.
+        return Response(json.dumps(calls), media_type="application/json")
 
-    def _repository(self, parameters: dict[str, Any]) -> OciLayout:
+    def _repository(self, parameters: dict[str, Any]) -> _Repository:
         name, registry_id = parameters["repositoryName"], parameters.get("registryId", ACCOUNT_ID)
         if registry_id != ACCOUNT_ID or name not in self._repositories:
             raise EcrError(
@@ -142,10 +181,10 @@ class LocalEcr:
         return self._repositories[name]
 
     def _get_download_url_for_layer(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        layout, digest = self._repository(parameters), parameters["layerDigest"]
+        layout, digest = self._repository(parameters).layout, parameters["layerDigest"]
         if digest in layout.referenced_blobs:
             return {"downloadUrl": self._download_url(digest), "layerDigest": digest}
-        if layout.blob_path(digest) is not None:
+        if layout.has_blob(digest):
             raise EcrError("LayerInaccessibleException", f"The layer '{digest}' is not referenced by an image")
         raise EcrError(
             "LayersNotFoundException",
@@ -154,7 +193,7 @@ class LocalEcr:
         )
 
     def _batch_get_image(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        layout = self._repository(parameters)
+        layout = self._repository(parameters).layout
         images, failures = [], []
         for image_id in parameters["imageIds"]:
             digest, failure = _find_image(layout, image_id)
@@ -174,21 +213,25 @@ class LocalEcr:
         return {"images": images, "failures": failures}
 
     def _list_images(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        layout = self._repository(parameters)
-        tagged = [{"imageTag": tag, "imageDigest": digest} for tag, digest in layout.tags.items()]
-        untagged = [{"imageDigest": digest} for digest in layout.manifests if digest not in layout.tags.values()]
-        chosen = {"TAGGED": tagged, "UNTAGGED": untagged}.get(parameters.get("filter", {}).get("tagStatus"))
-        page, token = _page(tagged + untagged if chosen is None else chosen, parameters)
+        repository, choice = self._repository(parameters), parameters.get("filter", {})
+        if choice.get("imageStatus", "ACTIVE") not in _STATUSES_THERE_ARE:
+            return {"imageIds": []}
+        listed = {"TAGGED": repository.tagged, "UNTAGGED": repository.untagged}
+        page, token = _page(listed.get(choice.get("tagStatus"), repository.images), parameters)
         return {"imageIds": page} | token
 
     def _list_image_referrers(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        layout = self._repository(parameters)
-        digest = parameters["subjectId"].get("imageDigest", "")
-        types = parameters.get("filter", {}).get("artifactTypes")
-        referrers = [_referrer(manifest) for manifest in layout.referrers.get(digest, [])]
-        chosen = [each for each in referrers if types is None or each.get("artifactType") in types]
-        page, token = _page(chosen, {"maxResults": 20, **parameters})
-        return {"referrers": page} | token
+        layout, choice = self._repository(parameters).layout, parameters.get("filter", {})
+        types = choice.get("artifactTypes") or None
+        found = [
+            referrer
+            for referrer in layout.referrers.get(parameters["subjectId"]["imageDigest"], [])
+            if types is None or referrer.artifact_type in types
+        ]
+        if choice.get("artifactStatus", "ACTIVE") not in _STATUSES_THERE_ARE:
+            return {"referrers": []}
+        page, token = _page(found, parameters, default=20)
+        return {"referrers": [_referrer(manifest) for manifest in page]} | token
 
     def _describe_repositories(self, parameters: dict[str, Any]) -> dict[str, Any]:
         names = parameters.get("repositoryNames", list(self._repositories))
@@ -198,36 +241,34 @@ class LocalEcr:
         return {"repositories": [{"repositoryName": name, "registryId": ACCOUNT_ID} for name in page]} | token
 
 
-Item = TypeVar("Item")
-
-
-def _page(items: list[Item], parameters: dict[str, Any]) -> tuple[list[Item], dict[str, str]]:
-    """Return the page that was asked for, and the token of the next one if there is one."""
-    token = parameters.get("nextToken", "0")
-    if not re.fullmatch(r"[0-9]{1,9}", token):
-        raise EcrError("InvalidParameterException", "Invalid parameter at 'nextToken': it is none of this registry's")
-    start = int(token)
-    end = start + parameters.get("maxResults", 100)
-    return items[start:end], {"nextToken": str(end)} if end < len(items) else {}
+# Nothing is archived here.
+_STATUSES_THERE_ARE = {"ACTIVE", "ANY"}
 
 
 def _referrer(manifest: Manifest) -> dict[str, Any]:
-    """Return what ECR says of a manifest that has a subject.
-
-    The type of an artifact without one is that of its config; source: OCI Distribution Specification, "Listing
-    Referrers".
-    """
-    document = manifest.document
-    artifact_type = document.artifact_type or (document.config.media_type if document.config else None)
-    described = {
+    referrer: dict[str, Any] = {
         "digest": manifest.digest,
         "mediaType": manifest.media_type,
-        "artifactType": artifact_type,
         "size": len(manifest.content),
-        "annotations": document.annotations,
         "artifactStatus": "ACTIVE",
     }
-    return {name: value for name, value in described.items() if value}
+    if manifest.artifact_type:
+        referrer["artifactType"] = manifest.artifact_type
+    if manifest.document.annotations:
+        referrer["annotations"] = manifest.document.annotations
+    return referrer
+
+
+def _page(
+    items: Sequence[Item], parameters: dict[str, Any], default: int = 100
+) -> tuple[Sequence[Item], dict[str, str]]:
+    """Return the page that was asked for, and the token of the next one if there is one."""
+    token = parameters.get("nextToken", "0")
+    if not re.fullmatch("[0-9]{1,9}", token):
+        raise EcrError("InvalidParameterException", "Invalid parameter at 'nextToken': it is none of this registry's")
+    start = int(token)
+    end = start + parameters.get("maxResults", default)
+    return items[start:end], {"nextToken": str(end)} if end < len(items) else {}
 
 
 def _find_image(layout: OciLayout, image_id: dict[str, str]) -> tuple[str | None, dict[str, str]]:
@@ -252,38 +293,57 @@ async def _read_call(request: Request, actions: Container[str]) -> tuple[str, di
     if action not in actions:
         raise EcrError("UnknownOperationException", "The local ECR does not have this action.")
     try:
-        parameters = json.loads(await request.body())
-    except ValueError:
+        parameters = json.loads(await _read(request), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
         parameters = None
     if not isinstance(parameters, dict):
-        raise EcrError("SerializationException", "The body is no JSON object.")
+        raise EcrError("SerializationException", "The body is not a JSON object.")
     return action, parameters
+
+
+def _refuse_constant(name: str) -> None:
+    """Refuse NaN and infinities, which Python reads and JSON does not have."""
+    raise ValueError(name)
+
+
+async def _read(request: Request) -> bytes:
+    try:
+        return await read_body(request, LARGEST_REQUEST_BYTES)
+    except RequestTooLargeError:
+        raise EcrError("RequestTooLarge", f"The request is larger than {LARGEST_REQUEST_BYTES:,} bytes.") from None
 
 
 def _check_input(action: str, parameters: dict[str, Any]) -> None:
     shape = _MODEL.shape_for(f"{action}Request")
     report = ParamValidator().validate(parameters, shape)
-    problems = [report.generate_report()] if report.has_errors() else []
-    problems += _pattern_problems(parameters, shape)
+    problems = [report.generate_report()] if report.has_errors() else list(_broken_constraints("", parameters, shape))
     if problems:
-        raise EcrError("InvalidParameterException", f"Invalid parameter: {'; '.join(problems)}")
+        raise EcrError("InvalidParameterException", f"Invalid parameter: {'; '.join(problems)}"[:_LONGEST_MESSAGE])
 
 
-def _pattern_problems(parameters: dict[str, Any], shape: Shape) -> list[str]:
-    """Return the parameters that break a pattern or a maximum, which botocore does not check."""
-    if not isinstance(shape, StructureShape):
-        return []
-    problems = []
-    for name, member in shape.members.items():
-        value = parameters.get(name)
-        if not isinstance(value, str | list):
-            continue
-        pattern, maximum = member.metadata.get("pattern"), member.metadata.get("max")
-        if isinstance(value, str) and pattern and not re.fullmatch(pattern, value):
-            problems.append(f"'{name}' failed to satisfy the constraint '{pattern}'")
-        if maximum is not None and len(value) > maximum:
-            problems.append(f"'{name}' is longer than {maximum}")
-    return problems
+def _broken_constraints(name: str, value: Any, shape: Shape) -> Iterator[str]:
+    """Yield the patterns, maxima and enumerations that a value of the right type breaks; botocore checks none."""
+    problem = _broken_constraint(value, shape)
+    if problem is not None:
+        yield f"'{name}' {problem}"
+    elif isinstance(shape, StructureShape):
+        for member, inner in shape.members.items():
+            if member in value:
+                yield from _broken_constraints(member, value[member], inner)
+    elif isinstance(shape, ListShape):
+        for item in value:
+            yield from _broken_constraints(name, item, shape.member)
+
+
+def _broken_constraint(value: Any, shape: Shape) -> str | None:
+    pattern, maximum, choices = (shape.metadata.get(each) for each in ("pattern", "max", "enum"))
+    if maximum is not None and (value if isinstance(value, int) else len(value)) > maximum:
+        return f"is over the maximum of {maximum}"
+    if pattern and not re.fullmatch(pattern, value):
+        return f"failed to satisfy the constraint '{pattern}'"
+    if choices and value not in choices:
+        return f"is none of {', '.join(choices)}"
+    return None
 
 
 def _check_shape(document: dict[str, Any], shape: Shape) -> None:
@@ -302,7 +362,7 @@ async def _delay(request: Request, seconds: float) -> None:
 def _fault_response(fault: Fault) -> Response | None:
     """Return the answer of a fault, None if it only delays the true one."""
     if fault.close_connection:
-        return _ClosedConnection()
+        return ClosedConnection()
     if fault.body is not None:
         return Response(fault.body, status_code=fault.status or 503, media_type="text/html")
     if fault.error is not None:
@@ -312,7 +372,8 @@ def _fault_response(fault: Fault) -> Response | None:
 
 def _error_response(error: EcrError, status: int | None = None) -> Response:
     document = {"__type": error.code, "message": error.message}
-    if error.code in _MODEL.shape_names:
+    # A fault may be called like any shape of the model; ECR's own errors have the form that the model gives them.
+    if error.code in _MODEL.shape_names and _MODEL.shape_for(error.code).metadata.get("exception"):
         _check_shape({"message": error.message}, _MODEL.shape_for(error.code))
     return _aws_json(document, status or (500 if error.code == "ServerException" else 400))
 
@@ -323,12 +384,3 @@ def _aws_json(document: dict[str, Any], status: int) -> Response:
         status_code=status,
         headers={"Content-Type": _MEDIA_TYPE, "x-amzn-RequestId": str(uuid.uuid4())},
     )
-
-
-class _ClosedConnection(Response):
-    """Closes the connection without an answer."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
-        # ASGI has no word for this, so it is uvicorn's request object, to which `receive` belongs, that is asked.
-        receive.__self__.transport.abort()  # type: ignore[attr-defined]
-        await receive()

@@ -6,6 +6,9 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+LONGEST_DELAY_SECONDS = 3600.0
+"""How long a fault may hold an answer back."""
+
 
 class Fault(BaseModel):
     """What happens to the next calls in the place of their answer, or before it.
@@ -27,10 +30,10 @@ class Fault(BaseModel):
     message: str = "An injected fault."
     status: Annotated[int, Field(ge=400, le=599)] | None = None
     body: str | None = None
-    delay_seconds: Annotated[float, Field(ge=0)] = 0.0
+    delay_seconds: Annotated[float, Field(ge=0, le=LONGEST_DELAY_SECONDS)] = 0.0
     close_connection: bool = False
     layer_digest: str | None = None
-    times: Annotated[int, Field(ge=1)] = 1
+    times: Annotated[int, Field(ge=1, le=1_000_000_000)] = 1
 
 
 class Faults:

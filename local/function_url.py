@@ -14,12 +14,14 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from local.execution_environment import Result
 from local.lambda_service import MAXIMUM_PAYLOAD_BYTES
+from local.server import RequestTooLargeError, read_body
+from local.sigv4 import RequestVerifier
 
 # Bodies of other types arrive base64-encoded, those of HTML forms among them.
 _TEXT = re.compile(r"text/.*|application/(?:json|javascript|xml)", re.IGNORECASE)
@@ -30,35 +32,48 @@ _HEADER_VALUE = re.compile(r"[^\x00\r\n]*")
 _CONNECTION_HEADERS = frozenset({"connection", "date", "keep-alive", "transfer-encoding", "upgrade"})
 
 
+# What function URLs are reported to rename, so that a client does not see it under its name.
+# https://github.com/cargo-lambda/cargo-lambda/issues/862
+_RENAMED_HEADERS = frozenset({"connection", "content-length", "date", "server", "www-authenticate"})
+_RENAMED_PREFIX = "x-amzn-remapped-"
+
+
 class MalformedAnswerError(Exception):
     """The function's answer is not of payload format 2.0."""
 
 
-def create_function_url_app(invoke: Callable[[bytes, str], Result]) -> ASGIApp:
+def create_function_url_app(
+    invoke: Callable[[bytes, str], Result],
+    *,
+    renames_headers: bool = False,
+    verifier: RequestVerifier | None = None,
+) -> ASGIApp:
     """Return the application that answers any request by invoking the function.
 
     Args:
         invoke: Runs the function; takes the event as JSON in UTF-8, and the request id.
+        renames_headers: Whether headers that the function sets for the platform's own arrive under another name, as is
+            reported of function URLs. It is not proven for answers that are not streamed, as ours.
+        verifier: Who may call, as with the auth AWS_IAM; without one, everyone.
     """
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            response = await answer(Request(scope, receive))
-        except ClientDisconnect:
-            return
+        response = await answer(Request(scope, receive))
         await response(scope, receive, send)
 
     async def answer(request: Request) -> Response:
         request_id = str(uuid.uuid4())
         body = await _read_body(request)
-        event = b"" if body is None else json.dumps(_event(request, body, request_id)).encode()
+        if verifier is not None and not _is_signed(verifier, request, body or b""):
+            return _platform_answer(403, "Forbidden", request_id, "Message")
+        event = b"" if body is None else json.dumps(_event(request, body, request_id, _caller(verifier))).encode()
         if body is None or len(event) > MAXIMUM_PAYLOAD_BYTES:
             return _platform_answer(413, "Request Entity Too Large", request_id)
         result = await run_in_threadpool(invoke, event, request_id)
         if result.is_error:
             return _platform_answer(502, "Internal Server Error", request_id)
         try:
-            return _response(request.method, result.payload, request_id)
+            return _response(request.method, result.payload, request_id, renames_headers=renames_headers)
         except MalformedAnswerError:
             return _platform_answer(502, "Internal Server Error", request_id)
 
@@ -66,17 +81,41 @@ def create_function_url_app(invoke: Callable[[bytes, str], Result]) -> ASGIApp:
 
 
 async def _read_body(request: Request) -> bytes | None:
-    """Return the body, or None if it is larger than Lambda takes; it is read to its end so that the client listens."""
-    body = bytearray()
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size <= MAXIMUM_PAYLOAD_BYTES:
-            body += chunk
-    return bytes(body) if size <= MAXIMUM_PAYLOAD_BYTES else None
+    """Return the body, or None if it is larger than Lambda takes."""
+    try:
+        return await read_body(request, MAXIMUM_PAYLOAD_BYTES)
+    except RequestTooLargeError:
+        return None
 
 
-def _event(request: Request, body: bytes, request_id: str) -> dict[str, Any]:
+def _is_signed(verifier: RequestVerifier, request: Request, body: bytes) -> bool:
+    target = request.scope["raw_path"].decode("latin-1")
+    if request.scope["query_string"]:
+        target += "?" + request.scope["query_string"].decode("latin-1")
+    url = f"http://{request.headers.get('host', '')}{target}"
+    return verifier.is_signed(request.method, url, request.headers, body, datetime.now(UTC))
+
+
+def _caller(verifier: RequestVerifier | None) -> dict[str, Any]:
+    """Return what an event says of who signed its request, which is nothing if nobody has to.
+
+    Source: https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html
+    """
+    if verifier is None:
+        return {}
+    iam = {
+        "accessKey": verifier.credentials.access_key,
+        "accountId": "123456789012",
+        "callerId": "AIDALOCALCALLERXXXXX",
+        "cognitoIdentity": None,
+        "principalOrgId": None,
+        "userArn": "arn:aws:iam::123456789012:user/local-caller",
+        "userId": "AIDALOCALCALLERXXXXX",
+    }
+    return {"authorizer": {"iam": iam}}
+
+
+def _event(request: Request, body: bytes, request_id: str, caller: dict[str, Any]) -> dict[str, Any]:
     now = datetime.now(UTC)
     host = request.headers.get("host", "")
     headers = _headers(request)
@@ -107,6 +146,7 @@ def _event(request: Request, body: bytes, request_id: str) -> dict[str, Any]:
             "stage": "$default",
             "time": now.strftime("%d/%b/%Y:%H:%M:%S +0000"),
             "timeEpoch": int(now.timestamp() * 1000),
+            **caller,
         },
         "isBase64Encoded": False,
     }
@@ -146,7 +186,7 @@ def _body(body: bytes, content_type: str) -> tuple[str, bool]:
     return base64.b64encode(body).decode(), True
 
 
-def _response(method: str, payload: bytes, request_id: str) -> Response:
+def _response(method: str, payload: bytes, request_id: str, *, renames_headers: bool) -> Response:
     answer = json.loads(payload)
     if not isinstance(answer, dict) or "statusCode" not in answer:
         # Payload format 2.0 takes any other JSON, a string with its quotation marks too, for the body of a 200.
@@ -155,9 +195,11 @@ def _response(method: str, payload: bytes, request_id: str) -> Response:
     if isinstance(status, bool) or not isinstance(status, int) or not 200 <= status <= 599:
         raise MalformedAnswerError
     content = _content(answer)
+    headers = _answered_headers(answer)
+    headers = _renamed(headers) if renames_headers else _without_the_platforms_own(headers, method)
     # HTTP has no body with these, and a client takes one for the start of the next answer.
     response = Response(b"" if status in {204, 304} else content, status_code=status)
-    for name, value in {"content-type": "application/json", **_answered_headers(answer, method)}.items():
+    for name, value in {"content-type": "application/json", **headers}.items():
         response.headers[name] = value
     if status in {204, 304}:
         del response.headers["content-length"]
@@ -181,20 +223,29 @@ def _content(answer: dict[str, Any]) -> bytes:
         raise MalformedAnswerError from None
 
 
-def _answered_headers(answer: dict[str, Any], method: str) -> dict[str, str]:
+def _answered_headers(answer: dict[str, Any]) -> dict[str, str]:
     headers = answer.get("headers") or {}
     if not isinstance(headers, dict):
         raise MalformedAnswerError
     lowered = {name.lower(): _header_value(value) for name, value in headers.items()}
     if not all(_HEADER_NAME.fullmatch(name) for name in lowered):
         raise MalformedAnswerError
-    # The platform computes the length, but for HEAD, where the body that it belongs to is left out.
-    length = lowered.pop("content-length", None)
-    if length is not None and method == "HEAD":
-        if not (length.isascii() and length.isdigit()):
-            raise MalformedAnswerError
-        lowered["content-length"] = length
-    return {name: value for name, value in lowered.items() if name not in _CONNECTION_HEADERS}
+    return lowered
+
+
+def _renamed(headers: dict[str, str]) -> dict[str, str]:
+    return {f"{_RENAMED_PREFIX}{name}" if name in _RENAMED_HEADERS else name: value for name, value in headers.items()}
+
+
+def _without_the_platforms_own(headers: dict[str, str], method: str) -> dict[str, str]:
+    """Return the headers without those that the platform sets: the length too, but for HEAD, which has no body."""
+    kept = {name: value for name, value in headers.items() if name not in _CONNECTION_HEADERS}
+    length = kept.pop("content-length", None)
+    if length is None or method != "HEAD":
+        return kept
+    if not (length.isascii() and length.isdigit()):
+        raise MalformedAnswerError
+    return {**kept, "content-length": length}
 
 
 def _answered_cookies(answer: dict[str, Any]) -> list[str]:
@@ -211,10 +262,10 @@ def _header_value(value: Any) -> str:
     return text
 
 
-def _platform_answer(status: int, message: str, request_id: str) -> Response:
+def _platform_answer(status: int, message: str, request_id: str, member: str = "message") -> Response:
     """Return an answer that comes from Lambda and not from the function."""
     return Response(
-        json.dumps({"message": message}),
+        json.dumps({member: message}),
         status_code=status,
         media_type="application/json",
         headers={"x-amzn-requestid": request_id},

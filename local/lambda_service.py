@@ -21,9 +21,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from local.execution_environment import ExecutionEnvironment, Function, Result
+from local.server import RequestTooLargeError, read_body
 
 # The API reference's forms of FunctionName: a name, a partial or a full ARN, each with or without a qualifier.
-_FUNCTION_NAME = re.compile(r"(?:(?:arn:aws:lambda:[^:]+:)?\d{12}:function:)?([\w-]+)(?::([\w$-]+))?")
+_FUNCTION_NAME = re.compile(r"(?:(?:arn:aws:lambda:[^:]+:)?\d{12}:function:)?([\w-]+)(?::([\w$-]+))?", re.ASCII)
+_QUALIFIER = re.compile(r"\$LATEST|[a-zA-Z0-9_-]{1,128}")
 
 MAXIMUM_PAYLOAD_BYTES = 6 * 1024 * 1024
 MAXIMUM_ASYNCHRONOUS_PAYLOAD_BYTES = 1024 * 1024
@@ -230,19 +232,27 @@ class LambdaApi:
         name = _FUNCTION_NAME.fullmatch(request.path_params["name"])
         if name is None or name[1] != self._service.function.name:
             return _api_error(404, "ResourceNotFoundException", "Function not found")
-        payload = await request.body() or b"{}"
+        qualifier = name[2] or request.query_params.get("Qualifier", "$LATEST")
+        if not _QUALIFIER.fullmatch(qualifier):
+            return _api_error(400, "InvalidParameterValueException", "The qualifier is neither a version nor an alias")
+        try:
+            payload = await read_body(request, MAXIMUM_PAYLOAD_BYTES) or b"{}"
+        except RequestTooLargeError:
+            return _api_error(413, "RequestTooLargeException", "The request payload exceeded 6 MB")
         if not _is_json(payload):
             return _api_error(400, "InvalidRequestContentException", "Could not parse request body into json")
-        qualifier = name[2] or request.query_params.get("Qualifier", "$LATEST")
-        match request.headers.get("x-amz-invocation-type", "RequestResponse"):
+        return await self._start(request.headers.get("x-amz-invocation-type", "RequestResponse"), payload, qualifier)
+
+    async def _start(self, invocation_type: str, payload: bytes, qualifier: str) -> Response:
+        match invocation_type:
             case "DryRun":
                 return Response(status_code=204)
             case "Event":
                 return self._accept(payload, qualifier)
             case "RequestResponse":
                 return await self._run(payload, qualifier)
-            case other:
-                return _api_error(400, "InvalidParameterValueException", f"Unknown invocation type {other}")
+            case _:
+                return _api_error(400, "InvalidParameterValueException", "Unknown invocation type")
 
     def _accept(self, payload: bytes, qualifier: str) -> Response:
         if len(payload) > MAXIMUM_ASYNCHRONOUS_PAYLOAD_BYTES:
@@ -251,8 +261,6 @@ class LambdaApi:
         return Response(status_code=202, headers={"x-amzn-RequestId": request_id})
 
     async def _run(self, payload: bytes, qualifier: str) -> Response:
-        if len(payload) > MAXIMUM_PAYLOAD_BYTES:
-            return _api_error(413, "RequestTooLargeException", "The request payload exceeded 6 MB")
         request_id = str(uuid.uuid4())
         result = await run_in_threadpool(self._service.invoke, payload, request_id, qualifier)
         headers = {"x-amzn-RequestId": request_id, "X-Amz-Executed-Version": "1"}

@@ -1,25 +1,48 @@
-"""Reads an OCI image layout from disk: which images it has, and which blobs these refer to.
+"""Reads an OCI image layout: which images it has, which blobs these refer to, and what refers to an image.
+
+A layout may come from anywhere, so nothing in it is trusted: no link is followed, no file is read that is not a regular
+one of the layout's, and what is read has a bound.
 
 Source: https://github.com/opencontainers/image-spec/blob/main/image-layout.md
 """
 
+import errno
 import hashlib
+import io
+import os
 import re
+import stat
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, BinaryIO, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 REFERENCE_NAME = "org.opencontainers.image.ref.name"
 
-# OCI Image Specification, "Digests". An algorithm has no leading dot, so it can't lead out of the layout.
-_DIGEST = r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-fA-F0-9]+"
-_LONGEST_DIGEST = 255
+LARGEST_INDEX_FILE_BYTES = 32 * 1024 * 1024
+"""How large `index.json` may be: enough for 100,000 tags."""
 
-LARGEST_DOCUMENT = 16 * 1024 * 1024
-"""How many bytes an index or a manifest may have; ECR takes 4 MB."""
+LARGEST_MANIFEST_BYTES = 4 * 1024 * 1024
+"""How large a manifest may be; ECR's quota (https://docs.aws.amazon.com/AmazonECR/latest/userguide/service-quotas.html)
+is 4 MB."""
+
+LARGEST_MANIFESTS_BYTES = 256 * 1024 * 1024
+"""How large all manifests of a layout may be together: they are kept in memory."""
+
+MAXIMUM_MANIFESTS = 100_000
+"""How many manifests a layout may have; ECR's quota for a repository."""
+
+# The image specification's grammar, with the lengths that a file system takes for certain. The encoded part is
+# hexadecimal, which is all that ECR takes.
+_DIGEST = r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-fA-F0-9]{1,128}"
+_LONGEST_DIGEST = 192
+_TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
+
+_OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+_OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 
 
 class LayoutError(Exception):
@@ -34,12 +57,15 @@ class _LayoutFile(_LayoutModel):
     image_layout_version: Literal["1.0.0"]
 
 
+MediaType = Annotated[str, Field(max_length=255, pattern=r"^[ -~]*$")]
+
+
 class Descriptor(_LayoutModel):
     """Content descriptor of a manifest or a blob, with the fields that matter here."""
 
-    digest: Annotated[str, Field(pattern=f"^{_DIGEST}$")]
-    size: int
-    media_type: str = ""
+    digest: Annotated[str, Field(max_length=_LONGEST_DIGEST, pattern=f"^{_DIGEST}$")]
+    size: Annotated[int, Field(ge=0, lt=2**63, strict=True)]
+    media_type: MediaType = ""
     urls: list[str] | None = None
     annotations: dict[str, str] | None = None
 
@@ -51,13 +77,13 @@ class _Index(_LayoutModel):
 class ManifestDocument(_LayoutModel):
     """Content of a manifest or an index; what it has tells which of them it is."""
 
-    media_type: str = ""
-    artifact_type: str | None = None
-    subject: Descriptor | None = None
-    annotations: dict[str, str] | None = None
+    media_type: MediaType = ""
+    artifact_type: MediaType | None = None
     config: Descriptor | None = None
     layers: list[Descriptor] | None = None
     manifests: list[Descriptor] | None = None
+    subject: Descriptor | None = None
+    annotations: dict[str, str] | None = None
 
     @property
     def blobs(self) -> list[Descriptor]:
@@ -75,7 +101,7 @@ class Manifest:
     Attributes:
         digest: Its digest.
         media_type: Its media type, as the descriptor that refers to it says.
-        content: Its bytes.
+        content: Its bytes, which are UTF-8.
         document: What it says.
     """
 
@@ -84,130 +110,271 @@ class Manifest:
     content: bytes
     document: ManifestDocument
 
+    @property
+    def artifact_type(self) -> str:
+        """What kind of artifact it is, empty if it does not say.
+
+        Source: https://github.com/opencontainers/distribution-spec/blob/main/spec.md#listing-referrers
+        """
+        config = self.document.config
+        return self.document.artifact_type or (config.media_type if config else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A blob that is open for reading; whoever has it closes `file`.
+
+    Attributes:
+        file: Its content.
+        size: Its size in bytes.
+        modified: When it was written, in seconds since 1970.
+    """
+
+    file: BinaryIO
+    size: int
+    modified: float = 0.0
+
+
+class Files(Protocol):
+    """The files of a layout."""
+
+    def open(self, *parts: str) -> Blob | None:
+        """Open the regular file with this path, None if there is none.
+
+        Raises:
+            OSError: If there is one that can't be read.
+        """
+
+
+class DirectoryFiles:
+    """The files in a directory. A link is not a file of it, whether the file itself or a directory on the way.
+
+    Args:
+        path: The directory.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def open(self, *parts: str) -> Blob | None:
+        """Open a regular file; a pipe, a device or a directory is none."""
+        # Each directory is opened below the one before, so that none can become a link in between.
+        directory = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            for part in parts[:-1]:
+                directory, outer = _open_below(directory, part, os.O_DIRECTORY), directory
+                os.close(outer)
+            descriptor = _open_below(directory, parts[-1], os.O_NONBLOCK)
+        except OSError as error:
+            if error.errno in _NOT_A_FILE:
+                return None
+            raise
+        finally:
+            os.close(directory)
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(descriptor)
+            return None
+        return Blob(os.fdopen(descriptor, "rb"), status.st_size, status.st_mtime)
+
+
+# Missing; a link; not a directory, or a directory in the place of a file; a socket or a device without a driver.
+_NOT_A_FILE = {errno.ENOENT, errno.ELOOP, errno.EMLINK, errno.ENOTDIR, errno.EISDIR, errno.ENXIO, errno.ENODEV}
+
+
+def _open_below(directory: int, name: str, flags: int) -> int:
+    return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | flags, dir_fd=directory)
+
+
+class MemoryFiles:
+    """Files that are in memory, and so leave nothing behind however the program ends.
+
+    Args:
+        contents: The content of each file by its path, such as `blobs/sha256/0123…`.
+    """
+
+    def __init__(self, contents: Mapping[str, bytes]) -> None:
+        self._contents = contents
+
+    def open(self, *parts: str) -> Blob | None:
+        """Open a file."""
+        content = self._contents.get("/".join(parts))
+        return None if content is None else Blob(io.BytesIO(content), len(content))
+
 
 class OciLayout:
     """An OCI image layout, read once when it is opened.
 
     Attributes:
-        path: Its directory.
+        name: What messages call it.
         manifests: Every manifest and index that `index.json` leads to, by digest.
-        tags: Digest of the manifest that each tag names.
+        tags: Digest of the manifest that each tag names. A name that can't be a tag is not one of them.
         referenced_blobs: Size in bytes of every config and layer that an image refers to, by digest.
-        referrers: The manifests whose subject is an image, by the image's digest, which need not be there.
+        referrers: What names a digest as its subject, by that digest.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Read the layout in the directory `path`.
+    def __init__(self, path: Path, files: Files | None = None) -> None:
+        """Read a layout.
+
+        Args:
+            path: Its directory.
+            files: Its files, if they are not in the directory; `path` is only a name then.
 
         Raises:
             LayoutError: If there is none, or a manifest, a config or a layer of it is missing or damaged.
         """
-        self.path = path
+        self.name = str(path)
         self.manifests: dict[str, Manifest] = {}
         self.tags: dict[str, str] = {}
         self.referenced_blobs: dict[str, int] = {}
         self.referrers: dict[str, list[Manifest]] = {}
+        if files is None and not path.is_dir():
+            raise LayoutError(f"{path}: there is no such directory. Give the directory of an OCI image layout.")
+        self._files = files or DirectoryFiles(path)
+        self._absent: set[str] = set()
+        self._bytes_left = LARGEST_MANIFESTS_BYTES
         self._read()
 
-    def blob_path(self, digest: str) -> Path | None:
-        """Return the file of a blob, referenced or not, or None if the layout does not have it.
+    def open_blob(self, digest: str) -> Blob | None:
+        """Open a blob, referenced or not, None if the layout does not have it.
 
-        A link that leads out of the layout is not followed: the layout may be somebody else's, and the file not meant
-        to be given out.
+        Raises:
+            OSError: If its file can't be read.
         """
         if len(digest) > _LONGEST_DIGEST or not re.fullmatch(_DIGEST, digest):
             return None
         algorithm, _, encoded = digest.partition(":")
-        return self._file(f"blobs/{algorithm}/{encoded}")
+        return self._files.open("blobs", algorithm, encoded)
 
-    def _file(self, name: str) -> Path | None:
-        """Return a regular file of the layout, None if there is none of that name."""
-        path = self.path / name
+    def has_blob(self, digest: str) -> bool:
+        """Tell whether the layout has a blob, referenced or not."""
         try:
-            is_inside = path.resolve().is_relative_to(self.path.resolve())
-            return path if is_inside and path.is_file() else None
-        except (OSError, RuntimeError):
-            # A name that is too long, a loop of links, or a folder that may not be read.
-            return None
+            blob = self.open_blob(digest)
+        except OSError:
+            return False
+        if blob is None:
+            return False
+        blob.file.close()
+        return True
 
     def _read(self) -> None:
-        if not self.path.is_dir():
-            raise LayoutError(f"{self.path}: there is no such directory. Give the directory of an OCI image layout.")
-        self._read_file("oci-layout", _LayoutFile)
-        for descriptor in self._read_file("index.json", _Index).manifests:
+        self._parse_file("oci-layout", LARGEST_MANIFEST_BYTES, _LayoutFile)
+        index = self._parse_file("index.json", LARGEST_INDEX_FILE_BYTES, _Index)
+        for descriptor in index.manifests:
             self._read_manifests(descriptor)
-            tag = (descriptor.annotations or {}).get(REFERENCE_NAME)
-            if tag:
+            tag = (descriptor.annotations or {}).get(REFERENCE_NAME, "")
+            if _TAG.fullmatch(tag):
                 self.tags[tag] = descriptor.digest
+        for manifest in self.manifests.values():
+            if manifest.document.subject is not None:
+                self.referrers.setdefault(manifest.document.subject.digest, []).append(manifest)
 
-    def _read_file(self, name: str, model: type[Model]) -> Model:
-        path = self._file(name)
-        if path is None:
-            raise LayoutError(f"{self.path / name}: there is no such file, so {self.path} is not an OCI image layout.")
-        return _parse(str(path), _content(path), model)
+    def _parse_file(self, name: str, largest: int, model: type[Model]) -> Model:
+        path = f"{self.name}/{name}"
+        try:
+            blob = self._files.open(name)
+        except OSError as error:
+            raise LayoutError(f"{path}: it can't be read: {error.strerror}.") from None
+        if blob is None:
+            raise LayoutError(f"{path}: there is no such file, so {self.name} is not an OCI image layout.")
+        return _parse(path, _content(path, blob, largest), model)
 
     def _read_manifests(self, descriptor: Descriptor) -> None:
-        """Read a manifest with all that it leads to, each once."""
+        """Read a manifest with all that it leads to, each once however often and deeply it is named."""
+        self._existing(descriptor.digest).file.close()
         waiting = [descriptor]
         while waiting:
-            next_one = waiting.pop()
-            if next_one.digest not in self.manifests:
-                waiting += self._read_manifest(next_one)
+            each = waiting.pop()
+            if each.digest in self.manifests or each.digest in self._absent:
+                continue
+            # An index may name images that were not copied along, such as those of other platforms.
+            if not self.has_blob(each.digest):
+                self._absent.add(each.digest)
+                continue
+            manifest = self._read_manifest(each)
+            for blob in manifest.document.blobs:
+                self._read_blob(blob)
+            waiting += reversed(manifest.document.manifests or [])
 
-    def _read_manifest(self, descriptor: Descriptor) -> list[Descriptor]:
-        """Read one manifest, and return those that it names and that are there."""
+    def _read_manifest(self, descriptor: Descriptor) -> Manifest:
         digest = descriptor.digest
-        content = _content(self._existing(digest))
+        name = f"{self.name}: manifest {digest}"
+        content = _content(name, self._existing(digest), LARGEST_MANIFEST_BYTES)
+        self._bytes_left -= len(content)
+        if self._bytes_left < 0 or len(self.manifests) == MAXIMUM_MANIFESTS:
+            raise LayoutError(f"{self.name}: it has too many manifests. Serve fewer images.")
         if not _has_digest(content, digest):
-            raise LayoutError(f"{self.path}: the content of {digest} has another digest. Copy the image anew.")
-        document = _parse(f"{self.path}: manifest {digest}", content, ManifestDocument)
-        media_type = descriptor.media_type or document.media_type
-        manifest = self.manifests[digest] = Manifest(digest, media_type, content, document)
-        if document.subject is not None:
-            self.referrers.setdefault(document.subject.digest, []).append(manifest)
-        for blob in document.blobs:
-            self._read_blob(blob)
-        # An index may name images that were not copied along, such as those of other platforms.
-        return [child for child in document.manifests or () if self.blob_path(child.digest) is not None]
+            raise LayoutError(f"{self.name}: the content of {digest} has another digest. Copy the image anew.")
+        document = _parse(name, content, ManifestDocument)
+        by_content = _OCI_INDEX if document.manifests is not None else _OCI_MANIFEST
+        media_type = descriptor.media_type or document.media_type or by_content
+        self.manifests[digest] = Manifest(digest, media_type, content, document)
+        return self.manifests[digest]
 
     def _read_blob(self, descriptor: Descriptor) -> None:
         digest = descriptor.digest
-        if descriptor.urls and self.blob_path(digest) is None:
-            return
-        size = self._existing(digest).stat().st_size
+        size = self.referenced_blobs.get(digest)
+        if size is None:
+            if descriptor.urls and not self.has_blob(digest):
+                return
+            blob = self._existing(digest)
+            blob.file.close()
+            size = blob.size
         if size != descriptor.size:
             raise LayoutError(
-                f"{self.path}: blob {digest} has {size} bytes, but its descriptor says {descriptor.size}. "
+                f"{self.name}: blob {digest} has {size} bytes, but its descriptor says {descriptor.size}. "
                 "Copy the image anew."
             )
         self.referenced_blobs[digest] = size
 
-    def _existing(self, digest: str) -> Path:
-        path = self.blob_path(digest)
-        if path is None:
-            raise LayoutError(f"{self.path}: blob {digest} is missing. Copy the image anew.")
-        return path
+    def _existing(self, digest: str) -> Blob:
+        try:
+            blob = self.open_blob(digest)
+        except OSError as error:
+            raise LayoutError(f"{self.name}: blob {digest} can't be read: {error.strerror}.") from None
+        if blob is None:
+            raise LayoutError(
+                f"{self.name}: blob {digest} is missing or a link. Copy the image anew, files instead of links."
+            )
+        return blob
 
 
-def _content(path: Path) -> bytes:
+def chunks(file: BinaryIO, size: int, chunk_size: int = 256 * 1024) -> Iterator[bytes]:
+    """Yield the next `size` bytes of a file, fewer if it ends before."""
+    while size > 0:
+        chunk = file.read(min(size, chunk_size))
+        if not chunk:
+            return
+        size -= len(chunk)
+        yield chunk
+
+
+def _content(name: str, blob: Blob, largest: int) -> bytes:
     try:
-        if path.stat().st_size > LARGEST_DOCUMENT:
-            raise LayoutError(f"{path}: it has more than {LARGEST_DOCUMENT} bytes, so it can't be a manifest.")
-        return path.read_bytes()
+        with blob.file:
+            # A file may grow while it is read, so its size is not enough to go by.
+            content = b"".join(chunks(blob.file, largest + 1))
     except OSError as error:
-        raise LayoutError(f"{path}: it can't be read: {error.strerror}.") from None
+        raise LayoutError(f"{name}: it can't be read: {error.strerror}.") from None
+    if len(content) > largest:
+        raise LayoutError(f"{name}: it is larger than {largest:,} bytes. Serve fewer images.")
+    return content
 
 
 def _parse(name: str, content: bytes, model: type[Model]) -> Model:
     try:
+        content.decode()
         return model.model_validate_json(content)
+    except UnicodeDecodeError:
+        raise LayoutError(f"{name}: it is not UTF-8. Write the layout anew.") from None
     except ValidationError as error:
-        problem = error.errors()[0]
-        place = ".".join(map(str, problem["loc"]))
+        problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        # The names of a foreign document's fields may be as long as it is, and hold control characters.
+        place = "".join(filter(str.isprintable, ".".join(map(str, problem["loc"]))[:100]))
         raise LayoutError(f"{name}: {f'{place}: ' if place else ''}{problem['msg']}. Write the layout anew.") from None
 
 
 def _has_digest(content: bytes, digest: str) -> bool:
+    """Tell whether content has a digest; of an algorithm that is not registered there is no telling, so it does not."""
     algorithm, _, encoded = digest.partition(":")
-    # Of an algorithm that Python does not know, only whoever downloads the blob can tell.
-    return algorithm not in hashlib.algorithms_available or hashlib.new(algorithm, content).hexdigest() == encoded
+    return algorithm in {"sha256", "sha512"} and hashlib.new(algorithm, content).hexdigest() == encoded

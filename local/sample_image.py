@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from local.oci_layout import REFERENCE_NAME
+from local.oci_layout import REFERENCE_NAME, MemoryFiles, OciLayout
 
 TAG = "latest"
 
@@ -38,6 +38,11 @@ def write_sample_image(directory: Path) -> None:
     write_image(directory, _LAYERS)
 
 
+def sample_image() -> OciLayout:
+    """Return the same layout, in memory."""
+    return OciLayout(Path("the sample image"), MemoryFiles(_files(_LAYERS)))
+
+
 def write_image(directory: Path, layers: Sequence[Mapping[str, int]]) -> None:
     """Write an OCI image layout with one image, tagged `latest`.
 
@@ -45,16 +50,24 @@ def write_image(directory: Path, layers: Sequence[Mapping[str, int]]) -> None:
         directory: Where to write it; is made if it is not there.
         layers: For each layer, the names of its files and their sizes in bytes; what is in them is pseudo-random.
     """
-    blobs = directory / "blobs" / "sha256"
-    blobs.mkdir(parents=True, exist_ok=True)
-    archives = [_archive(files, seed) for seed, files in enumerate(layers)]
-    descriptors = [_write_blob(blobs, _LAYER, _compress(archive)) for archive in archives]
-    config = _write_blob(blobs, _CONFIG, _json(_config(archives)))
+    for name, content in _files(layers).items():
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+def _files(layers: Sequence[Mapping[str, int]]) -> dict[str, bytes]:
+    """Return the files of a layout by their paths."""
+    files: dict[str, bytes] = {}
+    archives = [_archive(names, seed) for seed, names in enumerate(layers)]
+    descriptors = [_add_blob(files, _LAYER, _compress(archive)) for archive in archives]
+    config = _add_blob(files, _CONFIG, _json(_config(archives)))
     manifest = {"schemaVersion": 2, "mediaType": _MANIFEST, "config": config, "layers": descriptors}
-    descriptor = _write_blob(blobs, _MANIFEST, _json(manifest))
+    descriptor = _add_blob(files, _MANIFEST, _json(manifest))
     index = {"schemaVersion": 2, "manifests": [{**descriptor, "annotations": {REFERENCE_NAME: TAG}}]}
-    (directory / "index.json").write_bytes(_json(index))
-    (directory / "oci-layout").write_bytes(_json({"imageLayoutVersion": "1.0.0"}))
+    files["index.json"] = _json(index)
+    files["oci-layout"] = _json({"imageLayoutVersion": "1.0.0"})
+    return files
 
 
 def _archive(files: Mapping[str, int], seed: int) -> bytes:
@@ -90,9 +103,9 @@ def _config(archives: list[bytes]) -> dict[str, Any]:
     }
 
 
-def _write_blob(blobs: Path, media_type: str, content: bytes) -> dict[str, Any]:
+def _add_blob(files: dict[str, bytes], media_type: str, content: bytes) -> dict[str, Any]:
     digest = _digest(content)
-    (blobs / digest.removeprefix("sha256:")).write_bytes(content)
+    files[f"blobs/{digest.replace(':', '/')}"] = content
     return {"mediaType": media_type, "digest": digest, "size": len(content)}
 
 

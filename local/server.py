@@ -5,10 +5,12 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 LOCALHOST = "localhost"
 """The name of this machine: on 127.0.0.1 and, where there is one, on ::1."""
@@ -39,7 +41,12 @@ def running(app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0) -> Iterator
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # No access log: it would have the query strings of download URLs.
         config = uvicorn.Config(
-            app, log_level="warning", access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=2
+            _without_disconnects(app),
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            timeout_graceful_shutdown=2,
         )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": listeners}, name=f"server-{host}")
@@ -51,6 +58,57 @@ def running(app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0) -> Iterator
         finally:
             server.should_exit = True
             thread.join()
+
+
+class RequestTooLargeError(Exception):
+    """The body of a request is larger than it may be."""
+
+
+async def read_body(request: Request, largest: int) -> bytes:
+    """Return the body of a request; it is read to its end, and no more of it kept than may be.
+
+    Args:
+        request: The request.
+        largest: How many bytes it may have.
+
+    Raises:
+        RequestTooLargeError: If it has more.
+        ClientDisconnect: If the client has left in the middle of it.
+    """
+    body = bytearray()
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size <= largest:
+            body += chunk
+    if size > largest:
+        raise RequestTooLargeError
+    return bytes(body)
+
+
+def _without_disconnects(app: ASGIApp) -> ASGIApp:
+    """Return an application for which it is no error that a client leaves in the middle of its request."""
+
+    async def quiet(scope: Scope, receive: Receive, send: Send) -> None:
+        with suppress(ClientDisconnect):
+            await app(scope, receive, send)
+
+    return quiet
+
+
+class ClosedConnection(Response):
+    """Closes the connection without an answer."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        """Close it."""
+        await close_connection(receive)
+
+
+async def close_connection(receive: Receive) -> None:
+    """Close the connection of a request, in the middle of its answer too."""
+    # ASGI has no word for this, so it is uvicorn's request object, to which `receive` belongs, that is asked.
+    receive.__self__.transport.abort()  # type: ignore[attr-defined]
+    await receive()
 
 
 def _listen(host: str, port: int) -> list[socket.socket]:

@@ -7,14 +7,16 @@ from datetime import timedelta
 from pathlib import Path
 
 import httpx
+from botocore.credentials import Credentials
 
-from local.aws import LocalAws, local_aws
+from local.aws import REGION, LocalAws, local_aws
 from local.execution_environment import Function
 from local.function_url import create_function_url_app
 from local.lambda_service import AsynchronousConfiguration, AsynchronousInvocations, LambdaApi, LocalLambda
 from local.oci_layout import OciLayout
 from local.server import running
-from local.sigv4 import LIFETIME
+from local.signing import FunctionUrlAuth
+from local.sigv4 import LIFETIME, RequestVerifier
 
 HANDLER = "layer_resolver.handler.lambda_handler"
 CODE = Path(__file__).parent.parent / "lambda_src"
@@ -28,6 +30,21 @@ _RETRY_DELAYS_SECONDS = (1.0, 2.0)
 
 class PortError(Exception):
     """The port can't be listened on; the message is one line that says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionUrl:
+    """How the function URL is to be.
+
+    Attributes:
+        port: Its port on 127.0.0.1; 0 takes any that is free.
+        renames_headers: Whether it renames headers, as AWS's is reported to.
+        caller: Whose signature it asks for, as with the auth AWS_IAM; without it, everyone may call.
+    """
+
+    port: int = 0
+    renames_headers: bool = False
+    caller: Credentials | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +66,7 @@ class Service:
 def local_service(
     repositories: Mapping[str, OciLayout],
     *,
-    port: int = 0,
+    function_url: FunctionUrl = FunctionUrl(),
     ecr_latency_ms: float = 0.0,
     url_lifetime: timedelta = LIFETIME,
     opted_into: Mapping[str, str] = EVERYTHING,
@@ -59,7 +76,7 @@ def local_service(
 
     Args:
         repositories: The image layout behind each repository name.
-        port: The function URL's port on 127.0.0.1; 0 takes any that is free.
+        function_url: How the function URL is to be.
         ecr_latency_ms: How long, in milliseconds, each call to ECR takes at least.
         url_lifetime: How long download URLs are valid.
         opted_into: Environment variables of the function for what an operator can opt into.
@@ -77,10 +94,11 @@ def local_service(
             LocalLambda(function, write_log) as service,
             AsynchronousInvocations(service, AsynchronousConfiguration(_RETRY_DELAYS_SECONDS)) as asynchronous,
             running(LambdaApi(service, asynchronous).app()) as lambda_url,
-            _function_url(service, port) as url,
+            _serve(service, function_url) as url,
         ):
+            auth = FunctionUrlAuth(function_url.caller, REGION) if function_url.caller is not None else None
             # A proxy that the environment names can't reach this machine's loopback interface.
-            httpx.get(f"{url}/healthz", timeout=30, trust_env=False).raise_for_status()
+            httpx.get(f"{url}/healthz", auth=auth, timeout=30, trust_env=False).raise_for_status()
             try:
                 yield Service(url, lambda_url, aws)
             finally:
@@ -89,13 +107,15 @@ def local_service(
 
 
 @contextmanager
-def _function_url(service: LocalLambda, port: int) -> Iterator[str]:
+def _serve(service: LocalLambda, function_url: FunctionUrl) -> Iterator[str]:
+    verifier = RequestVerifier(function_url.caller, REGION) if function_url.caller is not None else None
+    app = create_function_url_app(service.invoke, renames_headers=function_url.renames_headers, verifier=verifier)
     with ExitStack() as stack:
         try:
-            url = stack.enter_context(running(create_function_url_app(service.invoke), port=port))
+            url = stack.enter_context(running(app, port=function_url.port))
         except OSError as error:
             raise PortError(
-                f"Port {port} of 127.0.0.1 can't be used: {error.strerror}. "
+                f"Port {function_url.port} of 127.0.0.1 can't be used: {error.strerror}. "
                 "Name another one, or 0 for any that is free."
             ) from None
         yield url

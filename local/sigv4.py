@@ -1,14 +1,17 @@
-"""Signs download URLs as S3's callers do, and verifies them as S3 does, both with botocore's own signer.
+"""Signs download URLs as S3's callers do, and verifies URLs and requests as AWS does, all with botocore's own signer.
 
-Source: https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
+Source: https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html and
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-signing-elements.html
 """
 
+import hashlib
 import hmac
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
-from botocore.auth import S3SigV4QueryAuth
+from botocore.auth import S3SigV4QueryAuth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
@@ -18,6 +21,10 @@ MAXIMUM_CLOCK_SKEW = timedelta(minutes=15)
 
 _PARAMETERS = ("X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Date", "X-Amz-Expires", "X-Amz-SignedHeaders")
 _TIMESTAMP = "%Y%m%dT%H%M%SZ"
+_AUTHORIZATION = re.compile(
+    r"AWS4-HMAC-SHA256 Credential=(?P<access_key>[^/,]+)/(?P<scope>[^,]+), ?"
+    r"SignedHeaders=(?P<headers>[a-z0-9;-]+), ?Signature=(?P<signature>[0-9a-f]{64})"
+)
 
 
 class SignatureError(Exception):
@@ -129,3 +136,60 @@ class UrlSigner:
         auth = S3SigV4QueryAuth(self._credentials, "s3", self._region)
         signature: str = auth.signature(auth.string_to_sign(request, auth.canonical_request(request)), request)
         return signature
+
+
+class RequestVerifier:
+    """Verifies requests that are signed in their header, as Lambda does for a function URL with the auth AWS_IAM.
+
+    Args:
+        credentials: The only credentials that are known.
+        region: The region of the function.
+    """
+
+    def __init__(self, credentials: Credentials, region: str) -> None:
+        self.credentials = credentials
+        self._region = region
+
+    def is_signed(self, method: str, url: str, headers: Mapping[str, str], body: bytes, now: datetime) -> bool:
+        """Tell whether a request is signed with the credentials.
+
+        Args:
+            method: The request's method.
+            url: The URL as it was requested, percent-encoded as it was sent.
+            headers: The request's headers, in lower case.
+            body: Its body.
+            now: The moment of the request, with its time zone.
+        """
+        signed = _AUTHORIZATION.fullmatch(headers.get("authorization", ""))
+        timestamp = headers.get("x-amz-date", "")
+        if signed is None or not self._knows(signed, timestamp, headers) or not _is_recent(timestamp, now):
+            return False
+        names = signed["headers"].split(";")
+        if "host" not in names:
+            return False
+        digest = hashlib.sha256(body).hexdigest()
+        # What says otherwise of its body was changed on the way; Lambda takes no unsigned payload.
+        if headers.get("x-amz-content-sha256", digest) != digest:
+            return False
+        request = AWSRequest(method, url, data=body)
+        request.context["timestamp"] = timestamp
+        for name in names:
+            request.headers[name] = headers.get(name, "")
+        auth = SigV4Auth(self.credentials, "lambda", self._region)
+        expected = auth.signature(auth.string_to_sign(request, auth.canonical_request(request)), request)
+        return hmac.compare_digest(expected, signed["signature"])
+
+    def _knows(self, signed: re.Match[str], timestamp: str, headers: Mapping[str, str]) -> bool:
+        return (
+            signed["access_key"] == self.credentials.access_key
+            and signed["scope"] == f"{timestamp[:8]}/{self._region}/lambda/aws4_request"
+            and headers.get("x-amz-security-token") == self.credentials.token
+        )
+
+
+def _is_recent(timestamp: str, now: datetime) -> bool:
+    try:
+        signed_at = datetime.strptime(timestamp, _TIMESTAMP).replace(tzinfo=UTC)
+    except ValueError:
+        return False
+    return abs(now - signed_at) <= MAXIMUM_CLOCK_SKEW

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cached_property
 from threading import Lock
 from typing import Any, Protocol, cast
 from urllib.parse import urlsplit
@@ -15,7 +16,9 @@ from urllib.parse import urlsplit
 import botocore.session
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.config import Config
+from botocore.credentials import Credentials, ReadOnlyCredentials, create_credential_resolver
 from botocore.loaders import Loader
+from botocore.session import Session
 
 from layer_resolver import __version__
 from layer_resolver.errors import (
@@ -94,16 +97,62 @@ class _Attempt:
 _attempt: ContextVar[_Attempt] = ContextVar("attempt")
 
 
+class _Credentials:
+    """The environment's credentials, loaded when a request is first signed.
+
+    So a snapshot that SnapStart takes has none, and each environment that is restored from it loads its own. It is both
+    what botocore calls a provider and what it signs with.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._provider = create_credential_resolver(session)
+        self._lock = Lock()
+
+    def load_credentials(self) -> "_Credentials":
+        """Return what clients sign with."""
+        return self
+
+    @cached_property
+    def _loaded(self) -> Credentials | None:
+        return self._provider.load_credentials()
+
+    def get_frozen_credentials(self) -> ReadOnlyCredentials | None:
+        """Return the credentials of this moment, None if there are none: botocore then says so."""
+        with self._lock:
+            loaded = self._loaded
+        return loaded.get_frozen_credentials() if loaded is not None else None
+
+    def get_deferred_property(self, name: str) -> Callable[[], Any]:
+        """Return what gives a property of the credentials, which endpoints of some services depend on."""
+        return lambda: getattr(self._loaded, name, None)
+
+
 def create_ecr_client() -> EcrClient:
     """Return an ECR client: boto3's, which is botocore's, made without what boto3 loads for other services.
 
     It tries each call once and sends it over connections of its own, so that `Ecr` decides how long a call takes.
-    Region, credentials and endpoint come from the environment, as boto3 reads it, anew for each client.
+    Region and endpoint come from the environment, as boto3 reads it, anew for each client, and so do credentials, when
+    the first call is signed.
 
     Raises:
         botocore.exceptions.NoRegionError: If the environment names no region.
     """
     session = botocore.session.get_session()
+    session.register_component("credential_provider", _Credentials(session))
+    http = HttpClient(CONNECTIONS)
+    return _create_client(session, lambda request, **_: _send(http, request))
+
+
+def rehearse() -> None:
+    """Make one call that is sent nowhere, so that what botocore loads when it is first used has been loaded."""
+    session = botocore.session.Session()
+    session.set_credentials("rehearsal", "rehearsal")
+    answer = _Content(b"{}")
+    client = _create_client(session, lambda request, **_: AWSResponse(request.url, 200, cast("Any", {}), answer))
+    client.get_download_url_for_layer(repositoryName="rehearsal", layerDigest="rehearsal")
+
+
+def _create_client(session: Session, send: Callable[..., AWSResponse]) -> EcrClient:
     session.register_component("data_loader", _SERVICE_MODELS)
     client = session.create_client(
         "ecr",
@@ -115,8 +164,7 @@ def create_ecr_client() -> EcrClient:
             user_agent=f"{session.user_agent()} ecr-layer-resolver/{__version__}",
         ),
     )
-    http = HttpClient(CONNECTIONS)
-    client.meta.events.register("before-send.ecr", cast("Any", lambda request, **_: _send(http, request)))
+    client.meta.events.register("before-send.ecr", cast("Any", send))
     return cast("EcrClient", client)
 
 

@@ -41,6 +41,9 @@ LONGEST_PATH = 8 * 1024
 # No cache on the way may keep an answer unless it says so: it holds a secret, or is an error that passes.
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _encode = json.JSONEncoder(separators=(",", ":")).encode
+_PRINTABLE = bytes(range(0x20, 0x7F))
+_CALLER = re.compile(r"arn:[\w:/+=,.@-]{1,300}", re.ASCII)
+_ADDRESS = re.compile(r"[0-9a-fA-F.:]{2,45}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,7 +304,7 @@ def _payload(api: Api, response: Response) -> dict[str, Any]:
     """
     headers = {**_HEADERS, **api.headers, **response.headers}
     for value in headers.values():
-        if not (value.isascii() and value.isprintable()):
+        if not value.isascii() or value.encode().translate(None, _PRINTABLE):
             raise ResolverError(INTERNAL_ERROR)
     body = response.body
     # Escaping takes at most six characters for one, so most answers need not be measured.
@@ -312,7 +315,7 @@ def _payload(api: Api, response: Response) -> dict[str, Any]:
 
 def _structure(parent: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     value = parent.get(name)
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict):
         raise _malformed(name)
     return value
 
@@ -326,7 +329,7 @@ def _text(parent: Mapping[str, Any], name: str) -> str:
 
 def _mapping(parent: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     value = parent.get(name)
-    if value is not None and not isinstance(value, Mapping):
+    if value is not None and not isinstance(value, dict):
         raise _malformed(name)
     return value or {}
 
@@ -340,11 +343,11 @@ def _malformed(name: str) -> ResolverError:
 def _caller(context: Mapping[str, Any]) -> str | None:
     """Return the IAM ARN of a caller whose signature the platform has checked."""
     authorizer = context.get("authorizer")
-    iam = authorizer.get("iam") if isinstance(authorizer, Mapping) else None
-    arn = iam.get("userArn") if isinstance(iam, Mapping) else None
-    return arn if isinstance(arn, str) and re.fullmatch(r"arn:[\w:/+=,.@-]{1,300}", arn, re.ASCII) else None
+    iam = authorizer.get("iam") if isinstance(authorizer, dict) else None
+    arn = iam.get("userArn") if isinstance(iam, dict) else None
+    return arn if isinstance(arn, str) and _CALLER.fullmatch(arn) else None
 
 
 def _source_ip(http: Mapping[str, Any]) -> str | None:
     address = http.get("sourceIp")
-    return address if isinstance(address, str) and re.fullmatch(r"[0-9a-fA-F.:]{2,45}", address) else None
+    return address if isinstance(address, str) and _ADDRESS.fullmatch(address) else None

@@ -7,7 +7,7 @@ gc.disable()
 
 import importlib
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -16,13 +16,13 @@ from snapshot_restore_py import register_after_restore, register_before_snapshot
 from layer_resolver.backend import Backend
 from layer_resolver.blobs import BlobReader
 from layer_resolver.download_urls import Hosts
-from layer_resolver.ecr import Ecr, EcrClient, create_ecr_client
+from layer_resolver.ecr import Ecr, EcrClient, create_ecr_client, rehearse
 from layer_resolver.event_api import EventApi
 from layer_resolver.function_url import FunctionUrl
 from layer_resolver.http_api import HttpApi
 from layer_resolver.images import ImageReader
 from layer_resolver.invocation import Invocation
-from layer_resolver.network import Deadline
+from layer_resolver.network import Deadline, tls_context
 from layer_resolver.observability import Publisher, redact_library_logs
 from layer_resolver.registry_api import RegistryApi
 from layer_resolver.resolver import LayerUrlResolver
@@ -77,7 +77,7 @@ def create_handler(
 
 def is_function_url_event(event: object) -> bool:
     """Tell whether an event is a request to the function URL."""
-    return isinstance(event, Mapping) and "rawPath" in event and "requestContext" in event
+    return isinstance(event, dict) and "rawPath" in event and "requestContext" in event
 
 
 redact_library_logs()
@@ -90,21 +90,24 @@ def lambda_handler(event: Any, context: LambdaContext) -> dict[str, Any]:
 
 
 def load_before_snapshot() -> None:
-    """Load what a request would have to wait for otherwise; SnapStart restores it with everything else."""
+    """Load what a request would have to wait for otherwise, and drop what environments must not share.
+
+    SnapStart restores many environments from one snapshot. The handler is made anew, so that the snapshot has neither
+    credentials nor connections nor download URLs, and a restored environment has nothing left to make.
+    Source: https://docs.aws.amazon.com/lambda/latest/dg/snapstart-uniqueness.html
+    """
+    global _handler  # noqa: PLW0603
     for module in _LOADED_LATER:
         importlib.import_module(module)
+    tls_context()
+    rehearse()
+    _handler = create_handler(settings=Settings.from_environment())
     gc.freeze()
 
 
 def renew_after_restore() -> None:
-    """Make anew what must not be the same in all environments that SnapStart restores from one snapshot.
-
-    That is the client's credentials and connections, the cached URLs, and the random numbers that spread retries.
-    Source: https://docs.aws.amazon.com/lambda/latest/dg/snapstart-uniqueness.html
-    """
-    global _handler  # noqa: PLW0603
+    """Give each environment random numbers of its own; they spread retries."""
     random.seed()
-    _handler = create_handler(settings=Settings.from_environment())
 
 
 register_before_snapshot(load_before_snapshot)

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cache
 from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -108,12 +109,7 @@ class HttpClient:
     """
 
     def __init__(self, connections: int) -> None:
-        context = create_urllib3_context()
-        context.load_verify_locations(get_cert_path(True))
-        context.sslsocket_class = _TlsSocket
-        self._pools = urllib3.PoolManager(
-            maxsize=connections, retries=False, ssl_context=context, cert_reqs="CERT_REQUIRED"
-        )
+        self._pools = urllib3.PoolManager(maxsize=connections, retries=False)
         self._pools.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
 
     def request(
@@ -253,6 +249,18 @@ class _Pool(HTTPConnectionPool):
 class _TlsPool(HTTPSConnectionPool):
     ConnectionCls = _TlsConnection
 
+    def __init__(self, host: str, port: int | None = None, **named: Any) -> None:
+        super().__init__(host, port, **named, ssl_context=tls_context(), cert_reqs="CERT_REQUIRED")
+
+
+@cache
+def tls_context() -> ssl.SSLContext:
+    """Return what all TLS connections share; made when it is first needed, because reading certificates takes long."""
+    context = create_urllib3_context()
+    context.load_verify_locations(get_cert_path(True))
+    context.sslsocket_class = _TlsSocket
+    return context
+
 
 _Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
 
@@ -267,7 +275,8 @@ def _look_up(host: str, port: int, deadline: Deadline) -> Sequence[_Address]:
         known = _addresses.get((host, port))
     if known is not None:
         return known
-    future = _lookups.submit(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    # As bytes, because text goes through the codec "idna", whose import takes longer than the look-up.
+    future = _lookups.submit(socket.getaddrinfo, host.encode("ascii"), port, type=socket.SOCK_STREAM)
     try:
         addresses: Sequence[_Address] = future.result(deadline.seconds_to_wait())
     finally:

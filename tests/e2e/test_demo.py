@@ -36,5 +36,5 @@ def test_a_broken_layout_is_one_clear_line_and_status_2(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "blobs")
     result = local_command("demo", "--layout", str(tmp_path), "--repository", "team/app")
     assert result.returncode == 2
-    assert "is missing. Copy the image anew." in result.stderr
+    assert "is missing or a link. Copy the image anew" in result.stderr
     assert result.stderr.count("\n") == 1

@@ -41,6 +41,20 @@ def image(registry: str) -> str:
     return f"{registry}/team/app:latest"
 
 
+@pytest.fixture(scope="module")
+def renaming_server() -> Iterator[Server]:
+    """Return a server whose function URL renames headers, as AWS's is reported to."""
+    with serving("--rename-headers") as server:
+        yield server
+
+
+@pytest.fixture(params=["server", "renaming_server"])
+def any_image(request: pytest.FixtureRequest) -> str:
+    """Return the image, whichever of both things function URLs do to headers."""
+    server: Server = request.getfixturevalue(request.param)
+    return f"{server.url.removeprefix('http://')}/team/app:latest"
+
+
 def run(*command: str | Path, timeout: int = 60, **environment: str) -> str:
     result = subprocess.run(
         [str(part) for part in command],
@@ -74,8 +88,8 @@ def started(*command: str | Path, log: Path) -> Iterator[None]:
 
 
 class TestSkopeo:
-    def test_copies_an_image(self, image: str, layout: OciLayout, tmp_path: Path) -> None:
-        run(tool("skopeo"), "copy", "--src-tls-verify=false", f"docker://{image}", f"dir:{tmp_path / 'copy'}")
+    def test_copies_an_image(self, any_image: str, layout: OciLayout, tmp_path: Path) -> None:
+        run(tool("skopeo"), "copy", "--src-tls-verify=false", f"docker://{any_image}", f"dir:{tmp_path / 'copy'}")
         assert_has_all_blobs(tmp_path / "copy", layout)
         manifest = layout.manifests[layout.tags["latest"]]
         assert (tmp_path / "copy" / "manifest.json").read_bytes() == manifest.content
@@ -186,16 +200,20 @@ def answers(url: str) -> bool:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="containerd needs root")
-def test_containerd_fetches_an_image(image: str, layout: OciLayout, tmp_path: Path) -> None:
+def test_containerd_fetches_an_image(any_image: str, layout: OciLayout, tmp_path: Path) -> None:
     """It asks for the manifest with HEAD first, and takes a length of 0 for a failure."""
     ctr, containerd = tool("ctr"), tool("containerd")
+    registry = any_image.partition("/")[0]
+    hosts = tmp_path / "hosts" / registry / "hosts.toml"
+    hosts.parent.mkdir(parents=True)
+    hosts.write_text(f'[host."http://{registry}"]\n  capabilities = ["pull", "resolve"]\n')
     # The path of a socket may be no longer than 107 bytes.
     state = tmp_path / "s"
     options = ("--root", tmp_path / "root", "--state", state, "--address", state / "c.sock")
     with started(containerd, *options, log=tmp_path / "log"):
         wait_until((state / "c.sock").exists)
         client = (ctr, "--address", str(state / "c.sock"), "content")
-        run(*client, "fetch", "--plain-http", image)
+        run(*client, "fetch", "--hosts-dir", tmp_path / "hosts", any_image)
         listed = run(*client, "ls", "--quiet").split()
         assert {*layout.referenced_blobs, layout.tags["latest"]} <= set(listed)
         for digest in layout.referenced_blobs:
@@ -207,6 +225,14 @@ def test_every_blob_tells_its_size(server: Server, layout: OciLayout) -> None:
     for digest, size in layout.referenced_blobs.items():
         answer = httpx.head(f"{server.url}/v2/team/app/blobs/{digest}", trust_env=False)
         assert (answer.status_code, answer.headers["Content-Length"]) == (200, str(size))
+
+
+def test_where_headers_are_renamed_the_size_of_a_blob_is_under_the_other_name(
+    renaming_server: Server, layout: OciLayout
+) -> None:
+    for digest, size in layout.referenced_blobs.items():
+        headers = httpx.head(f"{renaming_server.url}/v2/team/app/blobs/{digest}", trust_env=False).headers
+        assert (headers["Content-Length"], headers["x-amzn-remapped-content-length"]) == ("0", str(size))
 
 
 def test_no_request_of_a_client_leaves_a_secret_in_the_log(server: Server) -> None:

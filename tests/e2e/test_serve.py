@@ -154,6 +154,14 @@ def test_the_function_ends_when_the_server_is_killed() -> None:
     raise AssertionError("the function's process is left behind")
 
 
+def test_nothing_is_left_behind_when_the_server_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with serving() as server:
+        assert httpx.get(server.url).status_code == 404
+        server.stop(signal.SIGKILL)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_port_in_use_is_one_clear_line_and_status_2() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]

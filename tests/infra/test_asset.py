@@ -33,8 +33,8 @@ def host_package(output: Path) -> Package:
 @pytest.fixture
 def without_interpreters(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Let uv find no Python at all."""
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setenv("UV_PYTHON_INSTALL_DIR", str(tmp_path))
+    for name in ("PATH", "PYENV_ROOT", "UV_PYTHON_INSTALL_DIR"):
+        monkeypatch.setenv(name, str(tmp_path))
 
 
 @pytest.fixture
@@ -258,12 +258,29 @@ def test_an_interpreter_that_does_not_run_is_reported_in_uvs_words(
     broken = tmp_path / "python3.13"
     broken.write_text("#!/bin/sh\necho this shim is broken >&2\nexit 127\n")
     broken.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setenv("UV_PYTHON_INSTALL_DIR", str(tmp_path))
+    for name in ("PATH", "PYENV_ROOT", "UV_PYTHON_INSTALL_DIR"):
+        monkeypatch.setenv(name, str(tmp_path))
     found = find_interpreter("3.13")
     assert found.path is None
     assert "this shim is broken" in found.problem
     assert "\n" not in found.problem
+
+
+def test_pyenvs_versions_are_found_behind_shims_that_fail(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    shim, interpreter = (
+        tmp_path / "shims" / f"python{version}",
+        tmp_path / "versions" / version / "bin" / f"python{version}",
+    )
+    for path in (shim, interpreter):
+        path.parent.mkdir(parents=True)
+    shim.write_text("#!/bin/sh\nexit 127\n")
+    shim.chmod(0o755)
+    interpreter.symlink_to(os.path.realpath(sys.executable))
+    monkeypatch.setenv("PATH", str(shim.parent))
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
+    monkeypatch.setenv("UV_PYTHON_INSTALL_DIR", str(tmp_path))
+    assert find_interpreter(version).path == interpreter
 
 
 def write_wheel(directory: Path, platform: str) -> Path:

@@ -9,10 +9,13 @@ from typing import Any
 
 import httpx
 import pytest
+from botocore.credentials import Credentials
 
 from local.execution_environment import Result
 from local.function_url import create_function_url_app
 from local.server import running
+from local.signing import FunctionUrlAuth
+from local.sigv4 import RequestVerifier
 
 
 class FakeFunction:
@@ -192,6 +195,117 @@ def test_headers_of_the_connection_are_the_fronts_own(client: httpx.Client, func
     response = client.get("/")
     assert (response.content, response.headers["content-length"]) == (b"12345", "5")
     assert "x" not in response.headers["date"].split(", ")
+
+
+RENAMED = ["Content-Length", "WWW-Authenticate", "Date", "Connection", "Server"]
+
+
+class TestRenamedHeaders:
+    """What function URLs are reported to do to headers that the platform sets itself."""
+
+    @pytest.fixture
+    def client(self, function: FakeFunction) -> Iterator[httpx.Client]:
+        app = create_function_url_app(function, renames_headers=True)
+        with running(app) as url, httpx.Client(base_url=url) as client:
+            yield client
+
+    @pytest.mark.parametrize("method", ["GET", "HEAD"])
+    @pytest.mark.parametrize("name", RENAMED)
+    def test_they_arrive_under_another_name(
+        self, client: httpx.Client, function: FakeFunction, name: str, method: str
+    ) -> None:
+        function.answer = {"statusCode": 200, "headers": {name: "17", "X-Other": "18"}, "body": "12345"}
+        response = client.request(method, "/")
+        assert response.headers[f"x-amzn-remapped-{name}"] == "17"
+        assert response.headers.get(name) != "17"
+        assert response.headers["x-other"] == "18"
+        assert response.headers["content-length"] == "5"
+
+    def test_they_keep_their_names_otherwise(self, function: FakeFunction) -> None:
+        function.answer = {"statusCode": 200, "headers": dict.fromkeys(RENAMED, "17")}
+        with running(create_function_url_app(function)) as url:
+            response = httpx.head(url)
+        assert (response.headers["content-length"], response.headers["www-authenticate"]) == ("17", "17")
+        assert not any(name.startswith("x-amzn-remapped") for name in response.headers)
+
+
+class TestSignedRequests:
+    """The auth AWS_IAM."""
+
+    CALLER = Credentials("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "a/session+token==")
+
+    @pytest.fixture
+    def client(self, function: FakeFunction) -> Iterator[httpx.Client]:
+        app = create_function_url_app(function, verifier=RequestVerifier(self.CALLER, "eu-west-1"))
+        with running(app) as url, httpx.Client(base_url=url, auth=self.auth()) as client:
+            yield client
+
+    def auth(self, credentials: Credentials = CALLER, region: str = "eu-west-1") -> FunctionUrlAuth:
+        return FunctionUrlAuth(credentials, region)
+
+    @pytest.mark.parametrize(
+        ("method", "target"),
+        [
+            ("GET", "/"),
+            ("GET", "/v2/team/app/blobs/sha256%3A00"),
+            ("HEAD", "/a//b/%2e?b&c=&a=2&a=1&%C3%BC=%20"),
+            ("POST", "/download-urls"),
+        ],
+    )
+    def test_what_is_signed_reaches_the_function_with_its_caller(
+        self, client: httpx.Client, function: FakeFunction, method: str, target: str
+    ) -> None:
+        assert client.request(method, target, content=b"{}" if method == "POST" else None).status_code == 200
+        iam = function.events[0]["requestContext"]["authorizer"]["iam"]
+        assert (iam["accessKey"], iam["userArn"]) == (
+            self.CALLER.access_key,
+            "arn:aws:iam::123456789012:user/local-caller",
+        )
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda request: request.headers.pop("authorization"),
+            lambda request: request.headers.update({"authorization": "Basic dXNlcjpwYXNzd29yZA=="}),
+            lambda request: request.headers.update({"authorization": request.headers["authorization"][:-1]}),
+            lambda request: request.headers.update({"authorization": request.headers["authorization"][:-1] + "x"}),
+            lambda request: request.headers.update({"x-amz-date": "20200101T000000Z"}),
+            lambda request: request.headers.update({"x-amz-date": "today"}),
+            lambda request: request.headers.update({"x-amz-security-token": "another"}),
+            lambda request: request.headers.update({"x-amz-content-sha256": "UNSIGNED-PAYLOAD"}),
+            lambda request: request.headers.update({"host": "example.com"}),
+            lambda request: setattr(request, "url", request.url.copy_with(raw_path=b"/another")),
+            lambda request: setattr(request, "url", request.url.copy_with(raw_path=b"/?more=1")),
+            lambda request: setattr(request, "method", "DELETE"),
+        ],
+    )
+    def test_what_is_changed_after_signing_is_refused(
+        self, client: httpx.Client, function: FakeFunction, change: Callable[[httpx.Request], object]
+    ) -> None:
+        request = client.build_request("GET", "/healthz")
+        next(self.auth().auth_flow(request))
+        change(request)
+        response = client.send(request, auth=None)
+        assert (response.status_code, response.json()) == (403, {"Message": "Forbidden"})
+        assert not function.events
+
+    def test_a_body_that_is_changed_after_signing_is_refused(self, client: httpx.Client) -> None:
+        signed = client.build_request("POST", "/", content=b"one")
+        next(self.auth().auth_flow(signed))
+        changed = client.build_request("POST", "/", content=b"two", headers=signed.headers)
+        assert client.send(changed, auth=None).status_code == 403
+
+    @pytest.mark.parametrize(
+        ("credentials", "region"),
+        [
+            (Credentials("AKIAANOTHER", CALLER.secret_key, CALLER.token), "eu-west-1"),
+            (Credentials(CALLER.access_key, "another", CALLER.token), "eu-west-1"),
+            (Credentials(CALLER.access_key, CALLER.secret_key), "eu-west-1"),
+            (CALLER, "us-east-1"),
+        ],
+    )
+    def test_other_credentials_are_refused(self, client: httpx.Client, credentials: Credentials, region: str) -> None:
+        assert client.get("/", auth=self.auth(credentials, region)).status_code == 403
 
 
 def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_error(

@@ -15,7 +15,7 @@ import pytest
 from botocore.credentials import Credentials
 
 from local.aws import LocalAws
-from local.oci_layout import OciLayout
+from local.oci_layout import DirectoryFiles, OciLayout
 from local.s3 import create_s3_app
 from local.server import running
 from local.sigv4 import UrlSigner
@@ -36,11 +36,7 @@ def bucket(tmp_path: Path, now: list[datetime]) -> Iterator[str]:
     (tmp_path / "object").write_bytes(CONTENT)
     (tmp_path / "empty").write_bytes(b"")
 
-    def find(key: str) -> Path | None:
-        path = tmp_path / key
-        return path if path.is_file() else None
-
-    app = create_s3_app(find, UrlSigner(CREDENTIALS, "us-east-1"), lambda: now[0])
+    app = create_s3_app(DirectoryFiles(tmp_path).open, UrlSigner(CREDENTIALS, "us-east-1"), lambda: now[0])
     with running(app, host="localhost") as url:
         yield f"{url}/bucket"
 
@@ -159,12 +155,11 @@ def free_port() -> int:
         return port
 
 
-def test_rclones_s3_takes_and_refuses_the_same_urls(tmp_path: Path, sample: OciLayout) -> None:
+def test_rclones_s3_takes_and_refuses_the_same_urls(tmp_path: Path, sample: OciLayout, sample_directory: Path) -> None:
     """Cross-check: another implementation of S3's signatures agrees with ours."""
-    digest, source = next((digest, sample.blob_path(digest)) for digest in sample.referenced_blobs)
-    assert source is not None
+    digest = next(iter(sample.referenced_blobs))
     (tmp_path / "bucket").mkdir()
-    shutil.copy(source, tmp_path / "bucket" / "object")
+    shutil.copy(sample_directory / "blobs" / digest.replace(":", "/"), tmp_path / "bucket" / "object")
     port = free_port()
     assert RCLONE_SPEC is not None
     assert RCLONE_SPEC.origin is not None

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from layer_resolver import __version__
-from layer_resolver.ecr import ATTEMPTS, Ecr, create_ecr_client
+from layer_resolver.ecr import ATTEMPTS, Ecr, create_ecr_client, rehearse
 from layer_resolver.errors import (
     ACCESS_DENIED,
     CREDENTIALS_REFUSED,
@@ -86,6 +86,50 @@ def test_a_call_is_signed_and_sent_as_ecr_wants_it(outcomes: list[Outcome], requ
     assert b"Credential=AKIDEXAMPLE/" in str(headers["authorization"]).encode()
     assert f"ecr-layer-resolver/{__version__}" in str(headers["user-agent"])
     assert request["deadline"].remaining() <= 4
+
+
+def signed_with(request: dict[str, Any]) -> str:
+    """Return the access key that a request was signed with."""
+    headers = {name.lower(): str(value) for name, value in request["headers"].items()}
+    return headers["authorization"].partition("Credential=")[2].partition("/")[0]
+
+
+def test_credentials_are_loaded_when_a_call_is_signed_and_kept(
+    outcomes: list[Outcome], requests: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcomes.append(OK)
+    ecr = Ecr()
+    for access_key in ("AKIDLATER", "AKIDSTILLLATER"):
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", access_key)
+        call(ecr)
+    assert [signed_with(request) for request in requests] == ["AKIDLATER"] * 2
+
+
+def test_without_credentials_they_are_refused_and_nothing_is_sent(
+    outcomes: list[Outcome], requests: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcomes.append(OK)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere/credentials")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere/config")
+    with pytest.raises(ResolverError) as caught:
+        call()
+    assert caught.value.kind is CREDENTIALS_REFUSED
+    assert not requests
+
+
+def test_the_account_of_the_credentials_is_at_hand_for_endpoints_that_need_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCOUNT_ID", "123456789012")
+    credentials: Any = create_ecr_client()
+    assert credentials._request_signer._credentials.get_deferred_property("account_id")() == "123456789012"
+
+
+def test_a_rehearsal_sends_nothing(outcomes: list[Outcome], requests: list[dict[str, Any]]) -> None:
+    outcomes.append(OK)
+    rehearse()
+    assert not requests
 
 
 @pytest.mark.parametrize(

@@ -20,22 +20,24 @@ def test_lambdas_entry_point_answers() -> None:
     assert (answer["statusCode"], answer["body"]) == (200, '{"status":"ok"}')
 
 
-def test_after_a_restore_the_entry_point_answers_with_another_handler_and_other_random_numbers() -> None:
-    before = handler._handler
+def test_after_a_restore_random_numbers_are_others() -> None:
     random.seed(1)
     expected = random.Random(1).random()
     handler.renew_after_restore()
-    assert handler._handler is not before
     assert random.random() != expected
-    assert handler.lambda_handler(function_url_event("GET", "/healthz"), Context())["statusCode"] == 200
 
 
-def test_before_a_snapshot_everything_is_loaded_that_a_request_may_need(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_snapshot_has_all_that_a_request_needs_loaded_and_a_handler_that_has_answered_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     loaded: list[str] = []
     monkeypatch.setattr(importlib, "import_module", loaded.append)
+    before = handler._handler
     handler.load_before_snapshot()
     gc.unfreeze()
     assert {"layer_resolver.manifests", "layer_resolver.openapi"} <= set(loaded)
+    assert handler._handler is not before
+    assert handler.lambda_handler(function_url_event("GET", "/healthz"), Context())["statusCode"] == 200
 
 
 def test_the_hooks_of_snap_start_are_registered() -> None:

@@ -60,7 +60,13 @@ def test_nothing_but_the_door_knows_botocores_client() -> None:
     for module in MODULES:
         names = re.findall(r"^(?:from|import) (boto\w+[.\w]*)", (PACKAGE / f"{module}.py").read_text(), re.MULTILINE)
         allowed = {
-            "ecr": {"botocore.session", "botocore.awsrequest", "botocore.config", "botocore.loaders"},
+            "ecr": {
+                "botocore.session",
+                "botocore.awsrequest",
+                "botocore.config",
+                "botocore.credentials",
+                "botocore.loaders",
+            },
             "errors": {"botocore.exceptions", "botocore.retries.standard"},
             "images": {"botocore.exceptions"},
             "observability": {"botocore.exceptions"},

@@ -1,13 +1,16 @@
 """Requests that end at their deadline. The other side is the end of a pair of sockets: no server is needed."""
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
+import trustme
 
 from layer_resolver import network
 from layer_resolver.network import Answer, AnswerTooLargeError, Deadline, HttpClient, RequestFailedError
@@ -228,6 +231,63 @@ class TestConnect:
         )
         with pytest.raises(RequestFailedError):
             get(HttpClient(1))
+
+
+class TestTls:
+    HOST = "s3.example.com"
+
+    @pytest.fixture
+    def trusted(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[trustme.CA]:
+        """Return the one authority that is trusted."""
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(tmp_path / "authority.pem")
+        monkeypatch.setattr(network, "get_cert_path", lambda _: str(tmp_path / "authority.pem"))
+        network.tls_context.cache_clear()
+        yield authority
+        network.tls_context.cache_clear()
+
+    @staticmethod
+    def serving(authority: trustme.CA, host: str, heard: list[bytes]) -> Peer:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert(host).configure_cert(context)
+
+        def peer(connection: socket.socket) -> None:
+            with suppress(ssl.SSLError), context.wrap_socket(connection, server_side=True) as encrypted:
+                heard.append(encrypted.recv(65536))
+                encrypted.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+        return peer
+
+    def ask(self, peer: Peer, monkeypatch: pytest.MonkeyPatch, seconds: float = 5.0) -> Answer:
+        with talking_to(peer, monkeypatch):
+            return HttpClient(1).request(
+                "GET", f"https://{self.HOST}/blob", {}, Deadline.after(seconds), most_bytes=1000
+            )
+
+    def test_a_server_with_a_trusted_certificate_is_asked(
+        self, trusted: trustme.CA, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        heard: list[bytes] = []
+        assert self.ask(self.serving(trusted, self.HOST, heard), monkeypatch).content == b"ok"
+        assert heard[0].startswith(b"GET /blob HTTP/1.1")
+
+    @pytest.mark.parametrize("host", [HOST, "other.example.com"])
+    def test_a_server_that_is_not_to_be_trusted_is_told_nothing(
+        self, trusted: trustme.CA, monkeypatch: pytest.MonkeyPatch, host: str
+    ) -> None:
+        heard: list[bytes] = []
+        authority = trusted if host != self.HOST else trustme.CA()
+        with pytest.raises(RequestFailedError) as caught:
+            self.ask(self.serving(authority, host, heard), monkeypatch)
+        assert "CERTIFICATE_VERIFY_FAILED" in str(caught.value.__cause__)
+        assert heard in ([], [b""])
+
+    @pytest.mark.usefixtures("trusted")
+    def test_a_handshake_that_hangs_ends_at_the_deadline(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        started = time.monotonic()
+        with pytest.raises(RequestFailedError):
+            self.ask(dripping(b"", b""), monkeypatch, seconds=0.3)
+        assert time.monotonic() - started < 2
 
 
 def test_a_deadline_is_never_later_than_the_one_before() -> None:
