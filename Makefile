@@ -7,7 +7,8 @@ INSTALLED := $(VENV)/installed-requirements-dev
 INSTALLED_CDK := $(VENV)/installed-requirements
 CDK_CLI := node_modules/.bin/cdk
 # The CLI runs Python and Node from the virtual environment.
-CDK := PATH="$(CURDIR)/$(BIN):$$PATH" $(CDK_CLI)
+# Newer versions of it do not read what the pinned library writes, so it need not tell of them.
+CDK := CDK_DISABLE_VERSION_CHECK=1 PATH="$(CURDIR)/$(BIN):$$PATH" $(CDK_CLI)
 # Tools whose dependencies exclude ours, each in a virtual environment of its own.
 DEPLOYED := $(VENV)/deployed-python
 TOOLS := $(addprefix $(VENV)/tools/,ministack checkov cfn-lint syft)
@@ -24,7 +25,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 CHECKED := lambda_src local infra app.py tests benchmarks scripts
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve proxy smoke unit test test-deployed-python lint format bench scaling audit sbom third-party pictures python synth diff bootstrap deploy destroy lock clean
+.PHONY: help demo serve proxy smoke unit test test-deployed-python lint format bench scaling audit sbom third-party pictures python synth bootstrap diff deploy destroy lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 11
@@ -75,13 +76,13 @@ scaling: $(INSTALLED) $(INSTALLED_CDK)  ## Model loads of 10 to 100,000 requests
 synth: $(INSTALLED_CDK) $(CDK_CLI)  ## Write the CloudFormation template to cdk.out (ARGS='-c key=value')
 	$(CDK) synth --quiet $(ARGS)
 
-diff: $(INSTALLED_CDK) $(CDK_CLI)  ## Show what a deployment would change (ARGS='-c key=value')
-	$(CDK) diff $(ARGS)
-
 bootstrap: $(INSTALLED_CDK) $(CDK_CLI)  ## Prepare the AWS account and region of your credentials for deployments, once
 	$(CDK) bootstrap $(ARGS)
 
-deploy: $(INSTALLED_CDK) $(CDK_CLI)  ## Deploy to the AWS account and region of your credentials (ARGS='-c key=value')
+diff: $(INSTALLED_CDK) $(CDK_CLI)  ## Show what a deployment would change, settings by their names (ARGS='-c key=value')
+	$(CDK) diff $(ARGS)
+
+deploy: $(INSTALLED_CDK) $(CDK_CLI)  ## Deploy to the AWS account and region of your credentials, with the settings in cdk.json
 	$(CDK) deploy $(ARGS)
 
 destroy: $(INSTALLED_CDK) $(CDK_CLI)  ## Remove the deployment (ARGS='-c stackName=NAME')

@@ -154,7 +154,8 @@ def find_interpreter(version: str) -> FoundInterpreter:
     Args:
         version: Such as `3.13`.
     """
-    command = [uv.find_uv_bin(), "python", "find", "--no-python-downloads", "--no-project", "--system", version]
+    options = ("--color", "never", "--no-python-downloads", "--no-project", "--system")
+    command = [uv.find_uv_bin(), "python", "find", *options, version]
     environment = {**os.environ, "PATH": _search_path()}
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
     if result.returncode != 0:
@@ -184,7 +185,7 @@ def install_dependencies(target: Target, requirements: Path, made: Path) -> None
         BuildError: If one can't be had.
     """
     command = [
-        uv.find_uv_bin(), "pip", "install", "--quiet", "--target", str(made),
+        uv.find_uv_bin(), "pip", "install", "--quiet", "--color", "never", "--target", str(made),
         "--python-version", target.python_version, "--python-platform", target.python_platform,
         "--only-binary", ":all:", "--require-hashes", "--no-deps", "--link-mode", "copy",
         "--requirement", str(requirements),

@@ -1,4 +1,19 @@
-"""Dashboard and alarms: what an operator looks at, and what wakes one."""
+"""Dashboard and alarms: what an operator looks at, and what wakes one.
+
+An alarm stands for what is the operator's to mend, once for each way in which it shows:
+
+- A request over HTTP that was answered with 5xx, or that killed the function, is in `Url5xxCount` of the alias.
+- An event that got no result, for whichever reason, is in the failure queue. If the queue itself could not be reached,
+  Lambda and EventBridge say so.
+- Layers that failed among others in a batch, which is answered with 200, and requests that ECR throttled or denied,
+  which are answered with 429 and 403, are in the function's own metrics, by code.
+
+Lambda's `Errors` has no alarm. It counts a client's malformed event three times; what else it counts (time-outs,
+crashes, no memory) is in one of the first two, unless the invocation was direct, and then its caller has the error.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from aws_cdk import Aws, Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -11,20 +26,37 @@ from cdk_monitoring_constructs import (
     CustomMetricGroup,
     DashboardRenderingPreference,
     DefaultDashboardFactory,
-    LatencyType,
     MonitoringFacade,
 )
 from constructs import Construct
 
+from infra import contract
 from infra.event_triggers import EventTriggers
 from infra.findings import accept_in_template
 from infra.settings import DeploymentSettings
 
-# The names that the function's observability.py gives its metrics.
-NAMESPACE = "EcrLayerResolver"
-_SERVICE = {"service": "ecr-layer-resolver"}
+# What to do about each code that is the operator's; the codes are those of the error table.
+_ADVICE = {
+    contract.THROTTLED: "ECR throttles the account's requests: ask for fewer layers at a time, or for a higher quota.",
+    "AccessDeniedException": "ECR denies the function a repository: the settings repositories and registries do not "
+    "have it, its own policy does not allow the function's role, or a client asks for what it may not have.",
+    "CredentialsRefused": "AWS refuses the credentials of the function's role: check that the role is as the stack "
+    "made it.",
+    "InternalError": "The function failed. Its log has the error and where it was raised.",
+    "RequestTimeoutException": "ECR can't be reached or does not answer in time: see timeoutSeconds, and the state of "
+    "ECR in this region.",
+    "ServerException": "ECR has a problem of its own: see its state in this region.",
+}
 
-_THROTTLED_CODE = "ThrottlingException"
+
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    """Something to raise an alarm about."""
+
+    name: str
+    metric: cloudwatch.IMetric
+    description: str
+    threshold: float = 0
 
 
 class Monitoring(Construct):
@@ -45,6 +77,37 @@ class Monitoring(Construct):
         super().__init__(scope, construct_id)
         topic = _alarm_topic(self, settings.alarm_email)
         self.dashboard_name = f"{settings.stack_name}-{Aws.REGION}"
+        service = _ServiceMetrics(settings.stack_name)
+        alarms = [
+            self._add_alarm(watched, actions.SnsAction(topic))
+            for watched in (*_function(settings, alias), *_codes(service), *_events(alias, events))
+        ]
+        self._add_dashboard(alias, events, service, alarms)
+
+    def _add_alarm(self, watched: _Watched, notify: cloudwatch.IAlarmAction) -> cloudwatch.Alarm:
+        # Alarms of cdk-monitoring-constructs are metric math even over one metric, which costs more and which
+        # emulators do not know, so the alarms are CDK's own.
+        alarm = cloudwatch.Alarm(
+            self,
+            f"{watched.name}Alarm",
+            metric=watched.metric,
+            threshold=watched.threshold,
+            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
+            evaluation_periods=1,
+            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+            alarm_description=watched.description,
+        )
+        alarm.add_alarm_action(notify)
+        alarm.add_ok_action(notify)
+        return alarm
+
+    def _add_dashboard(
+        self,
+        alias: lambda_.Alias,
+        events: EventTriggers,
+        service: "_ServiceMetrics",
+        alarms: list[cloudwatch.Alarm],
+    ) -> None:
         facade = MonitoringFacade(
             self,
             "Facade",
@@ -58,81 +121,97 @@ class Monitoring(Construct):
                 rendering_preference=DashboardRenderingPreference.INTERACTIVE_ONLY,
             ),
         )
-        facade.monitor_lambda_function(
-            lambda_function=alias,
-            human_readable_name="Function",
-            alarm_friendly_name="Function",
-            latency_types_to_render=[LatencyType.P50, LatencyType.P90, LatencyType.P99],
-        )
-        facade.monitor_custom(human_readable_name="Layers", alarm_friendly_name="Layers", metric_groups=_groups())
+        facade.add_widget(cloudwatch.AlarmStatusWidget(title="Alarms", alarms=list(alarms), width=24, height=5))
+        # The library's own widgets for functions have iterators and provisioned concurrency, which this one has not.
+        segments = {
+            "Requests over HTTP": _http_groups(alias),
+            "Function": _function_groups(alias, service),
+            "Layers": _layer_groups(service),
+            "Rules": _rule_groups(events),
+        }
+        for title, groups in segments.items():
+            if groups:
+                facade.monitor_custom(
+                    human_readable_name=title, alarm_friendly_name=title.replace(" ", ""), metric_groups=groups
+                )
         facade.monitor_sqs_queue(
             queue=events.failure_queue, human_readable_name="Failure queue", alarm_friendly_name="FailureQueue"
         )
-        notify = actions.SnsAction(topic)
-        self._add_function_alarms(settings, alias, notify)
-        self._add_event_alarms(alias, events, notify)
 
-    def _add_function_alarms(
-        self, settings: DeploymentSettings, alias: lambda_.Alias, notify: cloudwatch.IAlarmAction
-    ) -> None:
-        self._add_alarm("Errors", alias.metric_errors(), "The function failed. Its log has the error.", notify)
-        self._add_alarm(
-            "Throttles",
-            alias.metric_throttles(),
-            "Lambda turned requests away: raise reservedConcurrency, or the account's quota.",
-            notify,
-        )
-        self._add_alarm(
-            "Duration",
-            alias.metric_duration(statistic="p99"),
-            "Requests take nearly as long as the function may run; near its time-out they are answered with 504.",
-            notify,
-            threshold=settings.timeout_seconds * 1000 * 0.8,
-        )
-        self._add_alarm(
-            "EcrThrottling",
-            _metric("LayersFailed", "Sum", code=_THROTTLED_CODE),
-            "ECR throttles the account's requests: ask for fewer layers at a time, or for a higher quota.",
-            notify,
+
+class _ServiceMetrics:
+    """The metrics that the function writes, of one stack; several share the namespace."""
+
+    def __init__(self, stack_name: str) -> None:
+        self._stack_name = stack_name
+        self._dimensions = {contract.SERVICE_DIMENSION: contract.SERVICE, contract.STACK_DIMENSION: stack_name}
+
+    def metric(self, name: str, statistic: str = "Sum", **dimensions: str) -> cloudwatch.Metric:
+        return cloudwatch.Metric(
+            namespace=contract.NAMESPACE,
+            metric_name=name,
+            dimensions_map=self._dimensions | dimensions,
+            statistic=statistic,
+            period=Duration.minutes(5),
         )
 
-    def _add_event_alarms(self, alias: lambda_.Alias, events: EventTriggers, notify: cloudwatch.IAlarmAction) -> None:
-        self._add_alarm(
-            "FailureQueue",
-            events.failure_queue.metric_approximate_number_of_messages_visible(),
-            "Events failed and wait in the failure queue; docs/events.md says how to look at them and send them again.",
-            notify,
-        )
-        self._add_alarm(
-            "DestinationDelivery",
-            alias.metric("DestinationDeliveryFailures", statistic="Sum"),
-            "Lambda could not pass a result on, and dropped it. Send the event again, with fewer layers.",
-            notify,
+    def by_code(self, name: str) -> cloudwatch.MathExpression:
+        dimensions = ",".join(sorted({*self._dimensions, contract.CODE_DIMENSION}))
+        terms = f'MetricName="{name}" {contract.STACK_DIMENSION}="{self._stack_name}"'
+        return cloudwatch.MathExpression(
+            expression=f"SEARCH('{{{contract.NAMESPACE},{dimensions}}} {terms}', 'Sum', 300)",
+            using_metrics={},
+            label="",
         )
 
-    def _add_alarm(
-        self,
-        name: str,
-        metric: cloudwatch.IMetric,
-        description: str,
-        notify: cloudwatch.IAlarmAction,
-        *,
-        threshold: float = 0,
-    ) -> None:
-        # Alarms of cdk-monitoring-constructs are metric math even over one metric, which costs more and which
-        # emulators do not know, so the alarms are CDK's own.
-        alarm = cloudwatch.Alarm(
-            self,
-            f"{name}Alarm",
-            metric=metric,
-            threshold=threshold,
-            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
-            evaluation_periods=1,
-            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
-            alarm_description=description,
-        )
-        alarm.add_alarm_action(notify)
-        alarm.add_ok_action(notify)
+
+def _function(settings: DeploymentSettings, alias: lambda_.Alias) -> Iterator[_Watched]:
+    # https://docs.aws.amazon.com/lambda/latest/dg/urls-monitoring.html
+    yield _Watched(
+        "Url5xx", alias.metric("Url5xxCount", statistic="Sum"), "Requests were answered with 5xx. The log says why."
+    )
+    yield _Watched(
+        "Throttles",
+        alias.metric_throttles(),
+        "Lambda turned requests away: raise reservedConcurrency, or the account's quota.",
+    )
+    yield _Watched(
+        "Duration",
+        alias.metric_duration(statistic="p99"),
+        "Requests take nearly as long as the function may run; near its time-out they are answered with 504.",
+        threshold=settings.timeout_seconds * 1000 * 0.8,
+    )
+
+
+def _codes(service: _ServiceMetrics) -> Iterator[_Watched]:
+    metrics = [(contract.LAYERS_FAILED, code) for code in contract.OPERATORS_CODES]
+    metrics += [(contract.REQUESTS_FAILED, code) for code in contract.OPERATORS_CODES_BELOW_500]
+    for name, code in metrics:
+        metric = service.metric(name, **{contract.CODE_DIMENSION: code})
+        yield _Watched(f"{name}{code}", metric, _ADVICE[code])
+
+
+def _events(alias: lambda_.Alias, events: EventTriggers) -> Iterator[_Watched]:
+    yield _Watched(
+        "FailureQueue",
+        events.failure_queue.metric_approximate_number_of_messages_visible(),
+        "Events got no result and wait in the failure queue; docs/events.md says how to look at them and send them "
+        "again.",
+    )
+    yield _Watched(
+        "DestinationDelivery",
+        alias.metric("DestinationDeliveryFailures", statistic="Sum"),
+        "Lambda could not pass a result on, and dropped it. Send the event again, with fewer layers.",
+    )
+    # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-monitoring.html
+    advice = {
+        "FailedInvocations": "EventBridge could not invoke the function, and gave up: see whether the alias is there.",
+        "InvocationsFailedToBeSentToDlq": "EventBridge could not put events into the failure queue, and dropped them: "
+        "check the queue's policy.",
+    }
+    for purpose, rule in events.rules.items():
+        for name, description in advice.items():
+            yield _Watched(f"{purpose}Rule{name}", rule.metric(name), description)
 
 
 def _alarm_topic(scope: Construct, email: str | None) -> sns.Topic:
@@ -157,44 +236,47 @@ def _alarm_topic(scope: Construct, email: str | None) -> sns.Topic:
     return topic
 
 
-def _groups() -> list[CustomMetricGroup]:
+def _http_groups(alias: lambda_.Alias) -> list[CustomMetricGroup]:
+    counts = [alias.metric(name, statistic="Sum") for name in ("UrlRequestCount", "Url4xxCount", "Url5xxCount")]
+    latency = [alias.metric("UrlRequestLatency", statistic=each) for each in ("Average", "Maximum")]
     return [
+        CustomMetricGroup(title="Requests, and those answered with 4xx and 5xx", metrics=list(counts)),
+        CustomMetricGroup(title="Latency", metrics=list(latency)),
+    ]
+
+
+def _function_groups(alias: lambda_.Alias, service: _ServiceMetrics) -> list[CustomMetricGroup]:
+    counts = [alias.metric_invocations(), alias.metric_errors(), alias.metric_throttles()]
+    concurrency = alias.metric("ConcurrentExecutions", statistic="Maximum")
+    return [
+        CustomMetricGroup(title="Invocations, errors and throttles", metrics=list(counts)),
         CustomMetricGroup(
-            title="Layers resolved, and those of them from the cache",
-            metrics=[_metric("LayersResolved", "Sum"), _metric("CacheHits", "Sum")],
+            title="Duration", metrics=[alias.metric_duration(statistic=each) for each in ("p50", "p90", "p99")]
         ),
         CustomMetricGroup(
-            title="Failures by code",
-            metrics=[
-                cloudwatch.MathExpression(
-                    expression=f"SEARCH('{{{NAMESPACE},code,service}} MetricName=\"LayersFailed\"', 'Sum', 300)",
-                    using_metrics={},
-                    label="",
-                )
-            ],
-        ),
-        CustomMetricGroup(
-            title="ECR latency",
-            metrics=[_metric("EcrCallLatency", statistic) for statistic in ("p50", "p90", "p99")],
-        ),
-        CustomMetricGroup(
-            title="Cold starts",
-            metrics=[
-                cloudwatch.MathExpression(
-                    expression=f"SEARCH('{{{NAMESPACE},function_name,service}} MetricName=\"ColdStart\"', 'Sum', 300)",
-                    using_metrics={},
-                    label="",
-                )
-            ],
+            title="Concurrency and cold starts", metrics=[concurrency, service.metric(contract.COLD_START)]
         ),
     ]
 
 
-def _metric(name: str, statistic: str, **dimensions: str) -> cloudwatch.Metric:
-    return cloudwatch.Metric(
-        namespace=NAMESPACE,
-        metric_name=name,
-        dimensions_map=_SERVICE | dimensions,
-        statistic=statistic,
-        period=Duration.minutes(5),
-    )
+def _layer_groups(service: _ServiceMetrics) -> list[CustomMetricGroup]:
+    return [
+        CustomMetricGroup(
+            title="Layers resolved, and those of them from the cache",
+            metrics=[service.metric(contract.LAYERS_RESOLVED), service.metric(contract.CACHE_HITS)],
+        ),
+        CustomMetricGroup(title="Layers failed by code", metrics=[service.by_code(contract.LAYERS_FAILED)]),
+        CustomMetricGroup(title="Requests failed by code", metrics=[service.by_code(contract.REQUESTS_FAILED)]),
+        CustomMetricGroup(
+            title="ECR latency",
+            metrics=[service.metric(contract.ECR_CALL_LATENCY, each) for each in ("p50", "p90", "p99")],
+        ),
+    ]
+
+
+def _rule_groups(events: EventTriggers) -> list[CustomMetricGroup]:
+    names = ("MatchedEvents", "Invocations", "FailedInvocations", "InvocationsSentToDlq")
+    return [
+        CustomMetricGroup(title=f"{purpose} rule", metrics=[rule.metric(name) for name in names])
+        for purpose, rule in events.rules.items()
+    ]

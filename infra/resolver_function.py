@@ -9,19 +9,57 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
+from infra import contract
 from infra.asset import Target, build_package
 from infra.findings import accept, accept_in_template
-from infra.settings import DeploymentSettings
+from infra.settings import EVERY_REPOSITORY, DeploymentSettings
 
-ALIAS = "live"
-HANDLER = "layer_resolver.handler.lambda_handler"
 PACKAGES = Path(__file__).parent.parent / "build" / "packages"
+
+# Lambda drops whatever is below its own level, and takes lines without a level, such as metrics, for INFO; so its level
+# must not be above INFO, and the function itself leaves out what WARNING and ERROR leave out.
+# https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html
+_APPLICATION_LOG_LEVELS = {
+    "DEBUG": lambda_.ApplicationLogLevel.DEBUG,
+    "INFO": lambda_.ApplicationLogLevel.INFO,
+    "WARNING": lambda_.ApplicationLogLevel.INFO,
+    "ERROR": lambda_.ApplicationLogLevel.INFO,
+}
+# Lambda's own lines: start, end and report of each invocation are INFO.
+_SYSTEM_LOG_LEVELS = {
+    "DEBUG": lambda_.SystemLogLevel.DEBUG,
+    "INFO": lambda_.SystemLogLevel.INFO,
+    "WARNING": lambda_.SystemLogLevel.WARN,
+    "ERROR": lambda_.SystemLogLevel.WARN,
+}
+
+# What a browser has to send with a signed request, and for a conditional one, beside what it may always send.
+# https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
+_CORS_REQUEST_HEADERS = (
+    "authorization",
+    "content-type",
+    "if-none-match",
+    "x-amz-content-sha256",
+    "x-amz-date",
+    "x-amz-security-token",
+)
+# What clients read of the answers, beside what browsers always show.
+_CORS_ANSWER_HEADERS = (
+    "docker-content-digest",
+    "docker-distribution-api-version",
+    "etag",
+    "link",
+    "oci-filters-applied",
+    "oci-subject",
+    "retry-after",
+)
 
 
 class ResolverFunction(Construct):
     """The function behind its alias and function URL.
 
     Attributes:
+        log_group: Where it logs.
         role: The function's execution role. Nothing is added to it behind an operator's back: a construct that needs
             more attaches a policy that says so.
         function: The function; its alias is what callers and triggers invoke.
@@ -31,13 +69,13 @@ class ResolverFunction(Construct):
 
     def __init__(self, scope: Construct, construct_id: str, settings: DeploymentSettings, target: Target) -> None:
         super().__init__(scope, construct_id)
-        log_group = _log_group(self, settings)
-        self.role = self._role(settings, log_group)
-        self.function = self._function(settings, target, log_group)
-        self.alias = lambda_.Alias(self, "Alias", alias_name=ALIAS, version=self.function.current_version)
+        self.log_group = _log_group(self, settings)
+        self.role = self._role(settings)
+        self.function = self._function(settings, target)
+        self.alias = lambda_.Alias(self, "Alias", alias_name=contract.ALIAS, version=self.function.current_version)
         self.url = self._function_url(settings)
 
-    def _function(self, settings: DeploymentSettings, target: Target, log_group: logs.LogGroup) -> lambda_.Function:
+    def _function(self, settings: DeploymentSettings, target: Target) -> lambda_.Function:
         package = build_package(target, PACKAGES)
         if not package.is_compiled:
             Annotations.of(self).add_warning_v2(
@@ -52,7 +90,7 @@ class ResolverFunction(Construct):
             description="Resolves layers of Amazon ECR repositories into pre-signed download URLs",
             runtime=lambda_.Runtime.PYTHON_3_13,
             architecture=lambda_.Architecture.ARM_64,
-            handler=HANDLER,
+            handler=contract.HANDLER,
             code=lambda_.Code.from_asset(str(package.path), asset_hash=package.digest),
             role=self.role.without_policy_updates(),
             # An alias can go back to a version that is kept, but SnapStart bills the snapshot of each.
@@ -64,8 +102,10 @@ class ResolverFunction(Construct):
             reserved_concurrent_executions=settings.reserved_concurrency,
             snap_start=lambda_.SnapStartConf.ON_PUBLISHED_VERSIONS if settings.snap_start else None,
             environment=_environment(settings),
-            log_group=log_group,
+            log_group=self.log_group,
             logging_format=lambda_.LoggingFormat.JSON,
+            application_log_level_v2=_APPLICATION_LOG_LEVELS[settings.log_level],
+            system_log_level_v2=_SYSTEM_LOG_LEVELS[settings.log_level],
         )
         accept(
             function,
@@ -87,19 +127,17 @@ class ResolverFunction(Construct):
         )
         return function
 
-    def _role(self, settings: DeploymentSettings, log_group: logs.LogGroup) -> iam.Role:
+    def _role(self, settings: DeploymentSettings) -> iam.Role:
         """Return the execution role: all that the function itself may do stands here."""
         stack = Stack.of(self)
-        repositories = _repository_arns(stack, settings)
         policies = {
-            "GetDownloadUrlForLayer": _allow(["ecr:GetDownloadUrlForLayer"], repositories),
-            "WriteLogs": _allow(["logs:CreateLogStream", "logs:PutLogEvents"], [log_group.log_group_arn]),
+            # One statement, because a role's policies may have 10,240 characters, and the ARNs are most of them.
+            "ReadRepositories": _allow(_ecr_actions(settings), _repository_arns(stack, settings)),
+            "WriteLogs": _allow(["logs:CreateLogStream", "logs:PutLogEvents"], [self.log_group.log_group_arn]),
         }
-        # Every permission beyond the one that the product is about is opted into, and stands here.
-        if settings.image_pull:
-            policies["BatchGetImage"] = _allow(["ecr:BatchGetImage"], repositories)
-        if settings.list_tags:
-            policies["ListImages"] = _allow(["ecr:ListImages"], repositories)
+        if settings.pull_through_prefixes:
+            imported = [_repository_arn(stack, name) for name in _imported(settings)]
+            policies["ImportFromUpstream"] = _allow(["ecr:BatchImportUpstreamImage"], imported)
         role = iam.Role(
             self,
             "Role",
@@ -137,34 +175,67 @@ def _allow(actions: list[str], resources: list[str]) -> iam.PolicyDocument:
     return iam.PolicyDocument(statements=[iam.PolicyStatement(actions=actions, resources=resources)])
 
 
+def _ecr_actions(settings: DeploymentSettings) -> list[str]:
+    """Return the actions of ECR; every one beyond that which the product is about is opted into, and stands here."""
+    actions = {
+        "ecr:GetDownloadUrlForLayer": True,
+        "ecr:BatchGetImage": settings.image_pull,
+        "ecr:ListImages": settings.list_tags,
+    }
+    return [action for action, is_allowed in actions.items() if is_allowed]
+
+
 def _environment(settings: DeploymentSettings) -> dict[str, str]:
-    """Return the environment variables that the function's settings.py and Powertools read."""
-    environment: dict[str, str] = {"POWERTOOLS_LOG_LEVEL": settings.log_level}
+    """Return the environment variables that the function's settings.py, Powertools and botocore read."""
+    environment: dict[str, str] = {
+        contract.LOG_LEVEL: settings.log_level,
+        contract.STACK_NAME: settings.stack_name,
+        contract.MAXIMUM_RESULT_KILOBYTES: str(settings.maximum_result_kilobytes),
+    }
     if settings.registries:
-        environment["ALLOWED_REGISTRIES"] = ",".join(settings.registries)
-    if settings.image_pull:
-        environment["IMAGE_PULL"] = "true"
-    if settings.list_tags:
-        environment["LIST_TAGS"] = "true"
-    return environment
+        environment[contract.ALLOWED_REGISTRIES] = ",".join(settings.registries)
+    flags = {
+        contract.IMAGE_PULL: settings.image_pull,
+        contract.LIST_TAGS: settings.list_tags,
+        contract.USE_DUALSTACK_ENDPOINT: settings.ipv6,
+    }
+    return environment | {name: "true" for name, is_set in flags.items() if is_set}
 
 
 def _repository_arns(stack: Stack, settings: DeploymentSettings) -> list[str]:
     return [
-        stack.format_arn(service="ecr", resource="repository", resource_name=name, account=account)
+        _repository_arn(stack, name, account)
         for account in (stack.account, *settings.registries)
         for name in settings.repositories
     ]
 
 
+def _imported(settings: DeploymentSettings) -> list[str]:
+    """Return the repositories that a pull-through cache fills, in the stack's own registry."""
+    names = [
+        settings.repositories if prefix == EVERY_REPOSITORY else (f"{prefix}/*",)
+        for prefix in settings.pull_through_prefixes
+    ]
+    return list(dict.fromkeys(name for each in names for name in each))
+
+
+def _repository_arn(stack: Stack, name: str, account: str | None = None) -> str:
+    return stack.format_arn(service="ecr", resource="repository", resource_name=name, account=account)
+
+
 def _accepted_wildcards(settings: DeploymentSettings) -> dict[str, str]:
     """Return cdk-nag's findings about repository ARNs that end with the operator's own `*`."""
-    reason = "The operator named these repositories by their prefix, in the setting repositories."
-    return {
-        f"AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:ecr:<AWS::Region>:{account}:repository/{name}]": reason
+    reason = "The operator named these repositories by their prefix, in the settings."
+    arns = [
+        f"{account}:repository/{name}"
         for account in ("<AWS::AccountId>", *settings.registries)
         for name in settings.repositories
         if name.endswith("*")
+    ]
+    arns += [f"<AWS::AccountId>:repository/{name}" for name in _imported(settings) if name.endswith("*")]
+    return {
+        f"AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:ecr:<AWS::Region>:{arn}]": reason
+        for arn in dict.fromkeys(arns)
     }
 
 
@@ -174,7 +245,8 @@ def _cors(origins: tuple[str, ...]) -> lambda_.FunctionUrlCorsOptions | None:
     return lambda_.FunctionUrlCorsOptions(
         allowed_origins=list(origins),
         allowed_methods=[lambda_.HttpMethod.GET, lambda_.HttpMethod.HEAD, lambda_.HttpMethod.POST],
-        allowed_headers=["content-type"],
+        allowed_headers=list(_CORS_REQUEST_HEADERS),
+        exposed_headers=list(_CORS_ANSWER_HEADERS),
         max_age=Duration.hours(1),
     )
 

@@ -3,13 +3,17 @@
 Each setting is described in docs/settings.md.
 """
 
+import difflib
 import json
 import re
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, Self
 
 from constructs import Node
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
+
+from infra.regions import Region
 
 # The values that CloudWatch Logs takes; source:
 # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
@@ -17,23 +21,71 @@ RETENTION_DAYS = (
     1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653,
 )  # fmt: skip
 
+# Each is tried at one place after another only where no other can match, so all take time linear in their input.
 _NAME_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"\*|(?:{_NAME_PART}/)*{_NAME_PART}|[a-z0-9][a-z0-9._/-]*\*")
+_PREFIX = re.compile(rf"ROOT|(?:{_NAME_PART}/)*{_NAME_PART}")
 _PRINCIPAL = re.compile(r"\d{12}|arn:aws[a-z-]*:iam::\d{12}:(?:role|user)/[\w+=,.@/-]+|o-[a-z0-9]{10,32}")
 _ORIGIN = re.compile(r"\*|https?://[A-Za-z0-9.*-]+(?::\d{1,5})?")
+_ACCOUNT = re.compile(r"\d{12}")
+_EVENT_SOURCE = re.compile(r"(?!aws\.)[A-Za-z0-9._-]{1,256}")
+_EVENT_BUS = re.compile(r"(?!aws\.)[A-Za-z0-9._-]{1,256}")
+_STACK_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,127}")
+_EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s.]+(?:\.[^@\s.]+)+")
+
+# What else is in the context: CDK's own keys and feature flags, what the CLI adds, and what it has looked up.
+_FOREIGN_KEY = re.compile(r"(?:aws:|aws-cdk:|@|cdk-).*|acknowledged-issue-numbers|[a-z-]+:\w+=.*")
+
+# What once was a setting, and what takes its place.
+_REMOVED = {
+    "createEventBus": "The stack creates an event bus of its own unless eventBusName names another; remove this key.",
+}
+
+# https://docs.aws.amazon.com/lambda/latest/api/API_Cors.html
+_MOST_ORIGINS, _LONGEST_ORIGIN = 100, 253
+# https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_CreateRepository.html
+_LONGEST_REPOSITORY = 256
+
+
+# The prefix of a pull-through cache rule that has none:
+# https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_CreatePullThroughCacheRule.html
+EVERY_REPOSITORY = "ROOT"
 
 
 class SettingsError(Exception):
-    """A setting has a value that it can't have; the message names each and says what it has to be."""
+    """Settings are not what they can be; the message names each that is wrong and says what it has to be."""
 
 
-def _as_list(value: Any) -> Any:
-    """Return the list that `-c key=a,b` or `-c key='["a","b"]'` means; values of cdk.json are lists already."""
-    if not isinstance(value, str):
-        return value
-    if value.lstrip().startswith("["):
-        return json.loads(value)
-    return [item.strip() for item in value.split(",") if item.strip()]
+def as_list(value: Any) -> list[Any]:
+    """Return the list that `-c key=a,b` or `-c key='["a","b"]'` means; values of cdk.json are lists already.
+
+    Raises:
+        ValueError: If it is no list.
+    """
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise ValueError('must be a list, such as a,b or ["a","b"]') from None
+    if isinstance(value, str):
+        value = [item.strip() for item in value.split(",") if item.strip()]
+    if not isinstance(value, list | tuple):
+        raise ValueError('must be a list, such as a,b or ["a","b"]')  # noqa: TRY004 (pydantic takes only ValueError)
+    return list(dict.fromkeys(item if isinstance(item, str) else json.dumps(item) for item in value))
+
+
+def _repositories(value: Any) -> list[Any]:
+    repositories = as_list(value)
+    if not repositories:
+        raise ValueError("must name at least one repository; '*' means all")
+    return repositories
+
+
+def _origins(value: Any) -> list[Any]:
+    origins = as_list(value)
+    if len(origins) > _MOST_ORIGINS:
+        raise ValueError(f"must be {_MOST_ORIGINS} origins at most; '*' means all")
+    return origins
 
 
 def _none_if_empty(value: Any) -> Any:
@@ -41,30 +93,97 @@ def _none_if_empty(value: Any) -> Any:
     return None if value == "" else value
 
 
-def _matching(pattern: re.Pattern[str], rule: str) -> BeforeValidator:
-    def check(value: Any) -> Any:
-        if not isinstance(value, str) or not pattern.fullmatch(value):
+def _optional(check: Callable[[Any], Any]) -> BeforeValidator:
+    return BeforeValidator(lambda value: None if _none_if_empty(value) is None else check(value))
+
+
+def _text(pattern: re.Pattern[str], rule: str, longest: int = 2048) -> Callable[[Any], str]:
+    def check(value: Any) -> str:
+        if not isinstance(value, str) or len(value) > longest or not pattern.fullmatch(value):
             raise ValueError(rule)
+        return value
+
+    return check
+
+
+def _matching(pattern: re.Pattern[str], rule: str, longest: int = 2048) -> BeforeValidator:
+    return BeforeValidator(_text(pattern, rule, longest))
+
+
+def _one_of(*choices: str) -> BeforeValidator:
+    def check(value: Any) -> Any:
+        if value not in choices:
+            raise ValueError(f"must be {', '.join(choices[:-1])} or {choices[-1]}")
         return value
 
     return BeforeValidator(check)
 
 
+def _number(least: int, most: int | None = None, unit: str = "") -> Callable[[Any], int]:
+    rule = f"must be a whole number{unit}, {least} or more" if most is None else f"must be {least} to {most}{unit}"
+
+    def check(value: Any) -> int:
+        if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value):
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int) or value < least or (most and value > most):
+            raise ValueError(rule)
+        return value
+
+    return check
+
+
+def _flag(value: Any) -> bool:
+    flags = {"true": True, "false": False}
+    name = str(value).lower()
+    if name not in flags:
+        raise ValueError("must be true or false")
+    return flags[name]
+
+
+def _retention(value: Any) -> int:
+    days = _number(1, unit=" of days")(value)
+    if days not in RETENTION_DAYS:
+        raise ValueError(f"must be one of {', '.join(map(str, RETENTION_DAYS))}")
+    return days
+
+
+_List = BeforeValidator(as_list)
+Flag = Annotated[bool, BeforeValidator(_flag)]
 Repository = Annotated[
-    str, _matching(_REPOSITORY, "must be a repository name, a prefix such as 'team/*', or '*' for all repositories")
+    str,
+    _matching(
+        _REPOSITORY,
+        "must be a repository name, a prefix such as 'team/*', or '*' for all repositories",
+        _LONGEST_REPOSITORY,
+    ),
 ]
-AccountId = Annotated[str, _matching(re.compile(r"\d{12}"), "must be an AWS account id, twelve digits")]
+PullThroughPrefix = Annotated[
+    str, _matching(_PREFIX, "must be the prefix of a pull-through cache rule, such as 'docker-hub', or ROOT", 30)
+]
+AccountId = Annotated[str, _matching(_ACCOUNT, "must be an AWS account id, twelve digits")]
 Principal = Annotated[
     str, _matching(_PRINCIPAL, "must be an account id, the ARN of an IAM role or user, or an organisation id (o-…)")
 ]
-Origin = Annotated[str, _matching(_ORIGIN, "must be an origin such as https://example.com")]
+Origin = Annotated[str, _matching(_ORIGIN, "must be an origin such as https://example.com", _LONGEST_ORIGIN)]
 EventSource = Annotated[
     str,
     _matching(
-        re.compile(r"(?!aws\.)[A-Za-z0-9._-]{1,256}"),
+        _EVENT_SOURCE,
         "must be a source of events such as 'com.example.builds'; those that begin with 'aws.' are AWS's own",
     ),
 ]
+StackName = Annotated[str, _matching(_STACK_NAME, "must be 1 to 128 letters, digits and '-', and begin with a letter")]
+EventBusName = Annotated[
+    str | None,
+    _optional(
+        _text(
+            _EVENT_BUS,
+            "must be the name of an event bus of this account: 1 to 256 letters, digits, '.', '-' and '_', not "
+            "beginning with 'aws.', or 'default'",
+        )
+    ),
+]
+Email = Annotated[str | None, _optional(_text(_EMAIL, "must be an e-mail address", 320))]
 
 
 class DeploymentSettings(BaseModel):
@@ -72,67 +191,138 @@ class DeploymentSettings(BaseModel):
 
     model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, frozen=True, extra="forbid")
 
-    stack_name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,127}$")] = "EcrLayerResolver"
-    repositories: Annotated[tuple[Repository, ...], BeforeValidator(_as_list), Field(min_length=1)] = ("*",)
-    registries: Annotated[tuple[AccountId, ...], BeforeValidator(_as_list)] = ()
-    auth_type: Literal["AWS_IAM", "NONE"] = "AWS_IAM"
-    allowed_principals: Annotated[tuple[Principal, ...], BeforeValidator(_as_list)] = ()
-    allowed_origins: Annotated[tuple[Origin, ...], BeforeValidator(_as_list)] = ()
-    memory_size: Annotated[int, Field(ge=128, le=10240)] = 512
-    timeout_seconds: Annotated[int, Field(ge=3, le=900)] = 15
-    reserved_concurrency: Annotated[Annotated[int, Field(ge=0)] | None, BeforeValidator(_none_if_empty)] = None
-    snap_start: bool = True
-    keep_versions: bool = False
-    log_retention_days: int = 30
-    keep_logs: bool = False
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    image_pull: bool = False
-    list_tags: bool = False
-    event_sources: Annotated[tuple[EventSource, ...], BeforeValidator(_as_list)] = ("ecr-layer-resolver.requests",)
-    event_bus_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._/-]{1,256}$")] = "default"
-    create_event_bus: bool = False
-    alarm_email: Annotated[
-        Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$")] | None, BeforeValidator(_none_if_empty)
-    ] = None
+    stack_name: StackName = "EcrLayerResolver"
+    repositories: Annotated[tuple[Repository, ...], BeforeValidator(_repositories)] = ("*",)
+    registries: Annotated[tuple[AccountId, ...], _List] = ()
+    image_pull: Flag = False
+    list_tags: Flag = False
+    pull_through_prefixes: Annotated[tuple[PullThroughPrefix, ...], _List] = ()
+    auth_type: Annotated[str, _one_of("AWS_IAM", "NONE")] = "AWS_IAM"
+    allowed_principals: Annotated[tuple[Principal, ...], _List] = ()
+    allowed_origins: Annotated[tuple[Origin, ...], BeforeValidator(_origins)] = ()
+    memory_size: Annotated[int, BeforeValidator(_number(128, 10240, " MB"))] = 512
+    timeout_seconds: Annotated[int, BeforeValidator(_number(3, 900, " seconds"))] = 15
+    reserved_concurrency: Annotated[int | None, _optional(_number(0))] = None
+    snap_start: Flag = True
+    keep_versions: Flag = False
+    ipv6: Flag = False
+    log_level: Annotated[str, _one_of("DEBUG", "INFO", "WARNING", "ERROR")] = "INFO"
+    log_retention_days: Annotated[int, BeforeValidator(_retention)] = 30
+    keep_logs: Flag = False
+    saved_queries: Flag = True
+    event_sources: Annotated[tuple[EventSource, ...], _List] = ("ecr-layer-resolver.requests",)
+    event_bus_name: EventBusName = None
+    maximum_result_kilobytes: Annotated[int, BeforeValidator(_number(16, 1024, " KB"))] = 1024
+    alarm_email: Email = None
 
     @classmethod
-    def from_context(cls, node: Node) -> Self:
+    def from_context(cls, node: Node, region: Region | None = None) -> Self:
         """Return the settings that a construct node's context has.
 
+        Args:
+            node: The node.
+            region: Where they are for.
+
         Raises:
-            SettingsError: If one has a value that it can't have.
+            SettingsError: If one has a value that it can't have, or if the context has a key that is neither a setting
+                nor CDK's.
         """
-        names = [str(field.alias) for field in cls.model_fields.values()]
-        context = {name: node.try_get_context(name) for name in names}
-        return cls.from_values({name: value for name, value in context.items() if value is not None})
+        context: dict[str, Any] = node.get_all_context()
+        ours = {name: value for name, value in context.items() if not _FOREIGN_KEY.fullmatch(name)}
+        return cls.from_values({name: value for name, value in ours.items() if value is not None}, region)
 
     @classmethod
-    def from_values(cls, values: dict[str, Any]) -> Self:
+    def from_values(cls, values: Mapping[str, Any], region: Region | None = None) -> Self:
         """Return the settings with these values, by their names in `cdk.json`.
 
+        Args:
+            values: The values.
+            region: Where they are for; some defaults depend on what it has.
+
         Raises:
-            SettingsError: If one has a value that it can't have.
+            SettingsError: If one has a value that it can't have, or is no setting.
         """
+        region = region or Region()
+        problems = [_unknown(name, cls.names()) for name in values if name not in cls.names()]
+        known = {name: value for name, value in values.items() if name in cls.names()}
         try:
-            return cls.model_validate(values)
+            settings = cls.model_validate(_defaults(region) | known)
         except ValidationError as error:
-            problems = [_describe(problem["loc"], problem["msg"]) for problem in error.errors()]
-            raise SettingsError("\n".join(["The deployment's settings are not valid:", *problems])) from None
+            problems += [_describe(problem["loc"], problem["msg"]) for problem in error.errors()]
+        else:
+            problems += settings._problems_in(region)  # noqa: SLF001
+            if not problems:
+                return settings
+        raise SettingsError("\n".join(["The deployment's settings are not valid:", *problems]))
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """Return the names of all settings, as they are in `cdk.json`."""
+        return tuple(str(field.alias) for field in cls.model_fields.values())
+
+    def values(self) -> dict[str, Any]:
+        """Return all settings by their names in `cdk.json`, those without a value as None."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    def changes(self) -> dict[str, Any]:
+        """Return the settings that are not what they are by default where a region has everything."""
+        defaults = type(self)().values()
+        return {name: value for name, value in self.values().items() if value != defaults[name]}
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        if self.log_retention_days not in RETENTION_DAYS:
-            raise ValueError(f"logRetentionDays must be one of {', '.join(map(str, RETENTION_DAYS))}")
-        if self.auth_type == "NONE" and "*" in self.repositories:
+        if self.auth_type == "NONE":
+            self._check_public()
+        for prefix in self.pull_through_prefixes:
+            overlaps = any(_overlap(f"{prefix}/", repository) for repository in self.repositories)
+            if not overlaps and prefix != EVERY_REPOSITORY:
+                raise ValueError(f"pullThroughPrefixes has {prefix}, but repositories has none of {prefix}/*; add it")
+        return self
+
+    def _check_public(self) -> None:
+        if "*" in self.repositories:
             raise ValueError(
                 "authType NONE lets anyone in the world download layers, so repositories must name what is public "
                 "and can't be '*'"
             )
-        if self.create_event_bus and self.event_bus_name == "default":
-            raise ValueError("createEventBus needs an eventBusName that is not 'default', which each account has")
-        if self.auth_type == "NONE" and self.allowed_principals:
+        if self.allowed_principals:
             raise ValueError("allowedPrincipals has no effect with authType NONE; remove one of the two")
-        return self
+        if self.pull_through_prefixes:
+            raise ValueError(
+                "authType NONE would let anyone in the world import images into your registry; remove "
+                "pullThroughPrefixes, or authType"
+            )
+
+    def _problems_in(self, region: Region) -> list[str]:
+        most = region.largest_event_kilobytes
+        if self.maximum_result_kilobytes <= most:
+            return []
+        rule = f"must be {most} at most in {region.name}, where neither events nor messages can be larger"
+        return [f"  maximumResultKilobytes: {rule}"]
+
+
+def _defaults(region: Region) -> dict[str, Any]:
+    return {
+        "snapStart": region.has_snap_start,
+        "savedQueries": region.has_saved_queries,
+        "maximumResultKilobytes": region.largest_event_kilobytes,
+    }
+
+
+def _overlap(prefix: str, repository: str) -> bool:
+    if not repository.endswith("*"):
+        return repository.startswith(prefix)
+    start = repository.removesuffix("*")
+    return start.startswith(prefix) or prefix.startswith(start)
+
+
+def _unknown(name: str, names: Iterable[str]) -> str:
+    if name in _REMOVED:
+        return f"  {name}: is no longer a setting. {_REMOVED[name]}"
+    by_lower = {each.lower(): each for each in names}
+    nearest = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
+    advice = f"did you mean {by_lower[nearest[0]]}?" if nearest else "docs/settings.md has all that there are"
+    return f"  {name}: is not a setting; {advice}"
 
 
 def _describe(location: tuple[int | str, ...], message: str) -> str:

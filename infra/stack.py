@@ -1,11 +1,13 @@
 """The stack: puts the constructs together and says what they came to; defines no resource itself."""
 
-from aws_cdk import CfnOutput, Stack, Tags
+from aws_cdk import Annotations, CfnOutput, Stack, Tags
 from constructs import Construct
 
 from infra.asset import LAMBDA, Target
+from infra.audit import Audit
 from infra.event_triggers import EventTriggers
 from infra.monitoring import Monitoring
+from infra.regions import Region
 from infra.resolver_function import ResolverFunction
 from infra.settings import DeploymentSettings
 
@@ -17,33 +19,59 @@ class LayerResolverStack(Stack):
         scope: The app.
         settings: What the operator has set.
         target: What the deployment package is built for.
+        region: Where it is to be deployed.
 
     Attributes:
         resolver: The function with its function URL.
     """
 
-    def __init__(self, scope: Construct, settings: DeploymentSettings, target: Target = LAMBDA) -> None:
+    def __init__(
+        self, scope: Construct, settings: DeploymentSettings, target: Target = LAMBDA, region: Region | None = None
+    ) -> None:
         super().__init__(
             scope,
             settings.stack_name,
             description="ECR Layer Resolver: pre-signed download URLs of image layers in Amazon ECR",
         )
+        region = region or Region()
+        # So `cdk diff` names a setting that has changed.
+        self.template_options.metadata = settings.values()
         Tags.of(self).add("Application", "ecr-layer-resolver")
         self.resolver = ResolverFunction(self, "Resolver", settings, target)
-        events = EventTriggers(self, "Events", settings, self.resolver)
+        events = EventTriggers(self, "Events", settings, region, self.resolver)
         monitoring = Monitoring(self, "Monitoring", settings, self.resolver.alias, events)
-        CfnOutput(self, "FunctionUrl", value=self.resolver.url.url, description="Where to send requests")
-        CfnOutput(self, "FunctionArn", value=self.resolver.function.function_arn, description="The function")
-        CfnOutput(
-            self, "AliasArn", value=self.resolver.alias.function_arn, description="The alias behind the function URL"
-        )
-        CfnOutput(
-            self, "FailureQueueUrl", value=events.failure_queue.queue_url, description="Where events end that failed"
-        )
-        CfnOutput(
-            self,
-            "Dashboard",
-            value=f"https://{self.region}.console.aws.amazon.com/cloudwatch/home?region={self.region}"
-            f"#dashboards/dashboard/{monitoring.dashboard_name}",
-            description="Requests, errors, latency and alarms",
-        )
+        if settings.saved_queries:
+            Audit(self, "Audit", settings, self.resolver.log_group)
+        self._add_outputs(region, events, monitoring)
+        self._add_notes(settings, region)
+
+    def _add_outputs(self, region: Region, events: EventTriggers, monitoring: Monitoring) -> None:
+        name = monitoring.dashboard_name
+        host = region.console_host
+        address = f"https://{host}/cloudwatch/home?region={self.region}#dashboards/dashboard/{name}" if host else name
+        outputs = {
+            "FunctionUrl": (self.resolver.url.url, "Where to send requests"),
+            "FunctionArn": (self.resolver.function.function_arn, "The function"),
+            "AliasArn": (self.resolver.alias.function_arn, "The alias behind the function URL"),
+            "EventBusName": (events.bus.event_bus_name, "Where to send events, and where results go"),
+            "FailureQueueUrl": (events.failure_queue.queue_url, "Where events end that failed"),
+            "Dashboard": (address, "Requests, errors, latency and alarms"),
+        }
+        for output, (value, description) in outputs.items():
+            CfnOutput(self, output, value=value, description=description)
+
+    def _add_notes(self, settings: DeploymentSettings, region: Region) -> None:
+        notes = Annotations.of(self)
+        if "*" in settings.repositories:
+            notes.add_warning_v2(
+                "EcrLayerResolver:AllRepositories",
+                "The setting repositories has '*', so who may call the service can download every layer of the "
+                "registry. Name the repositories in cdk.json, such as team/app or team/*.",
+            )
+        if not region.has_function_urls:
+            notes.add_warning_v2(
+                "EcrLayerResolver:NoFunctionUrls",
+                f"Lambda is not known to have function URLs in {region.name}, and the stack needs one: the deployment "
+                "fails unless it has them by now. See "
+                "https://docs.aws.amazon.com/lambda/latest/dg/urls-configuration.html.",
+            )

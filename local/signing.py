@@ -33,7 +33,7 @@ def region_of(url: str, otherwise: str | None = None) -> str:
     match = _HOST.fullmatch(httpx.URL(url).host)
     region = match["region"] if match else otherwise
     if region is None:
-        raise SigningError(f"{url} does not say which region it is in. Name the region with --region.")
+        raise SigningError(f"{url} does not say which region it is in. Name it with REGION= or --region.")
     return region
 
 

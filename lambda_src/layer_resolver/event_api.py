@@ -115,13 +115,13 @@ class EventApi:
     def _too_large(self, size: int, detail_type: str) -> ResolverError:
         layers = max(1, (self._most_bytes - size) // _BYTES_OF_A_LAYER)
         if detail_type == PUSH_DETAIL_TYPE:
-            advice = "POST its manifest to /download-urls of the function URL"
+            advice = "POST the image's manifest"
         else:
-            advice = "POST them to /download-urls of the function URL"
+            advice = f"Ask for at most {layers} layers with one event, or POST them"
         return ResolverError(
             RESULT_TOO_LARGE,
-            f"The result is larger than {self._most_bytes // 1024} KB, so it would be lost. Ask for at most {layers} "
-            f"layers with one event, or {advice}.",
+            f"The result is larger than {self._most_bytes // 1024} KB, so it would be lost. {advice} to "
+            "/download-urls of the function URL.",
         )
 
     def _batch_of_push(self, detail: dict[str, Any], invocation: Invocation) -> LayerBatch:

@@ -86,6 +86,12 @@ def redact_library_logs() -> None:
 
 
 logger = Logger(service=SERVICE, logger_formatter=_Formatter(utc=True, use_rfc3339=True, location=None))
+# Powertools would prefer Lambda's own level, which lets metrics pass and therefore is never above INFO; source:
+# https://docs.aws.amazon.com/powertools/python/latest/core/logger/#aws-lambda-advanced-logging-controls-alc
+logging.getLogger(SERVICE).setLevel(os.environ.get("POWERTOOLS_LOG_LEVEL", "INFO"))
+# At DEBUG, Lambda's runtime would write what these log too, which has credentials and signatures.
+for _library in ("boto3", "botocore", "urllib3"):
+    logging.getLogger(_library).setLevel(logging.INFO)
 metrics = Metrics(namespace=NAMESPACE, service=SERVICE)
 
 

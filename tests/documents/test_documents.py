@@ -73,7 +73,8 @@ def test_the_version_is_one() -> None:
 
 def test_the_alarms_that_operations_md_explains_are_the_stacks(template: Any) -> None:
     section = OPERATIONS.partition("\n## Alarms\n")[2].partition("\n## ")[0]
-    explained = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+    rows = re.findall(r"^\| (`.*?`) \|", section, re.MULTILINE)
+    explained = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
     identifiers = [name for name, each in template["Resources"].items() if each["Type"] == "AWS::CloudWatch::Alarm"]
     names = [re.fullmatch(r"Monitoring(\w+)Alarm[0-9A-F]{8}", identifier) for identifier in identifiers]
     assert sorted(explained) == sorted(name[1] for name in names if name)

@@ -47,12 +47,15 @@ class Destinations:
 
 
 @contextmanager
-def asynchronous_lambda(emulator: Emulator, function_name: str, rule: str, package: Path) -> Iterator[list[str]]:
+def asynchronous_lambda(
+    emulator: Emulator, function_name: str, bus: str, rule: str, package: Path
+) -> Iterator[list[str]]:
     """Run what the rule matches as Lambda does, while the context lasts.
 
     Args:
         emulator: Where the stack is deployed.
         function_name: The deployed function.
+        bus: The event bus of the deployed rule.
         rule: The deployed rule.
         package: The deployed package, unpacked.
 
@@ -62,12 +65,12 @@ def asynchronous_lambda(emulator: Emulator, function_name: str, rule: str, packa
     functions, events, sqs = (emulator.client(name) for name in ("lambda", "events", "sqs"))
     deployed = functions.get_function_configuration(FunctionName=function_name, Qualifier="live")
     configuration = functions.get_function_event_invoke_config(FunctionName=function_name, Qualifier="live")
-    (target,) = events.list_targets_by_rule(Rule=rule)["Targets"]
+    (target,) = events.list_targets_by_rule(EventBusName=bus, Rule=rule)["Targets"]
     assert target["Arn"].endswith(f":function:{function_name}:live")
 
     url = sqs.create_queue(QueueName="asynchronous-lambda")["QueueUrl"]
     arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:asynchronous-lambda"
-    events.put_targets(Rule=rule, Targets=[{"Id": target["Id"], "Arn": arn}])
+    events.put_targets(EventBusName=bus, Rule=rule, Targets=[{"Id": target["Id"], "Arn": arn}])
 
     regions = {"AWS_REGION": REGION, "AWS_DEFAULT_REGION": REGION}
     credentials = {"AWS_ACCESS_KEY_ID": ACCOUNT, "AWS_SECRET_ACCESS_KEY": "any"}
@@ -99,7 +102,7 @@ def asynchronous_lambda(emulator: Emulator, function_name: str, rule: str, packa
         finally:
             stopped.set()
             poller.join()
-            events.put_targets(Rule=rule, Targets=[target])
+            events.put_targets(EventBusName=bus, Rule=rule, Targets=[target])
             sqs.delete_queue(QueueUrl=url)
 
 

@@ -65,21 +65,25 @@ class Emulator:
     def bootstrap(self) -> None:
         self.cdk("bootstrap", f"aws://{ACCOUNT}/{REGION}", "--app", "")
 
-    def deploy(self, **settings: str) -> tuple[str, dict[str, str]]:
-        """Deploy with settings, and return what the CLI printed and the stack's outputs."""
+    def deploy(self, stack: str = STACK, **settings: str) -> tuple[str, dict[str, str]]:
+        """Deploy a stack with settings, and return what the CLI printed and the stack's outputs."""
         context = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        outputs = self.work / "outputs.json"
+        outputs = self.work / f"outputs-{stack}.json"
         options = ["--require-approval", "never", "--ci", "--output", str(self.work / "cdk.out")]
-        printed = self.cdk("deploy", *APP, *context, *options, "--outputs-file", str(outputs))
-        return printed, json.loads(outputs.read_text())[STACK]
+        printed = self.cdk("deploy", *APP, *_named(stack), *context, *options, "--outputs-file", str(outputs))
+        return printed, json.loads(outputs.read_text())[stack]
 
-    def destroy(self) -> None:
-        self.cdk("destroy", *APP, "--force")
+    def destroy(self, stack: str = STACK) -> None:
+        self.cdk("destroy", *APP, *_named(stack), "--force")
 
     def http_client(self, *, signed: bool = True) -> httpx.Client:
         """Return a client whose requests to function URLs go to the emulator, which knows them by the Host header."""
         auth = FunctionUrlAuth(Credentials(ACCOUNT, "any"), REGION) if signed else None
         return httpx.Client(transport=_FunctionUrlTransport(self.endpoint), auth=auth, timeout=60)
+
+
+def _named(stack: str) -> list[str]:
+    return [] if stack == STACK else ["-c", f"stackName={stack}"]
 
 
 class _FunctionUrlTransport(httpx.HTTPTransport):

@@ -1,6 +1,6 @@
 """The stack, deployed by the real CDK CLI to an AWS emulator, and used there.
 
-The tests of this file stand in the order in which they run: the last ones change the stack and remove it.
+The tests share one deployment, which none of them changes; those that deploy other settings have a stack of their own.
 """
 
 import hashlib
@@ -66,6 +66,7 @@ class Deployment:
     alias_arn: str
     function_name: str
     failure_queue_url: str
+    bus: str
 
     @classmethod
     def of(cls, outputs: dict[str, str]) -> "Deployment":
@@ -76,6 +77,7 @@ class Deployment:
             alias_arn=outputs["AliasArn"],
             function_name=outputs["FunctionArn"].rpartition(":")[2],
             failure_queue_url=outputs["FailureQueueUrl"],
+            bus=outputs["EventBusName"],
         )
 
 
@@ -178,7 +180,7 @@ class TestWhatAwsReadsBack:
             "events:PutEvents",
             "sqs:SendMessage",
         ]
-        policy = roles.get_role_policy(RoleName=name, PolicyName="GetDownloadUrlForLayer")["PolicyDocument"]
+        policy = roles.get_role_policy(RoleName=name, PolicyName="ReadRepositories")["PolicyDocument"]
         assert policy["Statement"][0]["Resource"] == f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/*"
 
     def test_the_log_group(self, emulator: Emulator, deployed: Deployment) -> None:
@@ -187,30 +189,45 @@ class TestWhatAwsReadsBack:
         (group,) = emulator.client("logs").describe_log_groups(logGroupNamePrefix=name)["logGroups"]
         assert group["retentionInDays"] == 30
 
+    def test_the_alarms(self, emulator: Emulator, deployed: Deployment, rule: str) -> None:
+        alarms = emulator.client("cloudwatch").describe_alarms(AlarmNamePrefix=STACK)["MetricAlarms"]
+        watched = {
+            (alarm["MetricName"], each["Name"]): each["Value"] for alarm in alarms for each in alarm["Dimensions"]
+        }
+        assert len(alarms) == 15
+        assert watched["Url5xxCount", "Resource"] == f"{deployed.function_name}:live"
+        assert watched["LayersFailed", "stack"] == STACK
+        assert watched["FailedInvocations", "EventBusName"] == deployed.bus
+        assert watched["FailedInvocations", "RuleName"] == rule
+
 
 Put = Callable[[dict[str, Any]], str]
 
 
-@pytest.fixture(scope="class")
+@pytest.fixture(scope="module")
 def rule(emulator: Emulator, deployed: Deployment) -> str:
-    del deployed
-    (rule,) = emulator.client("events").list_rules(NamePrefix=STACK)["Rules"]
+    (rule,) = emulator.client("events").list_rules(EventBusName=deployed.bus, NamePrefix=STACK)["Rules"]
     return str(rule["Name"])
 
 
 @pytest.fixture(scope="class")
 def log(emulator: Emulator, deployed: Deployment, rule: str) -> Iterator[list[str]]:
     package = build_package(Target.host(), PACKAGES).path
-    with asynchronous_lambda(emulator, deployed.function_name, rule, package) as lines:
+    with asynchronous_lambda(emulator, deployed.function_name, deployed.bus, rule, package) as lines:
         yield lines
 
 
 @pytest.fixture
-def put(emulator: Emulator, aws: LocalAws, log: list[str]) -> Iterator[Put]:
+def put(emulator: Emulator, deployed: Deployment, aws: LocalAws, log: list[str]) -> Iterator[Put]:
     events = emulator.client("events")
 
     def put_event(detail: dict[str, Any]) -> str:
-        entry = {"Source": SOURCE, "DetailType": DETAIL_TYPE, "Detail": json.dumps(detail)}
+        entry = {
+            "Source": SOURCE,
+            "DetailType": DETAIL_TYPE,
+            "Detail": json.dumps(detail),
+            "EventBusName": deployed.bus,
+        }
         (answer,) = events.put_events(Entries=[entry])["Entries"]
         return str(answer["EventId"])
 
@@ -220,22 +237,25 @@ def put(emulator: Emulator, aws: LocalAws, log: list[str]) -> Iterator[Put]:
 
 
 @pytest.fixture(scope="class")
-def next_result(emulator: Emulator) -> Iterator[Callable[[], dict[str, Any]]]:
+def next_result(emulator: Emulator, deployed: Deployment) -> Iterator[Callable[[], dict[str, Any]]]:
     """Subscribe a queue to results, as docs/events.md says, and return what receives the next."""
     events, sqs = emulator.client("events"), emulator.client("sqs")
     url = sqs.create_queue(QueueName="results")["QueueUrl"]
     pattern = documented("json", "functionArn").replace("FUNCTION_ARN", "arn:aws:lambda:")
-    events.put_rule(Name="results", EventPattern=pattern)
-    events.put_targets(Rule="results", Targets=[{"Id": "queue", "Arn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:results"}])
+    rule, queue = {"EventBusName": deployed.bus}, f"arn:aws:sqs:{REGION}:{ACCOUNT}:results"
+    events.put_rule(Name="results", EventPattern=pattern, **rule)
+    events.put_targets(Rule="results", Targets=[{"Id": "queue", "Arn": queue}], **rule)
     yield lambda: receive(sqs, url)
-    events.remove_targets(Rule="results", Ids=["queue"])
-    events.delete_rule(Name="results")
+    events.remove_targets(Rule="results", Ids=["queue"], **rule)
+    events.delete_rule(Name="results", **rule)
 
 
 class TestEvents:
-    def test_the_rule_matches_requests_and_nothing_else(self, emulator: Emulator, rule: str) -> None:
+    def test_the_rule_matches_requests_and_nothing_else(
+        self, emulator: Emulator, deployed: Deployment, rule: str
+    ) -> None:
         events = emulator.client("events")
-        pattern = events.describe_rule(Name=rule)["EventPattern"]
+        pattern = events.describe_rule(EventBusName=deployed.bus, Name=rule)["EventPattern"]
 
         def matches(source: str, detail_type: str, detail: Any = None) -> bool:
             event: dict[str, Any] = {
@@ -381,38 +401,67 @@ def receive(sqs: Any, url: str) -> dict[str, Any]:
     return content
 
 
-def test_nothing_is_deployed_without_a_change_and_a_changed_setting_is(
+def test_a_deployment_without_a_change_says_what_an_operator_needs_to_know_and_no_more(
     emulator: Emulator, deployed: Deployment
 ) -> None:
-    printed, _ = emulator.deploy()
+    printed, outputs = emulator.deploy()
+    assert Deployment.of(outputs) == deployed
     assert "no changes" in printed
-    emulator.deploy(memorySize="1024")
-    configuration = emulator.client("lambda").get_function_configuration(FunctionName=deployed.function_name)
-    assert configuration["MemorySize"] == 1024
+    assert "The setting repositories has '*'" in printed
+    for noise in ("ewer version", "feature flag", "program.js", "NOTICES", "deprecated"):
+        assert noise not in printed
 
 
-def test_whole_images_are_there_once_they_are_turned_on(
-    emulator: Emulator, deployed: Deployment, layout: OciLayout
+def test_settings_are_deployed_one_after_another_and_nothing_is_left_in_the_end(
+    emulator: Emulator, layout: OciLayout
 ) -> None:
+    name = "Another"
+    functions, events = emulator.client("lambda"), emulator.client("events")
+
+    _, outputs = emulator.deploy(name, repositories="team/*", eventSources="com.example.builds", keepLogs="false")
+    first = Deployment.of(outputs)
     query = {"repositoryName": "team/app", "imageTag": "latest"}
     with emulator.http_client() as client:
-        assert client.get(f"{deployed.url}/images/download-urls", params=query).status_code == 403
-        emulator.deploy(memorySize="1024", imagePull="true", repositories="team/*")
-        image = client.get(f"{deployed.url}/images/download-urls", params=query).raise_for_status().json()
+        assert client.get(f"{first.url}/images/download-urls", params=query).status_code == 403
+
+    printed, outputs = emulator.deploy(name, repositories="team/*", imagePull="true", eventBusName="default")
+    assert "imagePull = true  (command line)" in printed
+    assert "lasts for this deployment only: stackName, repositories, imagePull, eventBusName." in printed
+    assert Deployment.of(outputs).bus == "default"
+    assert Deployment.of(outputs).url == first.url
+    with emulator.http_client() as client:
+        image = client.get(f"{first.url}/images/download-urls", params=query).raise_for_status().json()
     assert image["imageManifest"].encode() == layout.manifests[layout.tags["latest"]].content
     for url in image["downloadUrls"]:
         assert sha256_of(url["downloadUrl"]) == url["layerDigest"]
+    rules = events.list_rules(NamePrefix=name)["Rules"]
+    assert len(rules) == 2
+    (pushes,) = [rule["EventPattern"] for rule in rules if "aws.ecr" in rule["EventPattern"]]
+    check_pattern_of_pushes(events, pushes)
+
+    _, outputs = emulator.deploy(name, repositories="team/app", memorySize="1024", eventSources="", logLevel="DEBUG")
+    last = Deployment.of(outputs)
+    configuration = functions.get_function_configuration(FunctionName=last.function_name)
+    variables = configuration["Environment"]["Variables"]
+    assert configuration["MemorySize"] == 1024
+    assert variables["POWERTOOLS_LOG_LEVEL"] == "DEBUG"
+    assert "IMAGE_PULL" not in variables
+    assert events.list_rules(NamePrefix=name)["Rules"] == []
+    assert events.list_rules(EventBusName=last.bus)["Rules"] == []
+    with emulator.http_client() as client:
+        assert client.get(f"{first.url}/images/download-urls", params=query).status_code == 403
+
+    emulator.destroy(name)
+    check_nothing_is_left(emulator, name, configuration, last)
 
 
-def test_the_rule_for_pushes_matches_those_to_the_repositories_and_nothing_else(emulator: Emulator) -> None:
-    events = emulator.client("events")
-    (rule,) = [rule for rule in events.list_rules(NamePrefix=STACK)["Rules"] if "aws.ecr" in rule["EventPattern"]]
+def check_pattern_of_pushes(events: Any, pattern: str) -> None:
+    """Check that a pattern matches images that were pushed to team/*, and nothing else."""
     detail = {"action-type": "PUSH", "result": "SUCCESS", "repository-name": "team/app", "image-tag": "latest"}
 
     def matches(**changes: str) -> bool:
         event = eventbridge_event(detail | changes, "ECR Image Action") | {"source": "aws.ecr"}
-        answer = events.test_event_pattern(EventPattern=rule["EventPattern"], Event=json.dumps(event))
-        return bool(answer["Result"])
+        return bool(events.test_event_pattern(EventPattern=pattern, Event=json.dumps(event))["Result"])
 
     assert matches()
     assert not matches(**{"repository-name": "other/app"})
@@ -420,19 +469,18 @@ def test_the_rule_for_pushes_matches_those_to_the_repositories_and_nothing_else(
     assert not matches(result="FAILURE")
 
 
-def test_removing_the_stack_leaves_nothing(emulator: Emulator, deployed: Deployment) -> None:
-    functions, roles = emulator.client("lambda"), emulator.client("iam")
-    configuration = functions.get_function_configuration(FunctionName=deployed.function_name)
-    emulator.destroy()
+def check_nothing_is_left(emulator: Emulator, name: str, configuration: dict[str, Any], deployment: Deployment) -> None:
+    """Check that nothing of a stack is there any more; another one may be."""
     with pytest.raises(ClientError, match="ResourceNotFound"):
-        functions.get_function(FunctionName=deployed.function_name)
+        emulator.client("lambda").get_function(FunctionName=deployment.function_name)
     with pytest.raises(ClientError, match="NoSuchEntity"):
-        roles.get_role(RoleName=configuration["Role"].rpartition("/")[2])
+        emulator.client("iam").get_role(RoleName=configuration["Role"].rpartition("/")[2])
     log_group = configuration["LoggingConfig"]["LogGroup"]
     assert emulator.client("logs").describe_log_groups(logGroupNamePrefix=log_group)["logGroups"] == []
-    assert emulator.client("sns").list_topics()["Topics"] == []
-    assert emulator.client("events").list_rules(NamePrefix=STACK)["Rules"] == []
-    queues = emulator.client("sqs").list_queues().get("QueueUrls", [])
-    assert deployed.failure_queue_url not in queues
-    assert emulator.client("cloudwatch").describe_alarms(AlarmNamePrefix=STACK)["MetricAlarms"] == []
-    assert emulator.client("cloudwatch").list_dashboards(DashboardNamePrefix=STACK)["DashboardEntries"] == []
+    topics = emulator.client("sns").list_topics()["Topics"]
+    assert [topic for topic in topics if f":{name}" in topic["TopicArn"]] == []
+    assert deployment.failure_queue_url not in emulator.client("sqs").list_queues().get("QueueUrls", [])
+    buses = emulator.client("events").list_event_buses()["EventBuses"]
+    assert deployment.bus not in [bus["Name"] for bus in buses]
+    assert emulator.client("cloudwatch").describe_alarms(AlarmNamePrefix=name)["MetricAlarms"] == []
+    assert emulator.client("cloudwatch").list_dashboards(DashboardNamePrefix=name)["DashboardEntries"] == []

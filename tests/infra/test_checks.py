@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aws_cdk import App
 from aws_cdk.assertions import Template
 from cdk_nag import AwsSolutionsChecks
 
 from infra.settings import DeploymentSettings
 from infra.stack import LayerResolverStack
+from tests.infra.templates import new_app
 
 TOOLS = Path(sys.prefix) / "tools"
 
@@ -27,7 +27,8 @@ SETTINGS: list[dict[str, Any]] = [
         "reservedConcurrency": 5,
         "alarmEmail": "ops@example.com",
         "eventBusName": "layers",
-        "createEventBus": True,
+        "pullThroughPrefixes": ["web"],
+        "ipv6": True,
         "keepLogs": True,
         "snapStart": False,
         "imagePull": True,
@@ -38,7 +39,7 @@ SETTINGS: list[dict[str, Any]] = [
 
 
 def stack(settings: dict[str, Any]) -> LayerResolverStack:
-    return LayerResolverStack(App(), DeploymentSettings.from_values(settings))
+    return LayerResolverStack(new_app(), DeploymentSettings.from_values(settings))
 
 
 def run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:

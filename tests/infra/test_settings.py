@@ -1,10 +1,15 @@
 import json
 import re
+import tarfile
 from pathlib import Path
 from typing import Any
 
+import aws_cdk
 import pytest
+from aws_cdk import App
+from constructs import Node
 
+from infra.regions import Region
 from infra.settings import RETENTION_DAYS, DeploymentSettings, SettingsError
 
 
@@ -52,7 +57,7 @@ def test_values_come_from_cdk_json_or_from_the_command_line(values: dict[str, An
         ({"timeoutSeconds": 901}, "timeoutSeconds"),
         ({"reservedConcurrency": -1}, "reservedConcurrency"),
         ({"snapStart": "perhaps"}, "snapStart"),
-        ({"logRetentionDays": 8}, "logRetentionDays must be one of 1, 3, 5"),
+        ({"logRetentionDays": 8}, "logRetentionDays: must be one of 1, 3, 5"),
         ({"logLevel": "LOUD"}, "logLevel"),
         ({"alarmEmail": "nobody"}, "alarmEmail"),
         ({"stackName": "no spaces"}, "stackName"),
@@ -61,8 +66,23 @@ def test_values_come_from_cdk_json_or_from_the_command_line(values: dict[str, An
         ({"authType": "NONE", "repositories": ["a/b"], "allowedPrincipals": ["123456789012"]}, "has no effect"),
         ({"eventSources": ["aws.ecr"]}, "eventSources[0]: must be a source of events"),
         ({"eventBusName": "no spaces"}, "eventBusName"),
-        ({"createEventBus": True}, "createEventBus needs an eventBusName"),
-        ({"unknown": 1}, "unknown"),
+        ({"eventBusName": "aws.partner/example.com/1"}, "eventBusName: must be the name of an event bus"),
+        ({"eventBusName": "b" * 257}, "eventBusName: must be the name of an event bus"),
+        ({"createEventBus": True}, "createEventBus: is no longer a setting. The stack creates an event bus"),
+        ({"pullThroughPrefixes": ["Docker"]}, "pullThroughPrefixes[0]: must be the prefix of a pull-through cache"),
+        (
+            {"pullThroughPrefixes": ["docker-hub"], "repositories": ["team/*"]},
+            "pullThroughPrefixes has docker-hub, but repositories has none of docker-hub/*; add it",
+        ),
+        (
+            {"pullThroughPrefixes": ["docker-hub"], "repositories": ["docker-hub/*"], "authType": "NONE"},
+            "authType NONE would let anyone in the world import images into your registry",
+        ),
+        ({"ipv6": "yes"}, "ipv6: must be true or false"),
+        ({"maximumResultKilobytes": 1025}, "maximumResultKilobytes: must be 16 to 1024 KB"),
+        ({"allowedOrigins": [f"https://{number}.example" for number in range(101)]}, "must be 100 origins at most"),
+        ({"repositories": ["a" * 257]}, "repositories[0]: must be a repository name"),
+        ({"registries": '["210987654321"'}, 'registries: must be a list, such as a,b or ["a","b"]'),
     ],
 )
 def test_a_bad_value_is_named_with_what_it_has_to_be(values: dict[str, Any], complaint: str) -> None:
@@ -70,6 +90,78 @@ def test_a_bad_value_is_named_with_what_it_has_to_be(values: dict[str, Any], com
         DeploymentSettings.from_values(values)
     assert str(caught.value).startswith("The deployment's settings are not valid:\n")
     assert complaint in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("repository", "repositories"),
+        ("Repositories", "repositories"),
+        ("memory", "memorySize"),
+        ("timeout", "timeoutSeconds"),
+        ("loglevel", "logLevel"),
+        ("keep-logs", "keepLogs"),
+        ("eventBus", "eventBusName"),
+        ("alarmMail", "alarmEmail"),
+    ],
+)
+def test_a_misspelt_setting_is_refused_with_the_nearest_name(name: str, nearest: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name}: is not a setting; did you mean {nearest}\\?"):
+        DeploymentSettings.from_context(node({name: "team/app"}))
+
+
+def test_what_is_near_to_no_setting_is_refused_too() -> None:
+    with pytest.raises(SettingsError, match=r"zzz: is not a setting; docs/settings\.md has all that there are"):
+        DeploymentSettings.from_context(node({"zzz": 1}))
+
+
+def test_what_cdk_itself_keeps_in_the_context_is_no_setting() -> None:
+    context = {
+        "@aws-cdk/core:enablePartitionLiterals": True,
+        "@aws-cdk-containers/ecs-service-extensions:enableDefaultLogDriver": True,
+        "aws:cdk:enable-path-metadata": True,
+        "aws-cdk:enableDiffNoFail": True,
+        "cdk-migrate": True,
+        "acknowledged-issue-numbers": [1],
+        "availability-zones:account=123456789012:region=us-east-1": ["us-east-1a"],
+    }
+    assert DeploymentSettings.from_context(node(context)) == DeploymentSettings()
+
+
+def test_no_message_is_in_pydantics_words() -> None:
+    values = {name: {"no": "value"} for name in DeploymentSettings.names()}
+    with pytest.raises(SettingsError) as caught:
+        DeploymentSettings.from_values(values)
+    problems = str(caught.value).splitlines()[1:]
+    assert {problem.split(":")[0].strip().partition("[")[0] for problem in problems} == set(values)
+    assert all(re.search(r": must be |: must name ", problem) for problem in problems), problems
+    assert not re.search(r"Input should|String should|pattern|\(type=", str(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("region", "expected"),
+    [
+        (Region.named(None), (True, True, 1024)),
+        (Region.named("us-east-1"), (True, True, 1024)),
+        (Region.named("xx-new-1"), (True, True, 1024)),
+        (Region.named("ap-southeast-6"), (False, True, 1024)),
+        (Region.named("us-gov-west-1"), (False, True, 256)),
+        (Region.named("eu-west-1", "http://localhost:4566"), (True, False, 1024)),
+        (Region.named("eu-west-1", "https://vpce-1.lambda.eu-west-1.vpce.amazonaws.com"), (True, True, 1024)),
+    ],
+)
+def test_defaults_are_what_the_region_has(region: Region, expected: tuple[bool, bool, int]) -> None:
+    settings = DeploymentSettings.from_values({}, region)
+    assert (settings.snap_start, settings.saved_queries, settings.maximum_result_kilobytes) == expected
+
+
+def test_results_are_never_larger_than_events_in_their_partition() -> None:
+    with pytest.raises(SettingsError, match="maximumResultKilobytes: must be 256 at most in us-gov-west-1"):
+        DeploymentSettings.from_values({"maximumResultKilobytes": 257}, Region.named("us-gov-west-1"))
+
+
+def node(context: dict[str, Any]) -> Node:
+    return App(context=context).node
 
 
 def test_all_bad_values_are_named_at_once() -> None:
@@ -90,4 +182,14 @@ def test_the_documents_and_cdk_json_have_every_setting_and_no_other() -> None:
     documented = re.findall(r"^\| `(\w+)` \|", (root / "docs" / "settings.md").read_text(), re.MULTILINE)
     assert sorted(documented) == sorted(names)
     context = json.loads((root / "cdk.json").read_text())["context"]
-    assert DeploymentSettings.from_values(context) == DeploymentSettings()
+    assert DeploymentSettings.from_context(node(context)) == DeploymentSettings()
+
+
+def test_cdk_json_has_the_feature_flags_of_a_new_app_so_that_the_cli_asks_for_none() -> None:
+    (library,) = (Path(aws_cdk.__file__).parent / "_jsii").glob("aws-cdk-lib@*.tgz")
+    with tarfile.open(library) as archive:
+        content = archive.extractfile("package/recommended-feature-flags.json")
+        assert content is not None
+        recommended = json.load(content)
+    context = json.loads((Path(__file__).parents[2] / "cdk.json").read_text())["context"]
+    assert {name: value for name, value in context.items() if name.startswith("@")} == recommended

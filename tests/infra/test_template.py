@@ -1,69 +1,30 @@
 """The template, word for word where it matters."""
 
-from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
 import pytest
-from aws_cdk import App
-from aws_cdk.assertions import Template
 
+from infra.regions import Region
 from infra.settings import DeploymentSettings
-from infra.stack import LayerResolverStack
-
-Resource = dict[str, Any]
-PARTITION, REGION, ACCOUNT = {"Ref": "AWS::Partition"}, {"Ref": "AWS::Region"}, {"Ref": "AWS::AccountId"}
-
-
-@cache
-def _synthesized(settings: DeploymentSettings) -> dict[str, Any]:
-    return dict(Template.from_stack(LayerResolverStack(App(), settings)).to_json())
-
-
-def synth(**values: Any) -> dict[str, Any]:
-    return _synthesized(DeploymentSettings.from_values(values))
-
-
-def resources(template: dict[str, Any], resource_type: str) -> dict[str, Resource]:
-    return {name: each for name, each in template["Resources"].items() if each["Type"] == resource_type}
-
-
-def only(template: dict[str, Any], resource_type: str) -> Resource:
-    (resource,) = resources(template, resource_type).values()
-    return resource
-
-
-def repository_arn(name: str, account: Any = ACCOUNT) -> Resource:
-    if isinstance(account, str):
-        return {"Fn::Join": ["", ["arn:", PARTITION, ":ecr:", REGION, f":{account}:repository/{name}"]]}
-    return {"Fn::Join": ["", ["arn:", PARTITION, ":ecr:", REGION, ":", account, f":repository/{name}"]]}
-
-
-def bus_arn(name: str) -> Resource:
-    return {"Fn::Join": ["", ["arn:", PARTITION, ":events:", REGION, ":", ACCOUNT, f":event-bus/{name}"]]}
-
-
-def statements(template: dict[str, Any]) -> list[Resource]:
-    """Return the statements of every policy that the template has, of whatever kind."""
-
-    def found(value: Any) -> Iterator[Resource]:
-        if isinstance(value, dict):
-            for name, each in value.items():
-                if name == "Statement":
-                    yield from each
-                else:
-                    yield from found(each)
-        elif isinstance(value, list):
-            for each in value:
-                yield from found(each)
-
-    return list(found(template["Resources"]))
+from tests.infra.templates import (
+    ACCOUNT,
+    Resource,
+    bus_arn,
+    only,
+    repository_arn,
+    resources,
+    statements,
+    synth,
+    synth_in,
+    variables,
+)
 
 
 def test_the_function_may_get_download_urls_write_its_own_log_pass_results_on_and_nothing_else() -> None:
     template = synth()
     (log_group,) = resources(template, "AWS::Logs::LogGroup")
     (queue,) = resources(template, "AWS::SQS::Queue")
+    (bus,) = resources(template, "AWS::Events::EventBus")
     ((role_name, role),) = resources(template, "AWS::IAM::Role").items()
     assert "ManagedPolicyArns" not in role["Properties"]
     assert [policy["PolicyDocument"]["Statement"] for policy in role["Properties"]["Policies"]] == [
@@ -79,7 +40,7 @@ def test_the_function_may_get_download_urls_write_its_own_log_pass_results_on_an
     attached = only(template, "AWS::IAM::Policy")["Properties"]
     assert attached["Roles"] == [{"Ref": role_name}]
     assert attached["PolicyDocument"]["Statement"] == [
-        {"Effect": "Allow", "Action": "events:PutEvents", "Resource": bus_arn("default")},
+        {"Effect": "Allow", "Action": "events:PutEvents", "Resource": {"Fn::GetAtt": [bus, "Arn"]}},
         {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": {"Fn::GetAtt": [queue, "Arn"]}},
     ]
     assert not resources(template, "AWS::IAM::ManagedPolicy")
@@ -141,7 +102,11 @@ def test_the_function_is_what_the_contract_says() -> None:
     assert function["LoggingConfig"]["LogFormat"] == "JSON"
     assert function["SnapStart"] == {"ApplyOn": "PublishedVersions"}
     assert "ReservedConcurrentExecutions" not in function
-    assert function["Environment"] == {"Variables": {"POWERTOOLS_LOG_LEVEL": "INFO"}}
+    assert variables(synth()) == {
+        "POWERTOOLS_LOG_LEVEL": "INFO",
+        "STACK_NAME": "EcrLayerResolver",
+        "MAXIMUM_RESULT_KILOBYTES": "1024",
+    }
 
 
 def test_the_function_url_belongs_to_the_alias_of_a_published_version() -> None:
@@ -206,10 +171,77 @@ def test_without_authentication_everyone_may_call_the_alias() -> None:
     assert all(each["Principal"] == "*" for each in permissions)
 
 
-def test_origins_turn_cors_on() -> None:
+def test_origins_turn_cors_on_for_requests_that_a_browser_signs() -> None:
     cors = only(synth(allowedOrigins=["https://example.com"]), "AWS::Lambda::Url")["Properties"]["Cors"]
-    assert cors["AllowOrigins"] == ["https://example.com"]
-    assert cors["AllowMethods"] == ["GET", "HEAD", "POST"]
+    assert cors == {
+        "AllowOrigins": ["https://example.com"],
+        "AllowMethods": ["GET", "HEAD", "POST"],
+        "AllowHeaders": [
+            "authorization",
+            "content-type",
+            "if-none-match",
+            "x-amz-content-sha256",
+            "x-amz-date",
+            "x-amz-security-token",
+        ],
+        "ExposeHeaders": [
+            "docker-content-digest",
+            "docker-distribution-api-version",
+            "etag",
+            "link",
+            "oci-filters-applied",
+            "oci-subject",
+            "retry-after",
+        ],
+        "MaxAge": 3600,
+    }
+
+
+@pytest.mark.parametrize(
+    ("level", "application", "system"),
+    [("DEBUG", "DEBUG", "DEBUG"), ("INFO", "INFO", "INFO"), ("WARNING", "INFO", "WARN"), ("ERROR", "INFO", "WARN")],
+)
+def test_no_log_level_lets_lambda_drop_metrics_which_it_takes_for_info(
+    level: str, application: str, system: str
+) -> None:
+    template = synth(logLevel=level)
+    logging = only(template, "AWS::Lambda::Function")["Properties"]["LoggingConfig"]
+    assert (logging["LogFormat"], logging["ApplicationLogLevel"], logging["SystemLogLevel"]) == (
+        "JSON",
+        application,
+        system,
+    )
+    assert variables(template)["POWERTOOLS_LOG_LEVEL"] == level
+
+
+def test_ipv6_makes_the_function_use_ecrs_dual_stack_endpoint() -> None:
+    assert variables(synth(ipv6=True))["AWS_USE_DUALSTACK_ENDPOINT"] == "true"
+
+
+def test_a_pull_through_cache_may_be_filled_under_its_prefix_alone() -> None:
+    template = synth(pullThroughPrefixes=["docker-hub"], imagePull=True)
+    policy = only(template, "AWS::IAM::Role")["Properties"]["Policies"][2]
+    assert policy["PolicyName"] == "ImportFromUpstream"
+    assert policy["PolicyDocument"]["Statement"] == [
+        {"Effect": "Allow", "Action": "ecr:BatchImportUpstreamImage", "Resource": repository_arn("docker-hub/*")}
+    ]
+
+
+def test_a_pull_through_cache_without_a_prefix_may_be_filled_in_the_named_repositories() -> None:
+    template = synth(pullThroughPrefixes=["ROOT"], repositories=["library/nginx", "team/*"])
+    policy = only(template, "AWS::IAM::Role")["Properties"]["Policies"][2]
+    assert policy["PolicyDocument"]["Statement"][0]["Resource"] == [
+        repository_arn("library/nginx"),
+        repository_arn("team/*"),
+    ]
+
+
+def test_the_settings_are_in_the_metadata_so_that_a_diff_names_what_has_changed() -> None:
+    values = {"repositories": ["team/app"], "memorySize": 1024}
+    settings = DeploymentSettings.from_values(values)
+    expected = {name: value for name, value in settings.values().items() if value is not None}
+    assert synth(**values)["Metadata"] == expected
+    assert expected.keys() > values.keys()
 
 
 @pytest.mark.parametrize(
@@ -219,12 +251,6 @@ def test_origins_turn_cors_on() -> None:
         ({"timeoutSeconds": 30}, "AWS::Lambda::Function", "Timeout", 30),
         ({"reservedConcurrency": 7}, "AWS::Lambda::Function", "ReservedConcurrentExecutions", 7),
         ({"snapStart": False}, "AWS::Lambda::Function", "SnapStart", None),
-        (
-            {"logLevel": "DEBUG"},
-            "AWS::Lambda::Function",
-            "Environment",
-            {"Variables": {"POWERTOOLS_LOG_LEVEL": "DEBUG"}},
-        ),
         ({"logRetentionDays": 365}, "AWS::Logs::LogGroup", "RetentionInDays", 365),
     ],
 )
@@ -243,6 +269,7 @@ def test_every_resource_that_can_have_tags_has_the_applications() -> None:
         "AWS::Lambda::Permission",
         "AWS::Lambda::Url",
         "AWS::Lambda::Version",
+        "AWS::Logs::QueryDefinition",
         "AWS::SNS::TopicPolicy",
         "AWS::SQS::QueuePolicy",
     }
@@ -312,46 +339,71 @@ class TestEvents:
         assert allowed["Resource"] == arn
         assert allowed["Condition"] == {"ArnEquals": {"aws:SourceArn": {"Fn::GetAtt": [rule, "Arn"]}}}
 
-    def test_a_bus_of_its_own_is_created_if_asked_for(self) -> None:
-        template = synth(eventBusName="layers", createEventBus=True)
+    def test_the_stack_has_a_bus_of_its_own_by_default_because_results_are_secret(self) -> None:
+        template = synth()
         ((name, bus),) = resources(template, "AWS::Events::EventBus").items()
-        assert bus["Properties"]["Name"] == "layers"
+        assert "Policy" not in bus["Properties"]
+        assert not resources(template, "AWS::Events::EventBusPolicy")
+        assert bus["DeletionPolicy"] == "Delete"
         assert only(template, "AWS::Events::Rule")["Properties"]["EventBusName"] == {"Ref": name}
         configuration = only(template, "AWS::Lambda::EventInvokeConfig")["Properties"]["DestinationConfig"]
         assert configuration["OnSuccess"] == {"Destination": {"Fn::GetAtt": [name, "Arn"]}}
+        assert template["Outputs"]["EventBusName"]["Value"] == {"Ref": name}
+
+    @pytest.mark.parametrize("name", ["default", "builds"])
+    def test_another_bus_is_used_as_it_is(self, name: str) -> None:
+        template = synth(eventBusName=name)
+        assert not resources(template, "AWS::Events::EventBus")
+        assert only(template, "AWS::Events::Rule")["Properties"]["EventBusName"] == name
+        configuration = only(template, "AWS::Lambda::EventInvokeConfig")["Properties"]["DestinationConfig"]
+        assert configuration["OnSuccess"] == {"Destination": bus_arn(name)}
+        assert template["Outputs"]["EventBusName"]["Value"] == name
+
+    @pytest.mark.parametrize("settings", [{}, {"imagePull": True}, {"eventBusName": "default", "imagePull": True}])
+    def test_no_rule_can_invoke_the_alias_before_its_results_have_where_to_go(self, settings: dict[str, Any]) -> None:
+        template = synth(**settings)
+        (configuration,) = resources(template, "AWS::Lambda::EventInvokeConfig")
+        rules = resources(template, "AWS::Events::Rule")
+        assert len(rules) == (2 if settings else 1)
+        assert all(configuration in rule["DependsOn"] for rule in rules.values())
+
+    @pytest.mark.parametrize(("region", "kilobytes"), [("eu-west-1", 1024), ("us-gov-west-1", 256)])
+    def test_results_and_failed_events_may_be_as_large_as_the_partition_lets_events_be(
+        self, region: str, kilobytes: int
+    ) -> None:
+        template = synth_in(Region.named(region))
+        queue = only(template, "AWS::SQS::Queue")["Properties"]
+        assert queue["MaximumMessageSize"] == kilobytes * 1024
+        assert variables(template)["MAXIMUM_RESULT_KILOBYTES"] == str(kilobytes)
+
+    def test_smaller_results_leave_room_for_large_failed_events(self) -> None:
+        template = synth(maximumResultKilobytes=200)
+        assert variables(template)["MAXIMUM_RESULT_KILOBYTES"] == "200"
+        assert only(template, "AWS::SQS::Queue")["Properties"]["MaximumMessageSize"] == 1024 * 1024
 
 
 class TestWholeImages:
-    def test_image_pull_adds_one_permission_on_the_same_repositories(self) -> None:
-        template = synth(imagePull=True, repositories=["team/app", "web/*"])
+    @pytest.mark.parametrize(
+        ("setting", "action", "variable"),
+        [("imagePull", "ecr:BatchGetImage", "IMAGE_PULL"), ("listTags", "ecr:ListImages", "LIST_TAGS")],
+    )
+    def test_each_adds_one_action_on_the_same_repositories(self, setting: str, action: str, variable: str) -> None:
+        template = synth(**{setting: True}, repositories=["team/app", "web/*"])
         policies = only(template, "AWS::IAM::Role")["Properties"]["Policies"]
-        assert [policy["PolicyDocument"]["Statement"][0]["Action"] for policy in policies] == [
-            "ecr:GetDownloadUrlForLayer",
-            ["logs:CreateLogStream", "logs:PutLogEvents"],
-            "ecr:BatchGetImage",
-        ]
-        assert policies[2]["PolicyDocument"]["Statement"] == [
+        assert policies[0]["PolicyDocument"]["Statement"] == [
             {
                 "Effect": "Allow",
-                "Action": "ecr:BatchGetImage",
+                "Action": sorted(["ecr:GetDownloadUrlForLayer", action]),
                 "Resource": [repository_arn("team/app"), repository_arn("web/*")],
             }
         ]
-        variables = only(template, "AWS::Lambda::Function")["Properties"]["Environment"]["Variables"]
-        assert variables == {"POWERTOOLS_LOG_LEVEL": "INFO", "IMAGE_PULL": "true"}
-
-    def test_list_tags_adds_one_permission(self) -> None:
-        template = synth(listTags=True)
-        policies = only(template, "AWS::IAM::Role")["Properties"]["Policies"]
-        assert policies[2]["PolicyDocument"]["Statement"] == [
-            {"Effect": "Allow", "Action": "ecr:ListImages", "Resource": repository_arn("*")}
-        ]
-        variables = only(template, "AWS::Lambda::Function")["Properties"]["Environment"]["Variables"]
-        assert variables == {"POWERTOOLS_LOG_LEVEL": "INFO", "LIST_TAGS": "true"}
+        assert len(policies) == 2
+        assert variables(template).keys() - variables(synth()).keys() == {variable}
+        assert variables(template)[variable] == "true"
 
     def test_other_registries_may_be_named_in_paths(self) -> None:
-        function = only(synth(registries=["210987654321", "109876543210"]), "AWS::Lambda::Function")["Properties"]
-        assert function["Environment"]["Variables"]["ALLOWED_REGISTRIES"] == "210987654321,109876543210"
+        template = synth(registries=["210987654321", "109876543210"])
+        assert variables(template)["ALLOWED_REGISTRIES"] == "210987654321,109876543210"
 
     @pytest.mark.parametrize(
         ("repositories", "names"),
@@ -383,43 +435,6 @@ def test_versions_are_kept_to_go_back_to_if_the_operator_says_so() -> None:
     assert only(synth(keepVersions=True), "AWS::Lambda::Version")["DeletionPolicy"] == "Retain"
 
 
-def test_alarms_watch_errors_throttles_duration_and_ecr_and_go_to_the_topic() -> None:
-    template = synth(timeoutSeconds=10)
-    (topic,) = resources(template, "AWS::SNS::Topic")
-    alarms = [each["Properties"] for each in resources(template, "AWS::CloudWatch::Alarm").values()]
-    assert [(alarm["Namespace"], alarm["MetricName"], alarm["Threshold"]) for alarm in alarms] == [
-        ("AWS/Lambda", "Errors", 0),
-        ("AWS/Lambda", "Throttles", 0),
-        ("AWS/Lambda", "Duration", 8000),
-        ("EcrLayerResolver", "LayersFailed", 0),
-        ("AWS/SQS", "ApproximateNumberOfMessagesVisible", 0),
-        ("AWS/Lambda", "DestinationDeliveryFailures", 0),
-    ]
-    for alarm in alarms:
-        assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": topic}]
-        assert alarm["TreatMissingData"] == "notBreaching"
-
-
-@pytest.mark.parametrize(
-    "metric",
-    [
-        "Invocations",
-        "Duration",
-        "Errors",
-        "Throttles",
-        "ConcurrentExecutions",
-        "ColdStart",
-        "LayersResolved",
-        "LayersFailed",
-        "CacheHits",
-        "EcrCallLatency",
-        "ApproximateNumberOfMessagesVisible",
-    ],
-)
-def test_the_dashboard_shows_what_an_operator_looks_for(metric: str) -> None:
-    assert metric in str(only(synth(), "AWS::CloudWatch::Dashboard")["Properties"]["DashboardBody"])
-
-
 def test_an_address_subscribes_to_the_alarms() -> None:
     assert not resources(synth(), "AWS::SNS::Subscription")
     subscription = only(synth(alarmEmail="ops@example.com"), "AWS::SNS::Subscription")["Properties"]
@@ -431,6 +446,7 @@ def test_the_outputs_say_where_everything_is() -> None:
         "FunctionUrl",
         "FunctionArn",
         "AliasArn",
+        "EventBusName",
         "FailureQueueUrl",
         "Dashboard",
     }
@@ -440,6 +456,7 @@ def test_a_new_resource_has_to_be_named_here() -> None:
     assert sorted({each["Type"] for each in synth()["Resources"].values()}) == [
         "AWS::CloudWatch::Alarm",
         "AWS::CloudWatch::Dashboard",
+        "AWS::Events::EventBus",
         "AWS::Events::Rule",
         "AWS::IAM::Policy",
         "AWS::IAM::Role",
@@ -450,6 +467,7 @@ def test_a_new_resource_has_to_be_named_here() -> None:
         "AWS::Lambda::Url",
         "AWS::Lambda::Version",
         "AWS::Logs::LogGroup",
+        "AWS::Logs::QueryDefinition",
         "AWS::SNS::Topic",
         "AWS::SNS::TopicPolicy",
         "AWS::SQS::Queue",

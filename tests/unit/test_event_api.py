@@ -394,7 +394,7 @@ class TestPushes:
         content = json.dumps(manifest(layers=layers)).encode()
         image_digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
         ecr.images = {image_digest: (content, OCI_MANIFEST)}
-        with pytest.raises(ResolverError, match="POST its manifest to /download-urls") as caught:
+        with pytest.raises(ResolverError, match=r"lost\. POST the image's manifest to /download-urls") as caught:
             invoke(self.push(**{"image-digest": image_digest}))
         assert caught.value.kind is RESULT_TOO_LARGE
         assert not ecr.calls

@@ -1,0 +1,62 @@
+"""The questions of docs/audit.md, as queries that CloudWatch Logs Insights has at hand."""
+
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+from infra.settings import DeploymentSettings
+
+QUERIES = {
+    "Who asked": """\
+fields @timestamp, caller, sourceIp, route, status, repositoryName, image, layersResolved, function_request_id
+| filter trigger = "http"
+| sort @timestamp desc
+| limit 1000""",
+    "Requests and layers by caller": """\
+filter trigger = "http"
+| stats count(*) as requests, sum(layersResolved) as layers by caller, sourceIp, repositoryName
+| sort layers desc""",
+    "Who got a layer": """\
+fields @timestamp, caller, sourceIp, trigger, correlation_id, repositoryName, layerDigests.0
+| filter @message like "sha256:REPLACE_ME" and layersResolved > 0
+| sort @timestamp desc""",
+    "Who was refused": """\
+fields @timestamp, caller, sourceIp, route, repositoryName, error.repositoryName, error.code, failures.0.code
+| filter status in [401, 403] or failures.0.code = "AccessDeniedException"
+| sort @timestamp desc
+| limit 1000""",
+    "Events and what came of them": """\
+fields @timestamp, correlation_id, status, repositoryName, image, layersResolved, layersFailed, error.code
+| filter trigger = "eventbridge"
+| sort @timestamp desc
+| limit 1000""",
+    "Failures by code": """\
+filter ispresent(error.code) or layersFailed > 0
+| stats count(*) as invocations by coalesce(error.code, failures.0.code) as code, route
+| sort invocations desc""",
+    "Slowest invocations": """\
+fields @timestamp, durationMs, route, status, layersRequested, repositoryName, function_request_id
+| filter ispresent(durationMs)
+| sort durationMs desc
+| limit 50""",
+}
+"""The queries by their titles. They read the fields that the function's observability.py gives its log lines."""
+
+
+class Audit(Construct):
+    """Saves the queries, where the CloudWatch console offers them under the stack's name.
+
+    Source: https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-logs-querydefinition.html
+    """
+
+    def __init__(
+        self, scope: Construct, construct_id: str, settings: DeploymentSettings, log_group: logs.ILogGroup
+    ) -> None:
+        super().__init__(scope, construct_id)
+        for title, query in QUERIES.items():
+            logs.CfnQueryDefinition(
+                self,
+                title.title().replace(" ", ""),
+                name=f"{settings.stack_name}/{title}",
+                query_string=query,
+                log_group_names=[log_group.log_group_name],
+            )

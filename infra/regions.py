@@ -1,0 +1,89 @@
+"""What a region has and has not, where that decides about a default."""
+
+import re
+from dataclasses import dataclass
+from typing import Self
+from urllib.parse import urlsplit
+
+from aws_cdk.region_info import RegionInfo
+
+COMMERCIAL = "aws"
+
+# https://docs.aws.amazon.com/lambda/latest/dg/snapstart.html#snapstart-supported-regions
+_WITHOUT_SNAP_START = frozenset({"ap-east-2", "ap-southeast-6"})
+
+# https://docs.aws.amazon.com/lambda/latest/dg/urls-configuration.html
+_WITHOUT_FUNCTION_URLS = frozenset(
+    {
+        "ap-east-2", "ap-south-2", "ap-southeast-4", "ap-southeast-5", "ap-southeast-6", "ap-southeast-7",
+        "ca-west-1", "eu-central-2", "eu-south-2", "il-central-1", "me-central-1",
+    }
+)  # fmt: skip
+# https://docs.amazonaws.cn/en_us/aws/latest/userguide/lambda.html
+_PARTITIONS_WITHOUT_FUNCTION_URLS = frozenset({"aws-cn"})
+
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html has the partitions; the hosts are those that
+# https://docs.aws.amazon.com/general/latest/gr/aws-service-information.html and the partitions' own manuals name.
+_CONSOLES = {
+    COMMERCIAL: "console.aws.amazon.com",
+    "aws-cn": "console.amazonaws.cn",
+    "aws-us-gov": "console.amazonaws-us-gov.com",
+}
+_AWS_HOST = re.compile(r".+\.(?:amazonaws\.com|amazonaws\.com\.cn|api\.aws|api\.amazonwebservices\.com\.cn)")
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A region, as far as it is known when the template is written.
+
+    Attributes:
+        name: Its name, None if nobody has said which it is; it then counts as one that has everything.
+        partition: The partition that it is in.
+        is_emulated: Whether something else than AWS answers for it.
+    """
+
+    name: str | None = None
+    partition: str = COMMERCIAL
+    is_emulated: bool = False
+
+    @classmethod
+    def named(cls, name: str | None, endpoint: str | None = None) -> Self:
+        """Return the region of a name; one that CDK does not know yet counts as commercial.
+
+        Args:
+            name: The name, None or empty if it is not known.
+            endpoint: The URL that AWS's tools send requests to in the place of AWS's own, if there is one; source:
+                https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
+        """
+        partition = RegionInfo.get(name).partition if name else None
+        host = urlsplit(endpoint).hostname if endpoint else None
+        return cls(name or None, partition or COMMERCIAL, bool(host and not _AWS_HOST.fullmatch(host)))
+
+    @property
+    def has_saved_queries(self) -> bool:
+        """Whether CloudFormation has query definitions here; MiniStack refuses templates that have any."""
+        return not self.is_emulated
+
+    @property
+    def has_snap_start(self) -> bool:
+        """Whether Lambda is known to have SnapStart for Python here."""
+        return self.partition == COMMERCIAL and self.name not in _WITHOUT_SNAP_START
+
+    @property
+    def has_function_urls(self) -> bool:
+        """Whether Lambda is known to have function URLs here."""
+        return self.partition not in _PARTITIONS_WITHOUT_FUNCTION_URLS and self.name not in _WITHOUT_FUNCTION_URLS
+
+    @property
+    def largest_event_kilobytes(self) -> int:
+        """What an asynchronous invocation, an event and a message of SQS can have, in KB.
+
+        Source: https://aws.amazon.com/blogs/compute/more-room-to-build-serverless-services-now-support-payloads-up-to-1-mb
+        """
+        return 1024 if self.partition == COMMERCIAL else 256
+
+    @property
+    def console_host(self) -> str | None:
+        """The host of the AWS console, None where it is not known."""
+        host = _CONSOLES.get(self.partition)
+        return f"{self.name}.{host}" if host and self.name else host

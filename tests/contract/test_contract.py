@@ -1,0 +1,226 @@
+"""What the stack and the function have to agree on, compared; neither imports the other."""
+
+import importlib
+import json
+import logging
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from infra import contract
+from infra.audit import QUERIES
+from layer_resolver import event_api, observability
+from layer_resolver.errors import ERROR_TABLE
+from layer_resolver.settings import Settings
+from tests.contract.conftest import EVERYTHING, STACK, Line, Written
+from tests.infra.templates import only, resources, synth, variables
+
+Template = dict[str, Any]
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+# Lambda's own fields of each line: https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/CWL_AnalyzeLogData-discoverable-fields.html
+FIELDS_OF_LAMBDA = {"@timestamp", "@message"}
+
+
+class Recording(Mapping[str, str]):
+    """An environment that knows which of its variables were read."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+        self.read: set[str] = set()
+
+    def __getitem__(self, name: str) -> str:
+        self.read.add(name)
+        return self._environment[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._environment)
+
+    def __len__(self) -> int:
+        return len(self._environment)
+
+
+PROGRAM = """
+import logging, os
+logging.getLogger().setLevel(os.environ["AWS_LAMBDA_LOG_LEVEL"])  # as Lambda's runtime does it
+import layer_resolver.handler
+from layer_resolver.observability import logger
+libraries = ["botocore.auth", "botocore.endpoint", "boto3.resources", "urllib3.connectionpool"]
+print(logger.log_level, *(logging.getLogger(name).getEffectiveLevel() for name in libraries))
+"""
+
+
+def log_levels(template: Template) -> list[int]:
+    """Return the level of the function's logger, and of loggers of libraries, in the deployed function."""
+    configuration = only(template, "AWS::Lambda::Function")["Properties"]["LoggingConfig"]
+    # Source: https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
+    of_lambda = {
+        "AWS_LAMBDA_LOG_LEVEL": configuration["ApplicationLogLevel"],
+        "AWS_LAMBDA_LOG_FORMAT": configuration["LogFormat"],
+    }
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", PROGRAM],
+        env={**os.environ, **variables(template), **of_lambda, "PYTHONPATH": "lambda_src"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return [int(number) for number in result.stdout.split()]
+
+
+class TestTheFunction:
+    def test_the_handler_is_there(self, template: Template) -> None:
+        module, _, name = only(template, "AWS::Lambda::Function")["Properties"]["Handler"].rpartition(".")
+        assert callable(getattr(importlib.import_module(module), name))
+
+    def test_everything_that_invokes_it_invokes_the_alias(self, template: Template) -> None:
+        (alias,) = resources(template, "AWS::Lambda::Alias")
+        name = only(template, "AWS::Lambda::Alias")["Properties"]["Name"]
+        assert name == contract.ALIAS
+        assert only(template, "AWS::Lambda::Url")["Properties"]["Qualifier"] == name
+        assert only(template, "AWS::Lambda::EventInvokeConfig")["Properties"]["Qualifier"] == name
+        for rule in resources(template, "AWS::Events::Rule").values():
+            assert [target["Arn"] for target in rule["Properties"]["Targets"]] == [{"Ref": alias}]
+
+    def test_the_rules_pass_on_the_events_that_it_answers_and_no_others(self, template: Template) -> None:
+        patterns = [each["Properties"]["EventPattern"] for each in resources(template, "AWS::Events::Rule").values()]
+        assert [pattern["detail-type"] for pattern in patterns] == [
+            [event_api.REQUEST_DETAIL_TYPE],
+            [event_api.PUSH_DETAIL_TYPE],
+        ]
+
+
+class TestEnvironment:
+    def test_each_setting_reaches_the_function(self, template: Template) -> None:
+        assert Settings.from_environment(variables(template)) == Settings(
+            allowed_registries=("210987654321", "109876543210"),
+            image_pull=True,
+            list_tags=True,
+            maximum_result_kilobytes=200,
+            stack_name=STACK,
+        )
+
+    def test_by_default_the_function_may_do_no_more_than_without_any_variable(self) -> None:
+        settings = Settings.from_environment(variables(synth()))
+        assert settings == Settings(stack_name="EcrLayerResolver", maximum_result_kilobytes=1024)
+
+    def test_each_variable_that_the_stack_sets_is_read(self) -> None:
+        environment = Recording(variables(synth(**EVERYTHING)))
+        Settings.from_environment(environment)
+        assert set(environment) - environment.read == {contract.LOG_LEVEL, contract.USE_DUALSTACK_ENDPOINT}
+
+    @pytest.mark.parametrize("level", ["DEBUG", "INFO", "WARNING", "ERROR"])
+    def test_each_log_level_is_the_functions_whatever_lambda_lets_pass(self, level: str) -> None:
+        own, *libraries = log_levels(synth(logLevel=level))
+        assert own == logging.getLevelNamesMapping()[level]
+        # What botocore logs at DEBUG has credentials.
+        assert all(each >= logging.INFO for each in libraries)
+
+    def test_ipv6_leads_to_ecrs_dual_stack_endpoint(self, template: Template, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv(contract.USE_DUALSTACK_ENDPOINT, variables(template)[contract.USE_DUALSTACK_ENDPOINT])
+        client = boto3.client("ecr", region_name="us-east-1", config=Config(retries={"mode": "standard"}))
+        assert client.meta.endpoint_url == "https://ecr.us-east-1.api.aws"
+
+
+def metrics_of(lines: list[Line]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Give each metric that was written, with its dimensions."""
+    for line in lines:
+        for directive in line["_aws"]["CloudWatchMetrics"]:
+            assert directive["Namespace"] == contract.NAMESPACE
+            for names in directive["Dimensions"]:
+                for metric in directive["Metrics"]:
+                    yield metric["Name"], {name: line[name] for name in names}
+
+
+class TestMetrics:
+    def test_every_alarm_watches_a_metric_that_the_function_writes(self, template: Template, written: Written) -> None:
+        metrics = list(metrics_of(written.metrics))
+        alarms = [each["Properties"] for each in resources(template, "AWS::CloudWatch::Alarm").values()]
+        own = [alarm for alarm in alarms if alarm["Namespace"] == observability.NAMESPACE]
+        assert len(own) == len(contract.OPERATORS_CODES) + len(contract.OPERATORS_CODES_BELOW_500)
+        for alarm in own:
+            dimensions = {each["Name"]: each["Value"] for each in alarm["Dimensions"]}
+            assert (alarm["MetricName"], dimensions) in metrics
+
+    def test_the_dashboard_shows_every_metric_that_the_function_writes_and_no_other(
+        self, template: Template, written: Written
+    ) -> None:
+        body = json.dumps(only(template, "AWS::CloudWatch::Dashboard")["Properties"]["DashboardBody"])
+        text = body.replace("\\", "")
+        dimensions = '"service","ecr-layer-resolver","stack","Contract"'
+        plain = set(re.findall(rf'\["EcrLayerResolver","(\w+)",{re.escape(dimensions)}', text))
+        searched = set(re.findall(r'\{EcrLayerResolver,code,service,stack\} MetricName="(\w+)" stack="Contract"', text))
+        in_dashboard = {name: {"service", "stack"} for name in plain} | {
+            name: {"code", "service", "stack"} for name in searched
+        }
+        assert in_dashboard == {name: set(values) for name, values in metrics_of(written.metrics)}
+
+    def test_the_codes_of_alarms_are_rows_of_the_error_table(self) -> None:
+        status = {code: kind.http_status for code, kind in ERROR_TABLE.items()}
+        assert set(contract.OPERATORS_CODES) <= status.keys()
+        below = {code for code in contract.OPERATORS_CODES if status[code] < 500}
+        assert set(contract.OPERATORS_CODES_BELOW_500) == below
+
+    def test_metrics_have_no_level_so_that_lambda_takes_them_for_info(self, written: Written) -> None:
+        assert written.metrics
+        assert all("level" not in line for line in written.metrics)
+
+
+def names_in(line: Line, prefix: str = "") -> Iterator[str]:
+    """Give the names that Logs Insights has for the fields of a line."""
+    for name, value in line.items():
+        yield f"{prefix}{name}"
+        inner = {str(index): each for index, each in enumerate(value)} if isinstance(value, list) else value
+        if isinstance(inner, dict):
+            yield from names_in(inner, f"{prefix}{name}.")
+
+
+KEYWORDS = {
+    "as", "and", "asc", "by", "coalesce", "count", "desc", "fields", "filter", "in", "ispresent", "like", "limit", "or",
+    "sort", "stats", "sum",
+}  # fmt: skip
+
+
+def fields_of(query: str) -> set[str]:
+    """Return the fields that a query reads: its words, without keywords, texts, numbers, and names of its own."""
+    text = re.sub(r'"[^"]*"', "", query)
+    own = set(re.findall(r"\bas (\w+)", text))
+    return set(re.findall(r"@?[a-zA-Z_][\w.]*", text)) - KEYWORDS - own
+
+
+class TestAudit:
+    @pytest.mark.parametrize("title", QUERIES)
+    def test_a_query_reads_fields_that_log_lines_have(self, title: str, written: Written) -> None:
+        fields = fields_of(QUERIES[title])
+        assert fields
+        assert fields - FIELDS_OF_LAMBDA <= {name for line in written.log for name in names_in(line)}
+
+    @pytest.mark.parametrize("title", QUERIES)
+    def test_a_query_compares_fields_with_values_that_log_lines_have(self, title: str, written: Written) -> None:
+        for name, value in re.findall(r'(\w+) = "([^"]+)"', QUERIES[title]):
+            assert value in {line.get(name) for line in written.log} | {
+                failure["code"] for line in written.log for failure in line.get("failures", ())
+            }
+
+    def test_the_document_explains_fields_that_log_lines_have(self, written: Written) -> None:
+        table = re.findall(r"^\| (`.*?) \| ", (DOCS / "audit.md").read_text(), re.MULTILINE)
+        fields = {name for cell in table for name in re.findall(r"`(\w+)`", cell)}
+        assert {"caller", "sourceIp", "layersFailed"} <= fields
+        assert fields <= {name for line in written.log for name in line}
+
+    def test_every_line_says_who_asked(self, written: Written) -> None:
+        lines = [line for line in written.log if line["trigger"] == "http"]
+        assert lines
+        for line in lines:
+            assert line["caller"] == "arn:aws:iam::123456789012:user/builder"
+            assert line["sourceIp"] == "203.0.113.7"

@@ -1,0 +1,80 @@
+"""Templates of the stack, and what tests look for in them."""
+
+import json
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from aws_cdk import App
+from aws_cdk.assertions import Template
+
+from infra.regions import Region
+from infra.settings import DeploymentSettings
+from infra.stack import LayerResolverStack
+
+Resource = dict[str, Any]
+PARTITION, REGION, ACCOUNT = {"Ref": "AWS::Partition"}, {"Ref": "AWS::Region"}, {"Ref": "AWS::AccountId"}
+
+
+ROOT = Path(__file__).parents[2]
+
+
+def new_app() -> App:
+    """Return an app with the feature flags of cdk.json, as the CLI gives them to the deployed one."""
+    context = json.loads((ROOT / "cdk.json").read_text())["context"]
+    return App(context={name: value for name, value in context.items() if name.startswith("@")})
+
+
+@cache
+def _synthesized(settings: DeploymentSettings, region: Region) -> dict[str, Any]:
+    return dict(Template.from_stack(LayerResolverStack(new_app(), settings, region=region)).to_json())
+
+
+def synth_in(region: Region, **values: Any) -> dict[str, Any]:
+    return _synthesized(DeploymentSettings.from_values(values, region), region)
+
+
+def synth(**values: Any) -> dict[str, Any]:
+    return synth_in(Region(), **values)
+
+
+def resources(template: dict[str, Any], resource_type: str) -> dict[str, Resource]:
+    return {name: each for name, each in template["Resources"].items() if each["Type"] == resource_type}
+
+
+def only(template: dict[str, Any], resource_type: str) -> Resource:
+    (resource,) = resources(template, resource_type).values()
+    return resource
+
+
+def variables(template: dict[str, Any]) -> dict[str, str]:
+    found: dict[str, str] = only(template, "AWS::Lambda::Function")["Properties"]["Environment"]["Variables"]
+    return found
+
+
+def repository_arn(name: str, account: Any = ACCOUNT) -> Resource:
+    if isinstance(account, str):
+        return {"Fn::Join": ["", ["arn:", PARTITION, ":ecr:", REGION, f":{account}:repository/{name}"]]}
+    return {"Fn::Join": ["", ["arn:", PARTITION, ":ecr:", REGION, ":", account, f":repository/{name}"]]}
+
+
+def bus_arn(name: str) -> Resource:
+    return {"Fn::Join": ["", ["arn:", PARTITION, ":events:", REGION, ":", ACCOUNT, f":event-bus/{name}"]]}
+
+
+def statements(template: dict[str, Any]) -> list[Resource]:
+    """Return the statements of every policy that the template has, of whatever kind."""
+
+    def found(value: Any) -> Iterator[Resource]:
+        if isinstance(value, dict):
+            for name, each in value.items():
+                if name == "Statement":
+                    yield from each
+                else:
+                    yield from found(each)
+        elif isinstance(value, list):
+            for each in value:
+                yield from found(each)
+
+    return list(found(template["Resources"]))

@@ -1,0 +1,109 @@
+"""The CDK app as the CLI runs it: what it prints, what it writes, and how it ends."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from aws_cdk.assertions import Template
+
+from infra.asset import LAMBDA
+from infra.regions import Region
+from infra.settings import DeploymentSettings
+from infra.stack import LayerResolverStack
+from tests.infra.templates import new_app
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(output: Path, region: str = "eu-west-1", **context: Any) -> subprocess.CompletedProcess[str]:
+    """Run the app with the variables that the CLI sets; see https://docs.aws.amazon.com/cdk/v2/guide/environments.html."""
+    environment = {"CDK_CONTEXT_JSON": json.dumps(context), "CDK_OUTDIR": str(output), "CDK_DEFAULT_REGION": region}
+    return subprocess.run(
+        [sys.executable, "app.py"],
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def warnings(region: Region | None = None, **values: Any) -> list[str]:
+    stack = LayerResolverStack(new_app(), DeploymentSettings.from_values(values, region), region=region)
+    return [str(each.data) for each in stack.node.metadata if each.type == "aws:cdk:warning"]
+
+
+def test_the_settings_are_told_and_the_template_is_written(tmp_path: Path) -> None:
+    result = run(tmp_path, repositories=["team/app"])
+    assert result.returncode == 0, result.stderr
+    assert "  repositories = team/app  (command line)\n" in result.stderr
+    template = json.loads((tmp_path / "EcrLayerResolver.template.json").read_text())
+    assert template["Metadata"]["repositories"] == ["team/app"]
+
+
+def test_a_misspelt_setting_ends_it_before_anything_is_built(tmp_path: Path) -> None:
+    result = run(tmp_path, repository="team/app")
+    assert result.returncode == 1
+    assert result.stderr == (
+        "The deployment's settings are not valid:\n  repository: is not a setting; did you mean repositories?\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_aws_would_refuse_ends_it(tmp_path: Path) -> None:
+    result = run(tmp_path, eventSources=[f"com.example.source-{each}" for each in range(100)])
+    assert result.returncode == 1
+    assert "AWS would refuse this deployment:\n  The event pattern for requests has" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_all_repositories_are_warned_about_until_some_are_named() -> None:
+    (warning,) = [each for each in warnings() if "repositories" in each]
+    assert "The setting repositories has '*'" in warning
+    assert any("repositories" in each for each in warnings(repositories=["team/app", "*"]))
+    assert not any("repositories" in each for each in warnings(repositories=["team/*"]))
+
+
+def test_a_region_without_function_urls_is_warned_about() -> None:
+    assert any("function URLs in eu-south-2" in each for each in warnings(Region.named("eu-south-2")))
+    assert any("function URLs in cn-north-1" in each for each in warnings(Region.named("cn-north-1")))
+    assert not any("function URLs" in each for each in warnings(Region.named("eu-west-1")))
+
+
+def test_the_dashboards_address_is_that_of_the_partitions_console() -> None:
+    def address(region: str) -> str:
+        settings = DeploymentSettings.from_values({}, Region.named(region))
+        template = Template.from_stack(LayerResolverStack(new_app(), settings, region=Region.named(region)))
+        return str(template.to_json()["Outputs"]["Dashboard"]["Value"])
+
+    assert "https://eu-west-1.console.aws.amazon.com/cloudwatch/" in address("eu-west-1")
+    assert "https://us-gov-west-1.console.amazonaws-us-gov.com/cloudwatch/" in address("us-gov-west-1")
+    assert "https://" not in address("us-iso-east-1")
+
+
+def targets() -> dict[str, str]:
+    """Return make's targets with their recipes."""
+    makefile = (ROOT / "Makefile").read_text()
+    return dict(re.findall(r"^([a-z]+):(?!=).*\n((?:\t.*\n)+)", makefile, re.MULTILINE))
+
+
+def test_the_advice_about_bytecode_can_be_typed() -> None:
+    assert targets()["python"] == f"\t$(BIN)/uv python install {LAMBDA.python_version}\n"
+
+
+def test_make_keeps_the_cli_from_advising_what_does_not_work_here() -> None:
+    assert re.search(r"^CDK := .*\bCDK_DISABLE_VERSION_CHECK=1\b", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert all("$(CDK) " in targets()[name] for name in ("synth", "bootstrap", "diff", "deploy", "destroy"))
+    assert json.loads((ROOT / "cdk.json").read_text())["notices"] is False
+
+
+def test_every_command_of_make_in_the_documents_is_a_target() -> None:
+    documents = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    command = re.compile(r"(?:`|^\$ )make ([a-z]+)", re.MULTILINE)
+    named = {name for path in documents for name in command.findall(path.read_text())}
+    assert {"deploy", "diff", "destroy"} <= named <= targets().keys()

@@ -1,0 +1,196 @@
+"""What wakes an operator and what one looks at: each alarm with all that decides when it rings."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.audit import QUERIES
+from tests.infra.templates import Resource, only, resources, synth
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+OWN = ("EcrLayerResolver", "Sum", 300)
+FUNCTION = ("AWS/Lambda", "Sum", 300)
+RULE = ("AWS/Events", "Sum", 300)
+
+ALWAYS = [
+    ("Url5xxCount", FUNCTION, {}, 0),
+    ("Throttles", FUNCTION, {}, 0),
+    ("Duration", ("AWS/Lambda", "p99", 300), {}, 8000),
+    ("LayersFailed", OWN, {"code": "ThrottlingException"}, 0),
+    ("LayersFailed", OWN, {"code": "AccessDeniedException"}, 0),
+    ("LayersFailed", OWN, {"code": "CredentialsRefused"}, 0),
+    ("LayersFailed", OWN, {"code": "InternalError"}, 0),
+    ("LayersFailed", OWN, {"code": "RequestTimeoutException"}, 0),
+    ("LayersFailed", OWN, {"code": "ServerException"}, 0),
+    ("RequestsFailed", OWN, {"code": "ThrottlingException"}, 0),
+    ("RequestsFailed", OWN, {"code": "AccessDeniedException"}, 0),
+    ("ApproximateNumberOfMessagesVisible", ("AWS/SQS", "Maximum", 300), {}, 0),
+    ("DestinationDeliveryFailures", FUNCTION, {}, 0),
+    ("FailedInvocations", RULE, {}, 0),
+    ("InvocationsFailedToBeSentToDlq", RULE, {}, 0),
+]
+
+
+def alarms(template: dict[str, Any]) -> list[Resource]:
+    return [each["Properties"] for each in resources(template, "AWS::CloudWatch::Alarm").values()]
+
+
+def dimensions(alarm: Resource) -> dict[str, Any]:
+    return {each["Name"]: each["Value"] for each in alarm["Dimensions"]}
+
+
+def described(alarm: Resource) -> tuple[str, tuple[str, str, int], dict[str, Any], float]:
+    statistic = alarm.get("Statistic") or alarm["ExtendedStatistic"]
+    code = {name: value for name, value in dimensions(alarm).items() if name == "code"}
+    return alarm["MetricName"], (alarm["Namespace"], statistic, alarm["Period"]), code, alarm["Threshold"]
+
+
+def test_each_alarm_watches_its_metric_by_its_statistic_and_threshold() -> None:
+    assert [described(alarm) for alarm in alarms(synth(timeoutSeconds=10))] == ALWAYS
+
+
+def test_each_alarm_rings_as_soon_as_the_threshold_is_passed_and_not_when_nothing_happens() -> None:
+    template = synth(imagePull=True)
+    (topic,) = resources(template, "AWS::SNS::Topic")
+    for alarm in alarms(template):
+        assert alarm["ComparisonOperator"] == "GreaterThanThreshold"
+        assert alarm["EvaluationPeriods"] == 1
+        assert alarm.get("DatapointsToAlarm", 1) == 1
+        assert alarm["TreatMissingData"] == "notBreaching"
+        assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": topic}]
+        assert 20 < len(alarm["AlarmDescription"]) <= 1024
+        assert "Metrics" not in alarm
+
+
+def test_the_functions_alarms_are_about_the_alias() -> None:
+    template = synth()
+    (function,) = resources(template, "AWS::Lambda::Function")
+    watched = [dimensions(alarm) for alarm in alarms(template) if alarm["Namespace"] == "AWS/Lambda"]
+    alias = {"Fn::Join": ["", [{"Ref": function}, ":live"]]}
+    assert watched == [{"FunctionName": {"Ref": function}, "Resource": alias}] * 4
+
+
+def test_several_stacks_have_metrics_of_their_own() -> None:
+    for name in ("One", "Two"):
+        own = [each for each in alarms(synth(stackName=name)) if each["Namespace"] == "EcrLayerResolver"]
+        assert len(own) == 8
+        for alarm in own:
+            assert dimensions(alarm).keys() == {"service", "stack", "code"}
+            assert (dimensions(alarm)["service"], dimensions(alarm)["stack"]) == ("ecr-layer-resolver", name)
+
+
+def test_a_rule_of_the_stacks_own_bus_is_watched_by_bus_and_name() -> None:
+    template = synth()
+    (rule,), (bus,) = resources(template, "AWS::Events::Rule"), resources(template, "AWS::Events::EventBus")
+    name = {"Fn::Select": [2, {"Fn::Split": ["/", {"Fn::GetAtt": [rule, "Arn"]}]}]}
+    watched = [dimensions(alarm) for alarm in alarms(template) if alarm["Namespace"] == "AWS/Events"]
+    assert watched == [{"EventBusName": {"Ref": bus}, "RuleName": name}] * 2
+
+
+def test_a_rule_of_the_default_bus_is_watched_by_name_alone() -> None:
+    template = synth(eventBusName="default", imagePull=True)
+    names = [
+        {"Fn::Select": [1, {"Fn::Split": ["/", {"Fn::GetAtt": [rule, "Arn"]}]}]}
+        for rule in resources(template, "AWS::Events::Rule")
+    ]
+    watched = [dimensions(alarm) for alarm in alarms(template) if alarm["Namespace"] == "AWS/Events"]
+    assert watched == [{"RuleName": name} for name in names for _ in range(2)]
+
+
+def test_nothing_a_client_does_by_itself_rings_an_alarm() -> None:
+    watched = {(alarm["MetricName"], dimensions(alarm).get("code")) for alarm in alarms(synth(imagePull=True))}
+    assert {name for name, _ in watched}.isdisjoint({"Errors", "Url4xxCount"})
+    codes = {"InvalidParameterException", "LayersNotFoundException", "UnsupportedEvent", "ResultTooLarge", "NotEnabled"}
+    assert {code for _, code in watched}.isdisjoint(codes)
+
+
+def dashboard(template: dict[str, Any]) -> str:
+    return json.dumps(only(template, "AWS::CloudWatch::Dashboard")["Properties"]["DashboardBody"])
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        "UrlRequestCount",
+        "Url4xxCount",
+        "Url5xxCount",
+        "UrlRequestLatency",
+        "Invocations",
+        "Duration",
+        "Errors",
+        "Throttles",
+        "ConcurrentExecutions",
+        "ColdStart",
+        "LayersResolved",
+        "LayersFailed",
+        "RequestsFailed",
+        "CacheHits",
+        "EcrCallLatency",
+        "ApproximateNumberOfMessagesVisible",
+        "MatchedEvents",
+        "FailedInvocations",
+        "InvocationsSentToDlq",
+    ],
+)
+def test_the_dashboard_shows_what_an_operator_looks_for(metric: str) -> None:
+    assert metric in dashboard(synth())
+
+
+def test_the_dashboard_shows_every_alarm() -> None:
+    template = synth(imagePull=True)
+    body = dashboard(template)
+    for name in resources(template, "AWS::CloudWatch::Alarm"):
+        assert json.dumps({"Fn::GetAtt": [name, "Arn"]}) in body
+
+
+def test_the_dashboard_has_no_widget_that_stays_empty() -> None:
+    body = dashboard(synth(imagePull=True))
+    for name in ("IteratorAge", "ProvisionedConcurrency", "Provisioned", "DeadLetterErrors"):
+        assert name not in body
+
+
+def test_failures_are_shown_by_code_for_this_stack_alone() -> None:
+    searches = re.findall(r"SEARCH\('(.*?)'", dashboard(synth(stackName="One")).replace('\\\\\\"', '"'))
+    assert searches == [
+        f'{{EcrLayerResolver,code,service,stack}} MetricName="{name}" stack="One"'
+        for name in ("LayersFailed", "RequestsFailed")
+    ]
+
+
+def test_the_queries_of_the_audit_are_saved_under_the_stacks_name() -> None:
+    template = synth(stackName="One")
+    (log_group,) = resources(template, "AWS::Logs::LogGroup")
+    saved = [each["Properties"] for each in resources(template, "AWS::Logs::QueryDefinition").values()]
+    assert {each["Name"]: each["QueryString"] for each in saved} == {
+        f"One/{title}": query for title, query in QUERIES.items()
+    }
+    assert all(each["LogGroupNames"] == [{"Ref": log_group}] for each in saved)
+
+
+def test_the_document_of_the_audit_has_every_query_as_it_is_saved() -> None:
+    document = (DOCS / "audit.md").read_text()
+    assert re.findall(r"^### (.*?)\n.*?^```text\n(.*?)\n```", document, re.MULTILINE | re.DOTALL) == list(
+        QUERIES.items()
+    )
+
+
+def test_the_document_of_costs_has_as_many_alarms_as_the_stack() -> None:
+    counts = len(alarms(synth())), len(alarms(synth(imagePull=True)))
+    assert f"| {counts[0]} alarms ({counts[1]} with `imagePull`) |" in (DOCS / "settings.md").read_text()
+
+
+def test_the_document_of_events_names_every_alarm() -> None:
+    document = (DOCS / "events.md").read_text()
+    named = [re.sub("…", r"\\w*", name) for name in re.findall(r"`([A-Z]\w+…?|…\w+)`(?:, | \|)", document)]
+    for logical_id in resources(synth(imagePull=True), "AWS::CloudWatch::Alarm"):
+        name = re.fullmatch(r"Monitoring(\w+)Alarm[0-9A-F]{8}", logical_id)
+        assert name is not None
+        assert any(re.fullmatch(pattern, name[1]) for pattern in named), name[1]
+
+
+def test_the_queries_can_be_left_out() -> None:
+    assert not resources(synth(savedQueries=False), "AWS::Logs::QueryDefinition")
