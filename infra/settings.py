@@ -23,12 +23,12 @@ RETENTION_DAYS = (
 
 # Each is tried at one place after another only where no other can match, so all take time linear in their input.
 _NAME_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_REPOSITORY = re.compile(rf"\*|(?:{_NAME_PART}/)*{_NAME_PART}|[a-z0-9][a-z0-9._/-]*\*")
+_REPOSITORY = re.compile(rf"\*|(?=..)(?:(?:{_NAME_PART}/)*{_NAME_PART}|[a-z0-9][a-z0-9._/-]*\*)")
 _PREFIX = re.compile(rf"ROOT|(?:{_NAME_PART}/)*{_NAME_PART}")
 _PRINCIPAL = re.compile(r"\d{12}|arn:aws[a-z-]*:iam::\d{12}:(?:role|user)/[\w+=,.@/-]+|o-[a-z0-9]{10,32}")
 _ORIGIN = re.compile(r"\*|https?://[A-Za-z0-9.*-]+(?::\d{1,5})?")
 _ACCOUNT = re.compile(r"\d{12}")
-_EVENT_SOURCE = re.compile(r"(?!aws\.)[A-Za-z0-9._-]{1,256}")
+_EVENT_SOURCE = re.compile(r"(?!aws\.)[A-Za-z0-9._/-]{1,256}")
 _EVENT_BUS = re.compile(r"(?!aws\.)[A-Za-z0-9._-]{1,256}")
 _STACK_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,127}")
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s.]+(?:\.[^@\s.]+)+")
@@ -141,8 +141,8 @@ def _flag(value: Any) -> bool:
 
 
 def _retention(value: Any) -> int:
-    days = _number(1, unit=" of days")(value)
-    if days not in RETENTION_DAYS:
+    days = next((days for days in RETENTION_DAYS if str(days) == str(value)), None)
+    if days is None:
         raise ValueError(f"must be one of {', '.join(map(str, RETENTION_DAYS))}")
     return days
 

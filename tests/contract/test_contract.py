@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import boto3
 import pytest
@@ -18,10 +18,12 @@ from botocore.config import Config
 from infra import contract
 from infra.audit import QUERIES
 from layer_resolver import event_api, observability
-from layer_resolver.errors import ERROR_TABLE
+from layer_resolver.errors import ERROR_TABLE, ResolverError
+from layer_resolver.handler import create_handler
 from layer_resolver.settings import Settings
 from tests.contract.conftest import EVERYTHING, STACK, Line, Written
 from tests.infra.templates import only, resources, synth, variables
+from tests.unit.fakes import Context, FakeEcr, digest, download_url, eventbridge_event
 
 Template = dict[str, Any]
 
@@ -196,6 +198,31 @@ def fields_of(query: str) -> set[str]:
     text = re.sub(r'"[^"]*"', "", query)
     own = set(re.findall(r"\bas (\w+)", text))
     return set(re.findall(r"@?[a-zA-Z_][\w.]*", text)) - KEYWORDS - own
+
+
+class TestSizes:
+    """The document's numbers of layers, with download URLs as long as ECR's are."""
+
+    REST: ClassVar = {"layerDigest": digest(), "expiresAt": "2026-11-23T11:00:00Z"}
+
+    def resolve(self, kilobytes: int, layers: int) -> Any:
+        handler = create_handler(
+            lambda: FakeEcr(url_padding=2300 - len(json.dumps({"downloadUrl": download_url(digest()), **self.REST}))),
+            Settings.from_environment(variables(synth(maximumResultKilobytes=kilobytes))),
+        )
+        digests = [digest(number) for number in range(layers)]
+        return handler(eventbridge_event({"repositoryName": "team/app", "layerDigests": digests}), Context())
+
+    def test_as_many_layers_as_the_document_says_fit_into_a_result(self) -> None:
+        rows = re.findall(r"^\| .* \| (\d+) \| (\d+) \|$", (DOCS / "events.md").read_text(), re.MULTILINE)
+        assert rows == [("1024", "400"), ("256", "100")]
+        for kilobytes, layers in rows:
+            assert len(self.resolve(int(kilobytes), int(layers))["downloadUrls"]) == int(layers)
+
+    @pytest.mark.parametrize(("kilobytes", "layers"), [(1024, 460), (256, 120)])
+    def test_more_do_not(self, kilobytes: int, layers: int) -> None:
+        with pytest.raises(ResolverError, match=rf"larger than {kilobytes} KB"):
+            self.resolve(kilobytes, layers)
 
 
 class TestAudit:

@@ -36,6 +36,12 @@ def test_the_defaults_are_valid_and_private() -> None:
         ({"eventSources": "com.example.a,com.example.b"}, "event_sources", ("com.example.a", "com.example.b")),
         ({"eventSources": ""}, "event_sources", ()),
         ({"eventBusName": "builds"}, "event_bus_name", "builds"),
+        ({"eventBusName": ""}, "event_bus_name", None),
+        ({"eventSources": "builds/main"}, "event_sources", ("builds/main",)),
+        ({"repositories": ["ab", "a*"]}, "repositories", ("ab", "a*")),
+        ({"pullThroughPrefixes": "docker-hub,ROOT"}, "pull_through_prefixes", ("docker-hub", "ROOT")),
+        ({"ipv6": "true"}, "ipv6", True),
+        ({"maximumResultKilobytes": "256"}, "maximum_result_kilobytes", 256),
     ],
 )
 def test_values_come_from_cdk_json_or_from_the_command_line(values: dict[str, Any], name: str, expected: Any) -> None:
@@ -66,6 +72,9 @@ def test_values_come_from_cdk_json_or_from_the_command_line(values: dict[str, An
         ({"authType": "NONE", "repositories": ["a/b"], "allowedPrincipals": ["123456789012"]}, "has no effect"),
         ({"eventSources": ["aws.ecr"]}, "eventSources[0]: must be a source of events"),
         ({"eventBusName": "no spaces"}, "eventBusName"),
+        ({"logRetentionDays": "forever"}, "logRetentionDays: must be one of 1, 3, 5"),
+        ({"repositories": "a"}, "repositories[0]: must be a repository name"),
+        ({"eventSources": "no spaces"}, "eventSources[0]: must be a source of events"),
         ({"eventBusName": "aws.partner/example.com/1"}, "eventBusName: must be the name of an event bus"),
         ({"eventBusName": "b" * 257}, "eventBusName: must be the name of an event bus"),
         ({"createEventBus": True}, "createEventBus: is no longer a setting. The stack creates an event bus"),
