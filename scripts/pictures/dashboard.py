@@ -20,7 +20,7 @@ _LEVELS: Mapping[str, float] = {
     "Duration p50": 6, "Duration p90": 29, "Duration p99": 84,
     "LayersResolved": 4300, "CacheHits": 3900,
     "EcrCallLatency p50": 21, "EcrCallLatency p90": 44, "EcrCallLatency p99": 96,
-    "MatchedEvents": 40,
+    "MatchedEvents": 40, "AWS/Events Invocations": 40,
 }  # fmt: skip
 _SEARCHED = {
     "LayersFailed": {"LayersNotFoundException": 6.0, "ThrottlingException": 0.8},
@@ -30,7 +30,7 @@ _SEARCHED = {
 
 
 def widgets_of(template: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the widgets of the dashboard in a CloudFormation template; names that are not known yet are left empty.
+    """Return the widgets of the dashboard in a CloudFormation template, with logical ids where names come later.
 
     Args:
         template: The template.
@@ -41,8 +41,16 @@ def widgets_of(template: Mapping[str, Any]) -> list[dict[str, Any]]:
         if resource["Type"] == "AWS::CloudWatch::Dashboard"
     ]
     parts = body if isinstance(body, str) else body["Fn::Join"][1]
-    widgets: list[dict[str, Any]] = json.loads("".join(part for part in parts if isinstance(part, str)))["widgets"]
+    widgets: list[dict[str, Any]] = json.loads("".join(map(_known, parts)))["widgets"]
     return widgets
+
+
+def _known(part: Any) -> str:
+    """Return a part of the definition, or the logical id of the resource whose name or ARN it will be."""
+    if isinstance(part, str):
+        return part
+    found = re.search(r"'(?:Ref|Fn::GetAtt)': \[?'([\w:]+)'", str(part))
+    return found[1] if found else ""
 
 
 def dashboard(widgets: Sequence[Mapping[str, Any]]) -> str:
@@ -67,10 +75,19 @@ def _draw(widget: Mapping[str, Any]) -> Iterator[str]:
     yield svg.rectangle(left, top, width, height, "group", 4)
     yield svg.text(left + 10, top + 19, _cut(properties["title"], width - 20, 7.4), "title")
     if widget["type"] == "alarm":
-        count = len(properties["alarms"])
-        yield svg.text(left + 10, top + 44, f"{count} alarms, none of them on", "small")
+        yield from _alarms(properties["alarms"], left + 10, top + 32, width - 20)
         return
     yield from _plot(_series(properties["metrics"], properties["title"]), left + 44, top + 34, width - 58, height - 90)
+
+
+def _alarms(identifiers: Sequence[str], left: float, top: float, width: float) -> Iterator[str]:
+    """Yield the alarms in four columns, none of them on."""
+    for number, identifier in enumerate(identifiers):
+        x, y = left + width / 4 * (number % 4), top + 31 * (number // 4)
+        name = re.sub(r"^Monitoring|Alarm[0-9A-F]{8}$", "", identifier)
+        yield svg.rectangle(x, y, width / 4 - 6, 25, "box", 4)
+        yield svg.rectangle(x, y, 5, 25, "fine")
+        yield svg.text(x + 11, y + 17, _cut(name, width / 4 - 20, 5.9), "small")
 
 
 def _plain(markdown: str) -> str:
@@ -95,7 +112,8 @@ def _series(metrics: Sequence[Sequence[Any]], title: str) -> dict[str, list[floa
             lines |= _of_expression(options)
             continue
         statistic = options.get("stat", "Average")
-        level = _LEVELS.get(f"{metric[1]} {statistic}", _LEVELS.get(metric[1], 0.0))
+        names = (f"{metric[0]} {metric[1]}", f"{metric[1]} {statistic}", metric[1])
+        level = next((_LEVELS[name] for name in names if name in _LEVELS), 0.0)
         label = options.get("label") or (f"{metric[1]} {statistic}" if statistic != "Sum" else metric[1])
         lines[label.partition(" (avg:")[0]] = _values(label if level < _RARE else title, level)
     return lines

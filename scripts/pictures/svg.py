@@ -18,6 +18,7 @@ _STYLE = """\
   .secondary { stroke-dasharray: 5 4; }
   .grid { stroke: #d0d7de; stroke-width: 0.6; }
   .arrowhead { fill: #57606a; }
+  .fine { fill: #2f9e44; }
   @media (prefers-color-scheme: dark) {
     text { fill: #e6edf3; }
     .background { fill: #0d1117; }
@@ -27,6 +28,7 @@ _STYLE = """\
     .line { stroke: #8b949e; }
     .grid { stroke: #30363d; }
     .arrowhead { fill: #8b949e; }
+    .fine { fill: #3fb950; }
   }
 """
 _DEFINITIONS = (
