@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import botocore.session
 import pytest
 from aws_cdk import App
 from aws_cdk.assertions import Template
+from botocore import xform_name
 
 from infra.settings import DeploymentSettings
 from infra.stack import LayerResolverStack
@@ -58,6 +60,31 @@ def test_every_make_command_of_a_document_is_a_target(document: Path) -> None:
     text = re.sub(r"<!--.*?-->", "", document.read_text(), flags=re.DOTALL)
     commands = re.findall(r"(?:`|^\$ |&& )make ([a-z-]+)", text, re.MULTILINE)
     assert set(commands) <= targets
+
+
+def aws_commands_of(document: Path) -> list[list[str]]:
+    """Return the commands of the AWS CLI that a document has, each as its words."""
+    text = document.read_text().replace("\\\n", " ")
+    commands = re.findall(r"(?:^\$ |\{ |\$\(|`)(aws [a-z][^\n`]*)", text, re.MULTILINE)
+    # What follows a shell's own marks is no longer the command.
+    return [re.split(r"[;|]", re.sub(r"\$\(\(.*?\)\)", "1", each))[0].strip(" )").split() for each in commands]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_command_of_the_aws_cli_in_a_document_is_one_and_has_its_options(document: Path) -> None:
+    session = botocore.session.get_session()
+    for _, service, command, *words in aws_commands_of(document):
+        model = session.get_service_model(service)
+        operations = {xform_name(name, "-"): model.operation_model(name) for name in model.operation_names}
+        assert command in operations, f"{service} {command}"
+        shape = operations[command].input_shape
+        options = {f"--{xform_name(name, '-')}" for name in shape.members} if shape else set()
+        used = {word for word in words if re.fullmatch(r"--[a-z-]+", word)}
+        assert used <= options | {"--query", "--output", "--region"}, f"{service} {command}"
+
+
+def test_the_documents_have_commands_of_the_aws_cli() -> None:
+    assert sum(len(aws_commands_of(document)) for document in DOCUMENTS) >= 10
 
 
 def test_the_version_is_one() -> None:
