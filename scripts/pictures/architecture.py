@@ -93,7 +93,7 @@ _STEPS = (
     "1  A client asks for a layer, signed with AWS credentials.",
     "2  The function URL lets it through,",
     "3  and Lambda invokes the function.",
-    "4  The function asks ECR, unless it knows the URL: its only permission there.",
+    "4  The function asks ECR, unless it knows the URL: by default its only permission there.",
     "5  ECR gives a pre-signed URL of S3.",
     "6  The client gets it, as JSON or as a redirect.",
     "7  The client downloads the layer from S3. No bytes go through Lambda.",
