@@ -96,8 +96,8 @@ def audit_locks(pip_audit: Path) -> int:
             count, findings = audit_lock(pip_audit, lock)
         except UnreachableError:
             print(
-                f"Not audited: {name} and the locks after it. Neither the Python Package Index (pypi.org) nor OSV "
-                "(api.osv.dev) tells anything of its libraries. Run `make audit` where one of them can be reached.",
+                f"Not audited: {name} and the locks after it. Neither the Python Package Index nor OSV tells anything "
+                "of its libraries. Run `make audit` where one of them can be reached.",
                 file=sys.stderr,
             )
             return 2
