@@ -12,6 +12,7 @@ CDK := CDK_DISABLE_VERSION_CHECK=1 PATH="$(CURDIR)/$(BIN):$$PATH" $(CDK_CLI)
 # Tools whose dependencies exclude ours, each in a virtual environment of its own.
 DEPLOYED := $(VENV)/deployed-python
 TOOLS := $(addprefix $(VENV)/tools/,ministack checkov cfn-lint syft)
+AUDIT := $(VENV)/tools/audit
 # Registry clients that only Go can build. Where there is no Go, the tests with them are skipped.
 GO := $(shell command -v go)
 GO_CLIENTS := $(if $(GO),$(VENV)/tools/go-clients)
@@ -21,10 +22,10 @@ LAYOUT ?=
 REPOSITORY ?=
 IMAGE := $(if $(LAYOUT),--layout '$(LAYOUT)') $(if $(REPOSITORY),--repository '$(REPOSITORY)')
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock'
-CHECKED := lambda_src local infra app.py tests benchmarks
+CHECKED := lambda_src local infra app.py tests benchmarks scripts
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve proxy smoke unit test test-deployed-python lint format bench scaling python synth bootstrap diff deploy destroy lock clean
+.PHONY: help demo serve proxy smoke unit test test-deployed-python lint format bench scaling audit sbom third-party pictures python synth bootstrap diff deploy destroy lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 11
@@ -87,6 +88,18 @@ deploy: $(INSTALLED_CDK) $(CDK_CLI)  ## Deploy to the AWS account and region of 
 destroy: $(INSTALLED_CDK) $(CDK_CLI)  ## Remove the deployment (ARGS='-c stackName=NAME')
 	$(CDK) destroy $(ARGS)
 
+audit: $(INSTALLED) $(AUDIT)  ## Look for known vulnerabilities in all locks, and for unsafe code in the sources
+	@$(BIN)/python -m scripts.audit --tools $(AUDIT)/bin
+
+sbom: $(INSTALLED)  ## Write the bill of materials of the deployment package beside it (CycloneDX)
+	@$(BIN)/python -m scripts.sbom
+
+third-party: $(INSTALLED)  ## Write THIRD_PARTY.md: the libraries in the deployment package and their licences
+	@$(BIN)/python -m scripts.third_party
+
+pictures: $(INSTALLED) $(INSTALLED_CDK)  ## Draw the pictures of the documents: architecture, dashboard and demo
+	@$(BIN)/python -m scripts.pictures
+
 python: $(INSTALLED)  ## Install the Python of the deployed function, which writes the package's bytecode
 	$(BIN)/uv python install 3.13
 
@@ -94,7 +107,7 @@ lock: $(INSTALLED)  ## Write the requirements files anew from their .in files, w
 	$(LOCK) lambda_src/requirements.in --output-file lambda_src/requirements.txt
 	$(LOCK) --constraints lambda_src/requirements.txt requirements-dev.in --output-file requirements-dev.txt
 	$(LOCK) --constraints requirements-dev.txt requirements.in --output-file requirements.txt
-	for tool in $(notdir $(TOOLS)); do $(LOCK) tests/tools/$$tool.in --output-file tests/tools/$$tool.txt || exit 1; done
+	for tool in $(notdir $(TOOLS) $(AUDIT)); do $(LOCK) tests/tools/$$tool.in --output-file tests/tools/$$tool.txt || exit 1; done
 
 clean:  ## Remove what the other targets made
 	rm -rf $(VENV) build cdk.out node_modules .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .schemathesis

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 import uv
@@ -44,11 +45,17 @@ _UNREAD = (
     "**/*.css",
     "pydantic/mypy.py",
     *(f"aws_lambda_powertools/utilities/{feature}" for feature in _UNUSED_FEATURES),
-    # Of a distribution's metadata only its name and version are ever read, by importlib.metadata.
-    "*.dist-info/[!M]*",
     ".lock",
 )
 """What nothing reads at run time, as patterns within the package."""
+
+_KEPT_METADATA = ("METADATA", "licenses", "LICEN[CS]E*", "COPYING*", "NOTICE*", "AUTHORS*", "sboms")
+"""What is kept of a distribution's metadata, as patterns of file names: what it is, by whose leave, and made of what.
+
+Licences have to go where the code goes. Their names are those that setuptools looks for; `sboms` lists what is compiled
+into a binary. Sources: https://peps.python.org/pep-0639/, https://peps.python.org/pep-0770/,
+https://setuptools.pypa.io/en/latest/references/keywords.html#keyword-license-files.
+"""
 
 
 class BuildError(Exception):
@@ -228,6 +235,9 @@ def _own_packages(source: Path) -> list[Path]:
 def _remove_what_nothing_reads(made: Path) -> None:
     for pattern in _UNREAD:
         for path in list(made.glob(pattern)):
+            _remove(path)
+    for path in list(made.glob("*.dist-info/*")):
+        if not any(fnmatch(path.name, pattern) for pattern in _KEPT_METADATA):
             _remove(path)
     data = made / "botocore" / "data"
     if data.is_dir():

@@ -93,6 +93,10 @@ class ResolverFunction(Construct):
             handler=contract.HANDLER,
             code=lambda_.Code.from_asset(str(package.path), asset_hash=package.digest),
             role=self.role.without_policy_updates(),
+            # An alias can go back to a version that is kept, but SnapStart bills the snapshot of each.
+            current_version_options=lambda_.VersionOptions(
+                removal_policy=RemovalPolicy.RETAIN if settings.keep_versions else RemovalPolicy.DESTROY
+            ),
             memory_size=settings.memory_size,
             timeout=Duration.seconds(settings.timeout_seconds),
             reserved_concurrent_executions=settings.reserved_concurrency,

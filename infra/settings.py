@@ -204,6 +204,7 @@ class DeploymentSettings(BaseModel):
     timeout_seconds: Annotated[int, BeforeValidator(_number(3, 900, " seconds"))] = 15
     reserved_concurrency: Annotated[int | None, _optional(_number(0))] = None
     snap_start: Flag = True
+    keep_versions: Flag = False
     ipv6: Flag = False
     log_level: Annotated[str, _one_of("DEBUG", "INFO", "WARNING", "ERROR")] = "INFO"
     log_retention_days: Annotated[int, BeforeValidator(_retention)] = 30

@@ -20,6 +20,7 @@ from botocore.credentials import Credentials, ReadOnlyCredentials, create_creden
 from botocore.loaders import Loader
 from botocore.session import Session
 
+from layer_resolver import __version__
 from layer_resolver.errors import (
     CREDENTIALS_REFUSED,
     SERVER_ERROR,
@@ -160,7 +161,7 @@ def _create_client(session: Session, send: Callable[..., AWSResponse]) -> EcrCli
             # What is asked for has been checked, by rules that are as strict as botocore's.
             parameter_validation=False,
             # botocore otherwise puts its user agent together anew, twice for each call.
-            user_agent=f"{session.user_agent()} ecr-layer-resolver",
+            user_agent=f"{session.user_agent()} ecr-layer-resolver/{__version__}",
         ),
     )
     client.meta.events.register("before-send.ecr", cast("Any", send))

@@ -17,6 +17,7 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
 from botocore.exceptions import ClientError
 
+from layer_resolver import __version__
 from layer_resolver.errors import ResolverError, ecr_code
 from layer_resolver.invocation import Invocation
 from layer_resolver.redaction import redact
@@ -159,6 +160,7 @@ def _counted(count: int) -> _Metric:
 
 def _log(invocation: Invocation, *, is_cold_start: bool) -> None:
     fields: dict[str, Any] = {
+        "version": __version__,
         "cold_start": is_cold_start,
         "function_arn": invocation.function_arn,
         "function_request_id": invocation.lambda_request_id,

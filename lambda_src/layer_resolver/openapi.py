@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
+from layer_resolver import __version__
 from layer_resolver.errors import ERROR_TABLE, ErrorKind, Place
 from layer_resolver.manifests import ImageManifest
 from layer_resolver.models import (
@@ -27,8 +28,6 @@ from layer_resolver.models import (
     TaggedImageRequest,
 )
 from layer_resolver.validation import RequestField, request_fields
-
-API_VERSION = "1.1.0"
 
 Schema = dict[str, Any]
 
@@ -176,7 +175,7 @@ def openapi_document() -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {
             "title": "ECR Layer Resolver",
-            "version": API_VERSION,
+            "version": __version__,
             "description": "Pre-signed download URLs of image layers in Amazon ECR.",
         },
         "servers": [{"url": "/"}],

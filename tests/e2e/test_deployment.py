@@ -424,9 +424,11 @@ def test_settings_are_deployed_one_after_another_and_nothing_is_left_in_the_end(
     with emulator.http_client() as client:
         assert client.get(f"{first.url}/images/download-urls", params=query).status_code == 403
 
-    printed, outputs = emulator.deploy(name, repositories="team/*", imagePull="true", eventBusName="default")
+    printed, outputs = emulator.deploy(
+        name, repositories="team/*", imagePull="true", keepVersions="true", eventBusName="default"
+    )
     assert "imagePull = true  (command line)" in printed
-    assert "lasts for this deployment only: stackName, repositories, imagePull, eventBusName." in printed
+    assert "lasts for this deployment only: stackName, repositories, imagePull, keepVersions, eventBusName." in printed
     assert Deployment.of(outputs).bus == "default"
     assert Deployment.of(outputs).url == first.url
     with emulator.http_client() as client:
@@ -451,8 +453,23 @@ def test_settings_are_deployed_one_after_another_and_nothing_is_left_in_the_end(
     with emulator.http_client() as client:
         assert client.get(f"{first.url}/images/download-urls", params=query).status_code == 403
 
+    check_way_back(emulator, last, query)
     emulator.destroy(name)
     check_nothing_is_left(emulator, name, configuration, last)
+
+
+def check_way_back(emulator: Emulator, deployment: Deployment, query: dict[str, str]) -> None:
+    """Check that the alias goes back to the version before, which had imagePull, as docs/operations.md says."""
+    functions = emulator.client("lambda")
+    versions = functions.list_versions_by_function(FunctionName=deployment.function_name)["Versions"]
+    numbers = sorted(int(version["Version"]) for version in versions if version["Version"] != "$LATEST")
+    # That of the first deployment was not kept.
+    assert len(numbers) == 2
+    functions.update_alias(FunctionName=deployment.function_name, Name="live", FunctionVersion=str(numbers[0]))
+    with emulator.http_client() as client:
+        assert client.get(f"{deployment.url}/images/download-urls", params=query).status_code == 200
+    functions.update_alias(FunctionName=deployment.function_name, Name="live", FunctionVersion=str(numbers[1]))
+    functions.delete_function(FunctionName=deployment.function_name, Qualifier=str(numbers[0]))
 
 
 def check_pattern_of_pushes(events: Any, pattern: str) -> None:

@@ -431,6 +431,10 @@ def test_removing_the_stack_leaves_nothing_unless_logs_are_to_be_kept() -> None:
     assert only(synth(keepLogs=True), "AWS::Logs::LogGroup")["DeletionPolicy"] == "Retain"
 
 
+def test_versions_are_kept_to_go_back_to_if_the_operator_says_so() -> None:
+    assert only(synth(keepVersions=True), "AWS::Lambda::Version")["DeletionPolicy"] == "Retain"
+
+
 def test_an_address_subscribes_to_the_alarms() -> None:
     assert not resources(synth(), "AWS::SNS::Subscription")
     subscription = only(synth(alarmEmail="ops@example.com"), "AWS::SNS::Subscription")["Properties"]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from layer_resolver import __version__
 from layer_resolver.ecr import ATTEMPTS, Ecr, create_ecr_client, rehearse
 from layer_resolver.errors import (
     ACCESS_DENIED,
@@ -83,7 +84,7 @@ def test_a_call_is_signed_and_sent_as_ecr_wants_it(outcomes: list[Outcome], requ
     target = headers["x-amz-target"]
     assert (target if isinstance(target, str) else target.decode()).endswith(".GetDownloadUrlForLayer")
     assert b"Credential=AKIDEXAMPLE/" in str(headers["authorization"]).encode()
-    assert "ecr-layer-resolver" in str(headers["user-agent"])
+    assert f"ecr-layer-resolver/{__version__}" in str(headers["user-agent"])
     assert request["deadline"].remaining() <= 4
 
 

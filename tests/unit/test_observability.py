@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from layer_resolver import __version__
 from layer_resolver.handler import create_handler
 from layer_resolver.observability import LOGGED_LAYERS, LONGEST_LINE, SERVICE, logger, quieten_libraries
 from layer_resolver.settings import Settings
@@ -39,6 +40,7 @@ def test_an_invocation_leaves_one_log_line_that_says_what_was_done(
     log, _ = written(capsys)
     assert log["level"] == "INFO"
     assert log["service"] == "ecr-layer-resolver"
+    assert log["version"] == __version__
     assert log["correlation_id"] == "9e5d8b70-0000-4000-8000-000000000000"
     assert isinstance(log["cold_start"], bool)
     assert (log["trigger"], log["route"], log["status"]) == ("http", "POST /download-urls", 200)

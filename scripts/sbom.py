@@ -1,0 +1,95 @@
+"""Writes the bill of materials of the deployment package beside it: CycloneDX 1.6, in JSON.
+
+Everything in it is read from the built package, so it lists what is deployed and not what a lock would allow.
+"""
+
+import argparse
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from cyclonedx.contrib.license.factories import LicenseFactory
+from cyclonedx.model import ExternalReference, ExternalReferenceType, Property, XsUri
+from cyclonedx.model.bom import Bom
+from cyclonedx.model.component import Component, ComponentType
+from cyclonedx.output import make_outputter
+from cyclonedx.schema import OutputFormat, SchemaVersion
+from packageurl import PackageURL
+
+from infra.asset import LAMBDA, Package, build_package
+from scripts.distributions import PACKAGES, Distribution, distributions_of
+from scripts.version import project_version
+
+PROJECT = "ecr-layer-resolver"
+
+
+def bill_of_materials(package: Package) -> str:
+    """Return the document, which is the same for the same package.
+
+    Args:
+        package: The built package.
+
+    Raises:
+        UnknownLicenceError: If the licence of a library can't be told.
+    """
+    root = Component(
+        type=ComponentType.APPLICATION,
+        name=PROJECT,
+        version=project_version(),
+        bom_ref=PROJECT,
+        licenses=[LicenseFactory().make_from_string("Apache-2.0")],
+        properties=[Property(name="ecr-layer-resolver:package:inputs:sha256", value=package.digest)],
+    )
+    bom = Bom()
+    bom.metadata.component = root
+    libraries = [_library(distribution) for distribution in distributions_of(package.path)]
+    for library in libraries:
+        bom.components.add(library)
+    bom.register_dependency(root, libraries)
+    document = json.loads(make_outputter(bom, OutputFormat.JSON, SchemaVersion.V1_6).output_as_string())
+    # A random number and the time of writing, without which the document follows from the package alone.
+    del document["serialNumber"], document["metadata"]["timestamp"]
+    return json.dumps(document, indent=2) + "\n"
+
+
+def _library(distribution: Distribution) -> Component:
+    url = PackageURL("pypi", name=distribution.name, version=distribution.version)
+    return Component(
+        type=ComponentType.LIBRARY,
+        name=distribution.name,
+        version=distribution.version,
+        description=distribution.summary,
+        purl=url,
+        bom_ref=str(url),
+        licenses=[LicenseFactory().make_from_string(distribution.licence)],
+        external_references=[ExternalReference(type=ExternalReferenceType.WEBSITE, url=XsUri(distribution.url))],
+        components=_compiled_in(distribution),
+    )
+
+
+def _compiled_in(distribution: Distribution) -> Iterable[Component]:
+    for document in distribution.compiled_in:
+        for listed in document["components"]:
+            expressions = [each["expression"] for each in listed.get("licenses", []) if "expression" in each]
+            yield Component(
+                type=ComponentType.LIBRARY,
+                name=listed["name"],
+                version=listed["version"],
+                purl=PackageURL.from_string(listed["purl"]),
+                bom_ref=listed["purl"],
+                licenses=[LicenseFactory().make_from_string(expression) for expression in expressions],
+            )
+
+
+def main() -> None:
+    """Build the package unless it is there, and write its bill of materials beside it."""
+    parser = argparse.ArgumentParser(description="Write the CycloneDX SBOM of the deployment package beside it.")
+    parser.add_argument("--packages", type=Path, default=PACKAGES, help="directory of the built packages")
+    package = build_package(LAMBDA, parser.parse_args().packages)
+    path = package.path.with_suffix(".cdx.json")
+    path.write_text(bill_of_materials(package))
+    print(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""The documents are true where a test can tell: links, versions, alarms, commands and pictures."""
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import botocore.session
+import pytest
+from aws_cdk import App
+from aws_cdk.assertions import Template
+from botocore import xform_name
+
+from infra.settings import DeploymentSettings
+from infra.stack import LayerResolverStack
+from layer_resolver import __version__
+from layer_resolver.openapi import openapi_document
+from scripts.pictures.architecture import BOXES, UNSHOWN, architecture
+from scripts.pictures.dashboard import dashboard, widgets_of
+from scripts.version import project_version
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+PICTURES = ROOT / "docs" / "pictures"
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def template() -> Any:
+    return Template.from_stack(LayerResolverStack(App(), DeploymentSettings())).to_json()
+
+
+def links_of(document: Path) -> Iterator[tuple[Path, str]]:
+    """Yield the files that a document links to, and the headings there."""
+    text = re.sub(r"^```.*?^```", "", document.read_text(), flags=re.DOTALL | re.MULTILINE)
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", text):
+        name, _, heading = target.partition("#")
+        yield document.parent / name if name else document, heading
+
+
+def headings_of(document: Path) -> set[str]:
+    """Return the names of a document's headings, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_link_of_a_document_leads_somewhere(document: Path) -> None:
+    for file, heading in links_of(document):
+        assert file.exists(), file
+        assert not heading or heading in headings_of(file), f"{file.name}#{heading}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_make_command_of_a_document_is_a_target(document: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    text = re.sub(r"<!--.*?-->", "", document.read_text(), flags=re.DOTALL)
+    commands = re.findall(r"(?:`|^\$ |&& )make ([a-z-]+)", text, re.MULTILINE)
+    assert set(commands) <= targets
+
+
+def aws_commands_of(document: Path) -> list[list[str]]:
+    """Return the commands of the AWS CLI that a document has, each as its words."""
+    text = document.read_text().replace("\\\n", " ")
+    commands = re.findall(r"(?:^\$ |\{ |\$\(|`)(aws [a-z][^\n`]*)", text, re.MULTILINE)
+    # What follows a shell's own marks is no longer the command.
+    return [re.split(r"[;|]", re.sub(r"\$\(\(.*?\)\)", "1", each))[0].strip(" )").split() for each in commands]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_command_of_the_aws_cli_in_a_document_is_one_and_has_its_options(document: Path) -> None:
+    session = botocore.session.get_session()
+    for _, service, command, *words in aws_commands_of(document):
+        model = session.get_service_model(service)
+        operations = {xform_name(name, "-"): model.operation_model(name) for name in model.operation_names}
+        assert command in operations, f"{service} {command}"
+        shape = operations[command].input_shape
+        options = {f"--{xform_name(name, '-')}" for name in shape.members} if shape else set()
+        used = {word for word in words if re.fullmatch(r"--[a-z-]+", word)}
+        assert used <= options | {"--query", "--output", "--region"}, f"{service} {command}"
+
+
+def test_the_documents_have_commands_of_the_aws_cli() -> None:
+    assert sum(len(aws_commands_of(document)) for document in DOCUMENTS) >= 10
+
+
+def test_the_version_is_one() -> None:
+    assert re.fullmatch(r"\d+\.\d+\.\d+", __version__)
+    assert project_version() == openapi_document()["info"]["version"] == __version__
+    newest = re.findall(r"^## \[(\d[^\]]*)\] - \d{4}-\d\d-\d\d$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[0]
+    assert newest == __version__
+    for folder in ("lambda_src", "infra", "local", "scripts"):
+        for path in (ROOT / folder).rglob("*.py"):
+            literals = [node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)]
+            assert __version__ not in literals or path.name == "__init__.py", path
+
+
+def test_the_alarms_that_operations_md_explains_are_the_stacks(template: Any) -> None:
+    section = OPERATIONS.partition("\n## Alarms\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (`.*?`) \|", section, re.MULTILINE)
+    explained = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    identifiers = [name for name, each in template["Resources"].items() if each["Type"] == "AWS::CloudWatch::Alarm"]
+    names = [re.fullmatch(r"Monitoring(\w+)Alarm[0-9A-F]{8}", identifier) for identifier in identifiers]
+    assert sorted(explained) == sorted(name[1] for name in names if name)
+    assert all(names)
+
+
+def test_the_outputs_that_operations_md_uses_are_the_stacks(template: Any) -> None:
+    used = re.findall(r"\$\(output (\w+)\)", OPERATIONS)
+    assert used
+    assert set(used) <= set(template["Outputs"])
+
+
+def test_the_dashboard_is_drawn_from_the_stacks_definition(template: Any) -> None:
+    drawn = (PICTURES / "dashboard.svg").read_text()
+    assert drawn == dashboard(widgets_of(template)), "run `make pictures`"
+    titles = [each["properties"]["title"] for each in widgets_of(template) if each["type"] == "metric"]
+    texts = ["".join(text.itertext()) for text in ElementTree.fromstring(drawn).findall(".//{*}text")]
+    for title in titles:
+        assert any(title.startswith(text.rstrip("…")) for text in texts if text), title
+
+
+def test_the_architecture_shows_every_type_of_resource_that_the_stack_has(template: Any) -> None:
+    assert (PICTURES / "architecture.svg").read_text() == architecture(), "run `make pictures`"
+    types = {each["Type"] for each in template["Resources"].values()}
+    shown = {resource for box in BOXES for resource in box.resources}
+    assert types <= shown | UNSHOWN
+    assert not shown & UNSHOWN
+
+
+@pytest.mark.parametrize("picture", sorted(PICTURES.glob("*.svg")), ids=lambda path: path.stem)
+def test_a_picture_is_read_without_other_files_and_shown_somewhere(picture: Path) -> None:
+    content = picture.read_text()
+    ElementTree.fromstring(content)
+    assert not re.search(r"(?:href|src)\s*=|url\(['\"]?https?:|@import", content)
+    assert any(f"pictures/{picture.name}" in document.read_text() for document in DOCUMENTS)
+
+
+@pytest.mark.parametrize("picture", ["architecture", "dashboard"])
+def test_a_picture_has_colours_for_dark_pages(picture: str) -> None:
+    content = (PICTURES / f"{picture}.svg").read_text()
+    light, dark = content.split("@media (prefers-color-scheme: dark)")
+    classes = set(re.findall(r"\.(\w+) \{[^}]*(?:fill|stroke): #", light))
+    assert classes
+    assert classes == set(re.findall(r"\.(\w+) \{", dark))
+
+
+def test_contributing_md_tells_of_every_folder() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    named = set(re.findall(r"`([a-z0-9_]+)/", text))
+    folders = {path.name for path in (*ROOT.iterdir(), *ROOT.glob("tests/*")) if any(path.glob("*.py"))}
+    assert {"infra", "unit"} <= folders <= named
+
+
+def test_dependabot_watches_every_folder_with_a_lock() -> None:
+    configuration = (ROOT / ".github" / "dependabot.yml").read_text()
+    locks = [path.parent for path in (*ROOT.glob("*.in"), *ROOT.glob("lambda_src/*.in"), *ROOT.glob("tests/*/*.in"))]
+    for folder in {f"/{path.relative_to(ROOT)}".removesuffix(".") for path in locks}:
+        assert f"\n      - {folder}\n" in configuration
+    assert json.loads((ROOT / "package.json").read_text())["devDependencies"]
+    assert "package-ecosystem: npm" in configuration

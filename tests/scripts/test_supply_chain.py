@@ -1,0 +1,146 @@
+"""What is deployed is listed, with its licences, and known vulnerabilities are reported."""
+
+import json
+import re
+import sys
+from importlib.metadata import PathDistribution, distributions
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+
+from infra.asset import LAMBDA, SOURCE, Package, build_package, install_dependencies
+from layer_resolver import __version__
+from scripts import audit, third_party
+from scripts.distributions import UnknownLicenceError, distributions_of
+from scripts.sbom import bill_of_materials
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
+    return build_package(LAMBDA, tmp_path_factory.mktemp("packages"))
+
+
+@pytest.fixture(scope="module")
+def whole_installation(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the directory with all files of the libraries, before any is left out."""
+    directory = tmp_path_factory.mktemp("whole")
+    install_dependencies(LAMBDA, SOURCE / "requirements.txt", directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def document(package: Package) -> Any:
+    return json.loads(bill_of_materials(package))
+
+
+def test_the_sbom_is_valid_cyclonedx_and_follows_from_the_package_alone(package: Package) -> None:
+    text = bill_of_materials(package)
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    assert bill_of_materials(package) == text
+
+
+def test_the_sbom_lists_just_the_libraries_that_own_the_packages_files(
+    package: Package, whole_installation: Path, document: Any
+) -> None:
+    owners: dict[str, str] = {}
+    for library in distributions(path=[str(whole_installation)]):
+        listed = f"{library.name.lower().replace('_', '-')} {library.version}"
+        owners |= {re.sub(r"\.pyc?$", "", str(file)): listed for file in library.files or []}
+    files = [path.relative_to(package.path) for path in package.path.rglob("*") if path.is_file()]
+    own = [path for path in files if path.parts[0] == "layer_resolver"]
+    found = {owners[re.sub(r"\.pyc?$", "", str(path))] for path in files if path not in own}
+    assert own
+    assert found == {f"{each['name']} {each['version']}" for each in document["components"]}
+
+
+def test_the_sbom_lists_what_the_lock_has(document: Any) -> None:
+    locked = re.findall(r"^([a-z0-9-]+)==(\S+)", (SOURCE / "requirements.txt").read_text(), re.MULTILINE)
+    assert {(each["name"], each["version"]) for each in document["components"]} == set(locked)
+
+
+def test_the_sbom_names_the_project_its_version_and_the_package(package: Package, document: Any) -> None:
+    root = document["metadata"]["component"]
+    assert (root["name"], root["version"]) == ("ecr-layer-resolver", __version__)
+    assert [each["value"] for each in root["properties"]] == [package.digest]
+
+
+def test_the_sbom_lists_what_is_compiled_into_binaries(document: Any) -> None:
+    (core,) = [each for each in document["components"] if each["name"] == "pydantic-core"]
+    assert {"pkg:cargo/pyo3", "pkg:cargo/jiter"} <= {each["purl"].partition("@")[0] for each in core["components"]}
+
+
+def test_each_library_in_the_package_has_its_licence_files(package: Package, whole_installation: Path) -> None:
+    for whole in whole_installation.glob("*.dist-info"):
+        names = PathDistribution(whole).metadata.get_all("License-File") or []
+        assert names, whole.name
+        for name in names:
+            (original,) = [path for path in (whole / name, whole / "licenses" / name) if path.is_file()]
+            kept = package.path / original.relative_to(whole_installation)
+            assert kept.read_bytes() == original.read_bytes()
+
+
+def test_third_party_md_is_what_make_third_party_writes(package: Package) -> None:
+    assert third_party.PATH.read_text() == third_party.page(distributions_of(package.path))
+
+
+def test_a_licence_that_can_not_be_told_is_reported_with_what_to_do(tmp_path: Path) -> None:
+    metadata = tmp_path / "new-1.0.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text("Metadata-Version: 2.1\nName: new\nVersion: 1.0\nLicense: See the file\n")
+    with pytest.raises(UnknownLicenceError, match=r"new says 'See the file'.*Read its licence files"):
+        distributions_of(tmp_path)
+
+
+def write_pip_audit(directory: Path, answers: dict[str, Any]) -> Path:
+    """Write a program that answers as pip-audit does, by the service that it is asked to use."""
+    tool = directory / "pip-audit"
+    texts = {name: json.dumps(answer) if answer else None for name, answer in answers.items()}
+    tool.write_text(
+        f"#!{sys.executable}\n"
+        "import sys\n"
+        f"answer = {texts!r}[sys.argv[2]]\n"
+        "sys.exit('requests.exceptions.ConnectionError') if answer is None else print(answer)\n"
+    )
+    tool.chmod(0o755)
+    return tool
+
+
+def dependency(name: str, *vulnerabilities: str) -> dict[str, Any]:
+    vulns = [{"id": each, "fix_versions": ["2.0"], "aliases": []} for each in vulnerabilities]
+    return {"name": name, "version": "1.0", "vulns": vulns}
+
+
+SKIPPED = {"name": "private", "skip_reason": "Dependency not found on PyPI"}
+
+
+def test_the_audit_reports_each_vulnerability_and_each_library_that_nothing_is_known_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer = {"dependencies": [dependency("sound"), dependency("broken", "CVE-2026-1", "CVE-2026-2"), SKIPPED]}
+    assert audit.audit_locks(write_pip_audit(tmp_path, {"pypi": answer})) == 1
+    printed = capsys.readouterr().out
+    assert "lambda_src/requirements.txt: 3 libraries, 3 findings" in printed
+    assert "broken 1.0: CVE-2026-2, mended by 2.0" in printed
+    assert "private: not audited" in printed
+    assert printed.count("requirements.txt: ") >= 2
+
+
+def test_an_audit_without_findings_succeeds_and_has_looked_at_every_lock(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # One service answers and knows nothing, as a mirror of the index does; the other one knows.
+    answers = {"pypi": {"dependencies": [SKIPPED]}, "osv": {"dependencies": [dependency("sound")]}}
+    assert audit.audit_locks(write_pip_audit(tmp_path, answers)) == 0
+    printed = capsys.readouterr().out
+    makefile = (audit.ROOT / "Makefile").read_text()
+    written = set(re.findall(r"--output-file (\S+\.txt)$", makefile, re.MULTILINE))
+    written |= {str(path.with_suffix(".txt").relative_to(audit.ROOT)) for path in audit.ROOT.glob("tests/tools/*.in")}
+    assert set(re.findall(r"^(\S+): 1 libraries", printed, re.MULTILINE)) == written
+
+
+def test_an_audit_that_reaches_no_service_fails_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert audit.audit_locks(write_pip_audit(tmp_path, {"pypi": None, "osv": None})) == 2
+    assert "Not audited: lambda_src/requirements.txt and the locks after it." in capsys.readouterr().err
