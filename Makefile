@@ -16,6 +16,7 @@ AUDIT := $(VENV)/tools/audit
 # Registry clients that only Go can build. Where there is no Go, the tests with them are skipped.
 GO := $(shell command -v go)
 GO_CLIENTS := $(if $(GO),$(VENV)/tools/go-clients)
+export SEED INVOCATIONS INPUTS
 PORT ?= 9000
 # An OCI image layout to use in the place of the sample image, and the repository to serve it as.
 LAYOUT ?=
@@ -57,6 +58,9 @@ test-deployed-python: $(INSTALLED)  ## Test the function and the local AWS with 
 	$(BIN)/uv venv --quiet --clear --python "$$python" $(DEPLOYED) && \
 	$(BIN)/uv pip install --quiet --python $(DEPLOYED) --no-deps --require-hashes --requirement requirements-dev.txt && \
 	$(DEPLOYED)/bin/python -m pytest -q tests/unit tests/local
+
+soak: $(INSTALLED)  ## Send faults and hostile inputs for half an hour (SEED=1 INVOCATIONS=10000 INPUTS=1000000)
+	@PYTHONPATH=lambda_src:. $(BIN)/python -m tests.faults.soak
 
 lint: $(INSTALLED) $(INSTALLED_CDK)  ## ruff and mypy --strict
 	$(BIN)/ruff check $(CHECKED)

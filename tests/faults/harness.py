@@ -30,7 +30,7 @@ from layer_resolver.observability import LONGEST_LINE, logger
 from layer_resolver.settings import Settings
 from tests.faults.inputs import SECRET, any_event
 from tests.faults.server import Behaviour, FaultServer, HttpRequest, answer, close, fault_server, transport_faults
-from tests.unit.fakes import Context, FakeEcr, digest, eventbridge_event, function_url_event
+from tests.unit.fakes import Context, FakeEcr, eventbridge_event, function_url_event
 
 SECONDS_TO_ANSWER = 0.5
 """What the function keeps of an invocation's time for its answer."""
@@ -175,8 +175,8 @@ def ecr_fault(request: HttpRequest, s3_port: int, choose: random.Random) -> Beha
     good = good_answer(request, s3_port)
     body = json.dumps(good).encode()
     message = f"not at {url_of(LAYER_DIGEST, s3_port)} with Authorization: Bearer {TOKEN}"
-    kind = choose.randrange(6)
-    if kind == 0:
+    kind = choose.randrange(7)
+    if kind in {0, 6}:
         return choose.choice(transport_faults(body, choose))
     if kind == 1:
         document = {"__type": choose.choice([*ECR_CODES, "Something.New#Odd", "x" * 3000]), "message": message}
@@ -403,6 +403,39 @@ def run(seed: int, count: int, progress: Callable[[int], None] = lambda _: None)
     return report
 
 
+def run_each_alone(seed: int) -> Report:
+    """Invoke the function with each fault of the connection alone: ECR's, and S3's while a blob's size is asked for.
+
+    Args:
+        seed: What the faults' details follow from.
+
+    Raises:
+        BrokenPromiseError: If the function does what it must not.
+    """
+    report = Report()
+    with fault_server(lambda _: close()) as ecr, fault_server(s3_answer) as s3, _environment(ecr.port):
+        handler = create_handler(settings=Settings(image_pull=True, list_tags=True, stack_name="faults"))
+        for number in range(len(transport_faults(b"a", random.Random(seed)))):
+            for server in (ecr, s3):
+                choose = random.Random(f"{seed} {number}")
+                ecr.respond = lambda request: answer(200, json.dumps(good_answer(request, s3.port)).encode())
+                s3.respond = s3_answer
+                behaviour = transport_faults(b'{"downloadUrl": "x"}', choose)[number]
+                server.respond = lambda _, behaviour=behaviour: behaviour  # type: ignore[misc]
+                event = function_url_event("HEAD", f"/v2/team/app/blobs/{any_digest(choose)}")
+                outcome = invoke(handler, event, remaining_milliseconds=800)
+                late = outcome.seconds - 0.3
+                report.invocations += 1
+                report.behaviours[behaviour.name] += 1
+                report.outcomes[f"{outcome.status} {outcome.code}".strip()] += 1
+                _check_that(late <= ALLOWANCE_SECONDS, f"{behaviour.name}: {late:.2f} s after the deadline", outcome)
+                _check_that(outcome.status in {200, 502, 503, 504}, behaviour.name, outcome)
+                check(outcome)
+                ecr.drop_connections()
+                s3.drop_connections()
+    return report
+
+
 def _settled(ecr: FaultServer, s3: FaultServer) -> dict[str, int]:
     ecr.drop_connections()
     s3.drop_connections()
@@ -484,7 +517,7 @@ def run_inputs(seed: int, count: int, progress: Callable[[int], None] = lambda _
         BrokenPromiseError: If the function does what it must not; the message has the number of the input.
     """
     content = MANIFEST.encode()
-    ecr = FakeEcr(images=dict.fromkeys(("latest", digest(), MANIFEST_DIGEST), (content, OCI_MANIFEST)))
+    ecr = FakeEcr(images=dict.fromkeys(("latest", MANIFEST_DIGEST), (content, OCI_MANIFEST)))
     handler = create_handler(lambda: ecr, Settings(image_pull=True, list_tags=True, stack_name="inputs"))
     report = Report()
     for number in range(-2000, count):

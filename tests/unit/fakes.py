@@ -133,7 +133,7 @@ class FakeEcr:
             raise self.image_error
         types = parameters.get("filter", {}).get("artifactTypes")
         found = [each for each in self.referrers if types is None or each.get("artifactType") in types]
-        start = int(parameters.get("nextToken", 0))
+        start = _start_of_page(parameters)
         more = {"nextToken": str(start + 2)} if start + 2 < len(found) else {}
         return {"referrers": found[start : start + 2]} | more
 
@@ -144,9 +144,16 @@ class FakeEcr:
         if self.image_error is not None:
             raise self.image_error
         tags = [reference for reference in self.images if ":" not in reference]
-        start = int(parameters.get("nextToken", 0))
+        start = _start_of_page(parameters)
         more = {"nextToken": str(start + 2)} if start + 2 < len(tags) else {}
         return {"imageIds": [{"imageTag": tag} for tag in tags[start : start + 2]]} | more
+
+
+def _start_of_page(parameters: dict[str, Any]) -> int:
+    token = parameters.get("nextToken", "0")
+    if not (token.isascii() and token.isdecimal() and len(token) < 10):
+        raise ecr_error("InvalidParameterException", "Invalid parameter at 'nextToken'")
+    return int(token)
 
 
 class Context(LambdaContext):

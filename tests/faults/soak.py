@@ -1,0 +1,61 @@
+"""The long runs: `make soak`. Prints what they came to, and ends with 1 if a promise is broken."""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+os.environ |= {"AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true"}
+
+from tests.faults.harness import BrokenPromiseError, Report, run, run_inputs
+
+INVOCATIONS = int(os.environ.get("INVOCATIONS", "10000"))
+INPUTS = int(os.environ.get("INPUTS", "1000000"))
+SEED = int(os.environ.get("SEED", str(int(time.time()))))
+MOST_KEPT = 40
+"""How many threads and descriptors the pools may have come to keep."""
+
+
+def main() -> int:
+    """Run both, and tell."""
+    print(f"SEED={SEED} INVOCATIONS={INVOCATIONS} INPUTS={INPUTS}", flush=True)
+    try:
+        faults = _timed("invocations with faults", run, INVOCATIONS)
+        inputs = _timed("hostile inputs", run_inputs, INPUTS)
+    except BrokenPromiseError as error:
+        print(f"A promise is broken: {error}", file=sys.stderr)
+        return 1
+    grown = [
+        name
+        for report in (faults, inputs)
+        for name in ("threads", "file descriptors")
+        if report.after[name] > report.before[name] + MOST_KEPT
+    ]
+    if grown:
+        print(f"More than the pools keep: {', '.join(grown)}", file=sys.stderr)
+    return 1 if grown else 0
+
+
+def _timed(name: str, runs: Callable[[int, int, Callable[[int], None]], Report], count: int) -> Report:
+    def progress(done: int) -> None:
+        if done > 0 and done % max(1, count // 20) == 0:
+            print(f"  {done:,} of {count:,}", file=sys.stderr, flush=True)
+
+    started = time.monotonic()
+    report = runs(SEED, count, progress)
+    print(f"\n{report.invocations:,} {name} in {time.monotonic() - started:.0f} s")
+    print(f"  before: {_shown(report.before)}\n  after:  {_shown(report.after)}")
+    print(f"  the latest answer: {report.latest:+.2f} s")
+    for title, counted in (("answers", report.outcomes), ("faults", report.behaviours)):
+        for each, times in counted.most_common():
+            print(f"  {title}: {times:>8,} {each}")
+    return report
+
+
+def _shown(state: dict[str, Any]) -> str:
+    return ", ".join(f"{value:,} {name}" for name, value in state.items())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
