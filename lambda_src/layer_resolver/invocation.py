@@ -14,7 +14,6 @@ from layer_resolver.errors import ResolverError
 from layer_resolver.models import DownloadUrl, LayerBatch
 from layer_resolver.network import Deadline
 
-
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
