@@ -23,10 +23,10 @@ LAYOUT ?=
 REPOSITORY ?=
 IMAGE := $(if $(LAYOUT),--layout '$(LAYOUT)') $(if $(REPOSITORY),--repository '$(REPOSITORY)')
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock'
-CHECKED := lambda_src local infra app.py tests benchmarks scripts
+CHECKED := lambda_src client/ecr_layers local infra app.py tests benchmarks scripts
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve proxy smoke unit test test-deployed-python lint format bench scaling audit sbom third-party pictures python synth bootstrap diff deploy destroy lock clean
+.PHONY: help demo serve proxy smoke wheel unit test test-deployed-python lint format bench scaling audit sbom third-party pictures python synth bootstrap diff deploy destroy lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 11
@@ -38,11 +38,14 @@ serve: $(INSTALLED)  ## Run the function URL and the local AWS behind it (PORT=9
 	@$(BIN)/python -m local serve --port $(PORT) $(IMAGE)
 
 proxy: $(INSTALLED)  ## Sign requests to a deployed service, for clients that can't (URL=https://… PORT=9001)
-	@$(BIN)/python -m local proxy --url '$(URL)' $(if $(REGION),--region '$(REGION)') --port $(if $(filter command line,$(origin PORT)),$(PORT),9001)
+	@$(BIN)/ecr-layers proxy '$(URL)' $(if $(REGION),--region '$(REGION)') --port $(if $(filter command line,$(origin PORT)),$(PORT),9001)
 
 smoke: $(INSTALLED)  ## Check a deployed service from outside (URL=https://… REPOSITORY=NAME DIGEST=sha256:… PUBLIC=1)
-	@$(BIN)/python -m local smoke --url '$(URL)' $(if $(REGION),--region '$(REGION)') $(if $(REPOSITORY),--repository '$(REPOSITORY)') \
+	@$(BIN)/ecr-layers smoke '$(URL)' $(if $(REGION),--region '$(REGION)') $(if $(REPOSITORY),--repository '$(REPOSITORY)') \
 		$(if $(DIGEST),--digest '$(DIGEST)') $(if $(PUBLIC),--public)
+
+wheel: $(INSTALLED)  ## Build the wheel of the client, ecr-layers, into build/
+	@$(BIN)/uv build --quiet --wheel --out-dir build client && ls build/*.whl
 
 unit: $(INSTALLED)  ## Test the function by itself: in seconds, without a server or a network
 	$(BIN)/python -m pytest -q tests/unit --cov --cov-report=term
@@ -57,6 +60,7 @@ test-deployed-python: $(INSTALLED)  ## Test the function and the local AWS with 
 	if [ -z "$$python" ]; then echo "Not tested with the deployed function's Python, which is not here: run 'make python' to have it."; exit; fi && \
 	$(BIN)/uv venv --quiet --clear --python "$$python" $(DEPLOYED) && \
 	$(BIN)/uv pip install --quiet --python $(DEPLOYED) --no-deps --require-hashes --requirement requirements-dev.txt && \
+	$(BIN)/uv pip install --quiet --python $(DEPLOYED) --no-deps --editable client && \
 	$(DEPLOYED)/bin/python -m pytest -q tests/unit tests/local
 
 soak: $(INSTALLED)  ## Send faults and hostile inputs for half an hour (SEED=1 INVOCATIONS=10000 INPUTS=1000000)
@@ -121,8 +125,9 @@ $(BIN)/python:
 		{ echo "Python 3.11 or later is needed, and $(PYTHON) is older or missing: set PYTHON=/path/to/python3.11" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 
-$(INSTALLED): requirements-dev.txt | $(BIN)/python
+$(INSTALLED): requirements-dev.txt client/pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements-dev.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable client
 	@touch $@
 
 $(INSTALLED_CDK): requirements.txt | $(BIN)/python

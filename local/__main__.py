@@ -1,4 +1,4 @@
-"""Command line: `serve` and `demo` run a local AWS, `smoke` checks a deployed service, `proxy` signs requests to it."""
+"""Command line: `serve` runs a local AWS, `demo` uses one."""
 
 import argparse
 import logging
@@ -7,11 +7,10 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
-import boto3
 import httpx
 from rich.console import Console
 
@@ -19,11 +18,7 @@ from local.demo import DemoError, run_demo
 from local.ecr import is_repository_name
 from local.oci_layout import LayoutError, OciLayout
 from local.sample_image import sample_image
-from local.server import running
 from local.service import EVERYTHING, FunctionUrl, PortError, Service, local_service
-from local.signing import FunctionUrlAuth, SigningError, callers_credentials, region_of
-from local.signing_proxy import SigningProxy
-from local.smoke import Layer, SmokeError, SmokeTest, find_layer
 
 SAMPLE_REPOSITORY = "team/app"
 
@@ -44,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(signal_number, _stop)
     try:
         status: int = options.run(options)
-    except (UsageError, LayoutError, PortError, SigningError, SmokeError) as error:
+    except (UsageError, LayoutError, PortError) as error:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -93,25 +88,7 @@ def _parser() -> argparse.ArgumentParser:
             metavar="NAME",
             help="repository name of the layout that is at the same place (default: the directory's name)",
         )
-    _add_smoke(commands.add_parser("smoke", help="check a deployed service from outside, with your AWS credentials"))
-    _add_proxy(commands.add_parser("proxy", help="sign requests to a function URL, for clients that can't"))
     return parser
-
-
-def _add_proxy(proxy: argparse.ArgumentParser) -> None:
-    proxy.set_defaults(run=_proxy)
-    proxy.add_argument("--url", required=True, help="the function URL, which the stack has as an output")
-    proxy.add_argument("--region", help="the region, if the URL does not name it")
-    proxy.add_argument("--port", type=_port, default=9001, help="port of the proxy; 0 takes any (default: 9001)")
-
-
-def _add_smoke(smoke: argparse.ArgumentParser) -> None:
-    smoke.set_defaults(run=_smoke)
-    smoke.add_argument("--url", required=True, help="the function URL, which the stack has as an output")
-    smoke.add_argument("--region", help="the region, if the URL does not name it")
-    smoke.add_argument("--repository", metavar="NAME", help="repository of the layer to resolve (default: any)")
-    smoke.add_argument("--digest", metavar="DIGEST", help="digest of the layer to resolve (default: any)")
-    smoke.add_argument("--public", action="store_true", help="the function URL is open to everyone: authType NONE")
 
 
 def _port(text: str) -> int:
@@ -184,42 +161,6 @@ def _demo(options: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return 1
     return 0
-
-
-def _proxy(options: argparse.Namespace) -> int:
-    region = _region(options)
-    credentials = callers_credentials()
-    with ExitStack() as stack:
-        proxy = SigningProxy(options.url, credentials, region, stack.enter_context(httpx.Client(timeout=60)))
-        try:
-            url = stack.enter_context(running(proxy.app(), port=options.port))
-        except OSError as error:
-            raise UsageError(
-                f"Port {options.port} of 127.0.0.1 can't be used: {error.strerror}. Name another."
-            ) from None
-        print(f"Listening on {url}, signing for {options.url}", flush=True)
-        threading.Event().wait()
-    return 0
-
-
-def _region(options: argparse.Namespace) -> str:
-    if not re.match("https?://[^/]", options.url):
-        raise UsageError(f"{options.url!r} is no URL. Give the stack's output FunctionUrl: https://….on.aws/")
-    return region_of(options.url, options.region)
-
-
-def _smoke(options: argparse.Namespace) -> int:
-    if options.digest and not options.repository:
-        raise UsageError("A --digest needs the --repository that it is in.")
-    region = _region(options)
-    auth = FunctionUrlAuth(callers_credentials(), region)
-    if options.digest:
-        layer = Layer(options.repository, options.digest)
-    else:
-        layer = find_layer(boto3.client("ecr", region_name=region), options.repository)
-    with httpx.Client(timeout=30) as client:
-        test = SmokeTest(options.url, layer, client, auth, is_public=options.public)
-        return 0 if test.run(Console()) else 1
 
 
 def _print_log(line: str) -> None:

@@ -9,13 +9,13 @@ from pathlib import Path
 import httpx
 from botocore.credentials import Credentials
 
+from ecr_layers.signing import FunctionUrlAuth
 from local.aws import REGION, LocalAws, local_aws
 from local.execution_environment import Function
 from local.function_url import create_function_url_app
 from local.lambda_service import AsynchronousConfiguration, AsynchronousInvocations, LambdaApi, LocalLambda
 from local.oci_layout import OciLayout
 from local.server import running
-from local.signing import FunctionUrlAuth
 from local.sigv4 import LIFETIME, RequestVerifier
 
 HANDLER = "layer_resolver.handler.lambda_handler"

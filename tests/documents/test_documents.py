@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -90,9 +91,10 @@ def test_the_documents_have_commands_of_the_aws_cli() -> None:
 def test_the_version_is_one() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+", __version__)
     assert project_version() == openapi_document()["info"]["version"] == __version__
+    assert tomllib.loads((ROOT / "client" / "pyproject.toml").read_text())["project"]["version"] == __version__
     newest = re.findall(r"^## \[(\d[^\]]*)\] - \d{4}-\d\d-\d\d$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[0]
     assert newest == __version__
-    for folder in ("lambda_src", "infra", "local", "scripts"):
+    for folder in ("lambda_src", "client", "infra", "local", "scripts"):
         for path in (ROOT / folder).rglob("*.py"):
             literals = [node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)]
             assert __version__ not in literals or path.name == "__init__.py", path

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.e2e.commands import Server, serving
+from tests.commands import Server, serving
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,8 @@ import boto3
 import httpx
 from botocore.credentials import Credentials
 
-from local.signing import FunctionUrlAuth
-from tests.e2e.commands import ROOT
+from ecr_layers.signing import FunctionUrlAuth
+from tests.commands import ROOT
 
 # The emulator takes an access key of twelve digits for the account.
 ACCOUNT = "123456789012"

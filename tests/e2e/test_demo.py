@@ -3,7 +3,7 @@ from pathlib import Path
 
 from local.oci_layout import OciLayout
 from local.sample_image import write_sample_image
-from tests.e2e.commands import local_command
+from tests.commands import local_command
 
 
 def test_the_demo_verifies_every_blob_of_the_sample_image() -> None:

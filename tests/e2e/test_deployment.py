@@ -19,6 +19,9 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 from rich.console import Console
 
+from ecr_layers.signing import FunctionUrlAuth
+from ecr_layers.signing_proxy import SigningProxy
+from ecr_layers.smoke import Layer, SmokeTest
 from infra.asset import Target, build_package
 from infra.resolver_function import PACKAGES
 from local.aws import LocalAws, local_aws
@@ -26,11 +29,8 @@ from local.faults import Fault
 from local.oci_layout import OciLayout
 from local.sample_image import write_sample_image
 from local.server import running
-from local.signing import FunctionUrlAuth
-from local.signing_proxy import SigningProxy
-from local.smoke import Layer, SmokeTest
+from tests.commands import ROOT, tool
 from tests.e2e.asynchronous_lambda import asynchronous_lambda
-from tests.e2e.commands import ROOT, tool
 from tests.e2e.emulator import ACCOUNT, REGION, STACK, Emulator, running_emulator, wait_until
 from tests.unit.fakes import eventbridge_event
 

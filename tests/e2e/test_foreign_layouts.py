@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from local.sample_image import write_sample_image
-from tests.e2e.commands import local_command, serving, tool
+from tests.commands import local_command, serving, tool
 
 
 def run(*command: str | Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.commands import Server, serving
+from tests.commands import Server, serving
 from tests.layouts import Descriptor, write_everything
 
 CLIENTS = Path(sys.prefix) / "tools" / "go-clients"

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 
 from layer_resolver.openapi import openapi_document
-from tests.e2e.commands import Server
+from tests.commands import Server
 
 
 def test_the_served_document_is_the_generated_one(server: Server) -> None:

@@ -13,7 +13,7 @@ from layer_resolver.errors import (
     REFERRERS_NOT_READ,
     UNSUPPORTED_EVENT,
 )
-from tests.e2e.commands import ROOT, Server, tool
+from tests.commands import ROOT, Server, tool
 
 README = (ROOT / "README.md").read_text()
 # The example of docs/clients.md writes a file, and prints nothing.

@@ -17,7 +17,7 @@ import pytest
 
 from local.oci_layout import OciLayout
 from local.sample_image import write_sample_image
-from tests.e2e.commands import Server, serving, tool
+from tests.commands import Server, serving, tool
 from tests.e2e.emulator import wait_until
 
 SYFT = Path(sys.prefix) / "tools" / "syft" / "bin" / "syft"

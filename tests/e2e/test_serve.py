@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.commands import ROOT, Server, local_command, serving, tool
+from tests.commands import ROOT, Server, local_command, serving, tool
 from tests.unit.fakes import SECRETS
 
 

@@ -23,7 +23,7 @@ from local.oci_layout import OciLayout
 from local.sample_image import write_sample_image
 from local.server import running
 from local.service import CODE, HANDLER
-from tests.e2e.commands import ROOT
+from tests.commands import ROOT
 from tests.unit.fakes import function_url_event
 
 

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutE
 from local.aws import LocalAws, local_aws
 from local.faults import Fault
 from local.oci_layout import OciLayout
-from tests.local.conftest import REPOSITORY
+from tests.sample import REPOSITORY
 from tests.unit.fakes import GET_DOWNLOAD_URL_FOR_LAYER
 
 MISSING = f"sha256:{'0' * 64}"

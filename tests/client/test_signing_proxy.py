@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +19,7 @@ from starlette.routing import Route
 from local.oci_layout import OciLayout
 from local.sample_image import write_sample_image
 from local.server import running
-from tests.e2e.commands import ROOT, Server, local_command, tool
+from tests.commands import CLIENT, ROOT, client_command, serving, tool
 
 CREDENTIALS = Credentials("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "a/session+token==")
 REGION = "eu-west-1"
@@ -81,13 +80,13 @@ def is_signed(request: Request, body: bytes) -> bool:
 
 @contextmanager
 def proxy(url: str) -> Iterator[str]:
-    """Run `python -m local proxy` with credentials in its environment, and yield its address."""
+    """Run `ecr-layers proxy` with credentials in its environment, and yield its address."""
     environment = {
         "AWS_ACCESS_KEY_ID": CREDENTIALS.access_key,
         "AWS_SECRET_ACCESS_KEY": CREDENTIALS.secret_key,
         "AWS_SESSION_TOKEN": str(CREDENTIALS.token),
     }
-    command = [sys.executable, "-m", "local", "proxy", "--url", url, "--region", REGION, "--port", "0"]
+    command = [*CLIENT, "proxy", url, "--region", REGION, "--port", "0"]
     process = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
@@ -187,9 +186,9 @@ def test_an_address_that_nobody_has_is_a_502() -> None:
 
 
 def test_without_credentials_the_proxy_does_not_start(tmp_path: Path) -> None:
-    result = local_command(
+    result = client_command(
         "proxy",
-        "--url=https://abc.lambda-url.eu-west-1.on.aws/",
+        "https://abc.lambda-url.eu-west-1.on.aws/",
         AWS_ACCESS_KEY_ID="",
         AWS_SECRET_ACCESS_KEY="",
         AWS_SHARED_CREDENTIALS_FILE=str(tmp_path / "none"),
@@ -203,18 +202,21 @@ def test_without_credentials_the_proxy_does_not_start(tmp_path: Path) -> None:
 def test_a_port_that_is_taken_is_said(function_url: VerifyingFunctionUrl) -> None:
     with running(function_url.app()) as url:
         port = url.rpartition(":")[2]
-        result = local_command(
-            "proxy", "--url", url, "--region", REGION, "--port", port, AWS_ACCESS_KEY_ID="a", AWS_SECRET_ACCESS_KEY="b"
+        result = client_command(
+            "proxy", url, "--region", REGION, "--port", port, AWS_ACCESS_KEY_ID="a", AWS_SECRET_ACCESS_KEY="b"
         )
     assert result.returncode == 2
     assert result.stderr.startswith(f"Port {port} of 127.0.0.1 can't be used")
 
 
-def test_skopeo_pulls_through_the_proxy_and_follows_redirects_itself(server: Server, tmp_path: Path) -> None:
+def test_skopeo_pulls_through_the_proxy_and_follows_redirects_itself(tmp_path: Path) -> None:
     write_sample_image(tmp_path / "layout")
     layout = OciLayout(tmp_path / "layout")
-    private = VerifyingFunctionUrl(upstream=server.url)
-    with running(private.app()) as url, proxy(url) as address:
+    with (
+        serving() as server,
+        running(VerifyingFunctionUrl(upstream=server.url).app()) as url,
+        proxy(url) as address,
+    ):
         image = f"docker://{address.removeprefix('http://')}/team/app:latest"
         result = subprocess.run(
             [tool("skopeo"), "copy", "--src-tls-verify=false", image, f"dir:{tmp_path / 'copy'}"],

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from local.signing import FunctionUrlAuth
+from ecr_layers.signing import FunctionUrlAuth
 
 # Those that are about one connection (RFC 9110, section 7.6.1), and those that are made anew for the next.
 _CONNECTION_HEADERS = frozenset(

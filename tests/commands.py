@@ -1,4 +1,4 @@
-"""The project's commands as a user runs them: `python -m local …` in a process of its own."""
+"""The project's commands as a user runs them, in processes of their own: `python -m local …` and `ecr-layers …`."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 
 
 def tool(name: str) -> str:
@@ -29,6 +29,23 @@ def local_command(*arguments: str, **environment: str) -> subprocess.CompletedPr
     """Run `python -m local` to its end, with further environment variables."""
     return subprocess.run(
         [sys.executable, "-m", "local", *arguments],
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+CLIENT = (sys.executable, "-m", "ecr_layers")
+"""The command `ecr-layers`, which is the same."""
+
+
+def client_command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `ecr-layers` to its end, with further environment variables."""
+    return subprocess.run(
+        [*CLIENT, *arguments],
         cwd=ROOT,
         env=os.environ | environment,
         capture_output=True,

@@ -10,13 +10,13 @@ import pytest
 from botocore.credentials import Credentials
 from rich.console import Console
 
-from local.__main__ import main
+from ecr_layers.cli import main
+from ecr_layers.signing import FunctionUrlAuth, SigningError, callers_credentials, region_of
+from ecr_layers.smoke import Layer, SmokeError, SmokeTest, find_layer
 from local.aws import LocalAws
 from local.oci_layout import OciLayout
 from local.service import Service, local_service
-from local.signing import FunctionUrlAuth, SigningError, callers_credentials, region_of
-from local.smoke import Layer, SmokeError, SmokeTest, find_layer
-from tests.local.conftest import REPOSITORY
+from tests.sample import REPOSITORY
 
 AUTH = FunctionUrlAuth(Credentials("AKIAEXAMPLE", "secret", "session-token"), "eu-west-1")
 
@@ -160,10 +160,10 @@ def test_the_region_comes_from_the_url_or_from_the_caller() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--url", "example.com"], "is no URL"),
-        (["--url", "https://example.com/"], "--region"),
-        (["--url", "https://abc.lambda-url.eu-west-1.on.aws/", "--digest", "sha256:00"], "needs the --repository"),
-        (["--url", "https://abc.lambda-url.eu-west-1.on.aws/"], "There are no AWS credentials"),
+        (["ftp://example.com"], "is no service"),
+        (["https://example.com/"], "--region"),
+        (["https://abc.lambda-url.eu-west-1.on.aws/", "--digest", "sha256:00"], "needs the --repository"),
+        (["https://abc.lambda-url.eu-west-1.on.aws/"], "There are no AWS credentials"),
     ],
 )
 def test_what_can_not_be_checked_is_refused_in_one_line(

@@ -12,6 +12,8 @@ import httpx
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
+from ecr_layers.errors import UsageError
+
 ABSENT_DIGEST = f"sha256:{'0' * 64}"
 _MANIFEST_MEDIA_TYPES = [
     "application/vnd.oci.image.manifest.v1+json",
@@ -19,7 +21,7 @@ _MANIFEST_MEDIA_TYPES = [
 ]
 
 
-class SmokeError(Exception):
+class SmokeError(UsageError):
     """The checks can't be made; the message says what to do."""
 
 
@@ -40,7 +42,7 @@ def find_layer(ecr: Any, repository: str | None = None) -> Layer:
     """Return a layer of any image that the caller can see in ECR.
 
     Args:
-        ecr: boto3's ECR client. It needs `ecr:ListImages` and `ecr:BatchGetImage`, and `ecr:DescribeRepositories`
+        ecr: botocore's ECR client. It needs `ecr:ListImages` and `ecr:BatchGetImage`, and `ecr:DescribeRepositories`
             unless the repository is named.
         repository: The repository to look in; without it, all of the registry's.
 

@@ -13,11 +13,18 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import BotoCoreError
 
+from ecr_layers.errors import UsageError
+
 _HOST = re.compile(r"[a-z0-9]+\.lambda-url\.(?P<region>[a-z0-9-]+)\.on\.aws")
 
 
-class SigningError(Exception):
+class SigningError(UsageError):
     """A request can't be signed; the message says what to do."""
+
+
+def is_function_url(url: str) -> bool:
+    """Tell whether a URL is a function URL, by its host."""
+    return _HOST.fullmatch(httpx.URL(url).host) is not None
 
 
 def region_of(url: str, otherwise: str | None = None) -> str:

@@ -1,0 +1,91 @@
+"""How a service learns who asks: a signature with AWS credentials, a pull token, or nothing."""
+
+import base64
+import binascii
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from ecr_layers.errors import UsageError
+from ecr_layers.signing import FunctionUrlAuth, callers_credentials, is_function_url, region_of
+
+TOKEN_VARIABLE = "ECR_LAYERS_TOKEN"  # noqa: S105 (the name of a variable)
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
+
+
+@dataclass(frozen=True, slots=True)
+class Authentication:
+    """Finds the credentials for a service.
+
+    In this order: none, if it is to be anonymous; the pull token in `token_file`; a signature, for a function URL or if
+    a region is named; the pull token in the environment variable `ECR_LAYERS_TOKEN`; the one that `docker login` wrote;
+    none, since repositories can be public.
+
+    Attributes:
+        region: The region to sign for, if the URL does not name it.
+        token_file: A file with a pull token, `NAME:PASSWORD`.
+        is_anonymous: Whether to send no credentials.
+        environment: The environment variables.
+    """
+
+    region: str | None = None
+    token_file: Path | None = None
+    is_anonymous: bool = False
+    environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
+
+    def of(self, url: str) -> httpx.Auth | None:
+        """Return the credentials for the service at `url`, None if there are none.
+
+        Raises:
+            UsageError: If those that were named can't be used.
+        """
+        if self.is_anonymous:
+            return None
+        if self.token_file is not None:
+            return _basic(url, _read_token(self.token_file))
+        if self.region is not None or is_function_url(url):
+            return FunctionUrlAuth(callers_credentials(), region_of(url, self.region))
+        if token := self.environment.get(TOKEN_VARIABLE):
+            return _basic(url, _token(token, TOKEN_VARIABLE))
+        return self._of_docker(url)
+
+    def _of_docker(self, url: str) -> httpx.Auth | None:
+        """Return what `docker login` keeps for a host in its configuration.
+
+        Source: https://github.com/docker/cli/blob/master/cli/config/configfile/file.go
+        """
+        directory = Path(self.environment.get("DOCKER_CONFIG") or Path.home() / ".docker")
+        try:
+            entries: Any = json.loads((directory / "config.json").read_text())["auths"]
+            encoded = entries[httpx.URL(url).netloc.decode()]["auth"]
+            token = base64.b64decode(encoded, validate=True).decode()
+        except (OSError, ValueError, KeyError, TypeError, binascii.Error):
+            return None
+        return _basic(url, _token(token, "Docker's config.json"))
+
+
+def _read_token(path: Path) -> tuple[str, str]:
+    try:
+        return _token(path.read_text(), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not text"
+        raise UsageError(f"The pull token can't be read from {path}: {reason}.") from None
+
+
+def _token(text: str, place: str) -> tuple[str, str]:
+    name, separator, password = text.strip().partition(":")
+    if not (name and separator and password) or not text.strip().isprintable():
+        raise UsageError(f"{place} has no pull token. It is one line, NAME:PASSWORD.")
+    return name, password
+
+
+def _basic(url: str, token: tuple[str, str]) -> httpx.Auth:
+    target = httpx.URL(url)
+    if target.scheme != "https" and target.host not in _LOOPBACK:
+        raise UsageError(f"A pull token is sent over HTTPS only, and {url} is not. Use https://{target.host}/.")
+    return httpx.BasicAuth(*token)
