@@ -27,6 +27,9 @@ _ATTEMPT_SECONDS = 3.0
 _CONNECTIONS = 2
 _HEADERS = {"Accept-Encoding": "identity"}
 _TRIED_AGAIN = frozenset({500, 502, 503, 504})
+# 403 for a signature that is too old or wrong, 400 for a session token that has expired; source:
+# https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html#ErrorCodeList
+_REFUSALS = frozenset({400, 401, 403})
 _CONTENT_RANGE = re.compile(r"bytes (?:0-0|\*)/([0-9]{1,19})")
 
 
@@ -99,7 +102,7 @@ class BlobReader:
                 break
         if answer is None:
             raise ResolverError(TIMED_OUT, "S3 did not answer in time. Try again.", subject=subject)
-        if answer.status == 403:
+        if answer.status in _REFUSALS:
             raise UrlRefusedError
         return answer
 

@@ -16,9 +16,11 @@ from urllib.parse import urlsplit
 import botocore.session
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.config import Config
-from botocore.credentials import Credentials, ReadOnlyCredentials, create_credential_resolver
+from botocore.credentials import ContainerProvider, Credentials, ReadOnlyCredentials, create_credential_resolver
+from botocore.exceptions import BotoCoreError, CredentialRetrievalError
 from botocore.loaders import Loader
 from botocore.session import Session
+from botocore.utils import ContainerMetadataFetcher
 
 from layer_resolver import __version__
 from layer_resolver.errors import (
@@ -32,7 +34,7 @@ from layer_resolver.errors import (
     error_kind,
 )
 from layer_resolver.invocation import EcrCall, Invocation
-from layer_resolver.network import Deadline, HttpClient
+from layer_resolver.network import Deadline, HttpClient, RequestFailedError
 
 CONNECTIONS = 32
 """How many calls to ECR are under way at once."""
@@ -48,6 +50,7 @@ MINIMUM_SECONDS = 0.05
 
 # BatchGetImage gives a manifest, at most 4 MB of JSON, as a string in JSON: each quotation mark takes two bytes there.
 _MOST_BYTES = 9 * 1024 * 1024
+_MOST_BYTES_OF_CREDENTIALS = 64 * 1024
 _RETRIED = frozenset({THROTTLED.code, SERVER_ERROR.code, TIMED_OUT.code})
 
 # Reading and parsing the service models is most of what making a client costs, so clients share them.
@@ -97,6 +100,25 @@ class _Attempt:
 _attempt: ContextVar[_Attempt] = ContextVar("attempt")
 
 
+class _CredentialsSession:
+    """The part of botocore's HTTP session that credentials are got with, within the attempt that needs them."""
+
+    def __init__(self) -> None:
+        self._http = HttpClient(1)
+
+    def send(self, request: AWSPreparedRequest) -> AWSResponse:
+        """Send a request."""
+        headers, deadline = cast("Mapping[str, str]", request.headers), _attempt.get().deadline
+        answer = self._http.request(
+            request.method, request.url, headers, deadline, most_bytes=_MOST_BYTES_OF_CREDENTIALS
+        )
+        return AWSResponse(request.url, answer.status, cast("Any", answer.headers), _Content(answer.content))
+
+
+def _sleep_within_attempt(seconds: float) -> None:
+    time.sleep(min(seconds, _attempt.get().deadline.remaining()))
+
+
 class _Credentials:
     """The environment's credentials, loaded when a request is first signed.
 
@@ -106,6 +128,10 @@ class _Credentials:
 
     def __init__(self, session: Session) -> None:
         self._provider = create_credential_resolver(session)
+        # SnapStart's environments get theirs over HTTP from Lambda; botocore's own way there knows no deadline. Source:
+        # https://docs.aws.amazon.com/lambda/latest/dg/snapstart-activate.html#snapstart-credentials
+        fetcher = ContainerMetadataFetcher(_CredentialsSession(), _sleep_within_attempt)
+        self._provider.insert_before(ContainerProvider.METHOD, ContainerProvider(fetcher=fetcher))
         self._lock = Lock()
 
     def load_credentials(self) -> "_Credentials":
@@ -117,10 +143,21 @@ class _Credentials:
         return self._provider.load_credentials()
 
     def get_frozen_credentials(self) -> ReadOnlyCredentials | None:
-        """Return the credentials of this moment, None if there are none: botocore then says so."""
-        with self._lock:
-            loaded = self._loaded
-        return loaded.get_frozen_credentials() if loaded is not None else None
+        """Return the credentials of this moment, None if there are none: botocore then says so.
+
+        Raises:
+            CredentialRetrievalError: If what is given for them is none.
+            RequestFailedError: If they do not come in time.
+        """
+        try:
+            with self._lock:
+                loaded = self._loaded
+            return loaded.get_frozen_credentials() if loaded is not None else None
+        except (BotoCoreError, RequestFailedError):
+            raise
+        except Exception as cause:
+            # botocore reads what it gets without looking at it first.
+            raise CredentialRetrievalError(provider="environment", error_msg=type(cause).__name__) from cause
 
     def get_deferred_property(self, name: str) -> Callable[[], Any]:
         """Return what gives a property of the credentials, which endpoints of some services depend on."""

@@ -10,7 +10,9 @@ from typing import Literal
 from botocore.exceptions import (
     ClientError,
     ConnectionError,  # noqa: A004
+    CredentialRetrievalError,
     HTTPClientError,
+    MetadataRetrievalError,
     NoCredentialsError,
     ParamValidationError,
     PartialCredentialsError,
@@ -437,7 +439,10 @@ class OutOfTimeError(Exception):
 
 _KIND_BY_TYPE: tuple[tuple[tuple[type[BaseException], ...], ErrorKind], ...] = (
     ((ParamValidationError,), INVALID_PARAMETER),
-    ((NoCredentialsError, PartialCredentialsError), CREDENTIALS_REFUSED),
+    (
+        (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, MetadataRetrievalError),
+        CREDENTIALS_REFUSED,
+    ),
     ((HTTPClientError, ConnectionError, RequestFailedError, OutOfTimeError), TIMED_OUT),
     ((UnreadableAnswerError, AnswerTooLargeError), SERVER_ERROR),
 )
@@ -482,6 +487,8 @@ def ecr_code(error: ClientError) -> str:
 def _kind_by_status(status: int | None, *, unreadable: bool = False) -> ErrorKind:
     if status == 429:
         return THROTTLED
+    if status == 408:
+        return TIMED_OUT
     # ECR redirects nobody: who does is not ECR.
     if unreadable or (status is not None and not 400 <= status < 500):
         return SERVER_ERROR

@@ -17,6 +17,7 @@ from layer_resolver.errors import (
     as_resolver_error,
 )
 from layer_resolver.foreign_events import name_of
+from layer_resolver.function_url import LARGEST_ANSWER_BYTES
 from layer_resolver.invocation import Invocation
 from layer_resolver.models import (
     INDEX_MEDIA_TYPES,
@@ -89,7 +90,7 @@ class EventApi:
             return self._result_of_event(dict(event), invocation)
         if isinstance(event, Mapping) and not _REQUEST_FIELDS.isdisjoint(event):
             invocation.trigger = "direct"
-            return self._resolve(_batch_of_request(dict(event)), invocation)
+            return _as_answer(self._resolve(_batch_of_request(dict(event)), invocation))
         name = name_of(event)
         raise ResolverError(UNSUPPORTED_EVENT, f"This is {name}. {UNSUPPORTED_EVENT.advice}" if name else None)
 
@@ -104,7 +105,7 @@ class EventApi:
                 "Correct the event, or the pattern of the rule that sent it.",
             )
         batch = read(detail, invocation)
-        size = len(json.dumps(event)) + _RECORD_OVERHEAD_BYTES
+        size = _size_of(event) + _RECORD_OVERHEAD_BYTES
         if size + len(batch.layers) * _LEAST_BYTES_OF_A_LAYER > self._most_bytes:
             raise self._too_large(size, detail_type)
         result = self._resolve(batch, invocation)
@@ -130,7 +131,7 @@ class EventApi:
         from layer_resolver.manifests import batch_of_manifest  # noqa: PLC0415
 
         repository, digest = _pushed_image(detail)
-        invocation.image = f"{repository.repository_name} {digest}"
+        invocation.record_image(repository, digest)
         manifest = self._backend.images.manifest(repository, digest, invocation)
         if manifest.is_index:
             return LayerBatch(repository, ())
@@ -165,6 +166,20 @@ def _read_event(event: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
         problems = error.errors(include_url=False, include_context=True, include_input=False)
         raise ResolverError(INVALID_PARAMETER, described([dict(problem) for problem in problems])) from None
     return envelope.detail_type, envelope.id, event["detail"]
+
+
+def _size_of(event: dict[str, Any]) -> int:
+    try:
+        return len(json.dumps(event))
+    except RecursionError:
+        raise ResolverError(INVALID_PARAMETER, "The event has a depth that is too large.") from None
+
+
+def _as_answer(result: dict[str, Any]) -> dict[str, Any]:
+    """Return the result of a direct invocation, whose caller waits for it as one over HTTP does."""
+    if len(json.dumps(result)) > LARGEST_ANSWER_BYTES:
+        raise ResolverError(RESULT_TOO_LARGE)
+    return result
 
 
 def _pushed_image(detail: dict[str, Any]) -> tuple[Repository, str]:

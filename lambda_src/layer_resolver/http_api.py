@@ -151,7 +151,7 @@ class HttpApi:
 
         if not self._backend.settings.image_pull:
             raise ResolverError(NOT_ENABLED, "This service does not read images. Ask its operator to set imagePull.")
-        request.invocation.image = f"{wanted.repository_name} {wanted.reference}"
+        request.invocation.record_image(wanted.repository, wanted.reference)
         repository, reference = wanted.repository, wanted.reference
         for _ in range(DEEPEST_INDEX):
             manifest = self._backend.images.manifest(repository, reference, request.invocation)

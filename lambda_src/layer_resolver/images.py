@@ -42,8 +42,10 @@ CACHED_LISTINGS = 4
 
 # RFC 6838, section 4.2: what a media type's names can be. Nothing else goes into a header.
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
+_ARTIFACT_TYPE = re.compile(r"[!-~]{1,255}")
 _PAGE_TOKEN = re.compile(r"[!-~]{1,4096}")
 _REFERRERS_A_PAGE = 50
+_LARGEST_SIZE = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +176,7 @@ def _checked_manifest(image: dict[str, Any], subject: Subject, reference: str) -
     image_id = image.get("imageId")
     if not isinstance(content, str) or not isinstance(image_id, dict):
         raise _unreadable(subject, "imageManifest or imageId")
-    if not isinstance(media_type, str) or not _MEDIA_TYPE.fullmatch(media_type):
+    if not _is_media_type(media_type):
         raise _unreadable(subject, "imageManifestMediaType")
     digest = image_id.get("imageDigest")
     try:
@@ -204,12 +206,15 @@ def _descriptor(referrer: dict[str, Any], subject: Subject) -> dict[str, Any]:
     """Return what ECR says of a referrer as a descriptor of an image index, or raise if it can't be one."""
     digest, media_type, size = referrer.get("digest"), referrer.get("mediaType"), referrer.get("size")
     artifact_type, annotations = referrer.get("artifactType"), referrer.get("annotations") or {}
-    is_readable = (
+    is_readable = bool(
         LAYER_DIGEST.admits(digest)
-        and isinstance(media_type, str)
-        and isinstance(size, int)
-        and isinstance(artifact_type, str | None)
+        and _is_media_type(media_type)
+        and type(size) is int
+        and 0 <= size <= _LARGEST_SIZE
+        # Clients call types of artifacts as they like.
+        and (not artifact_type or (isinstance(artifact_type, str) and _ARTIFACT_TYPE.fullmatch(artifact_type)))
         and isinstance(annotations, dict)
+        and all(isinstance(text, str) and _is_text(text) for pair in annotations.items() for text in pair)
     )
     if not is_readable:
         raise _unreadable(subject, "referrers")
@@ -227,6 +232,15 @@ def _list_of_structures(answer: dict[str, Any], name: str, subject: Subject) -> 
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise _unreadable(subject, name)
     return items
+
+
+def _is_media_type(value: object) -> bool:
+    return isinstance(value, str) and _MEDIA_TYPE.fullmatch(value) is not None
+
+
+def _is_text(value: str) -> bool:
+    """Tell whether a string is Unicode text; JSON can spell half of a character."""
+    return not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _next_token(answer: dict[str, Any], subject: Subject) -> str | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from layer_resolver.errors import ResolverError
-from layer_resolver.models import DownloadUrl, LayerBatch
+from layer_resolver.models import IMAGE_DIGEST, IMAGE_TAG, DownloadUrl, LayerBatch, Repository
 from layer_resolver.network import Deadline
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -94,6 +94,11 @@ class Invocation:
     def identify(self, request_id: str) -> None:
         """Take the id of a request or an event, if it is a UUID as AWS gives; what is none may be anything."""
         self.request_id = request_id if _UUID.fullmatch(request_id) else self.lambda_request_id
+
+    def record_image(self, repository: Repository, reference: str) -> None:
+        """Record which image was asked for; a reference that is neither tag nor digest may be anything, so it is not."""
+        if IMAGE_TAG.admits(reference) or IMAGE_DIGEST.admits(reference):
+            self.image = f"{repository.repository_name} {reference}"
 
     def record(self, resolution: Resolved) -> None:
         """Record what came of the layers that were asked for."""

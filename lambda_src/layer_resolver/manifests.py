@@ -19,11 +19,14 @@ from layer_resolver.models import (
     Repository,
     StoredManifest,
 )
-from layer_resolver.validation import described
+from layer_resolver.validation import check_number_of_values, described
 
 # What an architecture without a variant means: https://github.com/containerd/platforms (normalizeArch).
 _DEFAULT_VARIANTS = ("/amd64/v1", "/arm/v7", "/arm64/v8")
 _LONGEST_SHOWN = 100
+
+# A problem that pydantic tells of takes a hundred times as long as the value that it is about.
+_MOST_PROBLEMS = 1000
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -143,9 +146,12 @@ def parse_document(document: str | bytes, model: type[Model]) -> Model:
     Raises:
         ResolverError: `INVALID_PARAMETER`, with a message that says what is wrong and does not repeat values.
     """
+    check_number_of_values(document)
     try:
         return model.model_validate_json(document)
     except ValidationError as error:
+        if error.error_count() > _MOST_PROBLEMS:
+            raise ResolverError(INVALID_PARAMETER, f"The document is wrong in {error.error_count()} places.") from None
         # The cause holds the values, so it must not go on to the log.
         problems = error.errors(include_url=False, include_context=True, include_input=False)
         raise ResolverError(INVALID_PARAMETER, described([dict(problem) for problem in problems])) from None
@@ -249,7 +255,7 @@ def digest_for_platform(index: StoredManifest, platform: str | None) -> str:
         digest = platforms.get(platform) or in_short.get(_in_short(platform)) or _only_nested(entries)
         if digest is not None:
             return digest
-    named = sorted(name for name in platforms if len(name) <= _LONGEST_SHOWN and name.isprintable())
+    named = sorted(name for name in platforms if _is_shown(name))
     problem = "is an image index: name a platform" if platform is None else f"has no image for {platform}"
     listed = named[:LISTED_ENTRIES]
     more = f" and {len(platforms) - len(listed)} more" if len(platforms) > len(listed) else ""
@@ -284,4 +290,9 @@ def _in_short(platform: str) -> str:
 def _shown(platform: Platform | None) -> str | None:
     """Return a platform as it may be quoted, None if it has none or one that is too long for that."""
     name = "" if platform is None else str(platform)
-    return name if name and len(name) <= _LONGEST_SHOWN and name.isprintable() else None
+    return name if name and _is_shown(name) else None
+
+
+def _is_shown(name: str) -> bool:
+    """Tell whether a text may be quoted: it is short, and takes as many bytes as it has characters."""
+    return len(name) <= _LONGEST_SHOWN and name.isascii() and name.isprintable()

@@ -11,7 +11,7 @@ import socket
 import ssl
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -265,25 +265,36 @@ def tls_context() -> ssl.SSLContext:
 _Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
 
 _addresses: TTLCache[tuple[str, int], Sequence[_Address]] = TTLCache(16, SECONDS_OF_LOOKUP)
+_pending: dict[tuple[str, int], "Future[Any]"] = {}
 _addresses_lock = Lock()
 _lookups = ThreadPoolExecutor(_LOOKUP_THREADS, thread_name_prefix="lookup")
 
 
 def _look_up(host: str, port: int, deadline: Deadline) -> Sequence[_Address]:
-    """Return the addresses of a host; a look-up that hangs keeps its thread, of which there is a fixed number."""
+    """Return the addresses of a host; all who want them wait for one look-up, which keeps its thread if it hangs."""
+    place = host, port
     with _addresses_lock:
-        known = _addresses.get((host, port))
-    if known is not None:
-        return known
-    # As bytes, because text goes through the codec "idna", whose import takes longer than the look-up.
-    future = _lookups.submit(socket.getaddrinfo, host.encode("ascii"), port, type=socket.SOCK_STREAM)
-    try:
-        addresses: Sequence[_Address] = future.result(deadline.seconds_to_wait())
-    finally:
-        future.cancel()
-    with _addresses_lock:
-        _addresses[host, port] = addresses
+        known = _addresses.get(place)
+        if known is not None:
+            return known
+        future = _pending.get(place)
+        if future is None:
+            # As bytes, because text goes through the codec "idna", whose import takes longer than the look-up.
+            future = _lookups.submit(_ask_for_addresses, place, host.encode("ascii"), port)
+            _pending[place] = future
+    addresses: Sequence[_Address] = future.result(deadline.seconds_to_wait())
     return addresses
+
+
+def _ask_for_addresses(place: tuple[str, int], host: bytes, port: int) -> Sequence[_Address]:
+    try:
+        addresses: Sequence[_Address] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        with _addresses_lock:
+            _addresses[place] = addresses
+        return addresses
+    finally:
+        with _addresses_lock:
+            del _pending[place]
 
 
 def _connect(addresses: Sequence[_Address], deadline: Deadline) -> socket.socket:
@@ -293,12 +304,15 @@ def _connect(addresses: Sequence[_Address], deadline: Deadline) -> socket.socket
         OSError: If none takes the connection: what the last one said. It is a `TimeoutError` at the deadline.
     """
     failure = OSError("the name has no address")
-    for family, kind, protocol, _, address in addresses:
+    for left, (family, kind, protocol, _, address) in zip(range(len(addresses), 0, -1), addresses, strict=True):
         connecting = _Socket(family, kind, protocol)
         try:
             connecting.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connecting.settimeout(deadline.seconds_to_wait())
+            # What is left is shared by the addresses, so that one that hangs leaves time for another.
+            connecting.settimeout(deadline.seconds_to_wait() / left)
             connecting.connect(address)
+            # The TLS handshake, which comes next, waits as long as the socket says.
+            connecting.settimeout(deadline.seconds_to_wait())
         except OSError as error:
             connecting.close()
             failure = error

@@ -112,7 +112,7 @@ class RegistryApi:
             _check_digest(reference)
         if not self._backend.settings.image_pull:
             raise ResolverError(NOT_ENABLED, "This registry gives out blobs only. Ask its operator to set imagePull.")
-        request.invocation.image = f"{repository.repository_name} {reference}"
+        request.invocation.record_image(repository, reference)
         manifest = self._backend.images.manifest(repository, reference, request.invocation)
         if not _can_read(request.header("accept"), manifest.media_type):
             raise ResolverError(

@@ -188,9 +188,11 @@ class LayerUrlResolver:
         try:
             answer = self._ecr.call("get_download_url_for_layer", subject, invocation, layerDigest=layer.digest)
             url = answer.get("downloadUrl")
-            if isinstance(url, str) and self._hosts.admit(url):
-                return PresignedUrl.of(url, self._now())
-            return ResolverError.about(subject, SERVER_ERROR, UnreadableAnswerError("downloadUrl is no URL of S3"))
+            if not isinstance(url, str) or not self._hosts.admit(url):
+                return ResolverError.about(subject, SERVER_ERROR, UnreadableAnswerError("downloadUrl is no URL of S3"))
+            if str(answer.get("layerDigest", layer.digest)).lower() != layer.digest.lower():
+                return ResolverError.about(subject, SERVER_ERROR, UnreadableAnswerError("layerDigest is another one"))
+            return PresignedUrl.of(url, self._now())
         except Exception as error:
             return as_resolver_error(error)
 

@@ -19,6 +19,9 @@ Model = TypeVar("Model")
 DESCRIBED_PROBLEMS = 5
 """How many problems one message names; a batch can have hundreds."""
 
+MOST_JSON_VALUES = 100_000
+"""How many values a JSON document may have. An index of 4 MB has fewer, unless it was made to keep the function busy."""
+
 _WORDS = {
     "missing": "is missing",
     "model_type": "must be a JSON object",
@@ -69,10 +72,13 @@ def parse_json(text: str) -> dict[str, Any]:
     """Return the JSON object that a text is.
 
     Raises:
-        ResolverError: `INVALID_PARAMETER`, if it is none.
+        ResolverError: `INVALID_PARAMETER`, if it is none, or names a member twice, or has too many values.
     """
+    check_number_of_values(text)
     try:
-        document = json.loads(text)
+        document = _decoder.decode(text)
+    except _NamedTwiceError:
+        raise ResolverError(INVALID_PARAMETER, "The request has a field twice. Send each once.") from None
     except json.JSONDecodeError as error:
         raise ResolverError(
             INVALID_PARAMETER,
@@ -83,6 +89,33 @@ def parse_json(text: str) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise ResolverError(INVALID_PARAMETER, "The request must be a JSON object.")
     return document
+
+
+def check_number_of_values(document: str | bytes) -> None:
+    """Refuse a JSON document with too many values, without reading it.
+
+    Every value but a container's first follows a comma, and the first a bracket. Commas within strings count too.
+
+    Raises:
+        ResolverError: `INVALID_PARAMETER`, if there may be more than `MOST_JSON_VALUES`.
+    """
+    signs = (b",", b"[", b"{") if isinstance(document, bytes) else (",", "[", "{")
+    if sum(map(document.count, signs)) > MOST_JSON_VALUES:  # type: ignore[arg-type]
+        raise ResolverError(INVALID_PARAMETER, f"The document has more than {MOST_JSON_VALUES} values.")
+
+
+class _NamedTwiceError(Exception):
+    """A member of a JSON object is there twice, so nobody knows which of the two was meant."""
+
+
+def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(members)
+    if len(found) != len(members):
+        raise _NamedTwiceError
+    return found
+
+
+_decoder = json.JSONDecoder(object_pairs_hook=_object)
 
 
 class RequestField:

@@ -28,7 +28,7 @@ from layer_resolver.function_url import LARGEST_ANSWER_BYTES, LARGEST_ERROR_BYTE
 from layer_resolver.handler import create_handler, is_function_url_event
 from layer_resolver.observability import LONGEST_LINE, logger
 from layer_resolver.settings import Settings
-from tests.faults.inputs import SECRET, any_event
+from tests.faults.inputs import MARKER, any_event
 from tests.faults.server import Behaviour, FaultServer, HttpRequest, answer, close, fault_server, transport_faults
 from tests.unit.fakes import Context, FakeEcr, eventbridge_event, function_url_event
 
@@ -403,27 +403,39 @@ def run(seed: int, count: int, progress: Callable[[int], None] = lambda _: None)
     return report
 
 
-def run_each_alone(seed: int) -> Report:
-    """Invoke the function with each fault of the connection alone: ECR's, and S3's while a blob's size is asked for.
+PLACES = ("ECR", "S3", "credentials", "TLS")
+"""Where a fault of a connection can be: at ECR, at S3, where SnapStart's environments get credentials, and before the
+connection to ECR is encrypted."""
+
+
+def run_each_alone(seed: int, place: str) -> Report:
+    """Invoke the function with each fault of a connection alone, while the size of a blob is asked for.
 
     Args:
         seed: What the faults' details follow from.
+        place: Where the faults are, one of `PLACES`.
 
     Raises:
         BrokenPromiseError: If the function does what it must not.
     """
     report = Report()
-    with fault_server(lambda _: close()) as ecr, fault_server(s3_answer) as s3, _environment(ecr.port):
-        handler = create_handler(settings=Settings(image_pull=True, list_tags=True, stack_name="faults"))
-        for number in range(len(transport_faults(b"a", random.Random(seed)))):
-            for server in (ecr, s3):
+    settings = Settings(image_pull=True, list_tags=True, stack_name="faults")
+    with (
+        fault_server(lambda _: close()) as ecr,
+        fault_server(s3_answer) as s3,
+        fault_server(lambda _: close()) as other,
+    ):
+        servers = {"ECR": ecr, "S3": s3, "credentials": other, "TLS": other}
+        with _environment(ecr.port), patch.dict(os.environ, _elsewhere(place, other.port)):
+            for number in range(len(transport_faults(b"a", random.Random(seed)))):
                 choose = random.Random(f"{seed} {number}")
                 ecr.respond = lambda request: answer(200, json.dumps(good_answer(request, s3.port)).encode())
                 s3.respond = s3_answer
                 behaviour = transport_faults(b'{"downloadUrl": "x"}', choose)[number]
-                server.respond = lambda _, behaviour=behaviour: behaviour  # type: ignore[misc]
+                servers[place].respond = lambda _, behaviour=behaviour: behaviour  # type: ignore[misc]
+                other.greeting = behaviour if place == "TLS" else None
                 event = function_url_event("HEAD", f"/v2/team/app/blobs/{any_digest(choose)}")
-                outcome = invoke(handler, event, remaining_milliseconds=800)
+                outcome = invoke(create_handler(settings=settings), event, remaining_milliseconds=800)
                 late = outcome.seconds - 0.3
                 report.invocations += 1
                 report.behaviours[behaviour.name] += 1
@@ -431,9 +443,24 @@ def run_each_alone(seed: int) -> Report:
                 _check_that(late <= ALLOWANCE_SECONDS, f"{behaviour.name}: {late:.2f} s after the deadline", outcome)
                 _check_that(outcome.status in {200, 502, 503, 504}, behaviour.name, outcome)
                 check(outcome)
-                ecr.drop_connections()
-                s3.drop_connections()
+                for server in (ecr, s3, other):
+                    server.drop_connections()
     return report
+
+
+def _elsewhere(place: str, port: int) -> dict[str, str]:
+    if place == "TLS":
+        return {"AWS_ENDPOINT_URL_ECR": f"https://127.0.0.1:{port}"}
+    if place == "credentials":
+        # As Lambda has it where it restores a snapshot: no keys.
+        return {
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://127.0.0.1:{port}/credentials",
+            "AWS_ACCESS_KEY_ID": "",
+            "AWS_SECRET_ACCESS_KEY": "",
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_CONFIG_FILE": os.devnull,
+        }
+    return {}
 
 
 def _settled(ecr: FaultServer, s3: FaultServer) -> dict[str, int]:
@@ -528,7 +555,7 @@ def run_inputs(seed: int, count: int, progress: Callable[[int], None] = lambda _
             started = time.process_time()
             outcome = invoke(handler, event)
             seconds = time.process_time() - started
-            check(outcome, (SECRET,))
+            check(outcome, (MARKER,))
             _check_that(outcome.status < 500 or outcome.code in _ANY_INPUT_MAY, "a hostile input is our fault", outcome)
             _check_that(seconds <= SLOWEST_SECONDS, f"{seconds:.1f} s of processor time", outcome)
         except BrokenPromiseError as error:

@@ -1,7 +1,7 @@
 """Hostile inputs: events of any kind that a caller could send, made from a seed.
 
-The secret stands in many of them, in places where a caller may put it by mistake; it has the form of no name, digest or
-tag, so that no answer and no line of the log may have it.
+Secrets stand in many of them, in places where a caller may put them by mistake, and as callers may spell them; none has
+the form of a name, digest or tag, so that no answer and no line of the log may have it.
 """
 
 import base64
@@ -14,6 +14,27 @@ from layer_resolver.models import INDEX_MEDIA_TYPES, MANIFEST_MEDIA_TYPES
 from tests.unit.fakes import digest, eventbridge_event, function_url_event, manifest
 
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY=="
+MARKER = "K7MDENG"
+"""What each of the secrets has in it, and nothing else."""
+
+SPELLINGS = (
+    SECRET,
+    "K7MDENG+bPxRfiCYEXAMPLEKEY==",
+    "Bearer K7MDENG",
+    "Bearer%20K7MDENG",
+    "AWS4-HMAC-SHA256 Credential=K7MDENG",
+    "X-Amz-Signature=K7MDENG",
+    "X-Amz-Signature%3DK7MDENG",
+    "x-amz-signature%253Dk7mdeng",
+    "token\\u003dK7MDENG",
+    "X-Amz-Signature&#61;K7MDENG",
+    "<Signature>K7MDENG</Signature>",
+    '{"token": "K7MDENG"}',
+    "token = K7MDENG",
+    "K7MDENG" * 20,
+    "K7MDENG\r\n",
+    "https://K7MDENG@s3.us-east-1.amazonaws.com/",
+)
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "get", "", "\0", "G" * 5000, SECRET)
 NAMES = (
@@ -44,7 +65,7 @@ NAMES = (
     "http://" * 3000,
     "\0",
     "",
-    SECRET,
+    *SPELLINGS,
 )
 DIGESTS = (
     digest(),
@@ -71,7 +92,7 @@ DIGESTS = (
     "%zz",
     "%C3%28",
     "%00",
-    SECRET,
+    *SPELLINGS,
 )
 PATHS = (
     "/download-url",
@@ -97,7 +118,7 @@ PATHS = (
     "/v2/%c3%28/tags/list",
     "/\ud800",
     "/" + "é" * 3000,
-    "/" + SECRET,
+    *("/" + spelling for spelling in SPELLINGS),
 )
 ROUTES = (
     "/v2/{name}/blobs/{digest}",
@@ -129,7 +150,7 @@ FIELDS = (
     "a" * 3000,
     "\ud800",
     "",
-    SECRET,
+    *SPELLINGS,
 )
 HEADERS = (
     "content-type",
@@ -150,7 +171,7 @@ CONTENT_TYPES = (
     "",
     "a/b;" * 4000,
     "\r\nX: y",
-    SECRET,
+    *SPELLINGS,
 )
 TEXTS = (
     *NAMES,

@@ -54,10 +54,15 @@ class FaultServer:
 
     Args:
         respond: Chooses what happens; may be set anew at any time.
+
+    Attributes:
+        respond: The same.
+        greeting: What happens to a connection before anything is read from it, None for nothing.
     """
 
     def __init__(self, respond: Respond) -> None:
         self.respond = respond
+        self.greeting: Behaviour | None = None
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.port: int = self._listener.getsockname()[1]
         self._connections: set[socket.socket] = set()
@@ -89,9 +94,12 @@ class FaultServer:
             threading.Thread(target=self._serve, args=(connection,), name="fault-connection", daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
-        with connection, suppress(OSError, ValueError):
+        with self._forgetting(connection), connection, suppress(OSError, ValueError):
             connection.settimeout(LONGEST_SECONDS)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self.greeting is not None:
+                self.greeting.act(connection)
+                return
             buffered = b""
             while True:
                 request, buffered = _read(connection, buffered)
@@ -101,6 +109,10 @@ class FaultServer:
                 behaviour.act(connection)
                 if not behaviour.keeps_connection:
                     break
+
+    @contextmanager
+    def _forgetting(self, connection: socket.socket) -> Iterator[None]:
+        yield
         with self._lock:
             self._connections.discard(connection)
 
@@ -216,6 +228,7 @@ def transport_faults(body: bytes, choose: random.Random) -> list[Behaviour]:
         hang(),
         close(),
         reset(),
+        drip("a TLS handshake", b"\x16\x03\x03\x3f\xff\x02\x00\x3f\xfb" + bytes(2000)),
         hang_after("part of the headers", head[: choose.randrange(1, len(head))]),
         hang_after("the headers", head),
         hang_after("part of the body", head + body[:cut]),

@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from tests.faults.harness import Report, run, run_each_alone, run_inputs
+from tests.faults.harness import PLACES, Report, run, run_each_alone, run_inputs
 from tests.faults.server import Behaviour, HttpRequest, answer, close, fault_server
 
 POOLS = 40
@@ -17,23 +17,23 @@ def assert_level(report: Report) -> None:
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_whatever_ecr_and_s3_do_each_answer_is_a_row_in_time_and_tells_no_secret(seed: int) -> None:
-    report = run(seed, 200)
-    assert report.invocations == 200
+    report = run(seed, 150)
+    assert report.invocations == 150
     assert len(report.behaviours) > 15
     assert len(report.outcomes) > 5
     assert_level(report)
 
 
-def test_each_fault_of_a_connection_alone_ends_at_the_deadline() -> None:
-    report = run_each_alone(seed=1)
-    assert len(report.behaviours) > 25
-    assert report.invocations == 2 * len(report.behaviours)
+@pytest.mark.parametrize("place", PLACES)
+def test_each_fault_of_a_connection_alone_ends_at_the_deadline(place: str) -> None:
+    report = run_each_alone(1, place)
+    assert report.invocations == len(report.behaviours) > 25
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_whatever_a_caller_sends_is_the_callers_own_fault_and_is_not_repeated(seed: int) -> None:
-    report = run_inputs(seed, 6000)
-    assert report.invocations == 6000
+    report = run_inputs(seed, 4000)
+    assert report.invocations == 4000
     assert len(report.outcomes) > 8
     assert_level(report)
 

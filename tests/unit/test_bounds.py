@@ -58,6 +58,49 @@ def test_what_no_json_document_should_have_is_the_callers_fault(
     assert send("POST", "/download-urls", query, body=body, content_type=content_type).status == 400
 
 
+NUMBERS = "0," * 60_000 + "0"
+EMPTY = "{}," * 40_000 + "{}"
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        f'{{"manifests":[{EMPTY * 2}]}}',
+        f'{{"manifests":[{NUMBERS * 2}]}}',
+        f'{{"a":{{"b":[{NUMBERS * 2}]}}}}',
+        f'{{"urls":"{"," * 100_001}"}}',
+        '{"a":' * 100_001,
+    ],
+    ids=["objects", "numbers", "unknown member", "commas", "depth"],
+)
+@pytest.mark.parametrize("content_type", ["application/json", OCI_MANIFEST, INDEX_MEDIA_TYPES[0]])
+def test_a_document_of_too_many_values_is_not_read(send: Send, document: str, content_type: str) -> None:
+    query = None if content_type == "application/json" else {"repositoryName": "team/app"}
+    answer = send("POST", "/download-urls", query, body=document, content_type=content_type)
+    assert (answer.status, answer.json["detail"]) == (400, "The document has more than 100000 values.")
+
+
+@pytest.mark.parametrize(
+    ("content_type", "document", "places"),
+    [
+        (INDEX_MEDIA_TYPES[0], f'{{"manifests":[{EMPTY}]}}', 120_003),
+        (INDEX_MEDIA_TYPES[0], f'{{"manifests":[{NUMBERS}]}}', 60_001),
+        (OCI_MANIFEST, f'{{"config":{{"urls":[{NUMBERS}]}},"schemaVersion":2,"layers":[]}}', 60_004),
+    ],
+    ids=["objects", "numbers", "urls"],
+)
+def test_of_very_many_mistakes_none_is_described(send: Send, content_type: str, document: str, places: int) -> None:
+    answer = send("POST", "/download-urls", {"repositoryName": "team/app"}, body=document, content_type=content_type)
+    assert (answer.status, answer.json["detail"]) == (400, f"The document is wrong in {places} places.")
+
+
+def test_a_field_that_is_there_twice_is_refused(send: Send, ecr: FakeEcr) -> None:
+    body = f'{{"repositoryName": "team/app", "layerDigest": "{digest(1)}", "layerDigest": "{digest(2)}"}}'
+    answer = send("POST", "/download-url", body=body)
+    assert (answer.status, answer.json["detail"]) == (400, "The request has a field twice. Send each once.")
+    assert not ecr.calls
+
+
 @pytest.mark.parametrize("body", ["ü", "YQ==\n", "YQ=", "\ud800", "\x00", base64.b64encode(b"\xff").decode()])
 def test_base64_that_is_none_is_the_callers_fault(send: Send, body: str) -> None:
     assert send("POST", "/download-url", body=body, is_base64_encoded=True).status == 400
@@ -78,9 +121,10 @@ def test_a_path_beyond_reason_is_no_route(send: Send) -> None:
     [
         {"platform": {"os": "x" * 5000, "architecture": "arm64"}},
         {"platform": {"os": "linux", "architecture": "\n\r" * 100}},
+        {"platform": {"os": "linux", "architecture": "\U0001f600" * 90}},
         {"mediaType": "m" * 5000},
     ],
-    ids=["os", "architecture", "media type"],
+    ids=["os", "architecture", "escapes", "media type"],
 )
 def test_an_error_quotes_little_of_an_index(send: Send, entry: dict[str, Any]) -> None:
     entry = {"mediaType": OCI_MANIFEST, "digest": digest(), "size": 1, **entry}

@@ -120,6 +120,66 @@ def test_without_credentials_they_are_refused_and_nothing_is_sent(
     assert not requests
 
 
+class TestCredentialsOfSnapStart:
+    """Lambda gives them over HTTP, and an answer that does not come holds up the invocation as ECR's would."""
+
+    URL = "http://127.0.0.1:9001/2021-04-23/credentials"
+
+    @pytest.fixture(autouse=True)
+    def _environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.delenv(name)
+        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere/credentials")
+        monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere/config")
+        monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", self.URL)
+        monkeypatch.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN", "0123")
+
+    def test_they_are_asked_for_once_and_within_the_attempt(
+        self, outcomes: list[Outcome], requests: list[dict[str, Any]]
+    ) -> None:
+        given = {
+            "AccessKeyId": "AKIDCONTAINER",
+            "SecretAccessKey": "secret",
+            "Token": "t",
+            "Expiration": "2999-01-01T00:00:00Z",
+        }
+        outcomes += [answer(given), OK]
+        ecr = Ecr()
+        for _ in range(2):
+            call(ecr, seconds=2)
+        first, *others = requests
+        assert (first["url"], first["headers"]["Authorization"]) == (self.URL, "0123")
+        assert first["deadline"].remaining() <= 2
+        assert [signed_with(request) for request in others] == ["AKIDCONTAINER"] * 2
+
+    @pytest.mark.parametrize(
+        ("outcome", "kind"),
+        [
+            (RequestFailedError(), TIMED_OUT),
+            (answer({}, 500), CREDENTIALS_REFUSED),
+            (answer(b"<html>"), CREDENTIALS_REFUSED),
+            (answer({}), CREDENTIALS_REFUSED),
+            (answer([]), CREDENTIALS_REFUSED),
+            (answer(b"\xff"), CREDENTIALS_REFUSED),
+        ],
+        ids=repr,
+    )
+    def test_without_them_the_call_ends_at_its_deadline(
+        self,
+        outcomes: list[Outcome],
+        monkeypatch: pytest.MonkeyPatch,
+        outcome: Outcome,
+        kind: ErrorKind,
+    ) -> None:
+        waits: list[float] = []
+        monkeypatch.setattr("layer_resolver.ecr.time.sleep", waits.append)
+        outcomes.append(outcome)
+        with pytest.raises(ResolverError) as caught:
+            call(seconds=0.3)
+        assert caught.value.kind is kind
+        assert all(wait <= 0.3 for wait in waits)
+
+
 def test_the_account_of_the_credentials_is_at_hand_for_endpoints_that_need_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCOUNT_ID", "123456789012")
     credentials: Any = create_ecr_client()
@@ -144,6 +204,7 @@ def test_a_rehearsal_sends_nothing(outcomes: list[Outcome], requests: list[dict[
         (answer(b"", 504), SERVER_ERROR, ATTEMPTS),
         (answer(b"[" * 100_000), SERVER_ERROR, ATTEMPTS),
         (answer([]), SERVER_ERROR, ATTEMPTS),
+        (answer(b"too slow", 408), TIMED_OUT, ATTEMPTS),
         (RequestFailedError(), TIMED_OUT, ATTEMPTS),
         (refusal("AccessDeniedException"), ACCESS_DENIED, 1),
         (refusal("SomethingNew"), INTERNAL_ERROR, 1),

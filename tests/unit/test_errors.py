@@ -62,6 +62,7 @@ def test_refused_credentials_are_the_services_own_fault_and_may_be_renewed(code:
     ("status", "kind"),
     [
         (429, errors.THROTTLED),
+        (408, errors.TIMED_OUT),
         (307, errors.SERVER_ERROR),
         (500, errors.SERVER_ERROR),
         (502, errors.SERVER_ERROR),

@@ -274,6 +274,21 @@ class TestSize:
             invoke(eventbridge_event(request(*range(130))))
         assert caught.value.kind is RESULT_TOO_LARGE
 
+    def test_a_direct_invocation_is_told_that_its_result_is_too_large(self, invoke: Invoke, ecr: FakeEcr) -> None:
+        ecr.url_padding = 14_000
+        with pytest.raises(ResolverError) as caught:
+            invoke(request(*range(500)))
+        assert caught.value.kind is RESULT_TOO_LARGE
+        assert invoke(request(*range(300)))["failures"] == []
+
+    def test_an_event_beyond_any_depth_is_refused(self, invoke: Invoke) -> None:
+        deep: dict[str, Any] = {}
+        for _ in range(100_000):
+            deep = {"a": deep}
+        with pytest.raises(ResolverError, match="depth") as caught:
+            invoke(eventbridge_event(request(1)) | {"more": deep})
+        assert caught.value.kind is INVALID_PARAMETER
+
     def test_the_event_counts_as_well_because_the_record_repeats_it(self, invoke: Invoke) -> None:
         padded = manifest(annotations={"org.example": "x" * (256 * 1024 - 2000)})
         with pytest.raises(ResolverError) as caught:

@@ -182,6 +182,23 @@ class TestLookUp:
         assert sum(thread.name.startswith("ThreadPool") for thread in threading.enumerate()) <= 3
         released.set()
 
+    def test_all_who_want_an_address_wait_for_one_look_up(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        asked: list[object] = []
+        released = threading.Event()
+
+        def look_up(*names: object, **_: object) -> list[object]:
+            asked.append(names)
+            assert released.wait(10)
+            return []
+
+        monkeypatch.setattr(socket, "getaddrinfo", look_up)
+        with ThreadPoolExecutor(8) as callers:
+            waiting = [callers.submit(network._look_up, "s3.example.com", 443, Deadline.after(10)) for _ in range(8)]
+            released.set()
+            assert [each.result() for each in waiting] == [[]] * 8
+        assert len(asked) == 1
+        assert not network._pending
+
     def test_a_name_that_there_is_not_is_a_failure(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def fail(*_: object, **__: object) -> None:
             raise socket.gaierror(-2, "Name or service not known")
@@ -217,6 +234,24 @@ class TestConnect:
         address = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 443))
         network._connect([address, address], Deadline.after(5)).close()
         assert len(tried) == 2
+
+    def test_an_address_that_hangs_leaves_time_for_the_next_and_for_the_handshake(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        patience: list[float] = []
+
+        def connect(self: socket.socket, _: object) -> None:
+            patience.append(self.gettimeout() or 0)
+            time.sleep(0.1)
+            if len(patience) < 2:
+                raise TimeoutError
+
+        monkeypatch.setattr(network._Socket, "connect", connect, raising=False)
+        address = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 443))
+        with network._connect([address, address], Deadline.after(1.0)) as connected:
+            assert 0.4 < patience[0] <= 0.5
+            assert 0.6 < patience[1] <= 0.9
+            assert (connected.gettimeout() or 9) <= 0.8
 
     @pytest.mark.parametrize("error", [ConnectionRefusedError, TimeoutError])
     def test_without_a_connection_there_is_no_answer(
@@ -283,10 +318,13 @@ class TestTls:
         assert heard in ([], [b""])
 
     @pytest.mark.usefixtures("trusted")
-    def test_a_handshake_that_hangs_ends_at_the_deadline(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize(
+        "peer", [dripping(b"", b""), dripping(b"\x16\x03\x03\x3f\xff\x02\x00\x3f\xfb", b".")], ids=["silence", "drops"]
+    )
+    def test_a_handshake_that_hangs_ends_at_the_deadline(self, monkeypatch: pytest.MonkeyPatch, peer: Peer) -> None:
         started = time.monotonic()
         with pytest.raises(RequestFailedError):
-            self.ask(dripping(b"", b""), monkeypatch, seconds=0.3)
+            self.ask(peer, monkeypatch, seconds=0.3)
         assert time.monotonic() - started < 2
 
 

@@ -81,6 +81,17 @@ def test_a_path_that_is_no_route_and_a_query_are_not_logged(send: Send, capsys: 
     assert "a-secret" not in json.dumps(log)
 
 
+@pytest.mark.parametrize("reference", ["Bearer%20s3cr3t", "X-Amz-Signature%3Ds3cr3t", "s3cr3t" * 30, "%22s3cr3t%22"])
+def test_a_reference_that_names_no_image_is_not_logged(
+    capsys: pytest.CaptureFixture[str], ecr: FakeEcr, reference: str
+) -> None:
+    handler = create_handler(lambda: ecr, Settings(image_pull=True))
+    answer = handler(function_url_event("GET", f"/v2/team/app/manifests/{reference}"), Context())
+    captured = capsys.readouterr()
+    assert answer["statusCode"] == 404
+    assert "s3cr3t" not in captured.out + captured.err + str(answer)
+
+
 def test_the_log_line_of_a_large_batch_stays_short(
     send: Send, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]
 ) -> None:

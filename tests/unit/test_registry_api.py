@@ -207,10 +207,11 @@ class TestHeadBlob:
         assert answer["statusCode"] == 504
         assert not asked
 
+    @pytest.mark.parametrize("status", [400, 401, 403])
     def test_a_url_that_s3_refuses_is_not_used_again_and_ecr_is_asked_for_another(
-        self, send: Send, ecr: FakeEcr, answers: list[Response], asked: list[Request]
+        self, send: Send, ecr: FakeEcr, answers: list[Response], asked: list[Request], status: int
     ) -> None:
-        answers += [Response(b"", 403), Response(b"x", 206, {"Content-Range": "bytes 0-0/7"})]
+        answers += [Response(b"", status), Response(b"x", 206, {"Content-Range": "bytes 0-0/7"})]
         assert send("HEAD", BLOB).headers["Content-Length"] == "7"
         assert (len(ecr.calls), len(asked)) == (2, 2)
 

@@ -94,6 +94,44 @@ def test_a_download_url(send: Send, monkeypatch: pytest.MonkeyPatch, url: object
     assert "Location" not in refused.headers
 
 
+@pytest.mark.parametrize("layer_digest", [digest(2), "", None, 5, []])
+def test_a_download_url_of_another_layer(send: Send, monkeypatch: pytest.MonkeyPatch, layer_digest: object) -> None:
+    answer = {"downloadUrl": download_url(digest(1)), "layerDigest": layer_digest}
+    monkeypatch.setattr(FakeEcr, "get_download_url_for_layer", lambda *_, **__: answer)
+    assert send("GET", f"/v2/team/app/blobs/{digest(1)}").status == 503
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"digest": "latest"},
+        {"mediaType": "text"},
+        {"mediaType": "a/b\n"},
+        {"mediaType": None},
+        {"size": None},
+        {"size": True},
+        {"size": -1},
+        {"size": 2**63},
+        {"size": 1.5},
+        {"artifactType": 5},
+        {"artifactType": "a b"},
+        {"artifactType": "a" * 256},
+        {"annotations": [1]},
+        {"annotations": {"a": float("nan")}},
+        {"annotations": {"a": "\ud800"}},
+        {"annotations": {"\udfff": "a"}},
+    ],
+    ids=str,
+)
+def test_a_referrer(send: Send, ecr: FakeEcr, part: dict[str, Any]) -> None:
+    true = {"digest": digest(1), "mediaType": OCI_MANIFEST, "size": 2**63 - 1, "artifactType": "", "annotations": {}}
+    ecr.referrers = [true]
+    assert send("GET", f"/v2/team/app/referrers/{digest()}").status == 200
+    ecr.referrers = [true | part]
+    refused = send("GET", f"/v2/team/app/referrers/{digest()}")
+    assert (refused.status, refused.json["errors"][0]["code"]) == (503, "UNAVAILABLE")
+
+
 def test_nothing_reaches_a_header_that_is_no_header_value(send: Send, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("layer_resolver.download_urls.Hosts.admit", lambda *_: True)
     monkeypatch.setattr("tests.unit.fakes.download_url", lambda _: "https://x/\r\nSet-Cookie: a=b")
