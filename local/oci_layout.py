@@ -35,6 +35,12 @@ LARGEST_MANIFESTS_BYTES = 256 * 1024 * 1024
 MAXIMUM_MANIFESTS = 100_000
 """How many manifests a layout may have; ECR's quota for a repository."""
 
+MOST_VALUES = 1_000_000
+"""How many values a JSON document may have: enough for the `index.json` of 100,000 tags."""
+
+# Telling of a problem takes longer than finding it.
+_MOST_PROBLEMS = 1000
+
 # The image specification's grammar, with the lengths that a file system takes for certain. The encoded part is
 # hexadecimal, which is all that ECR takes.
 _DIGEST = r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-fA-F0-9]{1,128}"
@@ -362,12 +368,19 @@ def _content(name: str, blob: Blob, largest: int) -> bytes:
 
 
 def _parse(name: str, content: bytes, model: type[Model]) -> Model:
+    # Every value follows a comma or a bracket; commas within strings count too.
+    if sum(map(content.count, (b",", b"[", b"{"))) > MOST_VALUES:
+        raise LayoutError(f"{name}: it has more than {MOST_VALUES:,} values. Serve fewer images.")
     try:
         content.decode()
         return model.model_validate_json(content)
     except UnicodeDecodeError:
         raise LayoutError(f"{name}: it is not UTF-8. Write the layout anew.") from None
     except ValidationError as error:
+        if error.error_count() > _MOST_PROBLEMS:
+            raise LayoutError(
+                f"{name}: it is wrong in {error.error_count():,} places. Write the layout anew."
+            ) from None
         problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
         # The names of a foreign document's fields may be as long as it is, and hold control characters.
         place = "".join(filter(str.isprintable, ".".join(map(str, problem["loc"]))[:100]))

@@ -130,7 +130,7 @@ class _Credentials:
         self._provider = create_credential_resolver(session)
         # SnapStart's environments get theirs over HTTP from Lambda; botocore's own way there knows no deadline. Source:
         # https://docs.aws.amazon.com/lambda/latest/dg/snapstart-activate.html#snapstart-credentials
-        fetcher = ContainerMetadataFetcher(_CredentialsSession(), _sleep_within_attempt)
+        fetcher: Any = ContainerMetadataFetcher(_CredentialsSession(), _sleep_within_attempt)
         self._provider.insert_before(ContainerProvider.METHOD, ContainerProvider(fetcher=fetcher))
         self._lock = Lock()
 

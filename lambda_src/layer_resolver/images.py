@@ -176,7 +176,7 @@ def _checked_manifest(image: dict[str, Any], subject: Subject, reference: str) -
     image_id = image.get("imageId")
     if not isinstance(content, str) or not isinstance(image_id, dict):
         raise _unreadable(subject, "imageManifest or imageId")
-    if not _is_media_type(media_type):
+    if not isinstance(media_type, str) or not _MEDIA_TYPE.fullmatch(media_type):
         raise _unreadable(subject, "imageManifestMediaType")
     digest = image_id.get("imageDigest")
     try:
@@ -208,7 +208,8 @@ def _descriptor(referrer: dict[str, Any], subject: Subject) -> dict[str, Any]:
     artifact_type, annotations = referrer.get("artifactType"), referrer.get("annotations") or {}
     is_readable = bool(
         LAYER_DIGEST.admits(digest)
-        and _is_media_type(media_type)
+        and isinstance(media_type, str)
+        and _MEDIA_TYPE.fullmatch(media_type)
         and type(size) is int
         and 0 <= size <= _LARGEST_SIZE
         # Clients call types of artifacts as they like.
@@ -232,10 +233,6 @@ def _list_of_structures(answer: dict[str, Any], name: str, subject: Subject) -> 
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise _unreadable(subject, name)
     return items
-
-
-def _is_media_type(value: object) -> bool:
-    return isinstance(value, str) and _MEDIA_TYPE.fullmatch(value) is not None
 
 
 def _is_text(value: str) -> bool:

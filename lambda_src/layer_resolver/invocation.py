@@ -96,7 +96,7 @@ class Invocation:
         self.request_id = request_id if _UUID.fullmatch(request_id) else self.lambda_request_id
 
     def record_image(self, repository: Repository, reference: str) -> None:
-        """Record which image was asked for; a reference that is neither tag nor digest may be anything, so it is not."""
+        """Record which image was asked for; a reference that is neither tag nor digest is not."""
         if IMAGE_TAG.admits(reference) or IMAGE_DIGEST.admits(reference):
             self.image = f"{repository.repository_name} {reference}"
 

@@ -14,9 +14,11 @@ REDACTED = "REDACTED"
 LONGEST_TEXT = 4096
 """How many characters of a text are looked at; the rest is left out."""
 
-# A text may have been encoded for a URL, JSON, HTML or XML, and that again.
+# A text may have been encoded for a URL, JSON, Python, HTML or XML, and that again.
 _MOST_DECODINGS = 4
-_JSON_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
+_ESCAPE = re.compile(r"(?:\\u|%u)([0-9a-fA-F]{4})|\\x([0-9a-fA-F]{2})")
+# What shows as nothing: a NUL stands before each character of UTF-16 that is read as bytes.
+_INVISIBLE = dict.fromkeys([0x0, 0xAD, 0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF])
 
 # What follows the address of a URL, up to where a URL ends.
 _URL_QUERY = re.compile(r"(?P<address>https?://[^\s?#\"'<>\\]{0,300})[?#][^\s\"'<>\\]*", re.IGNORECASE)
@@ -26,8 +28,8 @@ _URL_QUERY = re.compile(r"(?P<address>https?://[^\s?#\"'<>\\]{0,300})[?#][^\s\"'
 # https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/private-content-signed-urls.html
 _NAMED = re.compile(
     r"(?:x-amz-(?:signature|security-token|credential)|signature|(?:session|security|access)[_-]?token|token|password"
-    r"|(?:secret|access)[_-]?(?:access[_-]?)?key(?:[_-]?id)?|key-pair-id|policy|credentials?)"
-    r"\b[\s\"'\\]{0,5}(?:[=:>][\s\"'\\=:>]{0,5}(?P<value>[^\s&\"'<>,;}\\]{1,4096})?)?",
+    r"|(?:secret|access|api|customer)[_-]?(?:access[_-]?)?key(?:[_-]?id)?|key-pair-id|policy|credentials?)"
+    r"\b[\s\"'\\]{0,5}(?:[=:>][\s\"'\\=:>]{0,5}(?:b[\"'])?(?P<value>[^\s&\"'<>,;}\\]{1,4096})?)?",
     re.IGNORECASE,
 )
 # The schemes of a header for authorization, with all that follows in the line.
@@ -58,7 +60,7 @@ def redact(text: str) -> str:
         At most `LONGEST_TEXT` characters of the text, decoded, in which the queries of URLs, values that are called as
         secrets are, headers for authorization, and whatever else is long and has no known form are `REDACTED`.
     """
-    plain = _decoded(text[:LONGEST_TEXT])
+    plain = _decoded(text[:LONGEST_TEXT].translate(_INVISIBLE))
     plain = _URL_QUERY.sub(rf"\g<address>?{REDACTED}", plain)
     plain = _AUTHORIZATION_HEADER.sub(REDACTED, plain)
     plain = _AUTHORIZATION.sub(REDACTED, plain)
@@ -68,7 +70,7 @@ def redact(text: str) -> str:
 
 def _decoded(text: str) -> str:
     for _ in range(_MOST_DECODINGS):
-        decoded = html.unescape(_JSON_ESCAPE.sub(_character, unquote(text)))
+        decoded = html.unescape(_ESCAPE.sub(_character, unquote(text))).translate(_INVISIBLE)
         if decoded == text:
             return text
         text = decoded
@@ -76,7 +78,7 @@ def _decoded(text: str) -> str:
 
 
 def _character(escape: re.Match[str]) -> str:
-    character = chr(int(escape[1], 16))
+    character = chr(int(escape[1] or escape[2], 16))
     return character if character.isprintable() else " "
 
 

@@ -20,7 +20,7 @@ DESCRIBED_PROBLEMS = 5
 """How many problems one message names; a batch can have hundreds."""
 
 MOST_JSON_VALUES = 100_000
-"""How many values a JSON document may have. An index of 4 MB has fewer, unless it was made to keep the function busy."""
+"""How many values a JSON document may have. An index of 4 MB has fewer, unless it is an attack."""
 
 _WORDS = {
     "missing": "is missing",

@@ -361,6 +361,35 @@ def _check_that(is_so: bool, problem: str, outcome: Outcome) -> None:
 # The runs
 
 
+class _Heartbeat:
+    """Tells for how long the machine let nobody run, for which the function can do nothing."""
+
+    def __init__(self) -> None:
+        self.stalled = 0.0
+        self._ends = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="fault-heartbeat", daemon=True)
+
+    def __enter__(self) -> "_Heartbeat":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ends.set()
+        self._thread.join()
+
+    def _beat(self) -> None:
+        while not self._ends.is_set():
+            wall, own = time.monotonic(), time.process_time()
+            time.sleep(_BEAT_SECONDS)
+            # What the process itself computes meanwhile is no stall.
+            lost = time.monotonic() - wall - _BEAT_SECONDS - (time.process_time() - own)
+            if lost > _BEAT_SECONDS:
+                self.stalled += lost
+
+
+_BEAT_SECONDS = 0.02
+
+
 @contextmanager
 def _environment(ecr_port: int) -> Iterator[None]:
     variables = {
@@ -435,8 +464,10 @@ def run_each_alone(seed: int, place: str) -> Report:
                 servers[place].respond = lambda _, behaviour=behaviour: behaviour  # type: ignore[misc]
                 other.greeting = behaviour if place == "TLS" else None
                 event = function_url_event("HEAD", f"/v2/team/app/blobs/{any_digest(choose)}")
-                outcome = invoke(create_handler(settings=settings), event, remaining_milliseconds=800)
-                late = outcome.seconds - 0.3
+                handler = create_handler(settings=settings)
+                with _Heartbeat() as heartbeat:
+                    outcome = invoke(handler, event, remaining_milliseconds=800)
+                late = outcome.seconds - 0.3 - heartbeat.stalled
                 report.invocations += 1
                 report.behaviours[behaviour.name] += 1
                 report.outcomes[f"{outcome.status} {outcome.code}".strip()] += 1
@@ -503,17 +534,19 @@ def _invoke_with_faults(
     ecr.respond, s3.respond = of_ecr, of_s3
     event, _ = choose.choice(requests(choose))
     remaining = choose.choice([300, 520, 600, 700, 900, 1200])
-    outcome = invoke(handler, event, remaining)
+    with _Heartbeat() as heartbeat:
+        outcome = invoke(handler, event, remaining)
     ecr.respond = s3.respond = lambda _: close()
     ecr.drop_connections()
     s3.drop_connections()
-    late = outcome.seconds - max(0.0, remaining / 1000 - SECONDS_TO_ANSWER)
+    late = outcome.seconds - max(0.0, remaining / 1000 - SECONDS_TO_ANSWER) - heartbeat.stalled
     report.invocations += 1
     report.latest = max(report.latest, late)
     report.outcomes[f"{outcome.status} {outcome.code}".strip()] += 1
     report.behaviours.update(met)
     _check_that(late <= ALLOWANCE_SECONDS, f"{late:.2f} s after the deadline", outcome)
-    _check_that(outcome.status < 500 or bool(met) or remaining <= 600, "5xx without a fault", outcome)
+    is_justified = bool(met) or remaining <= 600 or heartbeat.stalled > 0
+    _check_that(outcome.status < 500 or is_justified, "5xx without a fault", outcome)
     check(outcome)
 
 

@@ -187,6 +187,20 @@ class TestForeignLayouts:
             OciLayout(directory)
         assert "\n" not in str(caught.value)
 
+    @pytest.mark.parametrize(
+        ("content", "problem"),
+        [
+            ('{"manifests":[' + "{}," * 600_000 + "{}]}", "it has more than 1,000,000 values"),
+            ('{"manifests":[' + "0," * 1_100_000 + "0]}", "it has more than 1,000,000 values"),
+            ('{"manifests":[' + "0," * 2000 + "0]}", "it is wrong in 2,001 places"),
+        ],
+        ids=["objects", "numbers", "mistakes"],
+    )
+    def test_what_would_take_long_to_read_is_refused(self, directory: Path, content: str, problem: str) -> None:
+        (directory / "index.json").write_text(content)
+        with pytest.raises(LayoutError, match=problem):
+            OciLayout(directory)
+
     def test_a_document_that_is_much_too_large_is_not_read(
         self, directory: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -1,5 +1,6 @@
 """Whatever spelling a secret has, redaction takes it out of foreign text."""
 
+import base64
 import html
 import json
 import time
@@ -40,6 +41,16 @@ ENCODINGS: dict[str, Callable[[str], str]] = {
     "percent three times": lambda text: quote(quote(quote(text, safe=""), safe=""), safe=""),
     "HTML": html.escape,
     "HTML numbers": lambda text: "".join(f"&#{ord(each)};" if not each.isalnum() else each for each in text),
+    "HTML in hexadecimal": lambda text: "".join(f"&#x{ord(each):x};" for each in text),
+    "hexadecimal": lambda text: "".join(f"\\x{ord(each):02x}" for each in text),
+    "hexadecimal signs": lambda text: "".join(f"\\x{ord(each):02x}" if each in "=&/:?" else each for each in text),
+    "percent of each": lambda text: "".join(f"%{ord(each):02x}" for each in text),
+    "percent and u": lambda text: text.replace("=", "%u003d").replace("&", "%u0026"),
+    "quoted-printable": lambda text: text.replace("=", "=3D"),
+    "bytes": lambda text: repr(text.encode()),
+    "base64": lambda text: base64.b64encode(text.encode()).decode(),
+    "UTF-16": "\0".join,
+    "zero-width spaces": lambda text: text.replace("=", "\u200b=\u200b").replace("-", "-\u200b"),
     "HTML in percent": lambda text: quote(html.escape(text), safe=""),
 }
 TEXTS = {
@@ -81,6 +92,11 @@ def test_no_secret_is_left_in_any_spelling(text: str, encoding: str) -> None:
         "<x-amz-signature>short<",
         "token: short",
         "Authorization: Basic short",
+        "x-amz-server-side-encryption-customer-key: short",
+        "x-api-key: short",
+        "aws_session_token:\n  short",
+        "{b'X-Amz-Security-Token': b'short'}",
+        '<a signature="short"/>',
         "Bearer short",
     ],
 )
