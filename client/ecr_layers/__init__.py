@@ -1,1 +1,26 @@
 """The client of the ECR Layer Resolver: what a user or an operator of a deployed service runs."""
+
+from ecr_layers.authentication import Authentication
+from ecr_layers.errors import ClientError, IntegrityError, ServiceError, TargetError, TransferError, UsageError
+from ecr_layers.manifests import Descriptor, Manifest, Platform
+from ecr_layers.references import ImageReference, Repository
+from ecr_layers.retries import Retries
+from ecr_layers.service import DownloadUrl, Service
+
+__all__ = [
+    "Authentication",
+    "ClientError",
+    "Descriptor",
+    "DownloadUrl",
+    "ImageReference",
+    "IntegrityError",
+    "Manifest",
+    "Platform",
+    "Repository",
+    "Retries",
+    "Service",
+    "ServiceError",
+    "TargetError",
+    "TransferError",
+    "UsageError",
+]

@@ -1,6 +1,7 @@
 """The command line. Each command is a module of `ecr_layers.commands`, and one entry in `COMMANDS`.
 
-Exit status: 0, all is well; 1, it failed; 2, it was asked for something impossible; 130, a signal cut it short.
+Exit status: 0, all is well; 1, it failed; 2, it was asked for something impossible; 3, what was loaded is not what its
+digest says; 4, the target can't be written; 130, a signal cut it short.
 """
 
 import argparse
@@ -11,10 +12,10 @@ from types import FrameType
 from typing import Protocol
 
 from ecr_layers.commands import proxy, smoke
-from ecr_layers.errors import ClientError, UsageError
+from ecr_layers.errors import ClientError
 
-FAILED, USAGE, INTERRUPTED = 1, 2, 130
-"""Exit statuses; 0 is that of a command that did what it was asked for."""
+INTERRUPTED = 130
+"""Exit status of a command that a signal cut short; errors have their own, and 0 is that of a command that is done."""
 
 
 class Command(Protocol):
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: The command line; that of the process if there is none.
     """
-    options = _parser().parse_args(arguments)
+    options = _parse(arguments)
     # Both signals end the command by an exception, so that what it started is stopped. SIGINT is set as well because a
     # shell that starts the command in the background lets it ignore Ctrl-C.
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -53,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return run(options)
     except ClientError as error:
         print(error, file=sys.stderr)
-        return USAGE if isinstance(error, UsageError) else FAILED
+        return error.exit_status
     except KeyboardInterrupt:
         return INTERRUPTED
 
@@ -64,11 +65,33 @@ def _stop(_: int, __: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="ecr-layers", description="The client of the ECR Layer Resolver.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in COMMANDS:
-        added = commands.add_parser(command.NAME, help=command.HELP, description=f"{command.HELP}.")
-        command.add_arguments(added)
-        added.set_defaults(run=command.run)
-    return parser
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read a command line; an option may stand anywhere after the command."""
+    parser = argparse.ArgumentParser(
+        prog="ecr-layers",
+        usage="%(prog)s [-h] COMMAND ...",
+        description="The client of the ECR Layer Resolver.",
+        epilog="\n".join(
+            [
+                "commands:",
+                *(f"  {each.NAME:10}{each.HELP}" for each in COMMANDS),
+                "",
+                "'ecr-layers COMMAND --help' explains one.",
+            ]
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("command", choices=[each.NAME for each in COMMANDS], metavar="COMMAND", help=argparse.SUPPRESS)
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    named = parser.parse_args(arguments)
+    command = next(each for each in COMMANDS if each.NAME == named.command)
+    own = argparse.ArgumentParser(
+        prog=f"ecr-layers {command.NAME}",
+        description=f"{command.HELP}.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_arguments(own)
+    own.set_defaults(run=command.run)
+    # Actions of their own, which `token` has, can't be mixed with options.
+    parse = own.parse_args if own.get_default("operands") is None else own.parse_intermixed_args
+    return parse(named.arguments)

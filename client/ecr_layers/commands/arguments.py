@@ -1,55 +1,71 @@
 """Arguments that several commands have, and how the service they name is reached."""
 
 import argparse
-import os
 import re
 from pathlib import Path
 
-import httpx
-
 from ecr_layers.authentication import Authentication
 from ecr_layers.errors import UsageError
+from ecr_layers.service import SERVICE_VARIABLE, Service, service_url
 
-SERVICE_VARIABLE = "ECR_LAYERS_URL"
 
+def add_service(parser: argparse.ArgumentParser, *operands: str) -> None:
+    """Add the service and how to log in to it, and the operands behind it.
 
-def add_service(parser: argparse.ArgumentParser) -> None:
-    """Add the service and how to log in to it."""
+    The service may be left out where the environment variable names it; how many words there are says whether it is.
+
+    Args:
+        parser: The command's parser.
+        operands: The names of the command's own operands, in capital letters.
+    """
+    parser.usage = " ".join(["%(prog)s [SERVICE]", *operands, "[OPTION ...]"])
     parser.add_argument(
-        "service",
+        "words",
+        nargs="*",
         metavar="SERVICE",
-        help=f"function URL or domain of the service, or '-' for the environment variable {SERVICE_VARIABLE}",
+        help=f"function URL or domain of the service; if it is left out, that in the environment variable "
+        f"{SERVICE_VARIABLE}",
     )
+    parser.set_defaults(operands=operands)
     parser.add_argument("--region", help="sign for this region, if the URL does not name it")
     parser.add_argument("--token-file", type=Path, metavar="FILE", help="file with the pull token, NAME:PASSWORD")
     parser.add_argument("--no-sign", action="store_true", help="send no credentials")
 
 
-def service_url(options: argparse.Namespace) -> str:
+def operands(options: argparse.Namespace) -> list[str]:
+    """Return the command's own operands, without the service.
+
+    Raises:
+        UsageError: If there are too few or too many.
+    """
+    words, names = options.words, options.operands
+    if len(words) not in {len(names), len(names) + 1}:
+        raise UsageError(f"Give {' and '.join(['the service', *names])}, or set {SERVICE_VARIABLE} and leave it out.")
+    return list(words[len(words) - len(names) :])
+
+
+def url_of_service(options: argparse.Namespace) -> str:
     """Return the URL of the service that was named, without a slash at its end.
 
     Raises:
-        UsageError: If it is none.
+        UsageError: If there is none, or it is none.
     """
-    service: str = options.service
-    if service == "-":
-        service = os.environ.get(SERVICE_VARIABLE, "")
-        if not service:
-            raise UsageError(f"{SERVICE_VARIABLE} is not set. Set it to the service, or name the service.")
-    url = service if "://" in service else f"https://{service}"
-    if not re.fullmatch(r"https?://[A-Za-z0-9.:\[\]-]+/?", url):
-        raise UsageError(f"{service!r} is no service. Give a function URL, https://….on.aws/, or a domain.")
-    return url.rstrip("/")
+    named = len(options.words) > len(operands(options))
+    return service_url(options.words[0] if named else None)
 
 
-def authentication(options: argparse.Namespace, url: str) -> httpx.Auth | None:
-    """Return what proves to the service who asks, None if nothing is to.
+def authentication(options: argparse.Namespace) -> Authentication:
+    """Return how the service is to learn who asks."""
+    return Authentication(region=options.region, token_file=options.token_file, is_anonymous=options.no_sign)
+
+
+def service(options: argparse.Namespace) -> Service:
+    """Return the service that was named; the caller closes it.
 
     Raises:
-        UsageError: If there are no credentials of the kind that the service takes.
+        UsageError: If it is none, or there are no credentials of the kind that it takes.
     """
-    found = Authentication(region=options.region, token_file=options.token_file, is_anonymous=options.no_sign)
-    return found.of(url)
+    return Service(url_of_service(options), authentication(options))
 
 
 def port(text: str) -> int:

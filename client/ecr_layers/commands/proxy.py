@@ -15,8 +15,7 @@ HELP = "Sign requests to a function URL, for clients that can't, such as those o
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own arguments."""
-    parser.add_argument("service", metavar="SERVICE", help="the function URL, which the stack has as an output")
-    parser.add_argument("--region", help="the region, if the URL does not name it")
+    arguments.add_service(parser)
     parser.add_argument(
         "--port", type=arguments.port, default=9001, help="port on 127.0.0.1; 0 takes any (default: 9001)"
     )
@@ -30,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
         from ecr_layers.signing_proxy import SigningProxy  # noqa: PLC0415
     except ImportError:
         raise UsageError("The proxy needs more packages: pip install 'ecr-layers[proxy]'") from None
-    url = arguments.service_url(options)
+    url = arguments.url_of_service(options)
     region = region_of(url, options.region)
     credentials = callers_credentials()
     with httpx.Client(timeout=60) as client, _listening(options.port) as listener:

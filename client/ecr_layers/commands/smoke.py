@@ -17,8 +17,7 @@ HELP = "Check a deployed service from outside, with your AWS credentials"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own arguments."""
-    parser.add_argument("service", metavar="SERVICE", help="the function URL, which the stack has as an output")
-    parser.add_argument("--region", help="the region, if the URL does not name it")
+    arguments.add_service(parser)
     parser.add_argument("--repository", metavar="NAME", help="repository of the layer to resolve (default: any)")
     parser.add_argument("--digest", metavar="DIGEST", help="digest of the layer to resolve (default: any)")
     parser.add_argument("--public", action="store_true", help="the function URL is open to everyone: authType NONE")
@@ -28,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
     """Make all checks, print what each found, and return 1 if one failed."""
     if options.digest and not options.repository:
         raise UsageError("A --digest needs the --repository that it is in.")
-    url = arguments.service_url(options)
+    url = arguments.url_of_service(options)
     region = region_of(url, options.region)
     auth = FunctionUrlAuth(callers_credentials(), region)
     if options.digest:
