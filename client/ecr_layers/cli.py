@@ -84,7 +84,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("command", choices=[each.NAME for each in COMMANDS], metavar="COMMAND", help=argparse.SUPPRESS)
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     named = parser.parse_args(arguments)
-    command = next(each for each in COMMANDS if each.NAME == named.command)
+    command = next(each for each in COMMANDS if named.command == each.NAME)
     own = argparse.ArgumentParser(
         prog=f"ecr-layers {command.NAME}",
         description=f"{command.HELP}.",

@@ -36,7 +36,7 @@ class Retries:
         """
         if attempt >= self.attempts or (retry_after or 0.0) > self.longest_wait:
             return None
-        wait = min(self.longest_wait, self.shortest_wait * 2 ** (attempt - 1)) * (0.5 + random.random() / 2)  # noqa: S311
+        wait = min(self.longest_wait, self.shortest_wait * float(2 ** (attempt - 1))) * (0.5 + random.random() / 2)  # noqa: S311
         return max(wait, retry_after or 0.0)
 
 
