@@ -1,0 +1,237 @@
+// Who asks, and may they? CloudFront runs this file for each request, before its cache, as JavaScript runtime 2.0: ES 5.1
+// with a few later features, 10,240 bytes at most. docs/edge.md has the rules, and their sources.
+//
+// Who runs it (infra/edge.py, local/viewer_function.py) replaces the line that begins with "const CONFIGURATION = " by
+// one with the deployment's JSON: `realm` of the challenge; `registries` that a name under /v2 may begin with;
+// `publicRepositories`; `allowedOrigins`.
+// The store has {"sha256": hex, "repositories": ["team/*", "123456789012/app"], "notAfter": RFC 3339} by a token's name.
+import cf from 'cloudfront';
+import crypto from 'crypto';
+
+const CONFIGURATION = {"realm": "registry", "registries": [], "publicRepositories": [], "allowedOrigins": []};
+
+const PART = '[a-z0-9]+(?:(?:[.]|__?|-+)[a-z0-9]+)*';
+const NAME = new RegExp('^' + PART + '(?:/' + PART + ')*$');
+const ACCOUNT = /^[0-9]{12}$/;
+const FIELDS = ['repositoryName', 'registryId', 'layerDigest', 'imageTag', 'imageDigest', 'platform', 'includeEnv'];
+const BY_FIELDS = ['/download-url', '/images/download-urls', '/images/config'];
+const WITHOUT_REPOSITORY = ['/v2/', '/v2', '/healthz', '/openapi.json'];
+const TOKEN_HEADER = 'x-ecr-layers-token';
+
+// Reason, code under /v2, code elsewhere.
+const REFUSALS = {
+  400: ['Bad Request', 'NAME_INVALID', 'InvalidParameterException'],
+  401: ['Unauthorized', 'UNAUTHORIZED', 'Unauthorized'],
+  403: ['Forbidden', 'DENIED', 'AccessDeniedException'],
+  404: ['Not Found', 'UNSUPPORTED', 'RouteNotFound'],
+  405: ['Method Not Allowed', 'UNSUPPORTED', 'MethodNotAllowed'],
+  503: ['Service Unavailable', 'UNAVAILABLE', 'ServiceUnavailable']
+};
+
+async function handler(event) {
+  const request = event.request;
+  const headers = request.headers;
+  const origin = allowedOrigin(headers);
+  if (request.method === 'OPTIONS' && origin && headers['access-control-request-method']) {
+    return respond(204, 'No Content', {
+      'access-control-allow-origin': origin,
+      'access-control-allow-methods': 'GET, HEAD',
+      'access-control-allow-headers': 'authorization, content-type, if-none-match',
+      'access-control-max-age': '3600',
+      vary: 'Origin'
+    });
+  }
+  const credentials = basicCredentials(headers.authorization);
+  delete headers.authorization;
+  delete headers[TOKEN_HEADER];
+  const refusal = await refuse(request, credentials);
+  return refusal ? answer(refusal, event, origin) : request;
+}
+
+// Returns [status, message], or null; then the request has the name of the token that let it in.
+async function refuse(request, credentials) {
+  if (request.method !== 'GET' && request.method !== 'HEAD') {
+    return [405, 'Only GET and HEAD are served here. To push, push to ECR itself.'];
+  }
+  const wanted = read(request);
+  if (!wanted) {
+    return [400, 'The path or query is invalid or not canonical: no escapes but %2F, %3A and such, nothing twice.'];
+  }
+  const repository = wanted.repository;
+  if (repository && covers(CONFIGURATION.publicRepositories, repository)) {
+    return null;
+  }
+  if (!credentials) {
+    return [401, 'Log in with the name and the password of a pull token.'];
+  }
+  let token;
+  try {
+    token = await find(credentials.name);
+  } catch (error) {
+    return [503, 'Pull tokens cannot be checked at the moment. Try again later.'];
+  }
+  const sha256 = crypto.createHash('sha256').update(credentials.password).digest('hex');
+  if (!same(sha256, String(token.sha256))) {
+    return [401, 'The name or password of the pull token is wrong, or it was revoked.'];
+  }
+  // A date that is none is not later than now either.
+  if (!(Date.parse(token.notAfter) > Date.now())) {
+    return [401, 'The pull token has expired. Ask for a new one.'];
+  }
+  if (!wanted.isKnown) {
+    return [404, 'There is no such route. GET /openapi.json describes those that there are.'];
+  }
+  if (repository && !covers(token.repositories, repository)) {
+    return [403, 'The pull token is not for this repository. Ask for one that is.'];
+  }
+  request.headers[TOKEN_HEADER] = { value: credentials.name };
+  return null;
+}
+
+// Returns whether the route is known, and the repository if it has one; null if the request is not canonical.
+function read(request) {
+  const path = request.uri;
+  const query = request.querystring;
+  const isOfRegistry = isUnderV2(path);
+  const isByFields = BY_FIELDS.includes(path);
+  if (/[^A-Za-z0-9._:\/-]|^[^\/]|\/[\/.]/.test(path) || !isCanonical(query, isOfRegistry, isByFields)) {
+    return null;
+  }
+  if (isByFields) {
+    const registry = query.registryId ? query.registryId.value : '';
+    return target(registry, query.repositoryName ? query.repositoryName.value.replaceAll('%2F', '/') : '');
+  }
+  // From the end, as the function does: a repository may be called as a route is.
+  const parts = isOfRegistry ? path.split('/').slice(2) : [];
+  const last = parts.length - 1;
+  const kind = parts[last - 1];
+  if (last < 2 || parts[last] === '' || !(['blobs', 'manifests', 'referrers'].includes(kind) ||
+      (kind === 'tags' && parts[last] === 'list'))) {
+    return { isKnown: WITHOUT_REPOSITORY.includes(path), repository: null };
+  }
+  const hasRegistry = last > 2 && CONFIGURATION.registries.includes(parts[0]);
+  return target(hasRegistry ? parts[0] : '', parts.slice(hasRegistry ? 1 : 0, last - 1).join('/'));
+}
+
+function isUnderV2(path) {
+  return path === '/v2' || path.startsWith('/v2/');
+}
+
+function target(registry, name) {
+  const isValid = name.length > 1 && name.length < 257 && NAME.test(name) && (!registry || ACCOUNT.test(registry));
+  return isValid ? { isKnown: true, repository: { registry: registry, name: name } } : null;
+}
+
+// The function decodes names and values, and joins values that are repeated: here each has one spelling.
+function isCanonical(query, isOfRegistry, isByFields) {
+  return Object.keys(query).every((name) => {
+    const isAdmitted = isByFields ? FIELDS.includes(name)
+      : !isOfRegistry || !['repositoryname', 'registryid'].includes(name.toLowerCase());
+    const value = query[name].value;
+    // RFC 3986, section 6.2.2: upper-case digits, and what need not be escaped is not.
+    return isAdmitted && !query[name].multiValue && /^[A-Za-z][A-Za-z0-9_-]*$/.test(name) &&
+      /^(?:[A-Za-z0-9._~:\/@,=-]|%[0-9A-F]{2})*$/.test(value) &&
+      !/%(?:2[DE]|3[0-9]|[46][1-9A-F]|[57][0-9A]|5F|7E)/.test(value) && !(name === 'registryId' && value === '');
+  });
+}
+
+// Twelve digits in front of a pattern are an account; without one it is of the deployment's own.
+function covers(patterns, repository) {
+  return Array.isArray(patterns) && patterns.some((each) => {
+    const pattern = String(each);
+    const registry = /^[0-9]{12}\//.test(pattern) ? pattern.slice(0, 12) : '';
+    const name = registry ? pattern.slice(13) : pattern;
+    return registry === repository.registry &&
+      (name.endsWith('*') ? repository.name.startsWith(name.slice(0, -1)) : repository.name === name);
+  });
+}
+
+function basicCredentials(header) {
+  const found = header && !header.multiValue && /^basic +([A-Za-z0-9+\/]+={0,2})$/i.exec(header.value);
+  const text = found ? Buffer.from(found[1], 'base64').toString() : '';
+  const colon = text.indexOf(':');
+  const name = text.slice(0, colon);
+  const isName = colon > 0 && /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$/.test(name);
+  return isName ? { name: name, password: text.slice(colon + 1) } : null;
+}
+
+// Returns an empty token if there is none; throws if the store cannot be read.
+async function find(name) {
+  const store = cf.kvs();
+  let value;
+  let failure = null;
+  try {
+    value = await store.get(name);
+  } catch (error) {
+    failure = error;
+  }
+  if (failure) {
+    // get() fails for a key that is not there too.
+    const isThere = await store.exists(name);
+    if (isThere) {
+      throw failure;
+    }
+    return {};
+  }
+  try {
+    return JSON.parse(value) || {};
+  } catch (error) {
+    return {};
+  }
+}
+
+// Takes the same time wherever the strings differ.
+function same(left, right) {
+  let difference = left.length ^ right.length;
+  for (let i = 0; i < left.length; i++) {
+    difference |= left.codePointAt(i) ^ right.codePointAt(i);
+  }
+  return difference === 0;
+}
+
+function allowedOrigin(headers) {
+  const origin = headers.origin ? headers.origin.value : '';
+  const allowed = CONFIGURATION.allowedOrigins;
+  return allowed.includes(origin) || allowed.includes('*') ? origin : '';
+}
+
+function answer(refusal, event, origin) {
+  const status = refusal[0];
+  const row = REFUSALS[status];
+  const isOfRegistry = isUnderV2(event.request.uri);
+  const detail = { code: row[2], retryable: status === 503, requestId: event.context.requestId };
+  const type = 'urn:problem-type:ecr-layer-resolver:' + row[2];
+  const body = isOfRegistry
+    ? { errors: [{ code: row[1], message: refusal[1], detail: detail }] }
+    : Object.assign({ type: type, title: row[0], status: status, detail: refusal[1] }, detail);
+  const headers = {
+    'content-type': isOfRegistry ? 'application/json' : 'application/problem+json',
+    'cache-control': 'no-store',
+    'x-content-type-options': 'nosniff'
+  };
+  if (isOfRegistry) {
+    headers['docker-distribution-api-version'] = 'registry/2.0';
+  }
+  if (status === 401) {
+    headers['www-authenticate'] = 'Basic realm="' + CONFIGURATION.realm + '"';
+  }
+  if (status === 405) {
+    headers.allow = 'GET, HEAD';
+  }
+  if (status === 503) {
+    headers['retry-after'] = '2';
+  }
+  if (origin) {
+    headers['access-control-allow-origin'] = origin;
+    headers.vary = 'Origin';
+  }
+  return Object.assign(respond(status, row[0], headers), { body: { encoding: 'text', data: JSON.stringify(body) } });
+}
+
+function respond(status, reason, headers) {
+  const structured = {};
+  Object.keys(headers).forEach((name) => {
+    structured[name] = { value: headers[name] };
+  });
+  return { statusCode: status, statusDescription: reason, headers: structured };
+}
