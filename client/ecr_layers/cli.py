@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Protocol
 
-from ecr_layers.commands import proxy, smoke
+from ecr_layers.commands import proxy, smoke, token
 from ecr_layers.errors import ClientError
 
 INTERRUPTED = 130
@@ -35,7 +35,7 @@ class Command(Protocol):
         """
 
 
-COMMANDS: tuple[Command, ...] = (proxy, smoke)
+COMMANDS: tuple[Command, ...] = (proxy, smoke, token)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,0 +1,144 @@
+"""Pull tokens: their scope, their form in the store, and what the command refuses without asking AWS."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ecr_layers.cli import main
+from ecr_layers.errors import UsageError
+from ecr_layers.pull_tokens import PullToken, check_name, check_scope, new_password
+
+NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
+SERVED = ["team/*", "shared/base"]
+
+
+@pytest.mark.parametrize(
+    ("served", "scope"),
+    [
+        (SERVED, "team/app"),
+        (SERVED, "team/app/*"),
+        (SERVED, "team/*"),
+        (SERVED, "team/a*"),
+        (SERVED, "shared/base"),
+        (SERVED, "210987654321/team/app"),
+        (SERVED, "210987654321/team/*"),
+        (["*"], "*"),
+        (["*"], "anything"),
+        (["*"], "210987654321/*"),
+    ],
+)
+def test_a_scope_within_the_deployments_repositories_is_taken(served: list[str], scope: str) -> None:
+    check_scope([scope], served, ["210987654321"])
+
+
+@pytest.mark.parametrize(
+    ("scope", "message"),
+    [
+        ("*", "is outside of the deployment's repositories, which are shared/base, team/*."),
+        ("team*", "is outside"),
+        ("t*", "is outside"),
+        ("team", "is outside"),
+        ("teams/app", "is outside"),
+        ("shared/base*", "is outside"),
+        ("shared/base/*", "is outside"),
+        ("shared/bas", "is outside"),
+        ("210987654321/*", "is outside"),
+        ("210987654321/other/app", "is outside"),
+        ("111111111111/team/app", "does not serve the registry 111111111111"),
+        ("210987654321/team/App", "is no repository name"),
+        ("210987654321/210987654321/team/app", "is outside"),
+        ("TEAM/app", "is no repository name"),
+        ("team/", "is no repository name"),
+        ("/team/app", "is no repository name"),
+        ("team//app", "is no repository name"),
+        ("team/*/app", "is no repository name"),
+        ("team/**", "is no repository name"),
+        ("team/app ", "is no repository name"),
+        ("team/app\n", "is no repository name"),
+        ("team%2Fapp", "is no repository name"),
+        ("**", "is no repository name"),
+        ("", "is no repository name"),
+        ("team/" + "a" * 252, "is no repository name"),
+    ],
+)
+def test_a_scope_that_is_malformed_or_outside_is_refused_in_one_line(scope: str, message: str) -> None:
+    with pytest.raises(UsageError) as refusal:
+        check_scope(["team/app", scope], SERVED, ["210987654321"])
+    assert message in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+_names = st.from_regex(r"[ab](/[ab]){0,2}", fullmatch=True)
+_scopes = _names | _names.map(lambda name: f"{name}/*") | _names.map(lambda name: f"{name}*") | st.just("*")
+
+
+def _admits(scope: str, name: str) -> bool:
+    return name.startswith(scope[:-1]) if scope.endswith("*") else name == scope
+
+
+@given(st.lists(_scopes, min_size=1, max_size=3), _scopes.filter(lambda scope: len(scope) > 1 or scope == "*"))
+def test_a_scope_that_is_taken_gives_nothing_that_the_deployment_does_not_serve(served: list[str], scope: str) -> None:
+    try:
+        check_scope([scope], served, [])
+    except UsageError:
+        return
+    stem = scope.removesuffix("*")
+    for name in (stem, f"{stem}x", f"{stem}x/y") if scope.endswith("*") else (scope,):
+        assert any(_admits(wide, name) for wide in served)
+
+
+@pytest.mark.parametrize("name", ["ci", "a", "CI-2026_11.x", "a" * 64, "0"])
+def test_a_name_is_of_letters_digits_and_three_marks(name: str) -> None:
+    check_name(name)
+
+
+@pytest.mark.parametrize("name", ["", "a:b", "a b", "-a", "a-", ".", "a" * 65, "ü", "a\n", "a/b", "a\r\nx: y"])
+def test_a_name_that_would_not_go_into_a_header_a_log_or_a_log_in_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="can't be a token's name"):
+        check_name(name)
+
+
+def test_a_token_is_read_from_the_store_as_it_was_written() -> None:
+    token = PullToken("ci", ("team/*",), NOW + timedelta(days=1), NOW)
+    value = token.value(new_password())
+    assert PullToken.read("ci", value) == token
+    assert (token.has_expired(NOW), token.has_expired(NOW + timedelta(days=1))) == (False, True)
+
+
+@pytest.mark.parametrize("value", ["", "{", "[]", "null", '"a"', '{"repositories": 1}', '{"repositories": ["a"]}'])
+def test_an_entry_that_is_no_token_is_listed_by_its_name(value: str) -> None:
+    token = PullToken.read("ci", value)
+    assert (token.name, token.repositories, token.has_expired(NOW)) == ("ci", (), True)
+
+
+def test_an_entry_of_the_store_has_neither_password_nor_more_than_the_store_takes() -> None:
+    password = new_password()
+    value = PullToken("ci", ("team/app",), NOW, NOW).value(password)
+    assert password not in value
+    assert json.loads(value)["notAfter"] == "2026-11-25T12:00:00Z"
+    with pytest.raises(UsageError, match="Use prefixes"):
+        PullToken("ci", tuple(f"team/{number:0>60}" for number in range(20)), NOW, NOW).value(password)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["create", "c:i", "--repositories", "team/app"], "can't be a token's name"),
+        (["create", "ci", "--repositories", "team/app", "--not-after", "soon"], "'soon' is no date."),
+        (["create", "ci", "--repositories", "team/app", "--not-after", "2020-01-31"], "2020-01-31 is in the past."),
+        (["create", "ci", "--repositories", "team/app", "--days", "-1"], "'-1' is no number of days."),
+        (["create", "ci", "--repositories", "team/app", "--days", "4000"], "1 to 3650 days"),
+        (["create", "ci", "--repositories", ","], "has no scope"),
+        (["list", "--store", "arn:aws:s3:::bucket"], "is not the ARN of a CloudFront KeyValueStore"),
+    ],
+)
+def test_what_can_be_refused_without_aws_is(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["token", *arguments]) == 2
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err.count("\n")) == ("", 1)
+    assert message in printed.err
