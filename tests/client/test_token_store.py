@@ -1,0 +1,153 @@
+"""The store of pull tokens when others write to it, when answers are lost, and when it fails."""
+
+import importlib.util
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from ecr_layers.cli import main
+from ecr_layers.errors import UsageError
+from ecr_layers.pull_tokens import PullToken
+from ecr_layers.token_store import TokenStore
+from local.server import running
+from tests.client.key_value_store import ARN, KeyValueStore, StoreError
+from tests.loopback import resolve_localhost_names
+
+NOW = datetime(2026, 11, 25, tzinfo=UTC)
+TOKEN = PullToken("ci", ("team/*",), NOW + timedelta(days=1), NOW)
+ENDPOINT = "AWS_ENDPOINT_URL_CLOUDFRONT_KEYVALUESTORE"
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[KeyValueStore]:
+    resolve_localhost_names(monkeypatch)
+    store = KeyValueStore()
+    with running(store.app(), host="localhost") as url:
+        monkeypatch.setenv(ENDPOINT, url)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+        yield store
+
+
+def once(operation: str, effect: BaseException | tuple[str, str | None], store: KeyValueStore) -> None:
+    """Have an effect happen before the first call of an operation: an error, or a change by somebody else."""
+
+    def before(name: str) -> None:
+        if name != operation:
+            return
+        store.before = lambda _: None
+        if isinstance(effect, BaseException):
+            raise effect
+        store.put(*effect)
+
+    store.before = before
+
+
+def test_a_change_by_somebody_else_in_between_overwrites_nothing(store: KeyValueStore) -> None:
+    once("PutKey", ("other", "{}"), store)
+    TokenStore.open(ARN).add(TOKEN, "password")
+    assert store.items.keys() == {"ci", "other"}
+    assert store.calls.count("PutKey") == 2
+
+
+def test_a_name_that_somebody_else_takes_in_between_is_theirs(store: KeyValueStore) -> None:
+    once("PutKey", ("ci", "{}"), store)
+    with pytest.raises(UsageError, match="The name ci is taken"):
+        TokenStore.open(ARN).add(TOKEN, "password")
+    assert store.items == {"ci": "{}"}
+
+
+@pytest.mark.parametrize("operation", ["PutKey", "DeleteKey"])
+def test_a_change_whose_answer_is_lost_is_done_once_and_well(store: KeyValueStore, operation: str) -> None:
+    if operation == "DeleteKey":
+        store.put("ci", "{}")
+
+    def lose_first_answer(name: str) -> None:
+        if name == operation:
+            store.after = lambda _: None
+            raise StoreError("InternalServerException")
+
+    store.after = lose_first_answer
+    tokens = TokenStore.open(ARN)
+    if operation == "PutKey":
+        tokens.add(TOKEN, "password")
+        assert store.items == {"ci": TOKEN.value("password")}
+    else:
+        tokens.revoke("ci")
+        assert not store.items
+
+
+def test_a_store_that_others_change_all_the_time_is_given_up(store: KeyValueStore) -> None:
+    def before(name: str) -> None:
+        if name == "PutKey":
+            store.put("other", str(len(store.calls)))
+
+    store.before = before
+    with pytest.raises(UsageError, match="nothing was written"):
+        TokenStore.open(ARN).add(TOKEN, "password")
+    assert store.items.keys() == {"other"}
+
+
+def test_a_token_that_somebody_else_revokes_in_between_is_revoked(store: KeyValueStore) -> None:
+    store.put("ci", "{}")
+    once("DeleteKey", ("ci", None), store)
+    TokenStore.open(ARN).revoke("ci")
+    assert not store.items
+
+
+def test_every_page_is_listed(store: KeyValueStore) -> None:
+    for number in range(101):
+        store.put(f"{number:03}", "{}")
+    assert [token.name for token in TokenStore.open(ARN).tokens()] == [f"{number:03}" for number in range(101)]
+    assert store.calls == ["ListKeys"] * 3
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("AccessDeniedException", "AWS refuses ListKeys to your credentials (AccessDeniedException)."),
+        ("ResourceNotFoundException", f"There is no token store {ARN}."),
+        ("ValidationException", "The token store answered ValidationException: no how"),
+        ("InternalServerException", "The token store answered InternalServerException: no how"),
+    ],
+)
+def test_what_the_store_answers_is_one_line_with_status_2(
+    store: KeyValueStore, code: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: str) -> None:
+        raise StoreError(code)
+
+    store.before = fail
+    assert main(["token", "list", "--store", ARN]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith(message)
+    assert (printed.out, printed.err.count("\n")) == ("", 1)
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["revoke", "ci"]])
+def test_a_store_that_can_not_be_reached_is_one_line_with_status_2(
+    store: KeyValueStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    monkeypatch.setenv(ENDPOINT, "http://localhost:1")
+    assert main(["token", *arguments, "--store", ARN]) == 2
+    assert capsys.readouterr() == ("", "The token store can't be reached: EndpointConnectionError.\n")
+
+
+def test_without_credentials_nothing_is_asked(
+    store: KeyValueStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
+    assert main(["token", "list", "--store", ARN]) == 2
+    assert capsys.readouterr().err.startswith("There are no AWS credentials.")
+    assert not store.calls
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    assert main(["token", "list", "--store", ARN]) == 2
+    assert capsys.readouterr() == ("", "Tokens need one more package: pip install 'ecr-layers[token]'\n")
