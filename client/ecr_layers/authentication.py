@@ -1,16 +1,13 @@
 """How a service learns who asks: a signature with AWS credentials, a pull token, or nothing."""
 
-import base64
-import binascii
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import httpx
 
+from ecr_layers.docker_config import DockerConfig
 from ecr_layers.errors import UsageError
 from ecr_layers.signing import FunctionUrlAuth, callers_credentials, is_function_url, region_of
 
@@ -52,21 +49,8 @@ class Authentication:
             return FunctionUrlAuth(callers_credentials(), region_of(url, self.region))
         if token := self.environment.get(TOKEN_VARIABLE):
             return _basic(url, _token(token, TOKEN_VARIABLE))
-        return self._of_docker(url)
-
-    def _of_docker(self, url: str) -> httpx.Auth | None:
-        """Return what `docker login` keeps for a host in its configuration.
-
-        Source: https://github.com/docker/cli/blob/master/cli/config/configfile/file.go
-        """
-        directory = Path(self.environment.get("DOCKER_CONFIG") or Path.home() / ".docker")
-        try:
-            entries: Any = json.loads((directory / "config.json").read_text())["auths"]
-            encoded = entries[httpx.URL(url).netloc.decode()]["auth"]
-            token = base64.b64decode(encoded, validate=True).decode()
-        except (OSError, ValueError, KeyError, TypeError, binascii.Error):
-            return None
-        return _basic(url, _token(token, "Docker's config.json"))
+        credentials = DockerConfig(self.environment).credentials(httpx.URL(url))
+        return None if credentials is None else _basic(url, credentials)
 
 
 def _read_token(path: Path) -> tuple[str, str]:

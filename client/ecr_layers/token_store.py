@@ -89,7 +89,6 @@ class TokenStore:
         Raises:
             UsageError: If there is none with this name, or if the store does not answer.
         """
-
         is_known = False
 
         def delete(etag: str) -> None:

@@ -1,0 +1,220 @@
+"""Which credentials a service is sent: a pull token from a file, the environment or Docker, a signature, or nothing."""
+
+import base64
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from ecr_layers.authentication import Authentication
+from ecr_layers.errors import UsageError
+from ecr_layers.signing import FunctionUrlAuth
+
+REGISTRY = "https://registry.example.com"
+
+
+def encoded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def sent(auth: httpx.Auth | None, url: str = REGISTRY) -> str | None:
+    """Return the user name and password that a request has."""
+    if auth is None:
+        return None
+    request = next(auth.auth_flow(httpx.Request("GET", url)))
+    scheme, _, credentials = request.headers["Authorization"].partition(" ")
+    assert scheme == "Basic"
+    return base64.b64decode(credentials).decode()
+
+
+class Docker:
+    """A directory with Docker's configuration and credential helpers."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def configure(self, **content: Any) -> None:
+        (self.directory / "config.json").write_text(json.dumps(content))
+
+    def add_helper(self, name: str, script: str) -> None:
+        helper = self.directory / f"docker-credential-{name}"
+        helper.write_text(f"#!/bin/sh\n{script}\n")
+        helper.chmod(0o755)
+
+    def sent_to(self, url: str) -> str | None:
+        path = f"{self.directory}:{os.environ['PATH']}"
+        return sent(Authentication(environment={"DOCKER_CONFIG": str(self.directory), "PATH": path}).of(url), url)
+
+
+@pytest.fixture
+def docker(tmp_path: Path) -> Docker:
+    return Docker(tmp_path)
+
+
+@pytest.fixture
+def aws_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+
+
+def test_a_token_file_goes_before_everything_but_no_sign(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("ci:file-password\n")
+    environment = {"ECR_LAYERS_TOKEN": "ci:other"}
+    assert sent(Authentication(token_file=file, environment=environment).of(REGISTRY)) == "ci:file-password"
+    assert Authentication(token_file=file, is_anonymous=True, environment=environment).of(REGISTRY) is None
+
+
+@pytest.mark.parametrize("content", ["", "\n", "ci", "ci:", ":password", "ci:a\nb:c", "ci:a\x00"])
+def test_a_file_without_a_token_is_said_without_its_content(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "token"
+    file.write_text(content)
+    with pytest.raises(UsageError) as error:
+        Authentication(token_file=file).of(REGISTRY)
+    assert str(error.value) == f"{file} has no pull token. It is one line, NAME:PASSWORD."
+
+
+def test_a_file_that_can_not_be_read_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="No such file or directory"):
+        Authentication(token_file=tmp_path / "missing").of(REGISTRY)
+    (tmp_path / "binary").write_bytes(b"\xff:\xff")
+    with pytest.raises(UsageError, match="not text"):
+        Authentication(token_file=tmp_path / "binary").of(REGISTRY)
+
+
+@pytest.mark.usefixtures("aws_credentials")
+def test_function_urls_and_named_regions_are_signed_for_though_there_is_a_token() -> None:
+    environment = {"ECR_LAYERS_TOKEN": "ci:password"}
+    function_url = "https://abc.lambda-url.eu-west-1.on.aws"
+    assert isinstance(Authentication(environment=environment).of(function_url), FunctionUrlAuth)
+    assert isinstance(Authentication(region="eu-west-1", environment=environment).of(REGISTRY), FunctionUrlAuth)
+
+
+def test_the_environment_goes_before_docker(docker: Docker) -> None:
+    docker.configure(auths={"registry.example.com": {"auth": encoded("docker:password")}})
+    environment = {"ECR_LAYERS_TOKEN": "ci:password:with:colons", "DOCKER_CONFIG": str(docker.directory)}
+    assert sent(Authentication(environment=environment).of(REGISTRY)) == "ci:password:with:colons"
+
+
+@pytest.mark.parametrize(
+    ("name", "url", "is_found"),
+    [
+        ("registry.example.com", REGISTRY, True),
+        ("registry.example.com", f"{REGISTRY}/", True),
+        ("registry.example.com", f"{REGISTRY}:443", True),
+        ("registry.example.com:443", REGISTRY, True),
+        ("https://registry.example.com", REGISTRY, True),
+        ("https://registry.example.com/v1/", REGISTRY, True),
+        ("registry.example.com:8443", f"{REGISTRY}:8443", True),
+        ("registry.example.com", f"{REGISTRY}:8443", False),
+        ("registry.example.com:8443", REGISTRY, False),
+        ("example.com", REGISTRY, False),
+        ("other.registry.example.com", REGISTRY, False),
+        ("127.0.0.1:9000", "http://127.0.0.1:9000", True),
+        ("127.0.0.1:9001", "http://127.0.0.1:9000", False),
+        ("localhost", "http://localhost", True),
+        ("localhost:80", "http://localhost", True),
+        ("localhost:443", "http://localhost", False),
+        ("[::1]:9000", "http://[::1]:9000", True),
+    ],
+)
+def test_docker_keeps_credentials_by_host_and_port(docker: Docker, name: str, url: str, is_found: bool) -> None:
+    docker.configure(auths={name: {"auth": encoded("ci:password")}})
+    assert docker.sent_to(url) == ("ci:password" if is_found else None)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        '{"auths": []}',
+        '{"auths": {"registry.example.com": {}}}',
+        '{"auths": {"registry.example.com": null}}',
+        '{"auths": {"registry.example.com": {"auth": 1}}}',
+        '{"auths": {"registry.example.com": {"auth": "%"}}}',
+        '{"auths": {"registry.example.com": {"auth": "Y2k="}}}',
+        '{"auths": {"registry.example.com": {"identitytoken": "abc"}}}',
+        '{"credHelpers": {"registry.example.com": "../evil"}}',
+        '{"credsStore": 1}',
+        "\xff",
+    ],
+)
+def test_a_configuration_without_credentials_gives_none(docker: Docker, content: str) -> None:
+    (docker.directory / "config.json").write_bytes(content.encode("latin-1"))
+    assert docker.sent_to(REGISTRY) is None
+
+
+def test_name_and_password_may_stand_apart(docker: Docker) -> None:
+    docker.configure(auths={"registry.example.com": {"username": "ci", "password": "apart"}})
+    assert docker.sent_to(REGISTRY) == "ci:apart"
+
+
+ANSWER = """host=$(cat); printf '{"ServerURL": "%s", "Username": "ci", "Secret": "of %s"}' "$host" "$host" """
+NOT_FOUND = "echo credentials not found in native keychain; exit 1"
+
+
+@pytest.mark.parametrize("setting", [{"credsStore": "test"}, {"credHelpers": {"registry.example.com": "test"}}])
+def test_a_credential_helper_is_asked_for_the_host(docker: Docker, setting: dict[str, Any]) -> None:
+    docker.add_helper("test", ANSWER)
+    docker.configure(auths={"registry.example.com": {}}, **setting)
+    assert docker.sent_to(REGISTRY) == "ci:of registry.example.com"
+
+
+def test_the_helper_of_a_host_goes_before_the_one_for_everything(docker: Docker) -> None:
+    docker.add_helper("own", ANSWER)
+    docker.add_helper("all", "exit 3")
+    docker.configure(credsStore="all", credHelpers={"registry.example.com": "own"})
+    assert docker.sent_to(REGISTRY) == "ci:of registry.example.com"
+
+
+def test_what_a_helper_does_not_know_is_looked_up_in_the_file(docker: Docker) -> None:
+    docker.add_helper("test", NOT_FOUND)
+    docker.configure(credsStore="test", auths={"registry.example.com": {"auth": encoded("ci:file")}})
+    assert docker.sent_to(REGISTRY) == "ci:file"
+    assert docker.sent_to("https://other.example.com") is None
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        (None, "is not there"),
+        ("exit 3", "failed with status 3"),
+        ("echo secret-in-a-message; exit 1", "failed with status 1"),
+    ],
+)
+def test_a_helper_that_fails_is_said_where_somebody_has_logged_in(
+    docker: Docker, script: str | None, message: str
+) -> None:
+    if script is not None:
+        docker.add_helper("test", script)
+    docker.configure(credsStore="test", auths={"registry.example.com": {}})
+    with pytest.raises(UsageError) as error:
+        docker.sent_to(REGISTRY)
+    assert f"docker-credential-test, which {message}" in str(error.value)
+    assert "secret" not in str(error.value)
+    assert docker.sent_to("https://other.example.com") is None
+
+
+@pytest.mark.parametrize("answer", ["", "[]", '{"Username": "<token>", "Secret": "abc"}', '{"Username": "ci"}'])
+def test_a_helper_without_a_name_and_password_has_none(docker: Docker, answer: str) -> None:
+    docker.add_helper("test", f"echo '{answer}'")
+    docker.configure(credsStore="test")
+    assert docker.sent_to(REGISTRY) is None
+
+
+@pytest.mark.parametrize("url", ["http://registry.example.com", "http://127.0.0.1.example.com"])
+def test_a_token_is_not_sent_without_tls_but_to_this_machine(docker: Docker, url: str) -> None:
+    with pytest.raises(UsageError, match="HTTPS only"):
+        Authentication(environment={"ECR_LAYERS_TOKEN": "ci:password"}).of(url)
+    local = Authentication(environment={"ECR_LAYERS_TOKEN": "ci:password"}).of("http://127.0.0.1:9000")
+    assert sent(local) == "ci:password"
+
+
+def test_without_any_credentials_nothing_is_sent(docker: Docker) -> None:
+    assert docker.sent_to(REGISTRY) is None
