@@ -15,7 +15,7 @@ from botocore.exceptions import (
     ProfileNotFound,
 )
 
-from ecr_layers.errors import UsageError
+from ecr_layers.errors import UsageError, one_line
 
 _CONFIG = Config(connect_timeout=5, read_timeout=15, retries={"mode": "standard", "total_max_attempts": 3})
 # What a signature is refused with. SigV4A takes no session tokens of the first version:
@@ -79,5 +79,4 @@ def _refusal(what: str, error: ClientError) -> str:
         return (
             f"AWS refuses {error.operation_name} to your credentials ({code}). Ask for the permission, or use others."
         )
-    message = " ".join(str(error.response.get("Error", {}).get("Message", "")).split())
-    return f"{what} answered {code}: {message[:200]}"
+    return f"{what} answered {code}: {one_line(str(error.response.get('Error', {}).get('Message', '')))}"
