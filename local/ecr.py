@@ -184,7 +184,7 @@ class LocalEcr:
         layout, digest = self._repository(parameters).layout, parameters["layerDigest"]
         if digest in layout.referenced_blobs:
             return {"downloadUrl": self._download_url(digest), "layerDigest": digest}
-        if layout.has_blob(digest):
+        if digest not in layout.manifests and layout.has_blob(digest):
             raise EcrError("LayerInaccessibleException", f"The layer '{digest}' is not referenced by an image")
         raise EcrError(
             "LayersNotFoundException",

@@ -1,6 +1,9 @@
 """The local ECR as boto3, unchanged, sees it."""
 
+import hashlib
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -44,9 +47,23 @@ def test_each_blob_of_an_image_resolves_and_downloads(ecr: Any, sample: OciLayou
         assert len(content) == size
 
 
-def test_a_blob_that_no_image_references_is_inaccessible(ecr: Any, sample: OciLayout) -> None:
+@pytest.fixture
+def unreferenced(sample_directory: Path) -> Iterator[str]:
+    """Return the digest of a blob that no image references."""
+    name = hashlib.sha256(b"left over").hexdigest()
+    blob = sample_directory / "blobs" / "sha256" / name
+    blob.write_bytes(b"left over")
+    yield f"sha256:{name}"
+    blob.unlink()
+
+
+def test_a_blob_that_no_image_references_is_inaccessible(ecr: Any, unreferenced: str) -> None:
+    assert error_of(ecr, repositoryName=REPOSITORY, layerDigest=unreferenced) == "LayerInaccessibleException"
+
+
+def test_a_manifest_is_no_layer(ecr: Any, sample: OciLayout) -> None:
     manifest = sample.tags["latest"]
-    assert error_of(ecr, repositoryName=REPOSITORY, layerDigest=manifest) == "LayerInaccessibleException"
+    assert error_of(ecr, repositoryName=REPOSITORY, layerDigest=manifest) == "LayersNotFoundException"
 
 
 @pytest.mark.parametrize(
