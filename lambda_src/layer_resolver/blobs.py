@@ -10,7 +10,7 @@ import re
 from cachetools import LRUCache
 
 from layer_resolver.download_urls import UrlRefusedError
-from layer_resolver.errors import BLOB_UNREADABLE, TIMED_OUT, ResolverError, Subject
+from layer_resolver.errors import BLOB_UNREADABLE, TIMED_OUT, UNSUPPORTED_IMAGE, ResolverError, Subject
 from layer_resolver.network import Answer, AnswerTooLargeError, Deadline, HttpClient, RequestFailedError
 
 CACHED_SIZES = 10_000
@@ -22,6 +22,7 @@ CACHED_CONFIGS = 50
 LARGEST_CONFIG = 4 * 1024 * 1024
 """How many bytes a config may have: as many as ECR allows a manifest."""
 
+_TOO_LARGE = "The config {} has more than the 4 MB that this service reads. Download it with GET /download-url."
 _ATTEMPTS = 3
 _ATTEMPT_SECONDS = 3.0
 _CONNECTIONS = 2
@@ -97,7 +98,7 @@ class BlobReader:
             except RequestFailedError:
                 continue
             except AnswerTooLargeError as error:
-                raise ResolverError(BLOB_UNREADABLE, "The blob is too large.", subject=subject) from error
+                raise ResolverError(UNSUPPORTED_IMAGE, _TOO_LARGE.format(subject.name), subject=subject) from error
             if answer.status not in _TRIED_AGAIN:
                 break
         if answer is None:

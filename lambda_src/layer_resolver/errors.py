@@ -29,9 +29,13 @@ LISTED_ENTRIES = 10
 """How many entries of any list an error names."""
 
 
-Place = Literal["request", "call", "layer", "image", "blob", "tags", "route", "event"]
-"""Where an error can arise: in reading any request, in any call to ECR, in one about a layer or an image, in the look
-at a blob in S3, in a list of tags, in the choice of a route, or in an event."""
+Place = Literal[
+    "request", "body", "call", "layer", "image", "blob", "config", "digest", "tags", "referrers",
+    "route", "failure", "event",
+]  # fmt: skip
+"""Where an error can arise: in any request, in reading a body, in any call to ECR, in one about a layer or an image, in
+reading a blob from S3 or an image's config, in a digest in the path of a registry's route, in a list of tags or of
+referrers, in the choice of a route, among the failures of a batch, or in an event."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +45,7 @@ class ErrorKind:
     Attributes:
         code: What callers see in `code`: ECR's exception name where there is one.
         title: Short summary, the same for each occurrence (RFC 9457 `title`).
-        advice: What is wrong and what to do, in words for the caller. `{subject}` is filled in.
+        advice: What is wrong and what to do, in words for the caller. `{subject}` and `{repository}` are filled in.
         http_status: Status of the JSON routes.
         registry_code: Error code under `/v2` (OCI Distribution Specification, "Error Codes").
         registry_http_status: Status under `/v2`, where it is another one.
@@ -91,7 +95,7 @@ INVALID_PARAMETER = ErrorKind(
 REPOSITORY_NOT_FOUND = ErrorKind(
     code="RepositoryNotFoundException",
     title="The repository does not exist",
-    advice="There is no such repository in this registry, so no {subject}. Check its name, and the registry it is in.",
+    advice="There is no {repository} in this registry. Check its name, and the registry that it is in.",
     http_status=404,
     registry_code="NAME_UNKNOWN",
     ecr_codes=frozenset({"RepositoryNotFoundException"}),
@@ -178,6 +182,14 @@ IMAGE_UNREADABLE = ErrorKind(
     # https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_ImageFailure.html
     ecr_codes=frozenset({"KmsError", "KmsException", "ImageReferencedByManifestList"}),
     arises_in=frozenset({"image"}),
+)
+UNSUPPORTED_IMAGE = ErrorKind(
+    code="UnsupportedImage",
+    title="The image is not of a form that can be read",
+    advice="The manifest or config of {subject} can't be read.",
+    http_status=409,
+    registry_code="UNSUPPORTED",
+    arises_in=frozenset({"config"}),
 )
 MANIFEST_DIGEST_MISMATCH = ErrorKind(
     code="ManifestDigestMismatch",
@@ -289,7 +301,7 @@ FOREIGN_LAYER = ErrorKind(
     advice="ECR does not have {subject}: it is a foreign layer. Download it from the urls of its descriptor.",
     http_status=404,
     registry_code="BLOB_UNKNOWN",
-    arises_in=frozenset({"layer"}),
+    arises_in=frozenset({"failure"}),
 )
 NOT_ENABLED = ErrorKind(
     code="NotEnabled",
@@ -305,7 +317,7 @@ INVALID_DIGEST = ErrorKind(
     advice="The digest is invalid. Take digests from the manifest of an image.",
     http_status=400,
     registry_code="DIGEST_INVALID",
-    arises_in=frozenset({"image", "layer"}),
+    arises_in=frozenset({"digest"}),
 )
 INVALID_PAGINATION = ErrorKind(
     code="InvalidPaginationNumber",
@@ -314,6 +326,22 @@ INVALID_PAGINATION = ErrorKind(
     http_status=400,
     registry_code="PAGINATION_NUMBER_INVALID",
     arises_in=frozenset({"tags"}),
+)
+INVALID_PAGE_TOKEN = ErrorKind(
+    code="InvalidPageToken",
+    title="The token of the page is invalid",
+    advice="nextToken must be one that the Link header of the page before had. Begin again without it.",
+    http_status=400,
+    registry_code="PAGINATION_NUMBER_INVALID",
+    arises_in=frozenset({"referrers"}),
+)
+INVALID_ARTIFACT_TYPE = ErrorKind(
+    code="InvalidArtifactType",
+    title="The filter is invalid",
+    advice="artifactType must be a media type, or up to five of them.",
+    http_status=400,
+    registry_code="UNSUPPORTED",
+    arises_in=frozenset({"referrers"}),
 )
 BLOB_UNREADABLE = ErrorKind(
     code="BlobUnreadable",
@@ -346,7 +374,7 @@ REFERRERS_NOT_READ = ErrorKind(
     advice="This registry does not list referrers: its operator has not set imagePull. Use the referrers tag schema.",
     http_status=404,
     registry_code="UNSUPPORTED",
-    arises_in=frozenset({"image"}),
+    arises_in=frozenset({"referrers"}),
 )
 REQUEST_TOO_LARGE = ErrorKind(
     code="RequestTooLarge",
@@ -354,7 +382,7 @@ REQUEST_TOO_LARGE = ErrorKind(
     advice="The body of a request can have 1 MB, that of an image manifest 4 MB. Send a smaller one.",
     http_status=413,
     registry_code="SIZE_INVALID",
-    arises_in=frozenset({"request"}),
+    arises_in=frozenset({"body"}),
 )
 UNSUPPORTED_EVENT = ErrorKind(
     code="UnsupportedEvent",
@@ -363,7 +391,7 @@ UNSUPPORTED_EVENT = ErrorKind(
     "invocations with the fields of a request, repositoryName and layerDigests.",
     http_status=400,
     registry_code="UNSUPPORTED",
-    arises_in=frozenset({"request", "event"}),
+    arises_in=frozenset({"event"}),
 )
 RESULT_TOO_LARGE = ErrorKind(
     code="ResultTooLarge",
@@ -424,7 +452,8 @@ class ResolverError(Exception):
     @classmethod
     def about(cls, subject: Subject, kind: ErrorKind, cause: BaseException | None = None) -> "ResolverError":
         """Return the error of a row about a subject, with the row's advice as its message."""
-        error = cls(kind, kind.advice.format(subject=subject), subject=subject)
+        advice = kind.advice.format(subject=subject, repository=Subject(subject.repository))
+        error = cls(kind, advice, subject=subject)
         error.__cause__ = cause
         return error
 

@@ -8,12 +8,13 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from layer_resolver.backend import Backend
+from layer_resolver.backend import IMAGE_DIGEST_ADVICE, Backend
 from layer_resolver.errors import (
     INVALID_PARAMETER,
     RESULT_TOO_LARGE,
     UNSUPPORTED_EVENT,
     ResolverError,
+    Subject,
     as_resolver_error,
 )
 from layer_resolver.foreign_events import name_of
@@ -128,20 +129,21 @@ class EventApi:
 
     def _batch_of_push(self, detail: dict[str, Any], invocation: Invocation) -> LayerBatch:
         """Return the config and the layers of an image that was pushed; an index has none, its images have events."""
-        from layer_resolver.manifests import batch_of_manifest  # noqa: PLC0415
+        from layer_resolver.manifests import batch_of_image  # noqa: PLC0415
 
         repository, digest = _pushed_image(detail)
         invocation.record_image(repository, digest)
         manifest = self._backend.images.manifest(repository, digest, invocation)
         if manifest.is_index:
             return LayerBatch(repository, ())
-        return batch_of_manifest(manifest.content, None, repository)
+        return batch_of_image(manifest, Subject(repository, "image", digest))
 
     def _resolve(self, batch: LayerBatch, invocation: Invocation) -> dict[str, Any]:
         resolution = self._backend.resolver.resolve(batch, invocation)
         failure = _worth_another_try(resolution)
         if failure is not None:
             raise failure
+        self._backend.point_to_images(resolution.failures, invocation, IMAGE_DIGEST_ADVICE)
         return {**resolution.wire(invocation.request_id), "requestId": invocation.request_id}
 
 

@@ -103,9 +103,9 @@ class Request:
 
     @property
     def first_part(self) -> str:
-        """The first part of the path, empty if there is none."""
+        """The first part of the path, decoded; empty if there is none."""
         before, _, path = self.raw_path.partition("/")
-        return "" if before else path.partition("/")[0]
+        return "" if before else unquote(path.partition("/")[0])
 
     def header(self, name: str) -> str:
         """Return the value of a header by its name in lower case, an empty string if there is none."""

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from layer_resolver.backend import Backend
-from layer_resolver.errors import INVALID_PARAMETER, LAYERS_NOT_FOUND, NOT_ENABLED, ResolverError, Subject
+from layer_resolver.backend import IMAGE_DIGEST_ADVICE, Backend
+from layer_resolver.errors import INVALID_PARAMETER, NOT_ENABLED, ResolverError, Subject
 from layer_resolver.function_url import Request, Response, Route
 from layer_resolver.models import (
     INDEX_MEDIA_TYPES,
@@ -25,7 +25,7 @@ LARGEST_MANIFEST = 4 * 1024 * 1024
 """How many bytes ECR allows a manifest; https://docs.aws.amazon.com/AmazonECR/latest/userguide/service-quotas.html"""
 
 DEEPEST_INDEX = 4
-"""How many indexes may name one another before there is an image."""
+"""Behind how many indexes, each of which names the next, an image may be."""
 
 
 class HttpApi:
@@ -77,19 +77,8 @@ class HttpApi:
         try:
             return Response.json(self._backend.resolver.resolve_one(batch, request.invocation).wire())
         except ResolverError as error:
-            if error.kind is LAYERS_NOT_FOUND and self._is_image(wanted, request):
-                raise _image_digest_refused(error) from error
+            self._backend.point_to_images([error], request.invocation, IMAGE_DIGEST_ADVICE)
             raise
-
-    def _is_image(self, wanted: DownloadUrlRequest, request: Request) -> bool:
-        """Tell whether a digest that is no layer's is that of an image, where the operator allows finding out."""
-        if not self._backend.settings.image_pull:
-            return False
-        try:
-            self._backend.images.manifest(wanted.repository, wanted.layer_digest, request.invocation)
-        except ResolverError:
-            return False
-        return True
 
     def _post_download_urls(self, request: Request) -> Response:
         content_type = request.content_type
@@ -108,10 +97,11 @@ class HttpApi:
         resolution = self._backend.resolver.resolve(batch, request.invocation)
         if resolution.fault is not None:
             raise resolution.fault
+        self._backend.point_to_images(resolution.failures, request.invocation, IMAGE_DIGEST_ADVICE)
         return Response.json({**resolution.wire(request.invocation.request_id), **more})
 
     def _get_image_download_urls(self, request: Request) -> Response:
-        from layer_resolver.manifests import batch_of_manifest  # noqa: PLC0415
+        from layer_resolver.manifests import batch_of_image  # noqa: PLC0415
 
         if "imageDigest" in request.query:
             wanted: TaggedImageRequest | DigestedImageRequest = parse_request(request.query, DigestedImageRequest)
@@ -119,7 +109,7 @@ class HttpApi:
             wanted = parse_request(request.query, TaggedImageRequest)
         manifest = self._manifest(wanted, request)
         return self._many(
-            batch_of_manifest(manifest.content, None, wanted.repository),
+            batch_of_image(manifest, Subject(wanted.repository, "image", manifest.digest)),
             request,
             imageDigest=manifest.digest,
             imageManifest=manifest.content.decode(),
@@ -127,23 +117,22 @@ class HttpApi:
         )
 
     def _get_image_config(self, request: Request) -> Response:
-        from layer_resolver.manifests import ImageManifest, config_answer, parse_document  # noqa: PLC0415
+        from layer_resolver.manifests import config_answer, manifest_with_config  # noqa: PLC0415
 
         if "imageDigest" in request.query:
             wanted: TaggedConfigRequest | DigestedConfigRequest = parse_request(request.query, DigestedConfigRequest)
         else:
             wanted = parse_request(request.query, TaggedConfigRequest)
         manifest = self._manifest(wanted, request)
-        image = parse_document(manifest.content, ImageManifest)
-        subject = Subject(wanted.repository, "layer", image.config.digest)
+        subject = Subject(wanted.repository, "image", manifest.digest)
+        config = manifest_with_config(manifest, subject).config
+        blob = Subject(wanted.repository, "layer", config.digest)
         content = self._backend.resolver.use_url(
-            LayerBatch.of(wanted.repository, [image.config.layer()]),
+            LayerBatch.of(wanted.repository, [config.layer()]),
             request.invocation,
-            lambda url: self._backend.blobs.config(subject, url, request.invocation.deadline),
+            lambda url: self._backend.blobs.config(blob, url, request.invocation.deadline),
         )
-        return Response.json(
-            config_answer(manifest.digest, content, image.layers, include_env=wanted.include_env == "true")
-        )
+        return Response.json(config_answer(manifest, content, subject, include_env=wanted.include_env == "true"))
 
     def _manifest(self, wanted: TaggedImageRequest | DigestedImageRequest, request: Request) -> StoredManifest:
         """Return the image manifest that is asked for: for an index, that of the platform."""
@@ -153,12 +142,19 @@ class HttpApi:
             raise ResolverError(NOT_ENABLED, "This service does not read images. Ask its operator to set imagePull.")
         request.invocation.record_image(wanted.repository, wanted.reference)
         repository, reference = wanted.repository, wanted.reference
+        manifest = self._backend.images.manifest(repository, reference, request.invocation)
         for _ in range(DEEPEST_INDEX):
-            manifest = self._backend.images.manifest(repository, reference, request.invocation)
             if not manifest.is_index:
                 return manifest
-            reference = digest_for_platform(manifest, wanted.platform)
-        raise ResolverError(INVALID_PARAMETER, f"More than {DEEPEST_INDEX} indexes name one another. Name the image.")
+            index = Subject(repository, "image", manifest.digest)
+            reference = digest_for_platform(manifest, wanted.platform, index)
+            manifest = self._backend.images.manifest(repository, reference, request.invocation)
+        if not manifest.is_index:
+            return manifest
+        raise ResolverError(
+            INVALID_PARAMETER,
+            f"The image is behind more than {DEEPEST_INDEX} indexes. Ask for it by its imageDigest.",
+        )
 
 
 def _batch_of_posted_manifest(request: Request) -> LayerBatch:
@@ -169,14 +165,6 @@ def _batch_of_posted_manifest(request: Request) -> LayerBatch:
     if request.content_type in INDEX_MEDIA_TYPES:
         raise index_refused(document)
     return batch_of_manifest(document, request.content_type, parse_request(request.query, Repository))
-
-
-def _image_digest_refused(error: ResolverError) -> ResolverError:
-    return ResolverError(
-        error.kind,
-        "That is the digest of an image, not of a layer. Use it as imageDigest with GET /images/download-urls.",
-        subject=error.subject,
-    )
 
 
 def _get_openapi(_: Request) -> Response:

@@ -6,6 +6,7 @@ Knows nothing of HTTP or events.
 
 import re
 import time
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,8 @@ from layer_resolver.blobs import digest_of
 from layer_resolver.ecr import Ecr
 from layer_resolver.errors import (
     IMAGE_NOT_FOUND,
+    INVALID_PAGE_TOKEN,
+    INVALID_PARAMETER,
     MANIFEST_DIGEST_MISMATCH,
     SERVER_ERROR,
     ResolverError,
@@ -40,6 +43,7 @@ SECONDS_OF_LISTING = 60.0
 CACHED_LISTINGS = 4
 """How many lists of tags are kept; one of 100,000 tags is about 10 MB."""
 
+_MEDIA_TYPES = [*MANIFEST_MEDIA_TYPES, *INDEX_MEDIA_TYPES]
 # RFC 6838, section 4.2: what a media type's names can be. Nothing else goes into a header.
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
 _ARTIFACT_TYPE = re.compile(r"[!-~]{1,255}")
@@ -86,13 +90,27 @@ class ImageReader:
             subject,
             invocation,
             imageIds=[image_id],
-            acceptedMediaTypes=[*MANIFEST_MEDIA_TYPES, *INDEX_MEDIA_TYPES],
+            acceptedMediaTypes=_MEDIA_TYPES,
         )
         images = _list_of_structures(answer, "images", subject)
         if not images:
             failures = _list_of_structures({"failures": [], **answer}, "failures", subject)
             raise _not_given(failures, subject)
         return _checked_manifest(images[0], subject, reference)
+
+    def images_among(self, repository: Repository, digests: list[str], invocation: Invocation) -> set[str]:
+        """Return which of some digests, up to 100, are those of images.
+
+        Raises:
+            ResolverError: If ECR does not tell.
+        """
+        subject = Subject(repository)
+        image_ids = [{"imageDigest": digest} for digest in digests]
+        answer = self._ecr.call(
+            "batch_get_image", subject, invocation, imageIds=image_ids, acceptedMediaTypes=_MEDIA_TYPES
+        )
+        found = [image.get("imageId") for image in _list_of_structures(answer, "images", subject)]
+        return {str(each.get("imageDigest")) for each in found if isinstance(each, dict)}
 
     def tags(self, repository: Repository, after: str, invocation: Invocation) -> list[str]:
         """Return the tags of a repository that come after one, in lexical order.
@@ -111,17 +129,17 @@ class ImageReader:
         if tags is None:
             tags = self._list_tags(repository, invocation)
             self._listings[repository] = tags
-        return [tag for tag in tags if tag > after]
+        return tags[bisect_right(tags, after) :]
 
     def referrers(
-        self, repository: Repository, digest: str, artifact_type: str | None, token: str | None, invocation: Invocation
+        self, repository: Repository, digest: str, types: list[str], token: str | None, invocation: Invocation
     ) -> Referrers:
         """Return a page of the manifests whose subject is the image with this digest.
 
         Args:
             repository: The repository.
             digest: The image's digest; there need not be such an image.
-            artifact_type: The type that they have to have, None for any.
+            types: The artifact types that they may have, none for any.
             token: Where the page begins, None for the first.
             invocation: The invocation that asks.
 
@@ -130,11 +148,17 @@ class ImageReader:
         """
         subject = Subject(repository, "image", digest)
         parameters: dict[str, Any] = {"subjectId": {"imageDigest": digest}, "maxResults": _REFERRERS_A_PAGE}
-        if artifact_type is not None:
-            parameters["filter"] = {"artifactTypes": [artifact_type]}
+        if types:
+            parameters["filter"] = {"artifactTypes": types}
         if token is not None:
             parameters["nextToken"] = token
-        answer = self._ecr.call("list_image_referrers", subject, invocation, **parameters)
+        try:
+            answer = self._ecr.call("list_image_referrers", subject, invocation, **parameters)
+        except ResolverError as error:
+            # Repository and digest have been checked, so what ECR refuses is the token.
+            if token is not None and error.kind is INVALID_PARAMETER:
+                raise ResolverError(INVALID_PAGE_TOKEN) from error
+            raise
         descriptors = [_descriptor(each, subject) for each in _list_of_structures(answer, "referrers", subject)]
         return Referrers(descriptors, _next_token(answer, subject))
 

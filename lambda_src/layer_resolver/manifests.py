@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from layer_resolver.errors import INVALID_PARAMETER, LISTED_ENTRIES, ResolverError
+from layer_resolver.errors import INVALID_PARAMETER, LISTED_ENTRIES, UNSUPPORTED_IMAGE, ResolverError, Subject
 from layer_resolver.models import (
     INDEX_MEDIA_TYPES,
     LAYER_DIGEST,
@@ -27,6 +27,19 @@ _LONGEST_SHOWN = 100
 
 # A problem that pydantic tells of takes a hundred times as long as the value that it is about.
 _MOST_PROBLEMS = 1000
+
+# Media types that the config of an image has. All but the first two are what old versions of Docker wrote by mistake,
+# and Docker still takes for images: https://github.com/docker/distribution/issues/1621.
+_CONFIG_MEDIA_TYPES = frozenset(
+    {
+        "application/vnd.oci.image.config.v1+json",
+        "application/vnd.docker.container.image.v1+json",
+        "application/octet-stream",
+        "application/json",
+        "text/html",
+        "",
+    }
+)
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -177,23 +190,71 @@ def batch_of_manifest(document: str | bytes, media_type: str | None, repository:
     return LayerBatch.of(repository, (descriptor.layer() for descriptor in (manifest.config, *manifest.layers)))
 
 
-def config_answer(image_digest: str, content: bytes, layers: list[Descriptor], *, include_env: bool) -> dict[str, Any]:
+def parse_stored(content: bytes, model: type[Model], subject: Subject, noun: str) -> Model:
+    """Return a document that the registry has as an instance of `model`.
+
+    Args:
+        content: The document.
+        model: Its model.
+        subject: The image that it is of, for the error.
+        noun: What the document is to the image, such as "manifest".
+
+    Raises:
+        ResolverError: `UNSUPPORTED_IMAGE`, with a message that says what is wrong and does not repeat values.
+    """
+    try:
+        return parse_document(content, model)
+    except ResolverError as error:
+        raise ResolverError(
+            UNSUPPORTED_IMAGE, f"The {noun} of {subject} can't be read: {error.detail}", subject=subject
+        ) from None
+
+
+def batch_of_image(manifest: StoredManifest, subject: Subject) -> LayerBatch:
+    """Return the config and the layers of an image that the registry has as a batch.
+
+    Raises:
+        ResolverError: `UNSUPPORTED_IMAGE`, if its manifest is none of an image.
+    """
+    image = parse_stored(manifest.content, ImageManifest, subject, "manifest")
+    return LayerBatch.of(subject.repository, (descriptor.layer() for descriptor in (image.config, *image.layers)))
+
+
+def manifest_with_config(manifest: StoredManifest, subject: Subject) -> ImageManifest:
+    """Return the manifest of an image that has an image's config.
+
+    Raises:
+        ResolverError: `UNSUPPORTED_IMAGE`, if it is an artifact of another kind, such as a chart or a signature.
+    """
+    image = parse_stored(manifest.content, ImageManifest, subject, "manifest")
+    if image.config.media_type not in _CONFIG_MEDIA_TYPES:
+        raise ResolverError(
+            UNSUPPORTED_IMAGE,
+            f"There is no image's config in {subject}: it is an artifact whose config has the media type "
+            f"{_quoted(image.config.media_type)}. GET /images/download-urls gives its manifest and blobs.",
+            subject=subject,
+        )
+    return image
+
+
+def config_answer(manifest: StoredManifest, content: bytes, subject: Subject, *, include_env: bool) -> dict[str, Any]:
     """Return what an image's config says, as it is answered.
 
     Args:
-        image_digest: The digest of the image's manifest.
+        manifest: The image's manifest, which `manifest_with_config` has accepted.
         content: The config, as it is stored.
-        layers: The layers that the manifest names.
+        subject: The image.
         include_env: Whether the environment variables are part of it; some images have secrets there.
 
     Raises:
-        ResolverError: `INVALID_PARAMETER`, if the content is not an image's config.
+        ResolverError: `UNSUPPORTED_IMAGE`, if the content is not an image's config.
     """
-    image = parse_document(content, ImageConfig)
+    image = parse_stored(content, ImageConfig, subject, "config")
+    layers = parse_stored(manifest.content, ImageManifest, subject, "manifest").layers
     config = image.config or ExecutionConfig()
     platform = "/".join(part for part in (image.os, image.architecture, image.variant) if part)
     answer = {
-        "imageDigest": image_digest,
+        "imageDigest": manifest.digest,
         "platform": platform or None,
         "created": image.created,
         "labels": config.labels or {},
@@ -231,18 +292,20 @@ def index_refused(document: str) -> ResolverError:
     )
 
 
-def digest_for_platform(index: StoredManifest, platform: str | None) -> str:
+def digest_for_platform(index: StoredManifest, platform: str | None, subject: Subject) -> str:
     """Return the digest of the manifest, or further index, that an image index has for a platform.
 
     Args:
         index: The image index.
         platform: The platform, such as `linux/arm64` or `linux/arm/v7`; None if the caller named none. One without a
             variant is the same as with the variant that its architecture has by default.
+        subject: The index, for errors.
 
     Raises:
-        ResolverError: `INVALID_PARAMETER`, with the platforms that there are, if there is no such manifest.
+        ResolverError: `INVALID_PARAMETER`, with the platforms that there are, if there is no such manifest;
+            `UNSUPPORTED_IMAGE`, if it is not an image index.
     """
-    entries = parse_document(index.content, ImageIndex).manifests
+    entries = parse_stored(index.content, ImageIndex, subject, "index").manifests
     # Attestations of BuildKit's are entries of the platform unknown/unknown, and not images:
     # https://docs.docker.com/build/metadata/attestations/attestation-storage/
     platforms = {
@@ -250,20 +313,40 @@ def digest_for_platform(index: StoredManifest, platform: str | None) -> str:
         for entry in reversed(entries)
         if entry.platform is not None and entry.platform.os != "unknown"
     }
-    if platform is not None:
-        in_short = {_in_short(name): digest for name, digest in platforms.items()}
-        digest = platforms.get(platform) or in_short.get(_in_short(platform)) or _only_nested(entries)
-        if digest is not None:
-            return digest
-    named = sorted(name for name in platforms if _is_shown(name))
+    digest = _digest_of_platform(platforms, platform) or _digest_without_platform(entries, platform, platforms)
+    if digest is None:
+        raise _platform_refused(index.digest, platform, platforms)
+    return digest
+
+
+def _digest_of_platform(platforms: dict[str, str], platform: str | None) -> str | None:
+    if platform is None:
+        return None
+    in_short = {_in_short(name): digest for name, digest in platforms.items()}
+    return platforms.get(platform) or in_short.get(_in_short(platform))
+
+
+def _digest_without_platform(entries: list[IndexEntry], platform: str | None, platforms: dict[str, str]) -> str | None:
+    """Return the digest of the entry that may be meant although it does not say for which platform it is.
+
+    It is the only one of an index that names no platform at all, or the only further index.
+    """
+    unnamed = [entry for entry in entries if entry.platform is None]
+    if platforms:
+        unnamed = [entry for entry in unnamed if platform is not None and entry.media_type in INDEX_MEDIA_TYPES]
+    return unnamed[0].digest if len(unnamed) == 1 else None
+
+
+def _platform_refused(digest: str, platform: str | None, platforms: dict[str, str]) -> ResolverError:
     problem = "is an image index: name a platform" if platform is None else f"has no image for {platform}"
+    named = sorted(filter(_is_shown, platforms))
     listed = named[:LISTED_ENTRIES]
     more = f" and {len(platforms) - len(listed)} more" if len(platforms) > len(listed) else ""
-    raise ResolverError(
-        INVALID_PARAMETER,
-        f"{index.digest} {problem}. It has {', '.join(listed) or 'none'}{more}.",
-        extensions={"platforms": listed},
-    )
+    if not listed:
+        advice = "Its entries name no platform: ask for one of them by its imageDigest"
+    else:
+        advice = f"It has {', '.join(listed)}{more}"
+    return ResolverError(INVALID_PARAMETER, f"{digest} {problem}. {advice}.", extensions={"platforms": listed})
 
 
 def _described_entry(entry: IndexEntry) -> dict[str, Any]:
@@ -276,12 +359,6 @@ def _described_entry(entry: IndexEntry) -> dict[str, Any]:
     return entry.model_dump(mode="json", by_alias=True, exclude_none=True, exclude=left_out)
 
 
-def _only_nested(entries: list[IndexEntry]) -> str | None:
-    """Return the digest of the one index that an index has without saying for which platform, None if it is not one."""
-    nested = [entry.digest for entry in entries if entry.platform is None and entry.media_type in INDEX_MEDIA_TYPES]
-    return nested[0] if len(nested) == 1 else None
-
-
 def _in_short(platform: str) -> str:
     """Return a platform without the variant that its architecture has by default."""
     return platform.rpartition("/")[0] if platform.endswith(_DEFAULT_VARIANTS) else platform
@@ -291,6 +368,10 @@ def _shown(platform: Platform | None) -> str | None:
     """Return a platform as it may be quoted, None if it has none or one that is too long for that."""
     name = "" if platform is None else str(platform)
     return name if name and _is_shown(name) else None
+
+
+def _quoted(media_type: str) -> str:
+    return media_type if _is_shown(media_type) else "(one that is not shown)"
 
 
 def _is_shown(name: str) -> bool:

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from layer_resolver import __version__
-from layer_resolver.errors import ERROR_TABLE, ErrorKind, Place
+from layer_resolver.errors import ERROR_TABLE, NOT_ENABLED, ErrorKind, Place
 from layer_resolver.manifests import ImageManifest
 from layer_resolver.models import (
     IMAGE_TAG,
@@ -162,10 +162,22 @@ _SCHEMAS: dict[str, Schema] = {
     "Problem": _PROBLEM,
     "RegistryErrors": _REGISTRY_ERRORS,
 }
-_HEADERS = {
+
+
+def _header(description: str, *, required: bool = True) -> Schema:
+    return {"description": description, "required": required, "schema": _TEXT}
+
+
+_HEADERS: Schema = {
     "Cache-Control": {"schema": _TEXT, "required": True},
     "X-Content-Type-Options": {"schema": {"const": "nosniff"}, "required": True},
 }
+_REGISTRY_HEADERS: Schema = {
+    **_HEADERS,
+    "Docker-Distribution-Api-Version": {"schema": {"const": "registry/2.0"}, "required": True},
+}
+_DIGEST_HEADER: Schema = {"Docker-Content-Digest": {"schema": _DIGEST, "required": True}}
+_LINK_HEADER: Schema = {"Link": _header("Where the next page is, if there is one.", required=False)}
 
 
 @cache
@@ -191,8 +203,9 @@ def errors_of(*places: Place) -> list[ErrorKind]:
 
 def _json_paths() -> dict[str, Any]:
     layer = errors_of("request", "call", "layer")
-    batch = errors_of("request")
-    image = errors_of("request", "call", "image")
+    posted_layer = errors_of("request", "body", "call", "layer")
+    batch = errors_of("request", "body")
+    image = errors_of("request", "call", "image", "config")
     return {
         "/download-url": {
             **_get("getDownloadUrl", "The download URL of one layer", "DownloadUrl", DownloadUrlRequest, layer),
@@ -200,7 +213,7 @@ def _json_paths() -> dict[str, Any]:
                 "operationId": "postDownloadUrl",
                 "summary": "The download URL of one layer",
                 "requestBody": _request_body({"application/json": _ref("DownloadUrlRequest")}),
-                "responses": _responses(_ref("DownloadUrl"), layer),
+                "responses": _responses(_ref("DownloadUrl"), posted_layer),
             },
         },
         "/download-urls": {
@@ -262,16 +275,26 @@ def _registry_paths() -> dict[str, Any]:
     call: tuple[Place, ...] = ("request", "call")
     document = {"type": "object"}
     images = dict.fromkeys((*MANIFEST_MEDIA_TYPES, *INDEX_MEDIA_TYPES), document)
-    located = {
-        "description": "Location has the download URL, a secret.",
-        "headers": {**_HEADERS, "Location": {"schema": _TEXT, "required": True}},
+    blob = _registry(
+        "Blob", "Where to download a blob; with HEAD, its size", {}, errors_of(*call, "digest", "layer", "blob")
+    )
+    blob["get"]["responses"]["307"] = {
+        "description": "Location has the download URL.",
+        "headers": {**_REGISTRY_HEADERS, **_DIGEST_HEADER, "Location": _header("The download URL, a secret.")},
     }
-    blob = _registry("Blob", "Where to download a blob; with HEAD, its size", {}, errors_of(*call, "layer", "blob"))
-    blob["get"]["responses"]["307"] = located
     del blob["get"]["responses"]["200"]
-    manifest = _registry("Manifest", "A manifest or an index", images, errors_of(*call, "image"))
+    blob["head"]["responses"]["200"]["headers"] |= {
+        **_DIGEST_HEADER,
+        "Content-Length": {"schema": _SIZE, "required": True},
+        "Accept-Ranges": {"schema": {"const": "bytes"}, "required": True},
+    }
+    tagged = {**_DIGEST_HEADER, "ETag": _header("The digest, in quotation marks.")}
+    manifest = _registry("Manifest", "A manifest or an index", images, errors_of(*call, "digest", "image"), tagged)
     for operation in manifest.values():
-        operation["responses"]["304"] = {"description": "If-None-Match has its digest.", "headers": _HEADERS}
+        operation["responses"]["304"] = {
+            "description": "If-None-Match has its digest.",
+            "headers": {**_REGISTRY_HEADERS, **tagged},
+        }
     name = _path_parameter(
         "name",
         # One letter alone is not a name, whatever the pattern says.
@@ -281,17 +304,28 @@ def _registry_paths() -> dict[str, Any]:
     digest = _path_parameter("digest", REGISTERED_DIGEST.pattern, REGISTERED_DIGEST.description)
     reference = _path_parameter("reference", f"{IMAGE_TAG.pattern}|{REGISTERED_DIGEST.pattern}", "Tag or digest.")
     json_document = {"application/json": document}
-    tags = _registry("Tags", "The tags of a repository", json_document, errors_of(*call, "tags"))
+    tags = _registry("Tags", "The tags of a repository", json_document, errors_of(*call, "tags"), _LINK_HEADER)
     index = {INDEX_MEDIA_TYPES[0]: document}
-    referrers = _registry("Referrers", "What refers to an image, page by page", index, errors_of(*call, "image"))
+    filters = {"OCI-Filters-Applied": _header("artifactType, if there was such a filter.", required=False)}
+    referrers = _registry(
+        "Referrers",
+        "What refers to an image, page by page",
+        index,
+        errors_of(*call, "digest", "image", "referrers"),
+        {**_LINK_HEADER, **filters},
+    )
+    catalog = _registry("Catalog", "Repositories are not listed", {}, [NOT_ENABLED, *errors_of("request")])
+    for operation in catalog.values():
+        del operation["responses"]["200"]
     return {
         "/v2/": _registry("Version", "Whether this is a registry", json_document, errors_of("request")),
+        "/v2/_catalog": catalog,
         "/v2/{name}/blobs/{digest}": _with_parameters(blob, name, digest),
         "/v2/{name}/manifests/{reference}": _with_parameters(manifest, name, reference),
         "/v2/{name}/tags/list": _with_parameters(
             tags,
             name,
-            _query_parameter("n", "[0-9]{1,100}", "How many tags to return, up to 1,000."),
+            _query_parameter("n", "[0-9]+", "How many tags to return; no page has more than 1,000."),
             _query_parameter("last", "[!-~]*", "The tag behind which the page begins."),
         ),
         "/v2/{name}/referrers/{digest}": _with_parameters(
@@ -299,13 +333,20 @@ def _registry_paths() -> dict[str, Any]:
             name,
             digest,
             _query_parameter("artifactType", "[!-~]{1,255}", "The type that they have to have."),
+            _query_parameter("nextToken", "[!-~]{1,4096}", "Where the page begins, as the Link header before says."),
         ),
     }
 
 
-def _registry(noun: str, summary: str, content: Mapping[str, Schema], errors: Iterable[ErrorKind]) -> Schema:
+def _registry(
+    noun: str,
+    summary: str,
+    content: Mapping[str, Schema],
+    errors: Iterable[ErrorKind],
+    headers: Mapping[str, Schema] | None = None,
+) -> Schema:
     """Return the GET operation of a path under /v2, and HEAD, which answers the same without a body."""
-    success: Schema = {"description": "The answer.", "headers": _HEADERS}
+    success: Schema = {"description": "The answer.", "headers": {**_REGISTRY_HEADERS, **(headers or {})}}
     if content:
         success["content"] = {media_type: {"schema": schema} for media_type, schema in content.items()}
     responses = {"200": success, **_registry_responses(errors)}
@@ -335,7 +376,7 @@ def _registry_responses(errors: Iterable[ErrorKind]) -> Schema:
     for kind in errors:
         by_status.setdefault(kind.registry_http_status, []).append(kind)
     return {
-        str(status): _error_response(kinds, "application/json", "RegistryErrors")
+        str(status): _error_response(kinds, "application/json", "RegistryErrors", _REGISTRY_HEADERS)
         for status, kinds in sorted(by_status.items())
     }
 
@@ -442,14 +483,16 @@ def _responses(schema: Schema, errors: Iterable[ErrorKind]) -> Schema:
             "content": {"application/json": {"schema": schema}},
         },
         **{
-            str(status): _error_response(kinds, "application/problem+json", "Problem")
+            str(status): _error_response(kinds, "application/problem+json", "Problem", _HEADERS)
             for status, kinds in sorted(by_status.items())
         },
     }
 
 
-def _error_response(kinds: list[ErrorKind], media_type: str, schema: str) -> Schema:
-    headers: Schema = dict(_HEADERS)
+def _error_response(
+    kinds: list[ErrorKind], media_type: str, schema: str, headers_of_all: Mapping[str, Schema]
+) -> Schema:
+    headers = dict(headers_of_all)
     if any(kind.retry_after_seconds is not None for kind in kinds):
         required = all(kind.retry_after_seconds is not None for kind in kinds)
         headers["Retry-After"] = {"description": "Seconds to wait.", "required": required, "schema": _TEXT}

@@ -4,18 +4,18 @@ docs/registry.md describes them. The specification is
 https://github.com/opencontainers/distribution-spec/blob/main/spec.md.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from layer_resolver.backend import Backend
 from layer_resolver.errors import (
     IMAGE_NOT_FOUND,
+    INVALID_ARTIFACT_TYPE,
     INVALID_DIGEST,
+    INVALID_PAGE_TOKEN,
     INVALID_PAGINATION,
-    INVALID_PARAMETER,
     METHOD_NOT_ALLOWED,
     NOT_ENABLED,
     REFERRERS_NOT_READ,
@@ -34,7 +34,11 @@ TAGS_A_PAGE = 1000
 SECONDS_OF_MANIFEST = 365 * 24 * 3600
 """How long a client may keep a manifest that it asked for by its digest, in seconds: it never changes."""
 
-_ARTIFACT_TYPE = re.compile(r"[!-~]{1,255}")
+ARTIFACT_TYPES = 5
+"""How many artifact types one request may filter by: as many as ECR takes."""
+
+# Several parameters of one name arrive joined by commas, which a media type can't have (RFC 6838, section 4.2).
+_ARTIFACT_TYPE = re.compile(r"[!-+\--~]{1,255}")
 
 
 class RegistryApi:
@@ -46,7 +50,8 @@ class RegistryApi:
 
     headers: Mapping[str, str] = {"Docker-Distribution-Api-Version": "registry/2.0"}
     advice: Mapping[str, str] = {
-        ROUTE_NOT_FOUND.code: "There is no such route in a registry. Check the path for the name of the repository.",
+        ROUTE_NOT_FOUND.code: "A registry has no such path. It has /v2/<repository>/manifests/<tag or digest>, "
+        "/v2/<repository>/blobs/<digest>, /v2/<repository>/tags/list and /v2/<repository>/referrers/<digest>.",
         METHOD_NOT_ALLOWED.code: "This is a read-only registry: push to ECR itself.",
     }
 
@@ -82,7 +87,11 @@ class RegistryApi:
 
     def _get_blob(self, request: Request, name: str, digest: str) -> Response:
         batch = self._batch(name, digest)
-        url = self._backend.resolver.resolve_one(batch, request.invocation).url
+        try:
+            url = self._backend.resolver.resolve_one(batch, request.invocation).url
+        except ResolverError as error:
+            self._backend.point_to_images([error], request.invocation, f"Get /v2/{name}/manifests/{digest}.")
+            raise
         return Response(307, {"Location": url, "Docker-Content-Digest": digest})
 
     def _head_blob(self, request: Request, name: str, digest: str) -> Response:
@@ -148,21 +157,18 @@ class RegistryApi:
         _check_digest(digest)
         if not self._backend.settings.image_pull:
             raise ResolverError(REFERRERS_NOT_READ)
-        artifact_type, token = request.query.get("artifactType") or None, request.query.get("nextToken") or None
-        if artifact_type is not None and not _ARTIFACT_TYPE.fullmatch(artifact_type):
-            raise ResolverError(INVALID_PARAMETER, "artifactType must be a media type.")
+        types, token = _artifact_types(request.query.get("artifactType")), request.query.get("nextToken") or None
         if token is not None and not is_page_token(token):
-            raise ResolverError(INVALID_PARAMETER, "nextToken must be one that a Link header had.")
-        found = self._backend.images.referrers(repository, digest, artifact_type, token, request.invocation)
+            raise ResolverError(INVALID_PAGE_TOKEN)
+        found = self._backend.images.referrers(repository, digest, types, token, request.invocation)
         headers = {"Content-Type": INDEX_MEDIA_TYPES[0]}
-        if artifact_type is not None:
+        if types:
             headers["OCI-Filters-Applied"] = "artifactType"
         if found.next_token is not None:
-            more = f"artifactType={quote(artifact_type, safe='')}&" if artifact_type is not None else ""
-            path = f"/v2/{quote(name)}/referrers/{digest}"
-            headers["Link"] = f'<{path}?{more}nextToken={quote(found.next_token, safe="")}>; rel="next"'
+            query = urlencode([*(("artifactType", each) for each in types), ("nextToken", found.next_token)])
+            headers["Link"] = f'</v2/{quote(name)}/referrers/{digest}?{query}>; rel="next"'
         index = {"schemaVersion": 2, "mediaType": INDEX_MEDIA_TYPES[0], "manifests": found.descriptors}
-        return Response(200, headers, json.dumps(index))
+        return Response.json(index, headers)
 
     def _repository(self, name: str) -> Repository:
         """Return the repository that a path names, with the registry in front of it if the operator allows that one."""
@@ -192,11 +198,12 @@ def _can_read(accept: str, media_type: str) -> bool:
     it rules out (`q=0`), and an index if it names manifests alone, or the other way round.
     """
     weights = _weights(accept)
-    if weights.get(media_type.lower(), 1.0) == 0.0:
-        return False
+    # The most specific range decides (RFC 9110, section 12.5.1).
+    ranges = (media_type.lower(), f"{media_type.lower().partition('/')[0]}/*", "*/*")
+    weight = next((weights[each] for each in ranges if each in weights), None)
+    if weight is not None:
+        return weight > 0
     accepted = {media_range for media_range, weight in weights.items() if weight > 0}
-    if media_type.lower() in accepted or any(media_range.endswith("*") for media_range in accepted):
-        return True
     same, others = MANIFEST_MEDIA_TYPES, INDEX_MEDIA_TYPES
     if media_type in INDEX_MEDIA_TYPES:
         same, others = others, same
@@ -215,14 +222,24 @@ def _weights(accept: str) -> dict[str, float]:
 
 def _is_known(if_none_match: str, digest: str) -> bool:
     """Tell whether a client has the manifest already (RFC 9110, section 13.1.2)."""
-    tags = {tag.strip().removeprefix("W/").strip('"') for tag in if_none_match.split(",")}
-    return digest in tags or tags == {"*"}
+    tags = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
+    return not tags.isdisjoint({f'"{digest}"', digest, "*"})
 
 
 def _page_length(count: str | None) -> int:
     """Return how many tags a page has: what was asked for, up to the limit."""
     if count is None:
         return TAGS_A_PAGE
-    if not re.fullmatch(r"[0-9]{1,100}", count):
+    if not re.fullmatch(r"[0-9]+", count):
         raise ResolverError(INVALID_PAGINATION)
-    return min(int(count), TAGS_A_PAGE)
+    digits = count.lstrip("0")
+    # Python reads no number of thousands of digits.
+    return TAGS_A_PAGE if len(digits) > len(str(TAGS_A_PAGE)) else min(int(digits or "0"), TAGS_A_PAGE)
+
+
+def _artifact_types(value: str | None) -> list[str]:
+    """Return the artifact types to filter by, none for all."""
+    types = value.split(",") if value else []
+    if len(types) > ARTIFACT_TYPES or not all(map(_ARTIFACT_TYPE.fullmatch, types)):
+        raise ResolverError(INVALID_ARTIFACT_TYPE)
+    return types

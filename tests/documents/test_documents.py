@@ -18,6 +18,7 @@ from botocore import xform_name
 from infra.settings import DeploymentSettings
 from infra.stack import LayerResolverStack
 from layer_resolver import __version__
+from layer_resolver.errors import ERROR_TABLE
 from layer_resolver.openapi import openapi_document
 from scripts.pictures.architecture import BOXES, UNSHOWN, architecture
 from scripts.pictures.dashboard import dashboard, widgets_of
@@ -61,6 +62,40 @@ def test_every_make_command_of_a_document_is_a_target(document: Path) -> None:
     text = re.sub(r"<!--.*?-->", "", document.read_text(), flags=re.DOTALL)
     commands = re.findall(r"(?:`|^\$ |&& )make ([a-z-]+)", text, re.MULTILINE)
     assert set(commands) <= targets
+
+
+def test_the_readmes_table_of_errors_has_the_rows_of_the_json_routes() -> None:
+    found = re.findall(
+        r"^\| `(\w+)` \| (\d+|in `failures` only) \| (no|yes)", (ROOT / "README.md").read_text(), re.MULTILINE
+    )
+    rows = {
+        kind.code: (str(kind.http_status), "yes" if kind.retryable else "no")
+        for kind in ERROR_TABLE.values()
+        if not kind.arises_in <= {"digest", "tags", "referrers", "event"}
+    }
+    assert {code: row for code, *row in found} == {
+        code: list(row) for code, row in (rows | {"ForeignLayer": ("in `failures` only", "no")}).items()
+    }
+
+
+def test_each_retryable_row_with_a_time_says_retry_after_in_the_readme() -> None:
+    found = re.findall(
+        r"^\| `(\w+)` \| \d+ \| yes, after `Retry-After`", (ROOT / "README.md").read_text(), re.MULTILINE
+    )
+    assert set(found) == {kind.code for kind in ERROR_TABLE.values() if kind.retry_after_seconds is not None}
+
+
+def test_registry_mds_table_of_errors_has_the_rows_of_the_registry() -> None:
+    text = (ROOT / "docs" / "registry.md").read_text()
+    found = re.findall(r"^\|[^|]*\| (\d{3})[^|]*\| `(\w+)` \|$", text, re.MULTILINE)
+    elsewhere = {"body", "config", "failure", "event"}
+    rows = {
+        (str(kind.registry_http_status), kind.registry_code)
+        for kind in ERROR_TABLE.values()
+        if not kind.arises_in <= elsewhere
+    }
+    assert set(found) == rows
+    assert len(found) == len(rows)
 
 
 def aws_commands_of(document: Path) -> list[list[str]]:

@@ -2,17 +2,9 @@
 
 import re
 import subprocess
-from pathlib import Path
 
 import pytest
 
-from layer_resolver.errors import (
-    ERROR_TABLE,
-    INVALID_DIGEST,
-    INVALID_PAGINATION,
-    REFERRERS_NOT_READ,
-    UNSUPPORTED_EVENT,
-)
 from tests.commands import ROOT, Server, tool
 
 README = (ROOT / "README.md").read_text()
@@ -37,17 +29,3 @@ def test_a_curl_example_prints_what_the_readme_says(server: Server, command: str
     )
     # "…" stands for what differs from run to run.
     assert re.fullmatch(re.escape(printed).replace("…", ".*"), result.stdout)
-
-
-def test_the_readmes_table_of_errors_is_the_error_table() -> None:
-    rows = dict(re.findall(r"^\| `(\w+)` \| (\d+|in `failures` only) \|", README, re.MULTILINE))
-    # docs/events.md and docs/registry.md have these.
-    elsewhere = {UNSUPPORTED_EVENT, INVALID_DIGEST, INVALID_PAGINATION, REFERRERS_NOT_READ}
-    table = {kind.code: str(kind.http_status) for kind in ERROR_TABLE.values() if kind not in elsewhere}
-    assert rows == table | {"ForeignLayer": "in `failures` only"}
-
-
-def test_every_file_that_the_documents_link_to_is_there() -> None:
-    for document in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
-        for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text()):
-            assert (Path(document).parent / target).exists(), f"{document.name}: {target}"

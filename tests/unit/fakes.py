@@ -111,19 +111,14 @@ class FakeEcr:
         self.image_calls.append(parameters)
         if self.image_error is not None:
             raise self.image_error
-        (image_id,) = parameters["imageIds"]
-        found = self.images.get(image_id.get("imageTag") or image_id["imageDigest"])
-        if found is None:
-            failures = [{"imageId": image_id, "failureCode": self.image_failure}] if self.image_failure else []
-            return {"images": [], "failures": failures}
-        content, media_type = found
-        true_digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-        image = {
-            "imageId": {"imageDigest": true_digest} | image_id,
-            "imageManifest": content.decode(),
-            "imageManifestMediaType": media_type,
-        }
-        return {"images": [image], "failures": []}
+        images, failures = [], []
+        for image_id in parameters["imageIds"]:
+            found = self.images.get(image_id.get("imageTag") or image_id["imageDigest"])
+            if found is not None:
+                images.append(_image(image_id, *found))
+            elif self.image_failure:
+                failures.append({"imageId": image_id, "failureCode": self.image_failure})
+        return {"images": images, "failures": failures}
 
     def list_image_referrers(self, **parameters: Any) -> dict[str, Any]:
         """Give two referrers at a time."""
@@ -147,6 +142,15 @@ class FakeEcr:
         start = _start_of_page(parameters)
         more = {"nextToken": str(start + 2)} if start + 2 < len(tags) else {}
         return {"imageIds": [{"imageTag": tag} for tag in tags[start : start + 2]]} | more
+
+
+def _image(image_id: dict[str, str], content: bytes, media_type: str) -> dict[str, Any]:
+    true_digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    return {
+        "imageId": {"imageDigest": true_digest} | image_id,
+        "imageManifest": content.decode(),
+        "imageManifestMediaType": media_type,
+    }
 
 
 def _start_of_page(parameters: dict[str, Any]) -> int:

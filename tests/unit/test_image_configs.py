@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from tests.unit.fakes import (
     digest,
     download_url,
     ecr_error,
+    eventbridge_event,
     function_url_event,
     manifest,
 )
@@ -47,9 +49,9 @@ def digest_of(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
-def put_image(ecr: FakeEcr, config: bytes) -> str:
+def put_image(ecr: FakeEcr, config: bytes, media_type: str = "application/vnd.oci.image.config.v1+json") -> str:
     """Put an image with a config behind the tag `1.0`, and return the image's digest."""
-    descriptor = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest_of(config), "size": 1}
+    descriptor = {"mediaType": media_type, "digest": digest_of(config), "size": 1}
     content = json.dumps(manifest(config=descriptor)).encode()
     ecr.images |= dict.fromkeys(("1.0", digest_of(content)), (content, OCI_MANIFEST))
     return digest_of(content)
@@ -124,10 +126,64 @@ def test_a_config_whose_digest_nobody_can_check_is_not_read(send: Send, ecr: Fak
     assert send("GET", "/images/config", QUERY).status == 502
 
 
-def test_what_is_no_config_is_refused(send: Send, ecr: FakeEcr, s3: list[network.Answer | Exception]) -> None:
-    put_image(ecr, b"[]")
-    s3[:] = [network.Answer(200, {}, b"[]")]
-    assert send("GET", "/images/config", QUERY).status == 400
+@pytest.mark.parametrize(
+    ("config", "problem"),
+    [
+        (b"[]", "The document must be a JSON object."),
+        (b"", "The document is not JSON: EOF while parsing a value at line 1 column 0."),
+        (b"\xff\xfe", "The document is not JSON: expected value at line 1 column 1."),
+        (b'{"config": {"Labels": {"secret": 1}}}', "config.Labels.secret must be a string."),
+        (b'{"os": ["linux"]}', "os must be a string."),
+    ],
+)
+def test_a_config_that_is_none_is_the_images_fault_and_said_to_be(
+    send: Send, ecr: FakeEcr, s3: list[network.Answer | Exception], config: bytes, problem: str
+) -> None:
+    image_digest = put_image(ecr, config)
+    s3[:] = [network.Answer(200, {}, config)]
+    answer = send("GET", "/images/config", QUERY)
+    assert (answer.status, answer.json["code"], answer.json["retryable"]) == (409, "UnsupportedImage", False)
+    assert answer.json["detail"] == (
+        f"The config of image {image_digest} in repository team/app can't be read: {problem}"
+    )
+
+
+@pytest.mark.parametrize("media_type", ["application/octet-stream", "application/vnd.docker.container.image.v1+json"])
+def test_every_media_type_that_docker_takes_for_a_config_is_read(send: Send, ecr: FakeEcr, media_type: str) -> None:
+    put_image(ecr, CONFIG, media_type)
+    assert send("GET", "/images/config", QUERY).json["platform"] == "linux/arm64"
+
+
+@pytest.mark.parametrize(
+    "media_type", ["application/vnd.oci.empty.v1+json", "application/vnd.cncf.helm.config.v1+json", "x" * 200]
+)
+def test_an_artifact_has_no_images_config_and_its_blobs_are_not_read(send: Send, ecr: FakeEcr, media_type: str) -> None:
+    put_image(ecr, b"{}", media_type)
+    answer = send("GET", "/images/config", QUERY)
+    assert (answer.status, answer.json["code"]) == (409, "UnsupportedImage")
+    assert "/images/download-urls" in answer.json["detail"]
+    assert (media_type in answer.json["detail"]) == (len(media_type) < 100)
+    assert not ecr.calls
+
+
+@pytest.mark.parametrize("path", ["/images/config", "/images/download-urls"])
+@pytest.mark.parametrize(
+    ("content", "media_type", "noun", "problem"),
+    [
+        (b'{"schemaVersion": 2, "layers": []}', OCI_MANIFEST, "manifest", "config is missing."),
+        (b"<html>", OCI_MANIFEST, "manifest", "The document is not JSON: expected value at line 1 column 1."),
+        (b"{}", INDEX_MEDIA_TYPES[0], "index", "manifests is missing."),
+    ],
+)
+def test_a_manifest_that_is_none_is_the_images_fault_and_said_to_be(
+    send: Send, ecr: FakeEcr, path: str, content: bytes, media_type: str, noun: str, problem: str
+) -> None:
+    ecr.images["1.0"] = (content, media_type)
+    answer = send("GET", path, QUERY)
+    assert (answer.status, answer.json["code"]) == (409, "UnsupportedImage")
+    assert answer.json["detail"] == (
+        f"The {noun} of image {digest_of(content)} in repository team/app can't be read: {problem}"
+    )
 
 
 def test_a_config_is_read_once(send: Send, s3: list[network.Answer | Exception]) -> None:
@@ -143,7 +199,7 @@ def test_a_config_is_read_once(send: Send, s3: list[network.Answer | Exception])
         (network.Answer(404, {}, b""), 502),
         (network.Answer(503, {}, b""), 502),
         (network.Answer(403, {}, b""), 502),
-        (network.AnswerTooLargeError(), 502),
+        (network.AnswerTooLargeError(), 409),
         (network.RequestFailedError(), 504),
     ],
     ids=repr,
@@ -169,13 +225,13 @@ def test_nested_indexes_are_followed_and_not_for_ever(send: Send, ecr: FakeEcr, 
         "platform": {"os": "linux", "architecture": "arm64"},
     }
     statuses = []
-    for depth in range(1, 5):
+    for depth in range(1, 6):
         content = json.dumps({"schemaVersion": 2, "manifests": [entry]}).encode()
         ecr.images |= dict.fromkeys((f"nested-{depth}", digest_of(content)), (content, INDEX_MEDIA_TYPES[0]))
         query = {"repositoryName": "team/app", "imageTag": f"nested-{depth}", "platform": "linux/arm64"}
         statuses.append(send("GET", "/images/config", query).status)
         entry = {"mediaType": INDEX_MEDIA_TYPES[0], "digest": digest_of(content), "size": 1}
-    assert statuses == [200, 200, 200, 400]
+    assert statuses == [200, 200, 200, 200, 400]
 
 
 def test_configs_are_for_the_operator_to_turn_on(ecr: FakeEcr) -> None:
@@ -183,24 +239,130 @@ def test_configs_are_for_the_operator_to_turn_on(ecr: FakeEcr) -> None:
     assert answer["statusCode"] == 403
 
 
-@pytest.mark.parametrize(("image_pull", "says_so"), [(True, True), (False, False)])
-def test_a_layers_digest_that_is_an_images_is_called_that_where_it_can_be_found_out(
-    ecr: FakeEcr, image_digest: str, image_pull: bool, says_so: bool
-) -> None:
-    ecr.answer = ecr_error("LayersNotFoundException")
-    handler = create_handler(lambda: ecr, Settings(image_pull=image_pull))
-    query = {"repositoryName": "team/app", "layerDigest": image_digest}
-    answer = handler(function_url_event("GET", "/download-url", query), Context())
-    assert answer["statusCode"] == 404
-    assert ("imageDigest" in answer["body"]) == says_so
-    assert bool(ecr.image_calls) == says_so
+class TestAnIndexThatNamesNoPlatform:
+    @pytest.fixture
+    def put_index(self, ecr: FakeEcr) -> Callable[..., None]:
+        """Return a function that puts an index behind the tag `1.0`, with entries of a digest and a media type."""
+
+        def put(*entries: tuple[str, str]) -> None:
+            listed = [{"mediaType": media_type, "digest": each, "size": 1} for each, media_type in entries]
+            ecr.images["1.0"] = (json.dumps({"manifests": listed}).encode(), INDEX_MEDIA_TYPES[0])
+
+        return put
+
+    @pytest.mark.parametrize("platform", [{}, {"platform": "linux/arm64"}])
+    def test_its_only_image_is_meant(
+        self, send: Send, put_index: Callable[..., None], image_digest: str, platform: dict[str, str]
+    ) -> None:
+        put_index((image_digest, OCI_MANIFEST))
+        assert send("GET", "/images/config", {**QUERY, **platform}).json["imageDigest"] == image_digest
+
+    @pytest.mark.parametrize("platform", [{}, {"platform": "linux/arm64"}])
+    def test_of_several_images_none_is_guessed(
+        self, send: Send, put_index: Callable[..., None], image_digest: str, platform: dict[str, str]
+    ) -> None:
+        put_index((image_digest, OCI_MANIFEST), (digest(9), OCI_MANIFEST))
+        answer = send("GET", "/images/config", {**QUERY, **platform})
+        assert (answer.status, answer.json["platforms"]) == (400, [])
+        assert answer.json["detail"].endswith("Its entries name no platform: ask for one of them by its imageDigest.")
+
+    def test_its_only_index_is_followed_to_where_platforms_are_named(
+        self, send: Send, ecr: FakeEcr, put_index: Callable[..., None]
+    ) -> None:
+        arm = {"digest": digest(9), "platform": {"os": "linux", "architecture": "arm64"}}
+        amd = {"digest": digest(8), "platform": {"os": "linux", "architecture": "amd64"}}
+        entries = [{"mediaType": OCI_MANIFEST, "size": 1, **each} for each in (arm, amd)]
+        inner = json.dumps({"manifests": entries}).encode()
+        ecr.images[digest_of(inner)] = (inner, INDEX_MEDIA_TYPES[0])
+        put_index((digest_of(inner), INDEX_MEDIA_TYPES[0]))
+        answer = send("GET", "/images/config", QUERY)
+        assert (answer.status, answer.json["platforms"]) == (400, ["linux/amd64", "linux/arm64"])
 
 
-def test_a_digest_that_is_nothing_is_not_called_an_images(send: Send, ecr: FakeEcr) -> None:
-    ecr.answer = ecr_error("LayersNotFoundException")
-    answer = send("GET", "/download-url", {"repositoryName": "team/app", "layerDigest": digest(5)})
-    assert answer.status == 404
-    assert "imageDigest" not in answer.text
+class TestAnImagesDigestInThePlaceOfALayers:
+    """ECR says of it that there is no such layer."""
+
+    @pytest.fixture(params=["LayersNotFoundException", "LayerInaccessibleException"])
+    def code(self, ecr: FakeEcr, request: pytest.FixtureRequest) -> str:
+        """Return ECR's code for whatever layer is asked for."""
+        code = str(request.param)
+        ecr.answer = ecr_error(code)
+        return code
+
+    @pytest.fixture
+    def ask(self, ecr: FakeEcr, function_settings: Settings) -> Callable[[str, list[str]], list[str]]:
+        """Return a function that asks in one of the ways, and returns the message of each digest."""
+        handler = create_handler(lambda: ecr, function_settings)
+
+        def asked(way: str, digests: list[str]) -> list[str]:
+            one = {"repositoryName": "team/app", "layerDigest": digests[0]}
+            many = {"repositoryName": "team/app", "layerDigests": digests}
+            event = {
+                "GET": function_url_event("GET", "/download-url", one),
+                "POST": function_url_event("POST", "/download-url", body=json.dumps(one)),
+                "batch": function_url_event("POST", "/download-urls", body=json.dumps(many)),
+                "event": eventbridge_event(many),
+                "registry": function_url_event("GET", f"/v2/team/app/blobs/{digests[0]}"),
+            }[way]
+            answer = handler(event, Context())
+            document = json.loads(answer["body"]) if "body" in answer else answer
+            if "failures" in document:
+                return [failure["message"] for failure in document["failures"]]
+            return [document["detail"] if "detail" in document else document["errors"][0]["message"]]
+
+        return asked
+
+    @pytest.mark.usefixtures("code")
+    @pytest.mark.parametrize("way", ["GET", "POST", "batch", "event", "registry"])
+    def test_it_is_called_that_with_what_to_do(
+        self, ask: Callable[[str, list[str]], list[str]], image_digest: str, way: str
+    ) -> None:
+        (message,) = ask(way, [image_digest])
+        assert message.startswith(f"{image_digest} is the digest of an image, not of a layer. ")
+        assert ("/v2/team/app/manifests/" if way == "registry" else "imageDigest") in message
+
+    @pytest.mark.usefixtures("code")
+    def test_of_a_batch_the_other_layers_keep_their_messages_and_ecr_is_asked_once(
+        self, ask: Callable[[str, list[str]], list[str]], ecr: FakeEcr, image_digest: str
+    ) -> None:
+        messages = ask("batch", [digest(number) for number in range(1, 20)] + [image_digest, "md5:00"])
+        # It is not among the first ten.
+        assert not any("digest of an image" in message for message in messages)
+        (call,) = ecr.image_calls
+        assert len(call["imageIds"]) == 10
+        messages = ask("batch", [digest(1), image_digest])
+        assert ["digest of an image" in message for message in messages] == [False, True]
+
+    @pytest.mark.usefixtures("code")
+    def test_a_digest_that_is_nothing_is_not_called_an_images(self, ask: Callable[[str, list[str]], list[str]]) -> None:
+        assert "digest of an image" not in ask("GET", [digest(5)])[0]
+
+    @pytest.mark.usefixtures("code")
+    def test_an_ecr_that_does_not_tell_changes_nothing(
+        self, ask: Callable[[str, list[str]], list[str]], ecr: FakeEcr, image_digest: str
+    ) -> None:
+        ecr.image_error = ecr_error("AccessDeniedException")
+        assert "digest of an image" not in ask("GET", [image_digest])[0]
+
+    @pytest.mark.usefixtures("code")
+    class TestWhereImagesAreNotTurnedOn:
+        @pytest.fixture
+        def function_settings(self) -> Settings:
+            return Settings()
+
+        @pytest.mark.parametrize("way", ["GET", "batch", "event", "registry"])
+        def test_ecr_is_not_asked(
+            self, ask: Callable[[str, list[str]], list[str]], ecr: FakeEcr, image_digest: str, way: str
+        ) -> None:
+            assert "digest of an image" not in ask(way, [image_digest])[0]
+            assert not ecr.image_calls
+
+    def test_another_failure_is_not_looked_into(
+        self, ask: Callable[[str, list[str]], list[str]], ecr: FakeEcr, image_digest: str
+    ) -> None:
+        ecr.answer = ecr_error("AccessDeniedException")
+        ask("GET", [image_digest])
+        assert not ecr.image_calls
 
 
 def test_the_config_is_downloaded_from_its_own_url(send: Send, ecr: FakeEcr, monkeypatch: pytest.MonkeyPatch) -> None:

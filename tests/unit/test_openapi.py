@@ -1,11 +1,17 @@
+import hashlib
 import json
+from unittest.mock import Mock
 
 import jsonschema
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from layer_resolver.backend import Backend
+from layer_resolver.http_api import HttpApi
 from layer_resolver.openapi import openapi_document
-from tests.unit.fakes import FakeEcr, Send, digest, ecr_error
+from layer_resolver.registry_api import RegistryApi
+from layer_resolver.settings import Settings
+from tests.unit.fakes import OCI_MANIFEST, FakeEcr, Send, digest, ecr_error, manifest
 
 
 def test_the_document_is_valid_openapi_3_1() -> None:
@@ -29,6 +35,63 @@ def test_every_route_of_the_document_exists_and_has_just_these_methods(send: Sen
         )
         allowed = send("DELETE", named).headers["Allow"]
         assert allowed.lower().split(", ") == sorted(operations)
+
+
+def test_every_route_that_answers_is_in_the_document() -> None:
+    backend = Backend(resolver=Mock(), images=Mock(), blobs=Mock(), settings=Settings())
+    templates = {
+        route.template for api in (HttpApi(backend), RegistryApi(backend)) for route in api.routes if route.answers
+    }
+    documented = {path.partition("#")[0].replace("{", "<").replace("}", ">") for path in openapi_document()["paths"]}
+    # The slash at the end makes no difference.
+    assert templates - {"/v2"} == documented
+
+
+class TestHeaders:
+    CONTENT = json.dumps(manifest()).encode()
+    DIGEST = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
+
+    @pytest.fixture
+    def function_settings(self) -> Settings:
+        return Settings(image_pull=True, list_tags=True)
+
+    @pytest.mark.parametrize(
+        ("method", "path", "headers", "status"),
+        [
+            ("GET", "/v2/", {}, 200),
+            ("GET", "/v2/_catalog", {}, 403),
+            ("GET", "/v2/{name}/blobs/{digest}", {}, 307),
+            ("GET", "/v2/{name}/manifests/{reference}", {}, 200),
+            ("HEAD", "/v2/{name}/manifests/{reference}", {}, 200),
+            ("GET", "/v2/{name}/manifests/{reference}", {"if-none-match": "*"}, 304),
+            ("GET", "/v2/{name}/tags/list", {}, 200),
+            ("GET", "/v2/{name}/referrers/{digest}", {}, 200),
+            ("GET", "/openapi.json", {}, 200),
+            ("GET", "/healthz", {}, 200),
+        ],
+    )
+    def test_an_answer_has_the_headers_that_the_document_names_and_no_others(
+        self, send: Send, ecr: FakeEcr, method: str, path: str, headers: dict[str, str], status: int
+    ) -> None:
+        ecr.images = dict.fromkeys(("a", "b", "c", self.DIGEST), (self.CONTENT, OCI_MANIFEST))
+        ecr.referrers = [{"digest": digest(number), "mediaType": OCI_MANIFEST, "size": 1} for number in range(5)]
+        named = path.replace("{name}", "team/app").replace("{digest}", self.DIGEST).replace("{reference}", "a")
+        query = {"n": "1", "artifactType": "a/b"} if "list" in path or "referrers" in path else None
+        if "referrers" in path:
+            ecr.referrers = [{**each, "artifactType": "a/b"} for each in ecr.referrers]
+        answer = send(method, named, query, headers=headers)
+        assert answer.status == status
+        documented = openapi_document()["paths"][path][method.lower()]["responses"][str(status)]["headers"]
+        # The media type is described with the content.
+        assert answer.headers.keys() - {"Content-Type"} == documented.keys()
+
+    @pytest.mark.parametrize("path", ["/download-url", "/v2/{name}/blobs/{digest}"])
+    def test_so_has_an_error(self, send: Send, ecr: FakeEcr, path: str) -> None:
+        ecr.answer = ecr_error("ThrottlingException")
+        named = path.replace("{name}", "team/app").replace("{digest}", digest())
+        answer = send("GET", named, {"repositoryName": "team/app", "layerDigest": digest()})
+        documented = openapi_document()["paths"][path]["get"]["responses"]["429"]["headers"]
+        assert answer.headers.keys() - {"Content-Type"} == documented.keys()
 
 
 @pytest.mark.parametrize("failing", [False, True])

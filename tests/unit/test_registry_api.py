@@ -78,6 +78,7 @@ class TestGetBlob:
             (f"/v2/a/blobs/uploads/blobs/{digest()}", "a/blobs/uploads", digest()),
             (f"/v2/a/blobs/uploads/b/blobs/{digest()}", "a/blobs/uploads/b", digest()),
             (f"/v2/team%2Fapp/blobs/{quote(digest())}", "team/app", digest()),
+            (f"/%76%32/team%2fapp%2Fblobs/{digest()}", "team/app", digest()),
             (f"/v2/team__app/blobs/sha512:{'0' * 128}", "team__app", f"sha512:{'0' * 128}"),
             (f"/v2/123456789012/app/blobs/{digest()}", "123456789012/app", digest()),
         ],
@@ -280,7 +281,22 @@ class TestErrors:
         assert answer.headers["Allow"] == allow
         assert error_of(answer)["message"] == "This is a read-only registry: push to ECR itself."
 
-    @pytest.mark.parametrize("path", ["/v2/team/app", "/v2//", f"/v2/blobs/{digest()}", "/v2/%FF/blobs/x", "/v2/a/b/"])
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "/v2/team/app",
+            "/v2//",
+            f"/v2/blobs/{digest()}",
+            "/v2/manifests/latest",
+            "/v2/%FF/blobs/x",
+            "/v2/a/b/",
+            "/v2/team/app/manifests/",
+            "/v2/team/app/tags/list/",
+            "/v2/team/app/referrers/",
+            f"/v2/team/app/blobs/{digest()}/",
+            f"/v2/{'a' * 9000}/tags/list",
+        ],
+    )
     def test_an_unknown_route_is_a_404(self, send: Send, path: str) -> None:
         answer = send("GET", path)
         assert (answer.status, error_of(answer)["code"]) == (404, "UNSUPPORTED")
@@ -368,6 +384,16 @@ class TestManifests:
             (f"{INDEX_MEDIA_TYPES[0]}, {DOCKER_MANIFEST}", 200),
             (f"{DOCKER_MANIFEST};q=0", 200),
             (f"{OCI_MANIFEST};q=0", 404),
+            (f"{OCI_MANIFEST}; Q=0.000, */*", 404),
+            ("*/*;q=0", 404),
+            ("application/*;q=0", 404),
+            (f"*/*;q=0, {OCI_MANIFEST};q=0.001", 200),
+            ("application/*;q=0.1, */*;q=0", 200),
+            ("text/*", 200),
+            (f"{INDEX_MEDIA_TYPES[0]}, */*;q=0.1", 200),
+            (";;q=0,,", 200),
+            ("q=0", 200),
+            (f"{OCI_MANIFEST};q=nonsense", 200),
         ],
     )
     def test_accept_is_honoured(self, send: Send, accept: str, status: int) -> None:
@@ -440,10 +466,11 @@ class TestManifests:
         answer = send("GET", "/v2/team/app/manifests/1.0")
         assert answer.headers["ETag"] == f'"{self.DIGEST}"'
         assert answer.headers["Cache-Control"] == "no-store"
-        for known in (f'"{self.DIGEST}"', f'W/"{self.DIGEST}"', f'"other", "{self.DIGEST}"', "*"):
+        for known in (f'"{self.DIGEST}"', f'W/"{self.DIGEST}"', f'"other" , W/"{self.DIGEST}"', self.DIGEST, "*"):
             again = send("GET", "/v2/team/app/manifests/1.0", headers={"if-none-match": known})
             assert (again.status, again.text, again.headers["ETag"]) == (304, "", f'"{self.DIGEST}"')
-        assert send("GET", "/v2/team/app/manifests/1.0", headers={"if-none-match": '"other"'}).status == 200
+        for other in ('"other"', '"*"', '""', "", f'"{digest(9)}", W/"*"'):
+            assert send("GET", "/v2/team/app/manifests/1.0", headers={"if-none-match": other}).status == 200
 
     def test_a_manifest_by_its_digest_may_be_kept_for_ever(self, send: Send) -> None:
         answer = send("GET", f"/v2/team/app/manifests/{self.DIGEST}")
@@ -498,10 +525,43 @@ class TestReferrers:
         answer = send("GET", f"/v2/team/app/referrers/{digest()}")
         assert (answer.status, answer.json["manifests"]) == (200, [])
 
-    @pytest.mark.parametrize("query", [{"artifactType": "a b"}, {"nextToken": "a b"}, {"artifactType": "a" * 256}])
-    def test_a_malformed_query_is_refused(self, send: Send, ecr: FakeEcr, query: dict[str, str]) -> None:
-        assert send("GET", f"/v2/team/app/referrers/{digest()}", query).status == 400
+    @pytest.mark.parametrize(
+        ("query", "code"),
+        [
+            ({"artifactType": "a b"}, "UNSUPPORTED"),
+            ({"artifactType": "a" * 256}, "UNSUPPORTED"),
+            ({"artifactType": "a/b,"}, "UNSUPPORTED"),
+            ({"artifactType": "a,b,c,d,e,f"}, "UNSUPPORTED"),
+            ({"nextToken": "a b"}, "PAGINATION_NUMBER_INVALID"),
+            ({"nextToken": "a" * 4097}, "PAGINATION_NUMBER_INVALID"),
+        ],
+    )
+    def test_a_malformed_query_is_refused(self, send: Send, ecr: FakeEcr, query: dict[str, str], code: str) -> None:
+        answer = send("GET", f"/v2/team/app/referrers/{digest()}", query)
+        assert (answer.status, error_of(answer)["code"]) == (400, code)
+        assert next(iter(query)) in error_of(answer)["message"]
         assert not ecr.image_calls
+
+    def test_a_token_that_ecr_refuses_is_called_that(self, send: Send, ecr: FakeEcr) -> None:
+        path = f"/v2/team/app/referrers/{digest()}"
+        answer = send("GET", path, {"nextToken": "none-of-ecrs"})
+        assert (answer.status, error_of(answer)["code"]) == (400, "PAGINATION_NUMBER_INVALID")
+        assert error_of(answer)["message"].startswith("nextToken must be one that the Link header")
+        ecr.image_error = ecr_error("InvalidParameterException")
+        assert error_of(send("GET", path))["code"] == "NAME_INVALID"
+
+    def test_a_repository_that_is_not_there_has_no_referrers_either(self, send: Send, ecr: FakeEcr) -> None:
+        ecr.image_error = ecr_error("RepositoryNotFoundException")
+        answer = send("GET", f"/v2/team/app/referrers/{digest()}", {"nextToken": "2"})
+        assert (answer.status, error_of(answer)["code"]) == (404, "NAME_UNKNOWN")
+
+    def test_several_types_may_be_asked_for(self, send: Send, ecr: FakeEcr) -> None:
+        ecr.referrers *= 2
+        # Parameters of one name arrive joined by a comma.
+        answer = send("GET", f"/v2/team/app/referrers/{digest()}", {"artifactType": "application/sbom,a/b"})
+        assert [each["digest"] for each in answer.json["manifests"]] == [digest(1), digest(3)]
+        assert ecr.image_calls[0]["filter"] == {"artifactTypes": ["application/sbom", "a/b"]}
+        assert "?artifactType=application%2Fsbom&artifactType=a%2Fb&nextToken=2>" in answer.headers["Link"]
 
     @pytest.mark.parametrize(
         "referrer",
@@ -556,20 +616,25 @@ class TestTags:
             ({"last": "c"}, ["d", "e"]),
             ({"last": "zzz"}, []),
             ({"n": "1", "last": "bb"}, ["c"]),
+            ({"last": "\u00fc"}, []),
+            ({"last": "\ufffd"}, []),
+            ({"n": "002"}, ["a", "b"]),
+            ({"n": "0" * 5000}, []),
+            ({"n": "9" * 5000}, ["a", "b", "c", "d", "e"]),
         ],
     )
     def test_n_and_last_pick_tags(self, send: Send, query: dict[str, str], tags: list[str]) -> None:
         answer = send("GET", "/v2/team/app/tags/list", query)
         assert answer.json["tags"] == tags
 
-    @pytest.mark.parametrize("n", ["-1", "x", "", "1.5"])
+    @pytest.mark.parametrize("n", ["-1", "x", "", "1.5", "1e3", "+1", " 1", "2,3", "\u0663", "0x1"])
     def test_a_number_that_is_none_is_refused(self, send: Send, n: str) -> None:
         answer = send("GET", "/v2/team/app/tags/list", {"n": n})
         assert (answer.status, error_of(answer)["code"]) == (400, "PAGINATION_NUMBER_INVALID")
 
     def test_a_page_has_a_thousand_tags_at_the_most(self, send: Send, ecr: FakeEcr) -> None:
         ecr.images = {f"t{number:05}": (b"{}", OCI_MANIFEST) for number in range(1500)}
-        for query in ({}, {"n": "1500"}, {"n": "9" * 100}):
+        for query in ({}, {"n": "1001"}, {"n": "1500"}, {"n": "4294967297"}, {"n": "9" * 5000}):
             answer = send("GET", "/v2/team/app/tags/list", query)
             assert len(answer.json["tags"]) == 1000
             assert answer.headers["Link"] == '</v2/team/app/tags/list?n=1000&last=t00999>; rel="next"'
