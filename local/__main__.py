@@ -15,6 +15,7 @@ import httpx
 from rich.console import Console
 
 from local.demo import DemoError, run_demo
+from local.docs_page import PATH as DOCS_PAGE
 from local.ecr import is_repository_name
 from local.oci_layout import LayoutError, OciLayout
 from local.sample_image import sample_image
@@ -134,7 +135,7 @@ def _serve(options: argparse.Namespace) -> int:
         repositories = _repositories(options.layout, options.repository)
         with local_service(
             repositories,
-            function_url=FunctionUrl(options.port, renames_headers=options.rename_headers),
+            function_url=FunctionUrl(options.port, renames_headers=options.rename_headers, has_docs_page=True),
             ecr_latency_ms=options.ecr_latency_ms,
             opted_into=_opted_into(options),
             write_log=_print_log,
@@ -178,6 +179,8 @@ Try, in another terminal:
 
   curl '{service.url}/download-url?repositoryName={repository}&layerDigest={digest}'
   curl '{service.url}/openapi.json'
+
+or {service.url}{DOCS_PAGE} in a browser.
 
 The local ECR is at {service.aws.ecr_url}, S3 at {service.aws.s3_url}, Lambda's Invoke action at {service.lambda_url}.
 What the function logs goes to standard error. Ctrl-C stops everything."""

@@ -11,6 +11,7 @@ from botocore.credentials import Credentials
 
 from ecr_layers.signing import FunctionUrlAuth
 from local.aws import REGION, LocalAws, local_aws
+from local.docs_page import DocsPage, examples_of
 from local.execution_environment import Function
 from local.function_url import create_function_url_app
 from local.lambda_service import AsynchronousConfiguration, AsynchronousInvocations, LambdaApi, LocalLambda
@@ -40,11 +41,13 @@ class FunctionUrl:
         port: Its port on 127.0.0.1; 0 takes any that is free.
         renames_headers: Whether it renames headers, as AWS's is reported to.
         caller: Whose signature it asks for, as with the auth AWS_IAM; without it, everyone may call.
+        has_docs_page: Whether it also answers `/docs`, the page to try the API.
     """
 
     port: int = 0
     renames_headers: bool = False
     caller: Credentials | None = None
+    has_docs_page: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,7 @@ def local_service(
             LocalLambda(function, write_log) as service,
             AsynchronousInvocations(service, AsynchronousConfiguration(_RETRY_DELAYS_SECONDS)) as asynchronous,
             running(LambdaApi(service, asynchronous).app()) as lambda_url,
-            _serve(service, function_url) as url,
+            _serve(service, function_url, repositories) as url,
         ):
             auth = FunctionUrlAuth(function_url.caller, REGION) if function_url.caller is not None else None
             # A proxy that the environment names can't reach this machine's loopback interface.
@@ -107,9 +110,11 @@ def local_service(
 
 
 @contextmanager
-def _serve(service: LocalLambda, function_url: FunctionUrl) -> Iterator[str]:
+def _serve(service: LocalLambda, function_url: FunctionUrl, repositories: Mapping[str, OciLayout]) -> Iterator[str]:
     verifier = RequestVerifier(function_url.caller, REGION) if function_url.caller is not None else None
     app = create_function_url_app(service.invoke, renames_headers=function_url.renames_headers, verifier=verifier)
+    if function_url.has_docs_page:
+        app = DocsPage(app, examples_of(*next(iter(repositories.items()))))
     with ExitStack() as stack:
         try:
             url = stack.enter_context(running(app, port=function_url.port))

@@ -1,0 +1,42 @@
+"""The page to try the API, in a real browser."""
+
+import struct
+from urllib.parse import urlsplit
+
+import httpx
+
+from scripts.pictures.browser import browser_page
+from scripts.pictures.docs_page import HEIGHT, ONLY_LOOPBACK, WIDTH, resolve_by_clicking
+from tests.commands import ROOT, Server, tool
+
+PICTURE = ROOT / "docs" / "pictures" / "docs-page.png"
+
+
+def test_clicking_resolves_a_layer_and_no_other_host_is_or_can_be_asked(server: Server, layer: dict[str, str]) -> None:
+    with browser_page(tool("chromium"), options=ONLY_LOOPBACK) as page:
+        answer = resolve_by_clicking(page, server.url)
+        picture = page.picture()
+        problems = list(page.problems)
+        page.evaluate("fetch('http://example.com/').catch(() => null)")
+    assert answer.status == 200
+    assert httpx.get(answer.body["downloadUrl"]).status_code == 200
+    # A data URL is a part of a style sheet, and no request.
+    asked = [urlsplit(url) for url in page.requested if not url.startswith("data:")]
+    assert {each.netloc for each in asked} == {urlsplit(server.url).netloc}
+    assert {"/docs", "/docs/swagger-ui-bundle.js", "/docs/openapi.json", "/download-url"} <= {
+        each.path for each in asked
+    }
+    assert problems == []
+    assert "'http://example.com/' violates" in page.problems[0]
+    assert size_of(picture) == (WIDTH, HEIGHT)
+
+
+def test_the_documents_show_the_page() -> None:
+    assert size_of(PICTURE.read_bytes()) == (WIDTH, HEIGHT)
+    assert "](pictures/docs-page.png)" in (ROOT / "docs" / "local.md").read_text()
+
+
+def size_of(png: bytes) -> tuple[int, int]:
+    assert png.startswith(b"\x89PNG\r\n")
+    width, height = struct.unpack(">II", png[16:24])
+    return width, height
