@@ -25,6 +25,22 @@ _BUCKET = f"prod-{REGION}-starport-layer-bucket"
 
 
 @dataclass(frozen=True, slots=True)
+class S3:
+    """How S3 is to be.
+
+    Attributes:
+        url_lifetime: How long download URLs are valid.
+        url: The URL of another S3, to which download URLs are to lead; without it, the local one.
+    """
+
+    url_lifetime: timedelta = LIFETIME
+    url: str | None = None
+
+
+LOCAL_S3 = S3()
+
+
+@dataclass(frozen=True, slots=True)
 class LocalAws:
     """A running local ECR and S3.
 
@@ -52,27 +68,30 @@ class LocalAws:
 
 @contextmanager
 def local_aws(
-    repositories: Mapping[str, OciLayout], *, ecr_latency_ms: float = 0.0, url_lifetime: timedelta = LIFETIME
+    repositories: Mapping[str, OciLayout],
+    *,
+    ecr_latency_ms: float = 0.0,
+    s3: S3 = LOCAL_S3,
 ) -> Iterator[LocalAws]:
     """Run a local ECR and a local S3 while the context lasts.
 
     Args:
         repositories: The image layout behind each repository name.
         ecr_latency_ms: How long, in milliseconds, each call to ECR takes at least.
-        url_lifetime: How long download URLs are valid.
+        s3: How S3 is to be.
     """
-    signer = UrlSigner(_SIGNING_CREDENTIALS, REGION, url_lifetime)
+    signer = UrlSigner(_SIGNING_CREDENTIALS, REGION, s3.url_lifetime)
 
     def open_blob(key: str) -> Blob | None:
         digest = key.replace("/", ":", 1)
         found = (layout.open_blob(digest) for layout in repositories.values())
         return next((blob for blob in found if blob is not None), None)
 
-    with running(create_s3_app(open_blob, signer), host=S3_HOST) as s3_url:
+    with running(create_s3_app(open_blob, signer), host=S3_HOST) as own_s3_url:
 
         def download_url(digest: str) -> str:
-            return signer.sign(f"{s3_url}/{_BUCKET}/{digest.replace(':', '/', 1)}")
+            return signer.sign(f"{s3.url or own_s3_url}/{_BUCKET}/{digest.replace(':', '/', 1)}")
 
         ecr = LocalEcr(repositories, download_url, ecr_latency_ms / 1000)
         with running(ecr.app()) as ecr_url:
-            yield LocalAws(ecr, ecr_url, s3_url)
+            yield LocalAws(ecr, ecr_url, s3.url or own_s3_url)

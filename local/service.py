@@ -3,21 +3,20 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 
 import httpx
 from botocore.credentials import Credentials
 
 from ecr_layers.signing import FunctionUrlAuth
-from local.aws import REGION, LocalAws, local_aws
+from local.aws import LOCAL_S3, REGION, S3, LocalAws, local_aws
 from local.docs_page import DocsPage, examples_of
 from local.execution_environment import Function
 from local.function_url import create_function_url_app
 from local.lambda_service import AsynchronousConfiguration, AsynchronousInvocations, LambdaApi, LocalLambda
 from local.oci_layout import OciLayout
 from local.server import running
-from local.sigv4 import LIFETIME, RequestVerifier
+from local.sigv4 import RequestVerifier
 
 HANDLER = "layer_resolver.handler.lambda_handler"
 CODE = Path(__file__).parent.parent / "lambda_src"
@@ -71,7 +70,7 @@ def local_service(
     *,
     function_url: FunctionUrl = FunctionUrl(),
     ecr_latency_ms: float = 0.0,
-    url_lifetime: timedelta = LIFETIME,
+    s3: S3 = LOCAL_S3,
     opted_into: Mapping[str, str] = EVERYTHING,
     write_log: Callable[[str], None],
 ) -> Iterator[Service]:
@@ -81,7 +80,7 @@ def local_service(
         repositories: The image layout behind each repository name.
         function_url: How the function URL is to be.
         ecr_latency_ms: How long, in milliseconds, each call to ECR takes at least.
-        url_lifetime: How long download URLs are valid.
+        s3: How S3 is to be.
         opted_into: Environment variables of the function for what an operator can opt into.
         write_log: Gets each line that the function writes.
 
@@ -89,7 +88,7 @@ def local_service(
         PortError: If the port can't be listened on.
         httpx.HTTPStatusError: If the function does not start; what it wrote says why.
     """
-    with local_aws(repositories, ecr_latency_ms=ecr_latency_ms, url_lifetime=url_lifetime) as aws:
+    with local_aws(repositories, ecr_latency_ms=ecr_latency_ms, s3=s3) as aws:
         function = Function(
             handler=HANDLER, code=CODE, environment={**aws.environment(), **opted_into}, snap_start=True
         )

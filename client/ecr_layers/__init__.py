@@ -2,6 +2,8 @@
 
 from ecr_layers.authentication import Authentication
 from ecr_layers.errors import ClientError, IntegrityError, ServiceError, TargetError, TransferError, UsageError
+from ecr_layers.fetch import Fetched, Progress
+from ecr_layers.loader import BlobState, TransferSettings
 from ecr_layers.manifests import Descriptor, Manifest, Platform
 from ecr_layers.references import ImageReference, Repository
 from ecr_layers.retries import Retries
@@ -9,18 +11,22 @@ from ecr_layers.service import DownloadUrl, Service
 
 __all__ = [
     "Authentication",
+    "BlobState",
     "ClientError",
     "Descriptor",
     "DownloadUrl",
+    "Fetched",
     "ImageReference",
     "IntegrityError",
     "Manifest",
     "Platform",
+    "Progress",
     "Repository",
     "Retries",
     "Service",
     "ServiceError",
     "TargetError",
     "TransferError",
+    "TransferSettings",
     "UsageError",
 ]

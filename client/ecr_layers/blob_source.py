@@ -1,7 +1,7 @@
 """Where the bytes of one blob come from: its download URL, renewed when it is refused, and the attempts to read it."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -59,10 +59,12 @@ class Attempts:
     Args:
         retries: How often a request is made again.
         digest: The blob that it is about.
+        sleep: Waits for a number of seconds; the one of `retries` if there is none.
     """
 
-    def __init__(self, retries: "Retries", digest: str) -> None:
+    def __init__(self, retries: "Retries", digest: str, sleep: Callable[[float], object] | None = None) -> None:
         self._retries = retries
+        self._sleep = sleep or retries.sleep
         self._digest = digest
         self._failed = 0
 
@@ -87,4 +89,4 @@ class Attempts:
             )
         # A URL that has expired is the first time no reason to wait: there is a new one.
         if not (error.is_refused and self._failed == 1):
-            self._retries.sleep(wait)
+            self._sleep(wait)

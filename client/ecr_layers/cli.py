@@ -1,4 +1,4 @@
-"""The command line. Each command is a module of `ecr_layers.commands`, and one entry in `COMMANDS`.
+"""The command line. Each command is a module of `ecr_layers.commands`, and one name in `COMMANDS`.
 
 Exit status: 0, all is well; 1, it failed; 2, it was asked for something impossible; 3, what was loaded is not what its
 digest says; 4, the target can't be written; 130, a signal cut it short.
@@ -8,10 +8,10 @@ import argparse
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from types import FrameType
 from typing import Protocol
 
-from ecr_layers.commands import proxy, smoke, token
 from ecr_layers.errors import ClientError
 
 INTERRUPTED = 130
@@ -21,7 +21,6 @@ INTERRUPTED = 130
 class Command(Protocol):
     """A command of the command line."""
 
-    NAME: str
     HELP: str
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
@@ -35,7 +34,14 @@ class Command(Protocol):
         """
 
 
-COMMANDS: tuple[Command, ...] = (proxy, smoke, token)
+COMMANDS = ("fetch", "url", "token", "proxy", "smoke")
+"""The commands, each the module of `ecr_layers.commands` that has its name."""
+
+
+def _command(name: str) -> Command:
+    """Load a command; what the others need takes its time, and is not loaded."""
+    command: Command = import_module(f"ecr_layers.commands.{name}")
+    return command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,22 +77,18 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="ecr-layers",
         usage="%(prog)s [-h] COMMAND ...",
         description="The client of the ECR Layer Resolver.",
-        epilog="\n".join(
-            [
-                "commands:",
-                *(f"  {each.NAME:10}{each.HELP}" for each in COMMANDS),
-                "",
-                "'ecr-layers COMMAND --help' explains one.",
-            ]
-        ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("command", choices=[each.NAME for each in COMMANDS], metavar="COMMAND", help=argparse.SUPPRESS)
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help=argparse.SUPPRESS)
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
-    named = parser.parse_args(arguments)
-    command = next(each for each in COMMANDS if named.command == each.NAME)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    if not words or words[0] not in COMMANDS:
+        helps = (f"  {name:10}{_command(name).HELP}" for name in COMMANDS)
+        parser.epilog = "\n".join(["commands:", *helps, "", "'ecr-layers COMMAND --help' explains one."])
+    named = parser.parse_args(words)
+    command = _command(named.command)
     own = argparse.ArgumentParser(
-        prog=f"ecr-layers {command.NAME}",
+        prog=f"ecr-layers {named.command}",
         description=f"{command.HELP}.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -16,13 +16,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, Self
 
 from ecr_layers.api import Api
 from ecr_layers.authentication import Authentication
 from ecr_layers.blob_source import BlobSource
 from ecr_layers.errors import ClientError, ServiceError, UsageError, one_line
+from ecr_layers.fetch import Fetched, Fetcher, FetchOptions, ProgressCallback, image_to_fetch
 from ecr_layers.layer_file import LayerFile
+from ecr_layers.loader import TransferSettings
 from ecr_layers.manifests import (
     INDEX_MEDIA_TYPES,
     MANIFEST_MEDIA_TYPES,
@@ -101,20 +104,30 @@ class Service:
         authentication: How the service learns who asks: by default with AWS credentials if it is a function URL, and
             else with a pull token from the environment or from `docker login`.
         retries: How often a request is made again that can succeed later.
+        transfers: How blobs are loaded: over how many connections, in how large parts.
+
+    Attributes:
+        url: The service's URL, without a slash at its end.
+        retries: How often a request is made again.
 
     Raises:
         UsageError: If the URL is none, or there are no credentials of the kind that the service takes.
     """
 
     def __init__(
-        self, url: str | None = None, authentication: Authentication | None = None, retries: Retries | None = None
+        self,
+        url: str | None = None,
+        authentication: Authentication | None = None,
+        retries: Retries | None = None,
+        transfers: TransferSettings | None = None,
     ) -> None:
         self.url = service_url(url)
         self.retries = retries or Retries()
         self._api = Api(self.url, (authentication or Authentication()).of(self.url), self.retries)
         self._takes_posts = True
         # What is on this machine has no certificate.
-        self._downloads = Downloads(allows_http=self.url.startswith("http://"))
+        self._transfers = transfers or TransferSettings()
+        self._downloads = Downloads(allows_http=self.url.startswith("http://"), connections=self._transfers.connections)
 
     def __enter__(self) -> Self:
         return self
@@ -145,6 +158,74 @@ class Service:
         wanted = list(dict.fromkeys(checked_digest(digest) for digest in digests))
         batches = [wanted[start : start + LAYERS_A_REQUEST] for start in range(0, len(wanted), LAYERS_A_REQUEST)]
         return [url for batch in batches for url in self._resolve_batch(place, batch)]
+
+    def download_urls(self, repository: Repository) -> "DownloadUrls":
+        """Return the download URLs of a repository's layers, as they are needed."""
+        return DownloadUrls(self, repository)
+
+    def fetch_image(
+        self,
+        image: str,
+        directory: str | Path,
+        *,
+        platform: str | None = None,
+        manifest: Manifest | None = None,
+        max_bytes: int | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> Fetched:
+        """Fetch an image into an OCI image layout, every blob verified.
+
+        What is there already is not loaded, and what an earlier call or process has left is gone on with. Two calls or
+        processes with the same directory wait for each other.
+
+        Args:
+            image: The image, such as `team/app:1.2` or `team/app@sha256:…`.
+            directory: The layout. There may be other images in it; a tag that is there already goes over to this image.
+            platform: The platform of the image to take from an index; without it, an index is fetched with all images.
+            manifest: The image's manifest, if it is known: the service need not give out any then.
+            max_bytes: How many bytes a blob may have; a larger one is an error before anything is loaded.
+            progress: Gets the progress of each blob that has made some, about ten times a second, in this thread.
+
+        Raises:
+            ServiceError: If the service does not give what it takes.
+            TransferError: If a blob could not be loaded, though it was tried again.
+            IntegrityError: If a blob, loaded twice, does not have its digest.
+            TargetError: If the directory can't be written.
+            ClientError: If a blob is too large. All these errors derive from this one.
+        """
+        reference = ImageReference.parse(image)
+        root = manifest or image_to_fetch(self, reference, platform, is_one=False)
+        return self.fetcher(reference.repository, _options(max_bytes, progress)).image(
+            root, reference.tag, Path(directory)
+        )
+
+    def fetch_layers(
+        self,
+        repository: str,
+        digests: Iterable[str],
+        directory: str | Path,
+        *,
+        max_bytes: int | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> Fetched:
+        """Fetch layers or configs by their digests, each verified, into `DIRECTORY/sha256/…`.
+
+        Args:
+            repository: Where they are, such as `team/app`.
+            digests: Their digests.
+            directory: The directory, which is like `blobs` in an image layout.
+            max_bytes: How many bytes a blob may have; a larger one is an error before anything of it is loaded.
+            progress: Gets the progress of each blob that has made some, about ten times a second, in this thread.
+
+        Raises:
+            ClientError: As with `fetch_image`.
+        """
+        wanted = [checked_digest(digest) for digest in digests]
+        return self.fetcher(Repository.parse(repository), _options(max_bytes, progress)).blobs(wanted, Path(directory))
+
+    def fetcher(self, repository: Repository, options: FetchOptions) -> Fetcher:
+        """Return what fetches from a repository."""
+        return Fetcher(self, self._downloads, self._transfers, repository, options)
 
     def open_layer(self, repository: str | Repository, digest: str, size: int | None = None) -> io.BufferedReader:
         """Open a layer or config as a file: it can be read and sought in, and nothing is loaded that is not read.
@@ -367,6 +448,10 @@ class DownloadUrls:
             lock = self._locks.setdefault(digest, threading.Lock())
         with lock:
             yield
+
+
+def _options(max_bytes: int | None, progress: ProgressCallback | None) -> FetchOptions:
+    return FetchOptions(max_bytes=max_bytes) if progress is None else FetchOptions(max_bytes, progress)
 
 
 def _repository(repository: str | Repository) -> Repository:

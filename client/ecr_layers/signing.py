@@ -5,15 +5,15 @@ Source: https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html
 
 import re
 from collections.abc import Generator
+from typing import TYPE_CHECKING
 
-import botocore.session
 import httpx
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
 from botocore.exceptions import BotoCoreError
 
 from ecr_layers.errors import UsageError
+
+if TYPE_CHECKING:
+    from botocore.credentials import Credentials
 
 _HOST = re.compile(r"[a-z0-9]+\.lambda-url\.(?P<region>[a-z0-9-]+)\.on\.aws")
 
@@ -44,7 +44,7 @@ def region_of(url: str, otherwise: str | None = None) -> str:
     return region
 
 
-def callers_credentials() -> Credentials:
+def callers_credentials() -> "Credentials":
     """Return the credentials that the AWS SDK finds: environment, profile, or the machine's role.
 
     They refresh themselves where their source lets them.
@@ -53,6 +53,9 @@ def callers_credentials() -> Credentials:
         SigningError: If there are none.
     """
     try:
+        # It takes longer to load than everything else here, and only who signs needs it.
+        import botocore.session  # noqa: PLC0415
+
         credentials: Credentials | None = botocore.session.get_session().get_credentials()
     except BotoCoreError as error:
         raise SigningError(f"The AWS credentials can't be used: {error}") from None
@@ -71,12 +74,15 @@ class FunctionUrlAuth(httpx.Auth):
 
     requires_request_body = True
 
-    def __init__(self, credentials: Credentials, region: str) -> None:
+    def __init__(self, credentials: "Credentials", region: str) -> None:
         self._credentials = credentials
         self._region = region
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Sign the request, and send it once."""
+        from botocore.auth import SigV4Auth  # noqa: PLC0415
+        from botocore.awsrequest import AWSRequest  # noqa: PLC0415
+
         # httpx sends the extension `target`, if there is one, in the place of the URL's path and query.
         target = request.extensions.get("target", request.url.raw_path).decode()
         url = f"{request.url.scheme}://{request.url.netloc.decode()}{target}"

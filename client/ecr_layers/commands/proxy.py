@@ -9,7 +9,6 @@ from ecr_layers.commands import arguments
 from ecr_layers.errors import UsageError
 from ecr_layers.signing import callers_credentials, region_of
 
-NAME = "proxy"
 HELP = "Sign requests to a function URL, for clients that can't, such as those of registries"
 
 

@@ -11,7 +11,6 @@ from ecr_layers.errors import UsageError
 from ecr_layers.signing import FunctionUrlAuth, callers_credentials, region_of
 from ecr_layers.smoke import Layer, SmokeTest, find_layer
 
-NAME = "smoke"
 HELP = "Check a deployed service from outside, with your AWS credentials"
 
 

@@ -18,7 +18,6 @@ from ecr_layers.errors import UsageError
 from ecr_layers.pull_tokens import PullToken, check_name, check_scope, new_password
 from ecr_layers.token_store import TokenStore
 
-NAME = "token"
 HELP = "Create, list and revoke pull tokens of a service that has CloudFront in front of it"
 
 STORE_VARIABLE = "ECR_LAYERS_TOKEN_STORE"
