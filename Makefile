@@ -40,9 +40,9 @@ serve: $(INSTALLED)  ## Run the function URL and the local AWS behind it (PORT=9
 proxy: $(INSTALLED)  ## Sign requests to a deployed service, for clients that can't (URL=https://… PORT=9001)
 	@$(BIN)/ecr-layers proxy '$(URL)' $(if $(REGION),--region '$(REGION)') --port $(if $(filter command line,$(origin PORT)),$(PORT),9001)
 
-smoke: $(INSTALLED)  ## Check a deployed service from outside (URL=https://… REPOSITORY=NAME DIGEST=sha256:… PUBLIC=1)
+smoke: $(INSTALLED)  ## Check a deployed service from outside (URL=https://… REPOSITORY=NAME DIGEST=sha256:… TAG=NAME PUBLIC=1)
 	@$(BIN)/ecr-layers smoke '$(URL)' $(if $(REGION),--region '$(REGION)') $(if $(REPOSITORY),--repository '$(REPOSITORY)') \
-		$(if $(DIGEST),--digest '$(DIGEST)') $(if $(PUBLIC),--public)
+		$(if $(DIGEST),--digest '$(DIGEST)') $(if $(TAG),--image '$(TAG)') $(if $(PUBLIC),--public)
 
 wheel: $(INSTALLED)  ## Build the wheel of the client, ecr-layers, into build/
 	@$(BIN)/uv build --quiet --wheel --out-dir build client && ls build/*.whl

@@ -3,6 +3,7 @@
 Downloads one byte. Prints no download URL.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -32,10 +33,42 @@ class Layer:
     Attributes:
         repository: Name of the repository.
         digest: Digest of the layer.
+        image: Tag or digest of an image in the repository, None if none is known.
     """
 
     repository: str
     digest: str
+    image: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found.
+
+    Attributes:
+        mark: `ok`; `skip`, if it could not be made; `warn`, for what the operator can't mend; or `FAIL`.
+        text: What is the matter, empty if nothing is.
+    """
+
+    mark: str
+    text: str = ""
+
+
+WELL = Finding("ok")
+
+# Tried with answers to HEAD that have the length 0, and with such that have none; docs/registry.md has the versions.
+_AFFECTED_BY_BLOBS = (
+    "docker-registry as a pull-through cache can't mirror blobs then. Not affected are crane, oras, regctl, helm, "
+    "skopeo, podman, buildah and containerd: they take a blob's size from the manifest"
+)
+_AFFECTED_BY_NO_LENGTH = (
+    "docker-registry as a pull-through cache finds no image then, and `oras resolve` fails. Not affected are crane, "
+    "regctl, helm, skopeo, podman, buildah and containerd"
+)
+_AFFECTED_BY_WRONG_LENGTH = (
+    "containerd pulls nothing then. Not affected are crane, oras, regctl, helm, skopeo, podman, buildah, and "
+    "docker-registry as a pull-through cache"
+)
 
 
 def find_layer(ecr: Any, repository: str | None = None) -> Layer:
@@ -74,7 +107,7 @@ def _layers(ecr: Any, repository: str) -> Iterator[Layer]:
             )
             for image in answer["images"]:
                 for layer in json.loads(image["imageManifest"]).get("layers", []):
-                    yield Layer(repository, layer["digest"])
+                    yield Layer(repository, layer["digest"], image["imageId"]["imageDigest"])
 
 
 class SmokeTest:
@@ -96,82 +129,119 @@ class SmokeTest:
         self._is_public = is_public
 
     def run(self, console: Console) -> bool:
-        """Make all checks, print what each found, and return whether all is well."""
-        checks: list[tuple[str, Callable[[], str | None]]] = [
+        """Make all checks, print what each found, and return whether none has failed."""
+        checks: list[tuple[str, Callable[[], Finding]]] = [
             ("health", self._health),
             ("an unsigned request", self._unsigned_request),
             ("a layer", self._layer_is_resolved),
             ("an error's form", self._error),
             ("HEAD", self._head),
             ("HEAD of a blob", self._head_of_blob),
+            ("HEAD of a manifest", self._head_of_manifest),
         ]
         results = [self._check(console, name, check) for name, check in checks]
         return all(results)
 
-    def _check(self, console: Console, name: str, check: Callable[[], str | None]) -> bool:
+    def _check(self, console: Console, name: str, check: Callable[[], Finding]) -> bool:
         try:
-            problem = check()
+            found = check()
         except httpx.HTTPError as error:
-            problem = f"the request failed: {type(error).__name__}"
+            found = Finding("FAIL", f"the request failed: {type(error).__name__}")
         except (ValueError, KeyError, TypeError):
-            problem = "the answer is not of the form that the API has"
-        console.print(f"{'ok  ' if problem is None else 'FAIL'}  {name}{f': {problem}' if problem else ''}")
-        return problem is None
+            found = Finding("FAIL", "the answer is not of the form that the API has")
+        # What others wrote is not the console's own markup.
+        console.print(f"{found.mark:4}  {name}{f': {found.text}' if found.text else ''}", markup=False, soft_wrap=True)
+        return found.mark != "FAIL"
 
     def _get(self, path: str, **query: str) -> httpx.Response:
         return self._client.get(f"{self._url}{path}", params=query, auth=self._auth)
 
-    def _health(self) -> str | None:
-        answer = self._get("/healthz")
-        return None if answer.status_code == httpx.codes.OK else _unexpected(answer, 200)
+    def _head_for(self, path: str) -> httpx.Response:
+        return self._client.head(f"{self._url}{path}", auth=self._auth)
 
-    def _unsigned_request(self) -> str | None:
-        answer = self._client.get(f"{self._url}/healthz", auth=None)
-        expected = 200 if self._is_public else 403
-        return None if answer.status_code == expected else _unexpected(answer, expected)
+    def _health(self) -> Finding:
+        return _with_status(self._get("/healthz"), 200)
 
-    def _layer_is_resolved(self) -> str | None:
+    def _unsigned_request(self) -> Finding:
+        return _with_status(self._client.get(f"{self._url}/healthz", auth=None), 200 if self._is_public else 403)
+
+    def _layer_is_resolved(self) -> Finding:
         answer = self._get("/download-url", repositoryName=self._layer.repository, layerDigest=self._layer.digest)
         if answer.status_code != httpx.codes.OK:
-            return _unexpected(answer, 200)
-        first_byte = self._client.get(answer.json()["downloadUrl"], headers={"Range": "bytes=0-0"}, auth=None)
+            return _with_status(answer, 200)
+        first_byte = self._first_byte(answer)
         if first_byte.status_code != httpx.codes.PARTIAL_CONTENT or len(first_byte.content) != 1:
-            return f"S3 answered the request for its first byte with {first_byte.status_code}"
-        return None
+            return Finding("FAIL", f"S3 answered the request for its first byte with {first_byte.status_code}")
+        return WELL
 
-    def _head_of_blob(self) -> str | None:
+    def _first_byte(self, answer: httpx.Response) -> httpx.Response:
+        return self._client.get(answer.json()["downloadUrl"], headers={"Range": "bytes=0-0"}, auth=None)
+
+    def _head_of_blob(self) -> Finding:
         url = self._get("/download-url", repositoryName=self._layer.repository, layerDigest=self._layer.digest)
-        first_byte = self._client.get(url.json()["downloadUrl"], headers={"Range": "bytes=0-0"}, auth=None)
-        size = first_byte.headers.get("Content-Range", "").rpartition("/")[2]
-        answer = self._client.head(
-            f"{self._url}/v2/{self._layer.repository}/blobs/{self._layer.digest}", auth=self._auth
-        )
-        if answer.status_code != httpx.codes.OK:
-            return f"answered {answer.status_code} and not 200"
-        found = answer.headers.get("Content-Length")
-        return None if found == size else f"Content-Length is {found} and not {size}"
+        size = self._first_byte(url).headers.get("Content-Range", "").rpartition("/")[2]
+        answer = self._head_for(f"/v2/{self._layer.repository}/blobs/{self._layer.digest}")
+        return _with_length(answer, size, lambda _: _AFFECTED_BY_BLOBS)
 
-    def _error(self) -> str | None:
+    def _head_of_manifest(self) -> Finding:
+        if self._layer.image is None:
+            return Finding("skip", "no image is known; name one: TAG=…")
+        path = f"/v2/{self._layer.repository}/manifests/{self._layer.image}"
+        manifest = self._get(path)
+        if manifest.status_code == httpx.codes.FORBIDDEN and "NotEnabled" in manifest.text:
+            return Finding("skip", "imagePull is not set, so clients of registries get blobs alone")
+        if manifest.status_code != httpx.codes.OK:
+            return _with_status(manifest, 200)
+        digest = f"sha256:{hashlib.sha256(manifest.content).hexdigest()}"
+        if manifest.headers.get("Docker-Content-Digest") != digest:
+            return Finding("FAIL", f"GET gave a manifest whose digest is {digest}, and said another")
+        return _with_length(
+            self._head_for(path),
+            str(len(manifest.content)),
+            lambda length: _AFFECTED_BY_NO_LENGTH if length is None else _AFFECTED_BY_WRONG_LENGTH,
+        )
+
+    def _error(self) -> Finding:
         answer = self._get("/download-url", repositoryName=self._layer.repository, layerDigest=ABSENT_DIGEST)
         if answer.status_code != httpx.codes.NOT_FOUND:
-            return _unexpected(answer, 404)
-        if answer.headers.get("Content-Type") != "application/problem+json":
-            return f"its Content-Type is {answer.headers.get('Content-Type')} and not application/problem+json"
+            return _with_status(answer, 404)
+        media_type = answer.headers.get("Content-Type")
+        if media_type != "application/problem+json":
+            return Finding("FAIL", f"its Content-Type is {media_type} and not application/problem+json")
         code = answer.json()["code"]
-        return None if code == "LayersNotFoundException" else f"its code is {code} and not LayersNotFoundException"
+        if code != "LayersNotFoundException":
+            return Finding("FAIL", f"its code is {code} and not LayersNotFoundException")
+        return WELL
 
-    def _head(self) -> str | None:
-        answer = self._client.head(f"{self._url}/healthz", auth=self._auth)
-        if answer.status_code != httpx.codes.OK:
-            return f"answered {answer.status_code} and not 200"
-        expected, found = str(len(self._get("/healthz").content)), answer.headers.get("Content-Length")
-        return None if found == expected else f"Content-Length is {found} and not {expected}"
+    def _head(self) -> Finding:
+        expected = len(self._get("/healthz").content)
+        return _with_length(self._head_for("/healthz"), str(expected), lambda _: "No client of registries is affected")
 
 
-def _unexpected(answer: httpx.Response, expected: int) -> str:
+def _with_status(answer: httpx.Response, expected: int) -> Finding:
     """Return what is wrong with an answer's status, in the words of its problem details if it has any."""
+    if answer.status_code == expected:
+        return WELL
     try:
         detail = f": {answer.json()['detail']}"
     except (ValueError, KeyError, TypeError):
         detail = ""
-    return f"answered {answer.status_code} and not {expected}{detail}"
+    return Finding("FAIL", f"answered {answer.status_code} and not {expected}{detail}")
+
+
+def _with_length(answer: httpx.Response, expected: str, affected: Callable[[str | None], str]) -> Finding:
+    """Return what is wrong with the length that an answer to HEAD says, and which clients that affects.
+
+    Function URLs are reported to rename the header, which no operator can mend:
+    https://github.com/cargo-lambda/cargo-lambda/issues/862.
+    """
+    if answer.status_code != httpx.codes.OK:
+        return Finding("FAIL", f"answered {answer.status_code} and not 200")
+    found = answer.headers.get("Content-Length")
+    if found == expected:
+        return WELL
+    problem = f"Content-Length is {found} and not {expected}"
+    if answer.headers.get("x-amzn-remapped-content-length") != expected:
+        return Finding("FAIL", f"{problem}. {affected(found)}.")
+    renamed = "the function URL has renamed the true one to x-amzn-remapped-content-length"
+    return Finding("warn", f"{problem}: {renamed}. {affected(found)}.")

@@ -1,6 +1,8 @@
 """The checks of a deployed service, made against the local one, which answers unsigned requests."""
 
+import hashlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from ecr_layers.signing import FunctionUrlAuth, SigningError, callers_credential
 from ecr_layers.smoke import Layer, SmokeError, SmokeTest, find_layer
 from local.aws import LocalAws
 from local.oci_layout import OciLayout
-from local.service import Service, local_service
+from local.service import FunctionUrl, Service, local_service
 from tests.sample import REPOSITORY
 
 AUTH = FunctionUrlAuth(Credentials("AKIAEXAMPLE", "secret", "session-token"), "eu-west-1")
@@ -27,9 +29,17 @@ def service(sample: OciLayout) -> Iterator[Service]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def renaming_service(sample: OciLayout) -> Iterator[Service]:
+    """Return a service whose function URL renames headers, as AWS's is reported to, and which has blobs alone."""
+    renaming = FunctionUrl(renames_headers=True)
+    with local_service({REPOSITORY: sample}, function_url=renaming, opted_into={}, write_log=lambda _: None) as running:
+        yield running
+
+
 @pytest.fixture
 def layer(sample: OciLayout) -> Layer:
-    return Layer(REPOSITORY, next(iter(sample.referenced_blobs)))
+    return Layer(REPOSITORY, next(iter(sample.referenced_blobs)), "latest")
 
 
 @pytest.fixture
@@ -52,7 +62,69 @@ def test_a_service_that_is_well_passes_every_check(
         "ok    an error's form",
         "ok    HEAD",
         "ok    HEAD of a blob",
+        "ok    HEAD of a manifest",
     ]
+
+
+def test_which_clients_a_renamed_header_affects_is_said_and_fails_nothing(
+    renaming_service: Service, layer: Layer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with httpx.Client(trust_env=False) as client:
+        assert SmokeTest(renaming_service.url, layer, client, AUTH, is_public=True).run(Console())
+    *well, blob, manifest = capsys.readouterr().out.splitlines()
+    assert all(line.startswith("ok ") for line in well)
+    assert blob.startswith("warn  HEAD of a blob: Content-Length is 0 and not ")
+    assert "docker-registry as a pull-through cache can't mirror blobs then" in blob
+    assert manifest == "skip  HEAD of a manifest: imagePull is not set, so clients of registries get blobs alone"
+
+
+def test_without_an_image_the_manifest_is_skipped(
+    service: Service, layer: Layer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with httpx.Client(trust_env=False) as client:
+        assert SmokeTest(service.url, replace(layer, image=None), client, AUTH, is_public=True).run(Console())
+    assert capsys.readouterr().out.endswith("skip  HEAD of a manifest: no image is known; name one: TAG=…\n")
+
+
+MANIFEST = b"{}"
+MANIFEST_DIGEST = f"sha256:{hashlib.sha256(MANIFEST).hexdigest()}"
+
+
+@pytest.mark.parametrize(
+    ("headers", "line"),
+    [
+        ({"Content-Length": "2"}, "ok    HEAD of a manifest"),
+        (
+            {"Content-Length": "0"},
+            "FAIL  HEAD of a manifest: Content-Length is 0 and not 2. containerd pulls nothing then.",
+        ),
+        (
+            {},
+            (
+                "FAIL  HEAD of a manifest: Content-Length is None and not 2. docker-registry as a pull-through cache "
+                "finds no image then, and `oras resolve` fails."
+            ),
+        ),
+        (
+            {"x-amzn-remapped-content-length": "2"},
+            (
+                "warn  HEAD of a manifest: Content-Length is None and not 2: the function URL has renamed the true one "
+                "to x-amzn-remapped-content-length. docker-registry as a pull-through cache finds no image then"
+            ),
+        ),
+    ],
+)
+def test_which_clients_the_length_of_a_manifest_affects_is_said(
+    layer: Layer, headers: dict[str, str], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "HEAD":
+            return httpx.Response(200, headers=headers)
+        return httpx.Response(200, content=MANIFEST, headers={"Docker-Content-Digest": MANIFEST_DIGEST})
+
+    with httpx.Client(transport=httpx.MockTransport(answer)) as client:
+        SmokeTest("https://service.example.com/", layer, client, AUTH, is_public=True).run(Console())
+    assert capsys.readouterr().out.splitlines()[-1].startswith(line)
 
 
 def test_a_service_that_is_open_by_mistake_fails(
@@ -95,6 +167,15 @@ def refuse_connection(request: httpx.Request) -> httpx.Response:
             "HEAD: Content-Length is None and not 2",
         ),
         (lambda _: httpx.Response(503), "HEAD: answered 503 and not 200"),
+        (lambda _: httpx.Response(404), "HEAD of a manifest: answered 404 and not 200"),
+        (
+            lambda _: httpx.Response(200, content=MANIFEST, headers={"Docker-Content-Digest": "sha256:00"}),
+            f"HEAD of a manifest: GET gave a manifest whose digest is {MANIFEST_DIGEST}, and said another",
+        ),
+        (
+            lambda _: httpx.Response(403, json={"detail": "[bold]Ask the operator.[/bold]"}),
+            "health: answered 403 and not 200: [bold]Ask the operator.[/bold]",
+        ),
         (
             lambda request: (
                 httpx.Response(302)
@@ -126,7 +207,7 @@ def test_what_is_wrong_is_said_and_no_secret_is(
 @pytest.mark.parametrize("repository", [None, REPOSITORY])
 def test_a_layer_to_resolve_is_found_in_ecr(ecr: Any, sample: OciLayout, repository: str | None) -> None:
     layer = find_layer(ecr, repository)
-    assert layer.repository == REPOSITORY
+    assert (layer.repository, layer.image) == (REPOSITORY, sample.tags["latest"])
     assert layer.digest in sample.referenced_blobs
 
 
@@ -163,6 +244,7 @@ def test_the_region_comes_from_the_url_or_from_the_caller() -> None:
         (["ftp://example.com"], "is no service"),
         (["https://example.com/"], "--region"),
         (["https://abc.lambda-url.eu-west-1.on.aws/", "--digest", "sha256:00"], "needs the --repository"),
+        (["https://abc.lambda-url.eu-west-1.on.aws/", "--image", "latest"], "needs the --digest"),
         (["https://abc.lambda-url.eu-west-1.on.aws/"], "There are no AWS credentials"),
     ],
 )
