@@ -66,6 +66,15 @@ class LayoutWriter:
             media_type, {"schemaVersion": 2, "mediaType": media_type, "config": config, "layers": layers, **members}
         )
 
+    def by_sha512(self, descriptor: Descriptor) -> Descriptor:
+        """Write a blob that there is under its other digest too."""
+        content = (self._blobs / descriptor["digest"].removeprefix("sha256:")).read_bytes()
+        name = hashlib.sha512(content).hexdigest()
+        blobs = self.directory / "blobs" / "sha512"
+        blobs.mkdir(exist_ok=True)
+        (blobs / name).write_bytes(content)
+        return {**descriptor, "digest": f"sha512:{name}"}
+
     def artifact(self, artifact_type: str, subject: Descriptor, content: bytes) -> Descriptor:
         """Write an artifact that refers to an image."""
         document = {
@@ -132,5 +141,6 @@ def write_everything(directory: Path) -> dict[str, Descriptor]:
         writer.name(writer.artifact("application/vnd.example.signature", image, f"signature {number}".encode()))
     writer.name(writer.artifact("application/vnd.example.sbom", image, b"sbom"))
     writer.name(writer.artifact("application/vnd.example.sbom", index, b"sbom of the index"))
+    writer.name(writer.by_sha512(image))
     writer.write()
     return named

@@ -98,6 +98,19 @@ def test_registry_mds_table_of_errors_has_the_rows_of_the_registry() -> None:
     assert len(found) == len(rows)
 
 
+@pytest.mark.parametrize(
+    ("client", "module"),
+    [
+        ("crane (go-containerregistry)", "github.com/google/go-containerregistry"),
+        ("oras", "oras.land/oras"),
+        ("regctl", "github.com/regclient/regclient"),
+    ],
+)
+def test_clients_md_has_the_versions_of_the_clients_that_are_built(client: str, module: str) -> None:
+    (pinned,) = re.findall(rf"^\t{module} v([\d.]+)", (ROOT / "tests/tools/go/go.mod").read_text(), re.MULTILINE)
+    assert f"| {client} {pinned} |" in (ROOT / "docs" / "clients.md").read_text()
+
+
 def aws_commands_of(document: Path) -> list[list[str]]:
     """Return the commands of the AWS CLI that a document has, each as its words."""
     text = document.read_text().replace("\\\n", " ")

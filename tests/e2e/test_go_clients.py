@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from local.oci_layout import OciLayout
 from tests.commands import Server, serving
 from tests.layouts import Descriptor, write_everything
 
@@ -55,7 +57,8 @@ def address(server: Server) -> str:
 
 def client(name: str) -> Path:
     path = CLIENTS / name
-    if not path.is_file() and not os.environ.get("CI"):
+    # Where CI has Go, a client that is not there is an error.
+    if not path.is_file() and not (os.environ.get("CI") and shutil.which("go")):
         pytest.skip(f"{name} is not built: `make test` builds it where there is Go")
     return path
 
@@ -181,7 +184,9 @@ def test_the_conformance_suite_passes_for_what_a_read_only_registry_has(
     registry: str, images: dict[str, Descriptor], layout: Path, tmp_path: Path
 ) -> None:
     """Source: https://github.com/opencontainers/distribution-spec/tree/main/conformance."""
-    manifests = {descriptor["digest"] for descriptor in images.values()}
+    # Artifacts are among them, what refers to images, and an image by its SHA-512.
+    manifests = set(OciLayout(layout).manifests)
+    assert {digest.partition(":")[0] for digest in manifests} == {"sha256", "sha512"}
     blobs = set().union(*(blobs_of(layout, images[tag]) for tag in ("image", "docker"))) - manifests
     result = attempt(
         "conformance",
