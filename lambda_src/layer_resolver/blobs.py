@@ -119,8 +119,8 @@ def digest_of(content: bytes, digest: str) -> str | None:
 def _size_of(answer: Answer) -> int | None:
     if answer.status == 200:
         # A server that does not know ranges sends it all; nobody reads it.
-        length = answer.headers.get("Content-Length", "")
+        length = answer.headers.get("content-length", "")
         return int(length) if re.fullmatch(r"[0-9]{1,19}", length) else None
     # 416 is how S3 answers for an empty object, which has no first byte.
-    match = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
+    match = _CONTENT_RANGE.fullmatch(answer.headers.get("content-range", ""))
     return int(match[1]) if match and answer.status in {206, 416} else None

@@ -10,30 +10,28 @@ Knows nothing of ECR, S3 or Lambda.
 import socket
 import ssl
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
+from http.client import HTTPException, HTTPResponse, IncompleteRead
 from threading import Lock
-from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from typing import Any, cast
+from urllib.parse import SplitResult, urlsplit
 
-import urllib3
 from botocore.httpsession import get_cert_path
 from cachetools import TTLCache
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+from urllib3.util import wait_for_read
 from urllib3.util.ssl_ import create_urllib3_context
 
 SECONDS_OF_LOOKUP = 5.0
 """How long the addresses of a name are used again; enough for the connections of one batch."""
 
 _LOOKUP_THREADS = 2
+_PORTS = {"http": 80, "https": 443}
 _PRECISION_SECONDS = 0.01
-_BLOCK_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +84,7 @@ class Answer:
 
     Attributes:
         status: Its status.
-        headers: Its headers; names compare without regard to case.
+        headers: Its headers, whose names are in lower case.
         content: Its body, as far as it was read.
     """
 
@@ -96,21 +94,24 @@ class Answer:
 
 
 _NEVER = Deadline(float("inf"))
-_deadline: ContextVar[Deadline] = ContextVar("deadline", default=_NEVER)
 
 
 class HttpClient:
     """Sends requests over connections that are kept for further ones; may be used by several threads at once.
 
-    Redirects are not followed, no environment variable names a proxy, and certificates are verified.
+    Redirects are not followed, no environment variable names a proxy, certificates are verified, and nothing is tried
+    again. Answers are read by http.client, from sockets of its own: urllib3's pools take a fifth of what a call to ECR
+    costs, for retries, redirects and time-outs, none of which knows the deadline.
 
     Args:
-        connections: How many connections to one host are kept.
+        connections: How many connections are kept.
     """
 
     def __init__(self, connections: int) -> None:
-        self._pools = urllib3.PoolManager(maxsize=connections, retries=False)
-        self._pools.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+        self._most_idle = connections
+        self._idle: list[_Connection] = []
+        self._lock = Lock()
+        weakref.finalize(self, _close_all, self._idle)
 
     def request(
         self,
@@ -119,7 +120,7 @@ class HttpClient:
         headers: Mapping[str, str],
         deadline: Deadline,
         *,
-        body: bytes | str | None = None,
+        body: bytes = b"",
         most_bytes: int,
     ) -> Answer:
         """Return the answer to a request.
@@ -127,130 +128,121 @@ class HttpClient:
         Args:
             method: The HTTP method.
             url: Where to send it.
-            headers: Its headers.
+            headers: Its headers, but Host; with a body, Content-Length is among them.
             deadline: When the answer has to be there, whole.
             body: Its body.
             most_bytes: How large the body of the answer may be. With 0 nothing of it is read.
 
         Raises:
-            RequestFailedError: If there is no whole answer at the deadline, or no connection; the cause is urllib3's.
+            RequestFailedError: If there is no whole answer at the deadline, or no connection; the cause says why.
             AnswerTooLargeError: If the answer's body is larger than `most_bytes`, unless that is 0.
         """
-        token = _deadline.set(deadline)
+        parts = urlsplit(url)
+        message = _message(method, parts, headers) + body
         try:
-            parts = urlsplit(url)
-            pool = self._pools.connection_from_host(parts.hostname, parts.port, parts.scheme)
-            # urllib3's own retries, redirects and time-outs are off: none of them knows the deadline.
-            response = pool.urlopen(
-                method,
-                urlunsplit(("", "", parts.path or "/", parts.query, "")),
-                headers=headers,
-                body=body,
-                retries=False,
-                redirect=False,
-                preload_content=False,
-                decode_content=False,
-            )
-            return _read(response, most_bytes)
-        except (urllib3.exceptions.HTTPError, OSError) as cause:
+            connection = self._take(parts.scheme, parts.netloc) or _connect_to(parts, deadline)
+            connection.deadline = deadline
+            try:
+                connection.sendall(message)
+                answer, is_open = _receive(connection, method, most_bytes)
+            except BaseException:
+                connection.close()
+                raise
+        except (HTTPException, OSError, UnicodeError) as cause:
             raise RequestFailedError from cause
-        finally:
-            _deadline.reset(token)
+        self._give_back(connection, is_open=is_open)
+        return answer
+
+    def _take(self, scheme: str, netloc: str) -> "_Connection | None":
+        """Return a connection that is kept, None if there is none to this place."""
+        while True:
+            with self._lock:
+                fitting = (each for each in reversed(self._idle) if each.leads_to == (scheme, netloc))
+                connection = next(fitting, None)
+                if connection is None:
+                    return None
+                self._idle.remove(connection)
+            # What can be read before anything was asked is that the other side has closed the connection.
+            if not wait_for_read(connection, timeout=0):
+                return connection
+            connection.close()
+
+    def _give_back(self, connection: "_Connection", *, is_open: bool) -> None:
+        with self._lock:
+            if is_open and len(self._idle) < self._most_idle:
+                self._idle.append(connection)
+                return
+        connection.close()
 
 
-def _read(response: urllib3.BaseHTTPResponse, most_bytes: int) -> Answer:
-    if most_bytes == 0:
-        # The body may be a whole layer: the connection goes with it.
-        response.close()
-        return Answer(response.status, response.headers, b"")
-    content = bytearray()
-    with closing(response):
-        while len(content) <= most_bytes and (block := response.read(_BLOCK_BYTES)):
-            content += block
+def _close_all(connections: "list[_Connection]") -> None:
+    for connection in connections:
+        connection.close()
+
+
+def _message(method: str, parts: SplitResult, headers: Mapping[str, str]) -> bytes:
+    """Return a request as it is sent, without its body.
+
+    Raises:
+        ValueError: If it has a character that would make another request of it.
+    """
+    target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+    lines = [
+        f"{method} {target} HTTP/1.1",
+        f"Host: {parts.netloc}",
+        *(f"{name}: {value}" for name, value in headers.items()),
+        "\r\n",
+    ]
+    message = "\r\n".join(lines)
+    if message.count("\n") != len(lines) or message.count("\r") != len(lines) or " " in target or not method.isalpha():
+        raise ValueError("a request has a line break or a space where none can be")
+    return message.encode("ascii")
+
+
+def _receive(connection: "_Connection", method: str, most_bytes: int) -> tuple[Answer, bool]:
+    """Return the answer, and whether the connection can be used again."""
+    with closing(HTTPResponse(connection, method=method)) as response:
+        response.begin()
+        headers = {name.lower(): value for name, value in response.getheaders()}
+        if most_bytes == 0:
+            # The body may be a whole layer: the connection goes with it.
+            return Answer(response.status, headers, b""), False
+        content = response.read(most_bytes + 1)
         if len(content) > most_bytes:
             raise AnswerTooLargeError(f"more than {most_bytes} bytes")
-        # A response that is read to its end has given its connection back, and closing it changes nothing.
-        return Answer(response.status, response.headers, bytes(content))
+        if response.length:
+            raise IncompleteRead(content, response.length)
+        return Answer(response.status, headers, content), response.isclosed() and not response.will_close
 
 
-class _WithDeadline:
-    """A socket whose single waits end at its deadline; the classes behind it in the order of resolution do the work."""
+class _Connection(socket.socket):
+    """A socket whose single waits end at its deadline.
+
+    Attributes:
+        deadline: The deadline of the request that is being sent.
+        leads_to: Scheme and host of what it is connected to.
+    """
 
     deadline = _NEVER
+    leads_to = ("", "")
 
     def recv_into(self, *arguments: Any) -> int:
         self._cut_wait()
-        return super().recv_into(*arguments)  # type: ignore[misc,no-any-return]
+        return super().recv_into(*arguments)
 
     def sendall(self, *arguments: Any) -> None:
         self._cut_wait()
-        super().sendall(*arguments)  # type: ignore[misc]
-
-    def settimeout(self, seconds: float | None) -> None:
-        # urllib3 sets its own time-out before each answer, which is none.
-        if seconds is not None:
-            super().settimeout(seconds)  # type: ignore[misc]
+        super().sendall(*arguments)
 
     def _cut_wait(self) -> None:
         seconds = self.deadline.seconds_to_wait()
         # Setting a time-out is a system call, during which other threads take over.
-        if abs(self.gettimeout() - seconds) > _PRECISION_SECONDS:  # type: ignore[attr-defined]
+        if abs((self.gettimeout() or 0.0) - seconds) > _PRECISION_SECONDS:
             self.settimeout(seconds)
 
 
-class _Socket(_WithDeadline, socket.socket):
-    pass
-
-
-class _TlsSocket(_WithDeadline, ssl.SSLSocket):
-    pass
-
-
-class _WithDeadlineConnection:
-    """A connection that takes the deadline of the request that is being sent."""
-
-    def request(self, *arguments: Any, **named: Any) -> None:
-        if self.sock is not None:  # type: ignore[attr-defined]
-            self.sock.deadline = _deadline.get()  # type: ignore[attr-defined]
-        super().request(*arguments, **named)  # type: ignore[misc]
-
-    def connect(self) -> None:
-        super().connect()  # type: ignore[misc]
-        self.sock.deadline = _deadline.get()  # type: ignore[attr-defined]
-
-    def _new_conn(self) -> socket.socket:
-        """Return a connected socket; in the place of urllib3's own, whose look-up of names has no time-out."""
-        deadline = _deadline.get()
-        host, port = self._dns_host, self.port  # type: ignore[attr-defined]
-        try:
-            addresses = _look_up(host, port, deadline)
-        except (OSError, UnicodeError) as error:
-            raise NameResolutionError(host, self, error) from error  # type: ignore[arg-type]
-        try:
-            return _connect(addresses, deadline)
-        except TimeoutError as error:
-            raise ConnectTimeoutError(self, "Connecting timed out") from error
-        except OSError as error:
-            raise NewConnectionError(self, "Connecting failed") from error  # type: ignore[arg-type]
-
-
-class _Connection(_WithDeadlineConnection, HTTPConnection):
-    pass
-
-
-class _TlsConnection(_WithDeadlineConnection, HTTPSConnection):
-    pass
-
-
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
-
-
-class _TlsPool(HTTPSConnectionPool):
-    ConnectionCls = _TlsConnection
-
-    def __init__(self, host: str, port: int | None = None, **named: Any) -> None:
-        super().__init__(host, port, **named, ssl_context=tls_context(), cert_reqs="CERT_REQUIRED")
+class _TlsConnection(_Connection, ssl.SSLSocket):
+    """The same over TLS: `ssl.SSLSocket` does the work, which `super` finds."""
 
 
 @cache
@@ -258,7 +250,8 @@ def tls_context() -> ssl.SSLContext:
     """Return what all TLS connections share; made when it is first needed, because reading certificates takes long."""
     context = create_urllib3_context()
     context.load_verify_locations(get_cert_path(True))
-    context.sslsocket_class = _TlsSocket
+    context.set_alpn_protocols(["http/1.1"])
+    context.sslsocket_class = _TlsConnection
     return context
 
 
@@ -297,7 +290,18 @@ def _ask_for_addresses(place: tuple[str, int], host: bytes, port: int) -> Sequen
             del _pending[place]
 
 
-def _connect(addresses: Sequence[_Address], deadline: Deadline) -> socket.socket:
+def _connect_to(parts: SplitResult, deadline: Deadline) -> _Connection:
+    """Return a new connection to where a URL leads."""
+    host = parts.hostname or ""
+    connection = _connect(_look_up(host, parts.port or _PORTS[parts.scheme], deadline), deadline)
+    if parts.scheme == "https":
+        # The handshake ends with the time-out that was set for connecting.
+        connection = cast("_TlsConnection", tls_context().wrap_socket(connection, server_hostname=host))
+    connection.leads_to = (parts.scheme, parts.netloc)
+    return connection
+
+
+def _connect(addresses: Sequence[_Address], deadline: Deadline) -> _Connection:
     """Return a socket that is connected to one of the addresses.
 
     Raises:
@@ -305,7 +309,7 @@ def _connect(addresses: Sequence[_Address], deadline: Deadline) -> socket.socket
     """
     failure = OSError("the name has no address")
     for left, (family, kind, protocol, _, address) in zip(range(len(addresses), 0, -1), addresses, strict=True):
-        connecting = _Socket(family, kind, protocol)
+        connecting = _Connection(family, kind, protocol)
         try:
             connecting.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             # What is left is shared by the addresses, so that one that hangs leaves time for another.

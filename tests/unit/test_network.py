@@ -37,7 +37,7 @@ def talking_to(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[soc
         thread = threading.Thread(target=talk)
         threads.append(thread)
         thread.start()
-        connected = network._Socket(fileno=ours.detach())
+        connected = network._Connection(fileno=ours.detach())
         connected.settimeout(seconds)
         return connected
 
@@ -98,10 +98,87 @@ def test_a_request_is_sent_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with talking_to(peer, monkeypatch):
         HttpClient(1).request(
-            "POST", "http://s3.example.com", {"X-A": "b"}, Deadline.after(5), body=b"body", most_bytes=10
+            "POST",
+            "http://s3.example.com",
+            {"X-A": "b", "Content-Length": "4"},
+            Deadline.after(5),
+            body=b"body",
+            most_bytes=10,
         )
     assert received[0].startswith(b"POST / HTTP/1.1\r\n")
     assert b"X-A: b\r\n" in received[0]
+
+
+def test_the_query_of_a_url_is_sent_with_its_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    received: list[bytes] = []
+
+    def peer(connection: socket.socket) -> None:
+        received.append(connection.recv(65536))
+
+    with talking_to(peer, monkeypatch), pytest.raises(RequestFailedError):
+        get(HttpClient(1))
+    assert received == [b"GET /blob?X-Amz-Signature=0123 HTTP/1.1\r\nHost: s3.example.com:9000\r\n\r\n"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "header"),
+    [
+        ("GET", "/blob", "a\r\nX-Forged: b"),
+        ("GET", "/blob", "a\nX-Forged: b"),
+        ("GET", "/blob", "a\rb"),
+        ("GET", "/blob", "\u010d"),
+        ("GET", "/blob HTTP/1.1", "a"),
+        ("GET /", "/blob", "a"),
+    ],
+)
+def test_what_would_make_another_request_of_it_is_not_sent(
+    monkeypatch: pytest.MonkeyPatch, method: str, path: str, header: str
+) -> None:
+    with talking_to(saying(b""), monkeypatch) as connections, pytest.raises(ValueError, match=r"."):
+        HttpClient(1).request(method, f"http://s3.example.com{path}", {"X-A": header}, Deadline.after(5), most_bytes=1)
+    assert not connections
+
+
+def test_a_connection_that_the_other_side_has_closed_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    with talking_to(saying(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"), monkeypatch) as connections:
+        client = HttpClient(1)
+        for _ in range(3):
+            assert get(client).content == b"ok"
+            connections[-1].shutdown(socket.SHUT_RDWR)
+        assert len(connections) == 3
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
+    ],
+)
+def test_a_connection_that_is_said_to_close_is_not_used_again(monkeypatch: pytest.MonkeyPatch, answer: bytes) -> None:
+    with talking_to(saying(answer), monkeypatch) as connections:
+        client = HttpClient(1)
+        for _ in range(2):
+            assert get(client).content == b"ok"
+        assert len(connections) == 2
+
+
+def test_a_body_in_chunks_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\no\r\n1\r\nk\r\n0\r\n\r\n"
+    with talking_to(saying(answer), monkeypatch) as connections:
+        client = HttpClient(1)
+        for _ in range(2):
+            assert get(client).content == b"ok"
+        assert len(connections) == 1
+
+
+def test_no_more_connections_are_kept_than_there_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+    with talking_to(saying(answer), monkeypatch) as connections:
+        client = HttpClient(1)
+        for host in ("a.example.com", "b.example.com", "a.example.com", "b.example.com"):
+            client.request("GET", f"http://{host}/", {}, Deadline.after(5), most_bytes=10)
+        assert len(connections) == 3
 
 
 @pytest.mark.parametrize(
@@ -148,7 +225,7 @@ def test_with_a_limit_of_nothing_the_body_is_not_read(monkeypatch: pytest.Monkey
     peer = dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b".")
     with talking_to(peer, monkeypatch):
         answer = get(HttpClient(1), most_bytes=0)
-    assert (answer.content, answer.headers["Content-Length"]) == (b"", "100000")
+    assert (answer.content, answer.headers["content-length"]) == (b"", "100000")
 
 
 def test_without_time_left_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,7 +307,7 @@ class TestConnect:
             if len(tried) < 2:
                 raise ConnectionRefusedError
 
-        monkeypatch.setattr(network._Socket, "connect", connect, raising=False)
+        monkeypatch.setattr(network._Connection, "connect", connect, raising=False)
         address = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 443))
         network._connect([address, address], Deadline.after(5)).close()
         assert len(tried) == 2
@@ -246,7 +323,7 @@ class TestConnect:
             if len(patience) < 2:
                 raise TimeoutError
 
-        monkeypatch.setattr(network._Socket, "connect", connect, raising=False)
+        monkeypatch.setattr(network._Connection, "connect", connect, raising=False)
         address = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 443))
         with network._connect([address, address], Deadline.after(1.0)) as connected:
             assert 0.4 < patience[0] <= 0.5
@@ -260,7 +337,7 @@ class TestConnect:
         def connect(*_: object) -> None:
             raise error
 
-        monkeypatch.setattr(network._Socket, "connect", connect, raising=False)
+        monkeypatch.setattr(network._Connection, "connect", connect, raising=False)
         monkeypatch.setattr(
             network, "_look_up", lambda *_: [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 443))]
         )
