@@ -108,9 +108,9 @@ class _CredentialsSession:
 
     def send(self, request: AWSPreparedRequest) -> AWSResponse:
         """Send a request."""
-        headers, deadline = cast("Mapping[str, str]", request.headers), _attempt.get().deadline
+        deadline = _attempt.get().deadline
         answer = self._http.request(
-            request.method, request.url, headers, deadline, most_bytes=_MOST_BYTES_OF_CREDENTIALS
+            request.method, request.url, _headers(request), deadline, most_bytes=_MOST_BYTES_OF_CREDENTIALS
         )
         return AWSResponse(request.url, answer.status, cast("Any", answer.headers), _Content(answer.content))
 
@@ -305,10 +305,18 @@ def _has_waited(tries: int, deadline: Deadline) -> bool:
 def _send(http: HttpClient, request: AWSPreparedRequest) -> AWSResponse:
     """Send what botocore has prepared and signed; it takes what this returns for the answer."""
     attempt = _attempt.get()
-    headers, body = cast("Mapping[str, str]", request.headers), cast("bytes", request.body)
-    answer = http.request(request.method, request.url, headers, attempt.deadline, body=body, most_bytes=_MOST_BYTES)
+    body = cast("bytes", request.body)
+    answer = http.request(
+        request.method, request.url, _headers(request), attempt.deadline, body=body, most_bytes=_MOST_BYTES
+    )
     attempt.status = answer.status
     return AWSResponse(request.url, answer.status, cast("Any", answer.headers), _Content(answer.content))
+
+
+def _headers(request: AWSPreparedRequest) -> dict[str, str]:
+    """Return the headers of a request; the values of signed ones are bytes."""
+    headers = cast("Mapping[str, str | bytes]", request.headers)
+    return {name: value.decode() if isinstance(value, bytes) else value for name, value in headers.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,7 +189,8 @@ def _message(method: str, parts: SplitResult, headers: Mapping[str, str]) -> byt
     target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
     lines = [
         f"{method} {target} HTTP/1.1",
-        f"Host: {parts.netloc}",
+        # As it is signed: without the port that the scheme has anyway.
+        f"Host: {parts.netloc.removesuffix(f':{_PORTS[parts.scheme]}')}",
         *(f"{name}: {value}" for name, value in headers.items()),
         "\r\n",
     ]

@@ -120,6 +120,19 @@ def test_the_query_of_a_url_is_sent_with_its_path(monkeypatch: pytest.MonkeyPatc
     assert received == [b"GET /blob?X-Amz-Signature=0123 HTTP/1.1\r\nHost: s3.example.com:9000\r\n\r\n"]
 
 
+def test_the_port_that_a_scheme_has_anyway_is_not_sent_because_it_is_not_signed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    received: list[bytes] = []
+
+    def peer(connection: socket.socket) -> None:
+        received.append(connection.recv(65536))
+
+    with talking_to(peer, monkeypatch), pytest.raises(RequestFailedError):
+        HttpClient(1).request("GET", "http://s3.example.com:80/blob", {}, Deadline.after(5), most_bytes=1)
+    assert received == [b"GET /blob HTTP/1.1\r\nHost: s3.example.com\r\n\r\n"]
+
+
 @pytest.mark.parametrize(
     ("method", "path", "header"),
     [
