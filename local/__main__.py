@@ -52,7 +52,7 @@ def _stop(_: int, __: FrameType | None) -> None:
     """End the command by an exception, so that everything that was started is stopped, and by one only."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    # The servers report the requests that the end cuts off as errors, and they are none.
+    # The servers would report the requests that the end cuts off as errors.
     logging.disable()
     raise KeyboardInterrupt
 
@@ -110,7 +110,7 @@ def _repositories(paths: list[Path], names: list[str]) -> dict[str, OciLayout]:
     """Return the layout behind each repository name: those that were asked for, or else the sample image."""
     for name in names:
         if not is_repository_name(name):
-            raise UsageError(f"{name!r} is no repository name. Use one such as team/app.")
+            raise UsageError(f"{name!r} is not the name of a repository. Use one such as team/app.")
     if not paths:
         if len(names) > 1:
             raise UsageError("There are several --repository, but no --layout. Give a --layout for each.")
@@ -126,7 +126,7 @@ def _repositories(paths: list[Path], names: list[str]) -> dict[str, OciLayout]:
 def _name_of(path: Path) -> str:
     name = path.resolve().name.lower()
     if not is_repository_name(name):
-        raise UsageError(f"The name of {path} is no repository name. Give it one with --repository.")
+        raise UsageError(f"The name of {path} is not that of a repository. Give it one with --repository.")
     return name
 
 

@@ -70,7 +70,7 @@ class EcrError(Exception):
 
 
 class _Repository:
-    """A repository, with its lists of images made once and in the order in which ECR gives them: none."""
+    """A repository, with its lists of images made once, and in no order, as ECR gives them."""
 
     def __init__(self, layout: OciLayout) -> None:
         self.layout = layout
@@ -265,14 +265,16 @@ def _page(
     """Return the page that was asked for, and the token of the next one if there is one."""
     token = parameters.get("nextToken", "0")
     if not re.fullmatch("[0-9]{1,9}", token):
-        raise EcrError("InvalidParameterException", "Invalid parameter at 'nextToken': it is none of this registry's")
+        raise EcrError(
+            "InvalidParameterException", "Invalid parameter at 'nextToken': it is not one that this registry gave"
+        )
     start = int(token)
     end = start + parameters.get("maxResults", default)
     return items[start:end], {"nextToken": str(end)} if end < len(items) else {}
 
 
 def _find_image(layout: OciLayout, image_id: dict[str, str]) -> tuple[str | None, dict[str, str]]:
-    """Return the digest of an image, or None and why it can't be had."""
+    """Return the digest of an image, or None and why there is none."""
     tag, digest = image_id.get("imageTag"), image_id.get("imageDigest")
     if tag is None and digest is None:
         return None, {"failureCode": "MissingDigestAndTag", "failureReason": "Neither digest nor tag was given"}
@@ -342,7 +344,7 @@ def _broken_constraint(value: Any, shape: Shape) -> str | None:
     if pattern and not re.fullmatch(pattern, value):
         return f"failed to satisfy the constraint '{pattern}'"
     if choices and value not in choices:
-        return f"is none of {', '.join(choices)}"
+        return f"is not one of {', '.join(choices)}"
     return None
 
 

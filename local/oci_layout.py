@@ -163,7 +163,7 @@ class DirectoryFiles:
         self._path = path
 
     def open(self, *parts: str) -> Blob | None:
-        """Open a regular file; a pipe, a device or a directory is none."""
+        """Open a regular file, which a pipe, a device or a directory is not."""
         # Each directory is opened below the one before, so that none can become a link in between.
         directory = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -388,6 +388,6 @@ def _parse(name: str, content: bytes, model: type[Model]) -> Model:
 
 
 def _has_digest(content: bytes, digest: str) -> bool:
-    """Tell whether content has a digest; of an algorithm that is not registered there is no telling, so it does not."""
+    """Tell whether content has a digest, which has to be of a registered algorithm."""
     algorithm, _, encoded = digest.partition(":")
     return algorithm in {"sha256", "sha512"} and hashlib.new(algorithm, content).hexdigest() == encoded

@@ -87,7 +87,7 @@ async def read_body(request: Request, largest: int) -> bytes:
 
 
 def _without_disconnects(app: ASGIApp) -> ASGIApp:
-    """Return an application for which it is no error that a client leaves in the middle of its request."""
+    """Return an application that does not take a client's leaving in the middle of its request for an error."""
 
     async def quiet(scope: Scope, receive: Receive, send: Send) -> None:
         with suppress(ClientDisconnect):

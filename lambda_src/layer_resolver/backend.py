@@ -1,4 +1,4 @@
-"""What the APIs ask: the parts behind them, made once for a process."""
+"""The parts behind the APIs, made once for a process."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -37,8 +37,7 @@ class Backend:
     def point_to_images(self, failures: Iterable[ResolverError], invocation: Invocation, advice: str) -> None:
         """Change the message of layers that were not found because their digests are those of images.
 
-        ECR is asked once, for the first ten of them, and only where the operator has permitted it to be: images are a
-        matter of `imagePull`.
+        ECR is asked once, for the first ten of them, and only with `imagePull`, which permits it.
 
         Args:
             failures: Why layers of one repository have no download URLs.

@@ -14,7 +14,7 @@ from layer_resolver.errors import BLOB_UNREADABLE, TIMED_OUT, UNSUPPORTED_IMAGE,
 from layer_resolver.network import Answer, AnswerTooLargeError, Deadline, HttpClient, RequestFailedError
 
 CACHED_SIZES = 10_000
-"""How many sizes are kept. What has a digest never changes, so they do not expire."""
+"""How many sizes are kept. The content behind a digest never changes, so they do not expire."""
 
 CACHED_CONFIGS = 50
 """How many configs are kept; most have a few kilobytes."""
@@ -52,7 +52,7 @@ class BlobReader:
 
         Raises:
             UrlRefusedError: If S3 refuses the URL.
-            ResolverError: If S3 does not tell, or not in time.
+            ResolverError: If S3 does not say, or not in time.
         """
         known = self._sizes.get(str(subject.name))
         if known is not None:
@@ -65,7 +65,7 @@ class BlobReader:
         return size
 
     def config(self, subject: Subject, download_url: str, deadline: Deadline) -> bytes:
-        """Return the content of an image's config, which has the digest that it should.
+        """Return the content of an image's config, whose digest has been checked.
 
         Args:
             subject: The config, for its digest and for errors.
@@ -118,7 +118,7 @@ def digest_of(content: bytes, digest: str) -> str | None:
 
 def _size_of(answer: Answer) -> int | None:
     if answer.status == 200:
-        # A server that does not know ranges sends it all; nobody reads it.
+        # A server without support for ranges sends the whole blob, which is not read.
         length = answer.headers.get("content-length", "")
         return int(length) if re.fullmatch(r"[0-9]{1,19}", length) else None
     # 416 is how S3 answers for an empty object, which has no first byte.

@@ -1,6 +1,6 @@
-"""What a download URL of ECR's is: where it leads, and how long it is valid.
+"""Checks the download URLs that ECR gives: where they lead, and how long they are valid.
 
-An answer is not trusted to be ECR's: what is no such URL goes on to nobody. Knows nothing of layers or requests.
+No answer is trusted: a URL that leads elsewhere is not passed on. Knows nothing of layers or requests.
 """
 
 import re
@@ -12,7 +12,7 @@ LONGEST_URL = 16 * 1024
 """How many characters a download URL may have."""
 
 LONGEST_REUSE_SECONDS = 1800.0
-"""How long a URL is used again at the most, whatever it says of its lifetime: half of that of ECR's, an hour."""
+"""How long a URL is reused at most, whatever lifetime it claims: half of the hour for which ECR's are valid."""
 
 # Domain names of S3 and CloudFront in each partition. ECR's layers are in buckets of its own, such as
 # prod-us-east-1-starport-layer-bucket.s3.us-east-1.amazonaws.com. Source:
@@ -89,7 +89,7 @@ class PresignedUrl:
         url: The URL, a secret.
         expires_at: When it expires (RFC 3339, UTC), None if it does not say.
         reusable_until: Until when it may be given out again, in seconds since the epoch.
-        reusable_seconds: For how long from now, at the most.
+        reusable_seconds: For how long from now, at most, in seconds.
     """
 
     url: str = field(repr=False)
@@ -110,7 +110,7 @@ class PresignedUrl:
             return cls(url, None, now, 0.0)
         signed_at, lifetime = validity
         half = lifetime.total_seconds() / 2
-        # What is signed in the future, or for years, is reused no longer than what is signed now and for an hour.
+        # A URL that is signed in the future, or for years, is reused no longer than one signed now for an hour.
         seconds = max(0.0, min(half, signed_at.timestamp() + half - now, LONGEST_REUSE_SECONDS))
         expires_at = (signed_at + lifetime).isoformat().replace("+00:00", "Z")
         return cls(url, expires_at, now + seconds, seconds)

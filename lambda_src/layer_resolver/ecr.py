@@ -40,13 +40,13 @@ CONNECTIONS = 32
 """How many calls to ECR are under way at once."""
 
 ATTEMPTS = 3
-"""How often one call is tried; botocore's standard mode has as many."""
+"""How often one call is tried, as in botocore's standard mode."""
 
 ATTEMPT_SECONDS = 4.0
 """How long one attempt may take."""
 
 MINIMUM_SECONDS = 0.05
-"""What has to be left before the deadline for an attempt to begin."""
+"""How much time must be left before the deadline for an attempt to start."""
 
 # BatchGetImage gives a manifest, at most 4 MB of JSON, as a string in JSON: each quotation mark takes two bytes there.
 _MOST_BYTES = 9 * 1024 * 1024
@@ -58,7 +58,7 @@ _SERVICE_MODELS = Loader()
 
 
 class ClientMeta(Protocol):
-    """What a client says of itself."""
+    """The metadata of a client."""
 
     @property
     def partition(self) -> str:
@@ -74,7 +74,7 @@ class EcrClient(Protocol):
 
     @property
     def meta(self) -> ClientMeta:
-        """What it says of itself."""
+        """Its metadata."""
 
     def get_download_url_for_layer(self, **parameters: str) -> Any:
         """Ask ECR; see https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_GetDownloadUrlForLayer.html."""
@@ -101,7 +101,7 @@ _attempt: ContextVar[_Attempt] = ContextVar("attempt")
 
 
 class _CredentialsSession:
-    """The part of botocore's HTTP session that credentials are got with, within the attempt that needs them."""
+    """The part of botocore's HTTP session that fetches credentials, bounded by the attempt that needs them."""
 
     def __init__(self) -> None:
         self._http = HttpClient(1)
@@ -143,10 +143,10 @@ class _Credentials:
         return self._provider.load_credentials()
 
     def get_frozen_credentials(self) -> ReadOnlyCredentials | None:
-        """Return the credentials of this moment, None if there are none: botocore then says so.
+        """Return the current credentials, None if there are none, which botocore then reports.
 
         Raises:
-            CredentialRetrievalError: If what is given for them is none.
+            CredentialRetrievalError: If the answer is not credentials.
             RequestFailedError: If they do not come in time.
         """
         try:
@@ -181,7 +181,7 @@ def create_ecr_client() -> EcrClient:
 
 
 def rehearse() -> None:
-    """Make one call that is sent nowhere, so that what botocore loads when it is first used has been loaded."""
+    """Make one call without sending it, so that everything that botocore loads on first use is loaded."""
     session = botocore.session.Session()
     session.set_credentials("rehearsal", "rehearsal")
     answer = _Content(b"{}")
@@ -195,9 +195,9 @@ def _create_client(session: Session, send: Callable[..., AWSResponse]) -> EcrCli
         "ecr",
         config=Config(
             retries={"mode": "standard", "total_max_attempts": 1},
-            # What is asked for has been checked, by rules that are as strict as botocore's.
+            # Parameters have been checked already, by rules as strict as botocore's.
             parameter_validation=False,
-            # botocore otherwise puts its user agent together anew, twice for each call.
+            # Otherwise botocore composes its user agent anew, twice for each call.
             user_agent=f"{session.user_agent()} ecr-layer-resolver/{__version__}",
         ),
     )
@@ -209,7 +209,7 @@ class Ecr:
     """Calls ECR.
 
     Args:
-        create_client: Makes the client; asked again when AWS refuses the credentials of the one before.
+        create_client: Makes the client; called again when AWS refuses the credentials of the previous one.
     """
 
     def __init__(self, create_client: Callable[[], EcrClient] = create_ecr_client) -> None:

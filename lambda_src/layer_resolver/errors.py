@@ -185,7 +185,7 @@ IMAGE_UNREADABLE = ErrorKind(
 )
 UNSUPPORTED_IMAGE = ErrorKind(
     code="UnsupportedImage",
-    title="The image is not of a form that can be read",
+    title="The image is not of a kind that this service reads",
     advice="The manifest or config of {subject} can't be read.",
     http_status=409,
     registry_code="UNSUPPORTED",
@@ -193,8 +193,8 @@ UNSUPPORTED_IMAGE = ErrorKind(
 )
 MANIFEST_DIGEST_MISMATCH = ErrorKind(
     code="ManifestDigestMismatch",
-    title="The manifest does not have its digest",
-    advice="What ECR gave for {subject} is not what the digest says. Try again.",
+    title="The manifest does not match its digest",
+    advice="The manifest that ECR gave for {subject} does not match its digest. Try again.",
     http_status=502,
     registry_code="UNKNOWN",
     retryable=True,
@@ -459,11 +459,11 @@ class ResolverError(Exception):
 
 
 class UnreadableAnswerError(Exception):
-    """An answer of ECR, or of S3, is not what the service answers."""
+    """An answer is not one that ECR or S3 gives."""
 
 
 class OutOfTimeError(Exception):
-    """The invocation's time is up, so nobody is asked any more."""
+    """The invocation's time is up, so no further call is made."""
 
 
 _KIND_BY_TYPE: tuple[tuple[tuple[type[BaseException], ...], ErrorKind], ...] = (
@@ -508,7 +508,7 @@ def error_kind(exception: BaseException, status: int | None = None) -> ErrorKind
 
 
 def ecr_code(error: ClientError) -> str:
-    """Return the code of ECR's answer, an empty string if it is none that could be."""
+    """Return the code of ECR's answer, an empty string if it does not have the form of one."""
     code = error.response.get("Error", {}).get("Code")
     return code if isinstance(code, str) and re.fullmatch(r"[A-Za-z0-9_.:-]{1,100}", code) else ""
 

@@ -1,7 +1,7 @@
 """EventBridge events and direct invocations: from an event to the result that Lambda's destinations pass on.
 
-What is returned here goes to the on-success destination. What is raised is tried again by Lambda, twice if the
-invocation was asynchronous, and then goes to the failure queue with the event as it came.
+Lambda passes on what is returned here to the on-success destination. An event that raises is tried again, twice if the
+invocation was asynchronous, and then goes to the failure queue as it came.
 """
 
 import json
@@ -37,7 +37,7 @@ PUSH_DETAIL_TYPE = "ECR Image Action"
 # Lambda's record of an invocation has, beside event and result, ids, ARNs and times of about 1 KB.
 _RECORD_OVERHEAD_BYTES = 4 * 1024
 
-# What one layer takes in a result at the least, and about: ECR's URLs have a session token of about 1 KB.
+# The least and the usual size of one layer in a result: ECR's URLs have a session token of about 1 KB.
 _LEAST_BYTES_OF_A_LAYER = 1000
 _BYTES_OF_A_LAYER = 2048
 
@@ -111,7 +111,7 @@ class EventApi:
             raise self._too_large(size, detail_type)
         result = self._resolve(batch, invocation)
         if size + len(json.dumps(result)) > self._most_bytes:
-            # Lambda drops a result that its destination does not take, without a word.
+            # Lambda silently drops a result that its destination does not take.
             raise self._too_large(size, detail_type)
         return result
 
@@ -128,7 +128,7 @@ class EventApi:
         )
 
     def _batch_of_push(self, detail: dict[str, Any], invocation: Invocation) -> LayerBatch:
-        """Return the config and the layers of an image that was pushed; an index has none, its images have events."""
+        """Return the config and the layers of an image that was pushed; an index has none, only its images do."""
         from layer_resolver.manifests import batch_of_image  # noqa: PLC0415
 
         repository, digest = _pushed_image(detail)

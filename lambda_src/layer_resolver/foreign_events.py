@@ -35,7 +35,7 @@ _BY_MEMBER = {
 
 
 def name_of(event: object) -> str | None:
-    """Return what an event is, such as "an S3 event"; None if it is nothing that is known."""
+    """Return the kind of an event, such as "an S3 event", None if it is unknown."""
     if not isinstance(event, Mapping):
         return None
     source = _event_source(event)

@@ -38,7 +38,7 @@ LARGEST_BODY = 1024 * 1024
 LONGEST_PATH = 8 * 1024
 """How many characters a path may have: much more than a repository's name, 256, and a digest."""
 
-# No cache on the way may keep an answer unless it says so: it holds a secret, or is an error that passes.
+# No cache may keep an answer that does not allow it: it holds a secret, or an error that will pass.
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 _PRINTABLE = bytes(range(0x20, 0x7F))
@@ -73,7 +73,7 @@ class Request:
         Source: https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html#urls-payloads
 
         Raises:
-            ResolverError: `UNSUPPORTED_EVENT`, if it is none.
+            ResolverError: `UNSUPPORTED_EVENT`, if it is not such an event.
         """
         context = _structure(event, "requestContext")
         http = _structure(context, "http")
@@ -91,7 +91,7 @@ class Request:
 
     @property
     def path(self) -> str:
-        """The path, decoded; empty, which is no route, if it is too long or not UTF-8."""
+        """The path, decoded; empty, which matches no route, if it is too long or not UTF-8."""
         if len(self.raw_path) > LONGEST_PATH:
             return ""
         if "%" not in self.raw_path:
@@ -126,7 +126,7 @@ class Request:
             longest: How many bytes it may have.
 
         Raises:
-            ResolverError: `INVALID_PARAMETER`, if there is none or it is not text; `REQUEST_TOO_LARGE`.
+            ResolverError: `INVALID_PARAMETER`, if there is no body or it is not text; `REQUEST_TOO_LARGE`.
         """
         if not self._body:
             raise ResolverError(INVALID_PARAMETER, "The request has no body. Post a JSON document.")
@@ -168,16 +168,16 @@ Answer = Callable[..., Response]
 
 
 class Route:
-    """A route: its paths, and who answers each method.
+    """A route: its paths, and the function that answers each method.
 
     A part of the template in angle brackets matches one part of a path, which has no slash, except `<name>`: it matches
     one part or more, because the name of a repository has slashes. Parts are compared from the end, so a repository may
-    be called as a route is.
+    have the words of a route in its name.
 
     Args:
         template: The path, such as `/v2/<name>/blobs/<digest>`.
-        answers: Who answers each method. HEAD is GET without the body (RFC 9110, section 9.3.2), unless it has its own;
-            leaving the body out is the platform's part.
+        answers: The function that answers each method. HEAD is GET without the body (RFC 9110, section 9.3.2), unless
+            it has its own; leaving the body out is the platform's part.
     """
 
     def __init__(self, template: str, answers: Mapping[str, Answer]) -> None:
@@ -219,7 +219,7 @@ class Api(Protocol):
 
     @property
     def advice(self) -> Mapping[str, str]:
-        """What callers are told when there is no such route or method, by the row's code, if not what the row says."""
+        """Messages for an unknown route or method, by the row's code, which take the place of the row's own."""
 
     def error_status(self, error: ResolverError) -> int:
         """Return the status that an error has in this API."""
@@ -232,7 +232,7 @@ class FunctionUrl:
     """Answers requests, one at a time, as Lambda gives them.
 
     Args:
-        apis: The APIs by the first part of their paths; that of the empty one has all others.
+        apis: The APIs by the first part of their paths; the one without a name has all other paths.
     """
 
     def __init__(self, apis: Mapping[str, Api]) -> None:
@@ -287,7 +287,7 @@ def _error_response(api: Api, error: ResolverError, invocation: Invocation) -> R
     media_type, content = api.error_body(error, request_id)
     body = to_json(content)
     if len(body) > LARGEST_ERROR_BYTES:
-        # What makes an error long is what it lists, never its message.
+        # Only its lists can make an error long, never its message.
         bare = ResolverError(error.kind, error.detail, subject=error.subject)
         body = to_json(api.error_body(bare, request_id)[1])
     headers = {"Content-Type": media_type, **error.headers}
@@ -300,7 +300,7 @@ def _payload(api: Api, response: Response) -> dict[str, Any]:
     """Return an answer in payload format 2.0; every answer of the function passes here.
 
     Raises:
-        ResolverError: If it is larger than Lambda takes, or a header has a value that none can have.
+        ResolverError: If it is larger than Lambda takes, or a header has a value that no header can have.
     """
     headers = {**_HEADERS, **api.headers, **response.headers}
     for value in headers.values():

@@ -2,7 +2,7 @@
 
 import gc
 
-# Loading makes a lot of objects and next to no garbage; looking for it takes a tenth of the time.
+# Loading makes many objects and hardly any garbage; looking for it takes a tenth of the time.
 gc.disable()
 
 import importlib
@@ -28,10 +28,10 @@ from layer_resolver.registry_api import RegistryApi
 from layer_resolver.resolver import LayerUrlResolver
 from layer_resolver.settings import Settings
 
-# What is kept of the invocation's time for writing the answer.
+# How much of the invocation's time is kept for writing the answer.
 _SECONDS_TO_ANSWER = 0.5
 
-# What is loaded when a request first needs it.
+# Modules that are loaded when a request first needs them.
 _LOADED_LATER = (
     "layer_resolver.manifests",
     "layer_resolver.openapi",
@@ -113,6 +113,6 @@ def renew_after_restore() -> None:
 register_before_snapshot(load_before_snapshot)
 register_after_restore(renew_after_restore)
 
-# What is loaded stays, so it need not be looked at when garbage is collected.
+# What is loaded stays, so the garbage collector need not look at it.
 gc.freeze()
 gc.enable()

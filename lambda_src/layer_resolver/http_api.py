@@ -25,7 +25,7 @@ LARGEST_MANIFEST = 4 * 1024 * 1024
 """How many bytes ECR allows a manifest; https://docs.aws.amazon.com/AmazonECR/latest/userguide/service-quotas.html"""
 
 DEEPEST_INDEX = 4
-"""Behind how many indexes, each of which names the next, an image may be."""
+"""How many indexes, each of which names the next, may lead to an image."""
 
 
 class HttpApi:

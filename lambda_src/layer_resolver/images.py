@@ -58,7 +58,7 @@ class Referrers:
 
     Attributes:
         descriptors: Their descriptors, as they stand in an image index.
-        next_token: What ECR wants to be told for the next page, None if there is none.
+        next_token: ECR's token of the next page, None on the last page.
     """
 
     descriptors: list[dict[str, Any]]
@@ -66,11 +66,11 @@ class Referrers:
 
 
 class ImageReader:
-    """Reads what a repository has beside blobs.
+    """Reads what a repository has besides blobs.
 
     Args:
         ecr: The door to ECR.
-        uptime: Tells the time of a clock that nobody sets, in seconds.
+        uptime: Tells the time of a clock that is never set back, in seconds.
     """
 
     def __init__(self, ecr: Ecr, uptime: Callable[[], float] = time.monotonic) -> None:
@@ -81,7 +81,7 @@ class ImageReader:
         """Return the manifest or index that a tag or a well-formed digest names.
 
         Raises:
-            ResolverError: If there is none, or its bytes do not have the digest that they should.
+            ResolverError: If there is no such image, or its bytes do not match its digest.
         """
         image_id = _image_id(repository, reference)
         subject = Subject(repository, "image", reference)
@@ -102,7 +102,7 @@ class ImageReader:
         """Return which of some digests, up to 100, are those of images.
 
         Raises:
-            ResolverError: If ECR does not tell.
+            ResolverError: If ECR does not say.
         """
         subject = Subject(repository)
         image_ids = [{"imageDigest": digest} for digest in digests]
@@ -236,7 +236,7 @@ def _descriptor(referrer: dict[str, Any], subject: Subject) -> dict[str, Any]:
         and _MEDIA_TYPE.fullmatch(media_type)
         and type(size) is int
         and 0 <= size <= _LARGEST_SIZE
-        # Clients call types of artifacts as they like.
+        # Clients name types of artifacts freely.
         and (not artifact_type or (isinstance(artifact_type, str) and _ARTIFACT_TYPE.fullmatch(artifact_type)))
         and isinstance(annotations, dict)
         and all(isinstance(text, str) and _is_text(text) for pair in annotations.items() for text in pair)
@@ -252,7 +252,7 @@ def _descriptor(referrer: dict[str, Any], subject: Subject) -> dict[str, Any]:
 
 
 def _list_of_structures(answer: dict[str, Any], name: str, subject: Subject) -> list[dict[str, Any]]:
-    # A list that is empty is there all the same; an answer without it was cut short.
+    # An answer has its list even if that is empty; one without it was cut short.
     items = answer.get(name)
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise _unreadable(subject, name)

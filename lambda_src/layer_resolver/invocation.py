@@ -1,7 +1,7 @@
 """One invocation of the function while it runs: until when, and what is recorded of it.
 
 observability.py writes it down in the end. A call to ECR that outlives its invocation still records into its own one,
-which nobody reads any more, and never into the next.
+which is no longer read, and never into the next.
 """
 
 import re
@@ -92,7 +92,7 @@ class Invocation:
     started: float = field(default_factory=time.monotonic)
 
     def identify(self, request_id: str) -> None:
-        """Take the id of a request or an event, if it is a UUID as AWS gives; what is none may be anything."""
+        """Take the id of a request or an event if it is a UUID, as AWS's are; other text could be anything."""
         self.request_id = request_id if _UUID.fullmatch(request_id) else self.lambda_request_id
 
     def record_image(self, repository: Repository, reference: str) -> None:
@@ -101,7 +101,7 @@ class Invocation:
             self.image = f"{repository.repository_name} {reference}"
 
     def record(self, resolution: Resolved) -> None:
-        """Record what came of the layers that were asked for."""
+        """Record the result for the layers that were asked for."""
         self.resolution = resolution
 
     def seconds(self) -> float:

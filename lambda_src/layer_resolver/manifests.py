@@ -1,7 +1,7 @@
 """Models of manifest, index, descriptor and config, and the choice of a platform. No input or output.
 
-This module loads pydantic, which takes longer than everything else of the function's own: it is imported where a
-document has to be read, and not before.
+This module loads pydantic, which takes longer than all of the function's own code: it is imported where a document has
+to be read, and not before.
 """
 
 from typing import Annotated, Any, Literal, TypeVar
@@ -25,7 +25,7 @@ from layer_resolver.validation import check_number_of_values, described
 _DEFAULT_VARIANTS = ("/amd64/v1", "/arm/v7", "/arm64/v8")
 _LONGEST_SHOWN = 100
 
-# A problem that pydantic tells of takes a hundred times as long as the value that it is about.
+# A problem that pydantic reports takes a hundred times as long as the value that it is about.
 _MOST_PROBLEMS = 1000
 
 # Media types that the config of an image has. All but the first two are what old versions of Docker wrote by mistake,
@@ -214,7 +214,7 @@ def batch_of_image(manifest: StoredManifest, subject: Subject) -> LayerBatch:
     """Return the config and the layers of an image that the registry has as a batch.
 
     Raises:
-        ResolverError: `UNSUPPORTED_IMAGE`, if its manifest is none of an image.
+        ResolverError: `UNSUPPORTED_IMAGE`, if its manifest is not an image manifest.
     """
     image = parse_stored(manifest.content, ImageManifest, subject, "manifest")
     return LayerBatch.of(subject.repository, (descriptor.layer() for descriptor in (image.config, *image.layers)))
@@ -230,7 +230,7 @@ def manifest_with_config(manifest: StoredManifest, subject: Subject) -> ImageMan
     if image.config.media_type not in _CONFIG_MEDIA_TYPES:
         raise ResolverError(
             UNSUPPORTED_IMAGE,
-            f"There is no image's config in {subject}: it is an artifact whose config has the media type "
+            f"There is no image config in {subject}: it is an artifact, whose config has the media type "
             f"{_quoted(image.config.media_type)}. GET /images/download-urls gives its manifest and blobs.",
             subject=subject,
         )
@@ -350,7 +350,7 @@ def _platform_refused(digest: str, platform: str | None, platforms: dict[str, st
 
 
 def _described_entry(entry: IndexEntry) -> dict[str, Any]:
-    """Return an entry of an index as it is, but for what is too long to be quoted."""
+    """Return an entry of an index without what is too long to be quoted."""
     left_out = set()
     if len(entry.media_type) > _LONGEST_SHOWN:
         left_out.add("media_type")

@@ -281,7 +281,7 @@ class StoredManifest:
     """A manifest or an index as it is stored.
 
     Attributes:
-        content: Its very bytes.
+        content: Its bytes, exactly as stored.
         media_type: Its media type.
         digest: The digest of its bytes.
     """

@@ -1,8 +1,8 @@
 """Logger, metrics, and the one record that an invocation leaves in both.
 
-What is logged of a request is known fields of a known form: names, digests, codes, counts. What others say (the text of
-an exception, a library's log line) is not among them: of a cause the line has its type, code and status. Its text, and
-what libraries log, appear at the level DEBUG alone, and after redaction.
+What is logged of a request is known fields of a known form: names, digests, codes, counts. Foreign text (of an
+exception, or of a library's log line) is not among them: of a cause the line has its type, code and status. Its text,
+and what libraries log, appear at the level DEBUG alone, and after redaction.
 """
 
 import json
@@ -69,7 +69,7 @@ def _to_line(line: dict[str, Any]) -> str:
 
 
 class _LibraryFilter(logging.Filter):
-    """Keeps of what libraries log who it was, and the text at the level DEBUG alone, after redaction."""
+    """Reduces a library's log line to the library's name; only at DEBUG has it the text, after redaction."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.name == SERVICE:
@@ -118,7 +118,7 @@ class Publisher:
         self._is_cold_start = True
 
     def publish(self, invocation: Invocation) -> None:
-        """Write the log line and the metrics of an invocation that has its answer."""
+        """Write the log line and the metrics of an invocation that has been answered."""
         _log(invocation, is_cold_start=self._is_cold_start)
         self._publish_metrics(invocation)
         self._is_cold_start = False
@@ -211,7 +211,7 @@ def _fields_of_layers(invocation: Invocation) -> dict[str, Any]:
 
 
 def _what_was_asked(invocation: Invocation) -> dict[str, Any]:
-    """Return what of ECR was asked how often and with what outcome, and what the cache had."""
+    """Return the calls to ECR with their attempts and outcomes, and the number of cache hits."""
     calls = invocation.ecr_calls
     return {
         "ecrCalls": [

@@ -81,7 +81,9 @@ _RESULT_MEMBERS = {
     "downloadUrls": _list_of({"$ref": "#/components/schemas/DownloadUrl"}),
     "failures": _list_of({"$ref": "#/components/schemas/Failure"}),
 }
-_REQUEST_ID = {"requestId": {"type": "string", "description": "Under this id the operator finds it in the log."}}
+_REQUEST_ID = {
+    "requestId": {"type": "string", "description": "The id under which the operator finds the request in the log."}
+}
 _CONFIG_MEMBERS = {
     "imageDigest": _DIGEST,
     "platform": _or_null(_TEXT),
@@ -117,7 +119,7 @@ _PROBLEM = _object(
     },
 )
 _REGISTRY_ERRORS = _object(
-    'Errors of the OCI Distribution Specification, section "Error Codes".',
+    'Errors in the form of the OCI Distribution Specification, section "Error Codes".',
     {
         "errors": {
             **_list_of(
@@ -144,7 +146,7 @@ _SCHEMAS: dict[str, Schema] = {
     "DownloadUrl": _DOWNLOAD_URL,
     "Failure": _FAILURE,
     "DownloadUrlsResult": _object(
-        "What came of a batch: each layer is in one of the two lists, in the order of the request.",
+        "The result of a batch: each layer is in one of the two lists, in the order of the request.",
         _RESULT_MEMBERS,
         _REQUEST_ID,
     ),
@@ -153,7 +155,7 @@ _SCHEMAS: dict[str, Schema] = {
         {
             **_RESULT_MEMBERS,
             "imageDigest": {**_DIGEST, "description": "Digest of the manifest."},
-            "imageManifest": {"type": "string", "description": "The manifest itself, as a string: its very bytes."},
+            "imageManifest": {"type": "string", "description": "The manifest itself as a string, byte for byte."},
             "imageManifestMediaType": _TEXT,
         },
         _REQUEST_ID,
@@ -240,7 +242,7 @@ def _json_paths() -> dict[str, Any]:
         "/images/download-urls": _get(
             "getImageDownloadUrls",
             "The manifest of an image by its tag, with the download URLs of its config and all layers. For the "
-            "operator to turn on; for an image index, the platform has to be named",
+            "operator to turn on; for an image index, name the platform",
             "ImageDownloadUrls",
             TaggedImageRequest,
             image,
@@ -267,7 +269,7 @@ def _json_paths() -> dict[str, Any]:
             [*image, *errors_of("layer", "blob")],
         ),
         "/openapi.json": _get("getOpenapi", "This document", None),
-        "/healthz": _get("getHealth", "Whether the function runs; asks nothing of AWS", None),
+        "/healthz": _get("getHealth", "Whether the function runs; makes no call to AWS", None),
     }
 
 
@@ -332,8 +334,14 @@ def _registry_paths() -> dict[str, Any]:
             referrers,
             name,
             digest,
-            _query_parameter("artifactType", "[!-~]{1,255}", "The type that they have to have."),
-            _query_parameter("nextToken", "[!-~]{1,4096}", "Where the page begins, as the Link header before says."),
+            _query_parameter(
+                "artifactType",
+                "[!-~]{1,255}",
+                "The artifact type to filter by; several parameters are a filter by any of them.",
+            ),
+            _query_parameter(
+                "nextToken", "[!-~]{1,4096}", "Token of the page, from the Link header of the page before."
+            ),
         ),
     }
 
@@ -459,7 +467,7 @@ def _query_parameters(model: Any) -> list[Schema]:
             "name": name,
             "in": "query",
             "required": field.is_required,
-            # An absent parameter is simply not there, so null is no value of it.
+            # A parameter of a query is left out rather than null.
             "schema": _rule_schema(field.rule),
         }
         for name, field in request_fields(model).items()

@@ -29,7 +29,7 @@ from layer_resolver.models import INDEX_MEDIA_TYPES, MANIFEST_MEDIA_TYPES, REGIS
 from layer_resolver.validation import parse_request
 
 TAGS_A_PAGE = 1000
-"""How many tags a page has at the most, whatever is asked for."""
+"""How many tags a page has at most, whatever `n` asks for."""
 
 SECONDS_OF_MANIFEST = 365 * 24 * 3600
 """How long a client may keep a manifest that it asked for by its digest, in seconds: it never changes."""
@@ -194,8 +194,9 @@ def _check_digest(digest: str) -> None:
 def _can_read(accept: str, media_type: str) -> bool:
     """Tell whether a client may be able to read a media type.
 
-    Registries give what they have: clients that name the types of OCI read Docker's as well. Kept from a client is what
-    it rules out (`q=0`), and an index if it names manifests alone, or the other way round.
+    Registries serve what they have: clients that name the types of OCI read Docker's as well. Not served is what a
+    client rules out (`q=0`), an index if it names types of manifests alone, and a manifest if it names those of indexes
+    alone.
     """
     weights = _weights(accept)
     # The most specific range decides (RFC 9110, section 12.5.1).

@@ -35,7 +35,7 @@ CACHED_URLS = 2000
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """What came of a batch: each layer is in one of the two lists, in the order of the request.
+    """The result of a batch: each layer is in one of the two lists, in the order of the request.
 
     Attributes:
         batch: What was asked for.
@@ -77,7 +77,7 @@ class LayerUrlResolver:
         ecr: The door to ECR.
         hosts: Where download URLs may lead.
         now: Tells the time, in seconds since the epoch.
-        uptime: Tells the time of a clock that nobody sets, in seconds.
+        uptime: Tells the time of a clock that is never set back, in seconds.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class LayerUrlResolver:
         """Return the download URL of the only layer of `batch`.
 
         Raises:
-            ResolverError: If there is none, with its row of the error table.
+            ResolverError: If the layer has no download URL; its row of the error table says why.
         """
         (layer,) = batch.layers
         outcomes: dict[str, _Outcome]
@@ -135,7 +135,7 @@ class LayerUrlResolver:
         return resolution
 
     def use_url(self, batch: LayerBatch, invocation: Invocation, use: Callable[[str], Value]) -> Value:
-        """Return what comes of using the download URL of the only layer of `batch`.
+        """Return the result of using the download URL of the only layer of `batch`.
 
         If S3 refuses a URL, it is not used again, and ECR is asked for another one.
 
@@ -163,7 +163,7 @@ class LayerUrlResolver:
                 self._urls[_cache_key(batch, digest)] = outcome
 
     def _ask_for_all(self, batch: LayerBatch, layers: list[Layer], invocation: Invocation) -> dict[str, _Outcome]:
-        """Ask ECR for several layers at once; what has not come at the deadline is out of time."""
+        """Ask ECR for several layers at once; what has not arrived by the deadline has timed out."""
         outcomes: dict[str, _Outcome] = {}
         # The threads share the iterator: taking the next item of a list's is atomic.
         remaining = iter(layers)
@@ -189,7 +189,9 @@ class LayerUrlResolver:
             answer = self._ecr.call("get_download_url_for_layer", subject, invocation, layerDigest=layer.digest)
             url = answer.get("downloadUrl")
             if not isinstance(url, str) or not self._hosts.admit(url):
-                return ResolverError.about(subject, SERVER_ERROR, UnreadableAnswerError("downloadUrl is no URL of S3"))
+                return ResolverError.about(
+                    subject, SERVER_ERROR, UnreadableAnswerError("downloadUrl is not a URL of S3")
+                )
             if str(answer.get("layerDigest", layer.digest)).lower() != layer.digest.lower():
                 return ResolverError.about(subject, SERVER_ERROR, UnreadableAnswerError("layerDigest is another one"))
             return PresignedUrl.of(url, self._now())

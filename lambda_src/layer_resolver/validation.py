@@ -72,7 +72,7 @@ def parse_json(text: str) -> dict[str, Any]:
     """Return the JSON object that a text is.
 
     Raises:
-        ResolverError: `INVALID_PARAMETER`, if it is none, or names a member twice, or has too many values.
+        ResolverError: `INVALID_PARAMETER`, if it is not one, names a member twice, or has too many values.
     """
     check_number_of_values(text)
     try:
@@ -105,7 +105,7 @@ def check_number_of_values(document: str | bytes) -> None:
 
 
 class _NamedTwiceError(Exception):
-    """A member of a JSON object is there twice, so nobody knows which of the two was meant."""
+    """A JSON object has a member twice, so it is unclear which of the two is meant."""
 
 
 def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:

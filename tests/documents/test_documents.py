@@ -212,3 +212,28 @@ def test_dependabot_watches_every_folder_with_a_lock() -> None:
         assert f"\n      - {folder}\n" in configuration
     assert json.loads((ROOT / "package.json").read_text())["devDependencies"]
     assert "package-ecosystem: npm" in configuration
+
+
+# Words that readers stumbled over, each with a plainer one.
+STILTED = {
+    r"\b(?:it|they|what|which|that|this) (?:is|are) none\b(?! of)": "is not one",
+    r"\b(?:take|taken|takes|took) (?:it |them )?down\b": "record",
+    r"\bto be had\b": "is there",
+    r"\bgoes without saying\b": "by default",
+    r"\bat the (?:most|least)\b": "at most, at least",
+}
+WRITTEN = [
+    *DOCUMENTS,
+    *(path for folder in ("lambda_src", "infra", "local") for path in sorted((ROOT / folder).rglob("*.py"))),
+]
+
+
+@pytest.mark.parametrize("pattern", STILTED)
+def test_documents_and_sources_are_in_plain_english(pattern: str) -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: write {STILTED[pattern]!r}"
+        for path in WRITTEN
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if re.search(pattern, line, re.IGNORECASE)
+    ]
+    assert not found, "\n".join(found)
