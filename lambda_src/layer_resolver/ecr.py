@@ -314,9 +314,10 @@ def _send(http: HttpClient, request: AWSPreparedRequest) -> AWSResponse:
 
 
 def _headers(request: AWSPreparedRequest) -> dict[str, str]:
-    """Return the headers of a request; the values of signed ones are bytes."""
+    """Return the headers of a request but Host, which signers of awscrt add; the values of signed ones are bytes."""
     headers = cast("Mapping[str, str | bytes]", request.headers)
-    return {name: value.decode() if isinstance(value, bytes) else value for name, value in headers.items()}
+    given = {name: value.decode() if isinstance(value, bytes) else value for name, value in headers.items()}
+    return {name: value for name, value in given.items() if name.lower() != "host"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from botocore.awsrequest import AWSPreparedRequest
 
-from layer_resolver import __version__
+from layer_resolver import __version__, ecr
 from layer_resolver.ecr import ATTEMPTS, Ecr, create_ecr_client, rehearse
 from layer_resolver.errors import (
     ACCESS_DENIED,
@@ -313,3 +314,8 @@ def test_each_client_reads_the_environment_anew(monkeypatch: pytest.MonkeyPatch)
     for region in ("us-east-1", "cn-north-1"):
         monkeypatch.setenv("AWS_DEFAULT_REGION", region)
         assert create().meta.region_name == region
+
+
+def test_a_host_that_a_signer_has_added_is_not_sent_twice() -> None:
+    headers: Any = {"host": "a", "X-Amz-Date": b"1", "X": "2"}
+    assert ecr._headers(AWSPreparedRequest("POST", "https://a/", headers, b"", False)) == {"X-Amz-Date": "1", "X": "2"}
