@@ -18,9 +18,16 @@ _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 
-# Each layer's files: name, and size in bytes. The last layer is empty, as an instruction that changes no file leaves.
-_LAYERS: tuple[dict[str, int], ...] = (
-    {"usr/lib/libsample.so": 3_000_000, "etc/os-release": 200},
+_OS_RELEASE = b"""\
+NAME="Sample Linux"
+ID=sample
+VERSION_ID=1.0
+"""
+
+# Each layer's files: name, and size in bytes or content. The last layer is empty, as an instruction that changes no file
+# leaves.
+_LAYERS: tuple[dict[str, int | bytes], ...] = (
+    {"usr/lib/libsample.so": 3_000_000, "etc/os-release": _OS_RELEASE},
     {"opt/app/main": 300_000, "opt/app/data": 100_000},
     {"opt/app/config.json": 9_000},
     {},
@@ -43,12 +50,13 @@ def sample_image() -> OciLayout:
     return OciLayout(Path("the sample image"), MemoryFiles(_files(_LAYERS)))
 
 
-def write_image(directory: Path, layers: Sequence[Mapping[str, int]]) -> None:
+def write_image(directory: Path, layers: Sequence[Mapping[str, int | bytes]]) -> None:
     """Write an OCI image layout with one image, tagged `latest`.
 
     Args:
         directory: Where to write it; is made if it is not there.
-        layers: For each layer, the names of its files and their sizes in bytes; what is in them is pseudo-random.
+        layers: For each layer, the names of its files and their contents, or their sizes in bytes; what is in the
+            latter is pseudo-random.
     """
     for name, content in _files(layers).items():
         path = directory / name
@@ -56,7 +64,7 @@ def write_image(directory: Path, layers: Sequence[Mapping[str, int]]) -> None:
         path.write_bytes(content)
 
 
-def _files(layers: Sequence[Mapping[str, int]]) -> dict[str, bytes]:
+def _files(layers: Sequence[Mapping[str, int | bytes]]) -> dict[str, bytes]:
     """Return the files of a layout by their paths."""
     files: dict[str, bytes] = {}
     archives = [_archive(names, seed) for seed, names in enumerate(layers)]
@@ -70,15 +78,16 @@ def _files(layers: Sequence[Mapping[str, int]]) -> dict[str, bytes]:
     return files
 
 
-def _archive(files: Mapping[str, int], seed: int) -> bytes:
+def _archive(files: Mapping[str, int | bytes], seed: int) -> bytes:
     # Pseudo-random content does not compress, so the layers keep their different sizes.
-    content = random.Random(seed)  # noqa: S311
+    random_bytes = random.Random(seed).randbytes  # noqa: S311
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        for name, size in files.items():
+        for name, wanted in files.items():
+            content = random_bytes(wanted) if isinstance(wanted, int) else wanted
             entry = tarfile.TarInfo(name)
-            entry.size, entry.mode = size, 0o644
-            archive.addfile(entry, io.BytesIO(content.randbytes(size)))
+            entry.size, entry.mode = len(content), 0o644
+            archive.addfile(entry, io.BytesIO(content))
     return buffer.getvalue()
 
 
@@ -95,7 +104,7 @@ def _config(archives: list[bytes]) -> dict[str, Any]:
         "created": "1970-01-01T00:00:00Z",
         "architecture": "amd64",
         "os": "linux",
-        "config": {"Cmd": ["/opt/app/main"]},
+        "config": {"Cmd": ["/opt/app/main"], "Labels": {"org.opencontainers.image.version": "1.0"}},
         "rootfs": {"type": "layers", "diff_ids": [_digest(archive) for archive in archives]},
         "history": [
             {"created": "1970-01-01T00:00:00Z", "created_by": f"layer {number}"} for number in range(len(archives))
