@@ -125,13 +125,19 @@ $(BIN)/python:
 		{ echo "Python 3.11 or later is needed, and $(PYTHON) is older or missing: set PYTHON=/path/to/python3.11" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 
-$(INSTALLED): requirements-dev.txt client/pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements-dev.txt
+# uv, in the version and with the hashes that the lock has, installs the rest in a fraction of pip's time.
+$(BIN)/uv: requirements-dev.txt | $(BIN)/python
+	sed -n '/^uv==/,/[^\]$$/p' requirements-dev.txt > $(VENV)/uv.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement $(VENV)/uv.txt
+	@touch $@
+
+$(INSTALLED): requirements-dev.txt client/pyproject.toml | $(BIN)/uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes --requirement requirements-dev.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable client
 	@touch $@
 
-$(INSTALLED_CDK): requirements.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements.txt
+$(INSTALLED_CDK): requirements.txt | $(BIN)/uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes --requirement requirements.txt
 	@touch $@
 
 $(CDK_CLI): package-lock.json | $(INSTALLED_CDK)
