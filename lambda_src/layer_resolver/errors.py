@@ -38,7 +38,7 @@ reading a blob from S3 or an image's config, in a digest in the path of a regist
 referrers, in the choice of a route, among the failures of a batch, or in an event."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class ErrorKind:
     """One row of the error table. A row is in the table as soon as it is made.
 
@@ -76,6 +76,9 @@ class ErrorKind:
             raise ValueError(f"{self.code} is a second row for {', '.join(taken) or 'its code'}")
         ERROR_TABLE[self.code] = self
         _KIND_BY_ECR_CODE.update(dict.fromkeys(self.ecr_codes, self))
+
+    def __repr__(self) -> str:
+        return f"<{self.code}>"
 
 
 ERROR_TABLE: dict[str, ErrorKind] = {}
