@@ -24,8 +24,8 @@ ID=sample
 VERSION_ID=1.0
 """
 
-# Each layer's files: name, and size in bytes or content. The last layer is empty, as an instruction that changes no file
-# leaves.
+# Each layer's files: name, and size in bytes or content. The last layer is empty, as an instruction that changes no
+# file leaves.
 _LAYERS: tuple[dict[str, int | bytes], ...] = (
     {"usr/lib/libsample.so": 3_000_000, "etc/os-release": _OS_RELEASE},
     {"opt/app/main": 300_000, "opt/app/data": 100_000},
