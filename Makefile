@@ -23,6 +23,8 @@ WORKERS ?= 3
 # An OCI image layout to use in the place of the sample image, and the repository to serve it as.
 LAYOUT ?=
 REPOSITORY ?=
+# Anything, to have CloudFront in front of it, which needs Node.
+EDGE ?=
 IMAGE := $(if $(LAYOUT),--layout '$(LAYOUT)') $(if $(REPOSITORY),--repository '$(REPOSITORY)')
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock'
 CHECKED := lambda_src client/ecr_layers local infra app.py tests benchmarks scripts
@@ -36,8 +38,8 @@ help:  ## List the targets
 demo: $(INSTALLED)  ## Resolve, download and verify every layer of a sample image (LAYOUT=DIR REPOSITORY=NAME)
 	@$(BIN)/python -m local demo $(IMAGE)
 
-serve: $(INSTALLED)  ## Run the function URL and the local AWS behind it (PORT=9000 LAYOUT=DIR REPOSITORY=NAME)
-	@$(BIN)/python -m local serve --port $(PORT) $(IMAGE)
+serve: $(INSTALLED) $(if $(EDGE),$(INSTALLED_CDK))  ## Run the function URL and the local AWS behind it (PORT=9000 LAYOUT=DIR REPOSITORY=NAME EDGE=1)
+	@$(BIN)/python -m local serve --port $(PORT) $(IMAGE) $(if $(EDGE),--edge)
 
 proxy: $(INSTALLED)  ## Sign requests to a deployed service, for clients that can't (URL=https://… PORT=9001)
 	@$(BIN)/ecr-layers proxy '$(URL)' $(if $(REGION),--region '$(REGION)') --port $(if $(filter command line,$(origin PORT)),$(PORT),9001)

@@ -2,30 +2,23 @@
 
 import argparse
 import logging
-import re
 import signal
 import sys
-import threading
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
-import httpx
 from rich.console import Console
 
+from local import serve as serve_command
 from local.demo import DemoError, run_demo
-from local.docs_page import PATH as DOCS_PAGE
 from local.ecr import is_repository_name
+from local.errors import UsageError
 from local.oci_layout import LayoutError, OciLayout
 from local.sample_image import sample_image
-from local.service import EVERYTHING, FunctionUrl, PortError, Service, local_service
+from local.server import PortError
 
 SAMPLE_REPOSITORY = "team/app"
-
-
-class UsageError(Exception):
-    """What was asked for can't be done; the message is one line that says what to do."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,15 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m local", description="A local AWS for the ECR Layer Resolver.")
     commands = parser.add_subparsers(dest="command", required=True)
     serve = commands.add_parser("serve", help="run the function URL, and the local ECR and S3 behind it")
-    serve.add_argument("--port", type=_port, default=9000, help="port of the function URL; 0 takes any (default: 9000)")
-    serve.add_argument(
-        "--ecr-latency-ms", type=_milliseconds, default=0.0, metavar="N", help="time that each call to ECR takes"
-    )
-    serve.add_argument(
-        "--rename-headers", action="store_true", help="rename headers of answers, as function URLs are reported to"
-    )
-    serve.add_argument("--no-image-pull", action="store_true", help="give out no manifests, as a deployment by default")
-    serve.add_argument("--no-list-tags", action="store_true", help="list no tags, as a deployment by default")
+    serve_command.add_arguments(serve)
     serve.set_defaults(run=_serve)
     demo = commands.add_parser("demo", help="resolve, download and verify every layer of an image")
     demo.set_defaults(run=_demo)
@@ -90,20 +75,6 @@ def _parser() -> argparse.ArgumentParser:
             help="repository name of the layout that is at the same place (default: the directory's name)",
         )
     return parser
-
-
-def _port(text: str) -> int:
-    if not re.fullmatch("[0-9]{1,5}", text) or int(text) > 65535:
-        raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
-    return int(text)
-
-
-def _milliseconds(text: str) -> float:
-    with suppress(ValueError):
-        milliseconds = float(text)
-        if 0 <= milliseconds < float("inf"):
-            return milliseconds
-    raise argparse.ArgumentTypeError("a latency is a number of milliseconds, 0 or more")
 
 
 def _repositories(paths: list[Path], names: list[str]) -> dict[str, OciLayout]:
@@ -131,27 +102,7 @@ def _name_of(path: Path) -> str:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    try:
-        repositories = _repositories(options.layout, options.repository)
-        with local_service(
-            repositories,
-            function_url=FunctionUrl(options.port, renames_headers=options.rename_headers, has_docs_page=True),
-            ecr_latency_ms=options.ecr_latency_ms,
-            opted_into=_opted_into(options),
-            write_log=_print_log,
-        ) as service:
-            print(f"Listening on {service.url}", flush=True)
-            print(_advice(service, repositories), flush=True)
-            threading.Event().wait()
-    except httpx.HTTPError as error:
-        print(f"The function does not start ({type(error).__name__}); what it wrote stands above.", file=sys.stderr)
-        return 1
-    return 0
-
-
-def _opted_into(options: argparse.Namespace) -> dict[str, str]:
-    left_out = {"IMAGE_PULL": options.no_image_pull, "LIST_TAGS": options.no_list_tags}
-    return {name: value for name, value in EVERYTHING.items() if not left_out[name]}
+    return serve_command.run(options, _repositories(options.layout, options.repository))
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -162,28 +113,6 @@ def _demo(options: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return 1
     return 0
-
-
-def _print_log(line: str) -> None:
-    # The service goes on when nobody reads its log any more.
-    with suppress(BrokenPipeError):
-        print(line, file=sys.stderr, flush=True)
-
-
-def _advice(service: Service, repositories: dict[str, OciLayout]) -> str:
-    repository, layout = next(iter(repositories.items()))
-    digest = next(iter(layout.referenced_blobs), "sha256:…")
-    return f"""
-Repositories: {", ".join(repositories)}
-Try, in another terminal:
-
-  curl '{service.url}/download-url?repositoryName={repository}&layerDigest={digest}'
-  curl '{service.url}/openapi.json'
-
-or {service.url}{DOCS_PAGE} in a browser.
-
-The local ECR is at {service.aws.ecr_url}, S3 at {service.aws.s3_url}, Lambda's Invoke action at {service.lambda_url}.
-What the function logs goes to standard error. Ctrl-C stops everything."""
 
 
 if __name__ == "__main__":

@@ -60,6 +60,35 @@ def running(app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0) -> Iterator
             thread.join()
 
 
+class PortError(Exception):
+    """The port can't be listened on; the message is one line that says what to do."""
+
+
+@contextmanager
+def running_on(port: int, app: ASGIApp) -> Iterator[str]:
+    """Serve `app` on 127.0.0.1 and a port that a user has named while the context lasts.
+
+    Args:
+        port: The port; 0 takes any that is free.
+        app: The application.
+
+    Yields:
+        The URL of the server's root.
+
+    Raises:
+        PortError: If the port can't be listened on.
+    """
+    with ExitStack() as stack:
+        try:
+            url = stack.enter_context(running(app, port=port))
+        except OSError as error:
+            raise PortError(
+                f"Port {port} of 127.0.0.1 can't be used: {error.strerror}. "
+                "Name another one, or 0 for any that is free."
+            ) from None
+        yield url
+
+
 class RequestTooLargeError(Exception):
     """The body of a request is larger than it may be."""
 

@@ -1,12 +1,13 @@
 """The whole service on this machine: the function behind a local function URL, with the local ECR and S3."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 from botocore.credentials import Credentials
+from starlette.types import ASGIApp
 
 from ecr_layers.signing import FunctionUrlAuth
 from local.aws import LOCAL_S3, REGION, S3, LocalAws, local_aws
@@ -15,7 +16,7 @@ from local.execution_environment import Function
 from local.function_url import create_function_url_app
 from local.lambda_service import AsynchronousConfiguration, AsynchronousInvocations, LambdaApi, LocalLambda
 from local.oci_layout import OciLayout
-from local.server import running
+from local.server import running, running_on
 from local.sigv4 import RequestVerifier
 
 HANDLER = "layer_resolver.handler.lambda_handler"
@@ -26,10 +27,6 @@ EVERYTHING: Mapping[str, str] = {"IMAGE_PULL": "true", "LIST_TAGS": "true"}
 
 # Lambda waits a minute and then two; nobody wants to wait that long for a local try.
 _RETRY_DELAYS_SECONDS = (1.0, 2.0)
-
-
-class PortError(Exception):
-    """The port can't be listened on; the message is one line that says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +93,7 @@ def local_service(
             LocalLambda(function, write_log) as service,
             AsynchronousInvocations(service, AsynchronousConfiguration(_RETRY_DELAYS_SECONDS)) as asynchronous,
             running(LambdaApi(service, asynchronous).app()) as lambda_url,
-            _serve(service, function_url, repositories) as url,
+            running_on(function_url.port, _app(service, function_url, repositories)) as url,
         ):
             auth = FunctionUrlAuth(function_url.caller, REGION) if function_url.caller is not None else None
             # A proxy that the environment names can't reach this machine's loopback interface.
@@ -108,18 +105,7 @@ def local_service(
                 service.close()
 
 
-@contextmanager
-def _serve(service: LocalLambda, function_url: FunctionUrl, repositories: Mapping[str, OciLayout]) -> Iterator[str]:
+def _app(service: LocalLambda, function_url: FunctionUrl, repositories: Mapping[str, OciLayout]) -> ASGIApp:
     verifier = RequestVerifier(function_url.caller, REGION) if function_url.caller is not None else None
     app = create_function_url_app(service.invoke, renames_headers=function_url.renames_headers, verifier=verifier)
-    if function_url.has_docs_page:
-        app = DocsPage(app, examples_of(*next(iter(repositories.items()))))
-    with ExitStack() as stack:
-        try:
-            url = stack.enter_context(running(app, port=function_url.port))
-        except OSError as error:
-            raise PortError(
-                f"Port {function_url.port} of 127.0.0.1 can't be used: {error.strerror}. "
-                "Name another one, or 0 for any that is free."
-            ) from None
-        yield url
+    return DocsPage(app, examples_of(*next(iter(repositories.items())))) if function_url.has_docs_page else app

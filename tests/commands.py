@@ -72,6 +72,13 @@ class Server:
         (line,) = [line for line in self.output if line.startswith("The local ECR is at ")]
         return line.removeprefix("The local ECR is at ").partition(",")[0]
 
+    @property
+    def token(self) -> tuple[str, str]:
+        """Return the name and the password of the pull token, with `--edge`."""
+        (line,) = [line for line in self.output if line.startswith("  TOKEN=")]
+        name, _, password = line.removeprefix("  TOKEN=").partition("  ")[0].partition(":")
+        return name, password
+
     def stop(self, signal_number: int = signal.SIGTERM) -> int:
         """Send a signal and return the exit status."""
         self.process.send_signal(signal_number)

@@ -89,8 +89,8 @@ class PullToken:
 
 
 def new_password() -> str:
-    """Return a password of 256 random bits, of letters that need no quotation in a URL, a shell or a header."""
-    return secrets.token_urlsafe(_PASSWORD_BYTES)
+    """Return a password of 256 random bits, which needs no quotation anywhere and is no option of a command line."""
+    return secrets.token_hex(_PASSWORD_BYTES)
 
 
 def check_name(name: str) -> None:

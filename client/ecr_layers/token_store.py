@@ -23,6 +23,8 @@ _PAGE = 50
 """The most keys that the API lists at once."""
 _ATTEMPTS = 10
 """How often a change is tried while others change the store."""
+# What a change to another version, or to a key that is gone by now, is answered.
+_CHANGED_BY_OTHERS = frozenset({"ConflictException", "ResourceNotFoundException"})
 
 
 class TokenStore:
@@ -112,7 +114,7 @@ class TokenStore:
                 try:
                     return change(etag)
                 except ClientError as error:
-                    if aws.code_of(error) != "ConflictException":
+                    if aws.code_of(error) not in _CHANGED_BY_OTHERS:
                         raise
         raise UsageError("The token store is being changed by others all the time, and nothing was written. Try again.")
 

@@ -10,19 +10,21 @@ from ecr_layers.cli import main
 from ecr_layers.errors import UsageError
 from ecr_layers.pull_tokens import PullToken
 from ecr_layers.token_store import TokenStore
+from local.key_value_store import KeyValueStore, StoreError
 from local.server import running
-from tests.client.key_value_store import ARN, KeyValueStore, StoreError
+from tests.client.key_value_store import UnreliableStore
 from tests.loopback import resolve_localhost_names
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
 TOKEN = PullToken("ci", ("team/*",), NOW + timedelta(days=1), NOW)
+ARN = KeyValueStore.arn
 ENDPOINT = "AWS_ENDPOINT_URL_CLOUDFRONT_KEYVALUESTORE"
 
 
 @pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[KeyValueStore]:
+def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[UnreliableStore]:
     resolve_localhost_names(monkeypatch)
-    store = KeyValueStore()
+    store = UnreliableStore()
     with running(store.app(), host="localhost") as url:
         monkeypatch.setenv(ENDPOINT, url)
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
@@ -30,36 +32,22 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[KeyValueStore]:
         yield store
 
 
-def once(operation: str, effect: BaseException | tuple[str, str | None], store: KeyValueStore) -> None:
-    """Have an effect happen before the first call of an operation: an error, or a change by somebody else."""
-
-    def before(name: str) -> None:
-        if name != operation:
-            return
-        store.before = lambda _: None
-        if isinstance(effect, BaseException):
-            raise effect
-        store.put(*effect)
-
-    store.before = before
-
-
-def test_a_change_by_somebody_else_in_between_overwrites_nothing(store: KeyValueStore) -> None:
-    once("PutKey", ("other", "{}"), store)
+def test_a_change_by_somebody_else_in_between_overwrites_nothing(store: UnreliableStore) -> None:
+    store.once_before("PutKey", lambda: store.put("other", "{}"))
     TokenStore.open(ARN).add(TOKEN, "password")
-    assert store.items.keys() == {"ci", "other"}
+    assert store.snapshot().keys() == {"ci", "other"}
     assert store.calls.count("PutKey") == 2
 
 
-def test_a_name_that_somebody_else_takes_in_between_is_theirs(store: KeyValueStore) -> None:
-    once("PutKey", ("ci", "{}"), store)
+def test_a_name_that_somebody_else_takes_in_between_is_theirs(store: UnreliableStore) -> None:
+    store.once_before("PutKey", lambda: store.put("ci", "{}"))
     with pytest.raises(UsageError, match="The name ci is taken"):
         TokenStore.open(ARN).add(TOKEN, "password")
-    assert store.items == {"ci": "{}"}
+    assert store.snapshot() == {"ci": "{}"}
 
 
 @pytest.mark.parametrize("operation", ["PutKey", "DeleteKey"])
-def test_a_change_whose_answer_is_lost_is_done_once_and_well(store: KeyValueStore, operation: str) -> None:
+def test_a_change_whose_answer_is_lost_is_done_once_and_well(store: UnreliableStore, operation: str) -> None:
     if operation == "DeleteKey":
         store.put("ci", "{}")
 
@@ -72,13 +60,13 @@ def test_a_change_whose_answer_is_lost_is_done_once_and_well(store: KeyValueStor
     tokens = TokenStore.open(ARN)
     if operation == "PutKey":
         tokens.add(TOKEN, "password")
-        assert store.items == {"ci": TOKEN.value("password")}
+        assert store.snapshot() == {"ci": TOKEN.value("password")}
     else:
         tokens.revoke("ci")
-        assert not store.items
+        assert not store.snapshot()
 
 
-def test_a_store_that_others_change_all_the_time_is_given_up(store: KeyValueStore) -> None:
+def test_a_store_that_others_change_all_the_time_is_given_up(store: UnreliableStore) -> None:
     def before(name: str) -> None:
         if name == "PutKey":
             store.put("other", str(len(store.calls)))
@@ -86,17 +74,17 @@ def test_a_store_that_others_change_all_the_time_is_given_up(store: KeyValueStor
     store.before = before
     with pytest.raises(UsageError, match="nothing was written"):
         TokenStore.open(ARN).add(TOKEN, "password")
-    assert store.items.keys() == {"other"}
+    assert store.snapshot().keys() == {"other"}
 
 
-def test_a_token_that_somebody_else_revokes_in_between_is_revoked(store: KeyValueStore) -> None:
+def test_a_token_that_somebody_else_revokes_in_between_is_revoked(store: UnreliableStore) -> None:
     store.put("ci", "{}")
-    once("DeleteKey", ("ci", None), store)
+    store.once_before("DeleteKey", lambda: store.delete("ci"))
     TokenStore.open(ARN).revoke("ci")
-    assert not store.items
+    assert not store.snapshot()
 
 
-def test_every_page_is_listed(store: KeyValueStore) -> None:
+def test_every_page_is_listed(store: UnreliableStore) -> None:
     for number in range(101):
         store.put(f"{number:03}", "{}")
     assert [token.name for token in TokenStore.open(ARN).tokens()] == [f"{number:03}" for number in range(101)]
@@ -108,12 +96,15 @@ def test_every_page_is_listed(store: KeyValueStore) -> None:
     [
         ("AccessDeniedException", "AWS refuses ListKeys to your credentials (AccessDeniedException)."),
         ("ResourceNotFoundException", f"There is no token store {ARN}."),
-        ("ValidationException", "The token store answered ValidationException: no how"),
-        ("InternalServerException", "The token store answered InternalServerException: no how"),
+        ("ValidationException", "The token store answered ValidationException: The store answers ValidationException."),
+        (
+            "InternalServerException",
+            "The token store answered InternalServerException: The store answers InternalServerException.",
+        ),
     ],
 )
 def test_what_the_store_answers_is_one_line_with_status_2(
-    store: KeyValueStore, code: str, message: str, capsys: pytest.CaptureFixture[str]
+    store: UnreliableStore, code: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(_: str) -> None:
         raise StoreError(code)
@@ -127,7 +118,7 @@ def test_what_the_store_answers_is_one_line_with_status_2(
 
 @pytest.mark.parametrize("arguments", [["list"], ["revoke", "ci"]])
 def test_a_store_that_can_not_be_reached_is_one_line_with_status_2(
-    store: KeyValueStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
+    store: UnreliableStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
     monkeypatch.setenv(ENDPOINT, "http://localhost:1")
     assert main(["token", *arguments, "--store", ARN]) == 2
@@ -135,7 +126,7 @@ def test_a_store_that_can_not_be_reached_is_one_line_with_status_2(
 
 
 def test_without_credentials_nothing_is_asked(
-    store: KeyValueStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    store: UnreliableStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI"):
         monkeypatch.delenv(name, raising=False)

@@ -98,7 +98,7 @@ def test_a_created_token_is_shown_once_and_the_store_has_its_hash_alone(tokens: 
     before = datetime.now(UTC)
     status, printed, advice = tokens("create", "ci", "--repositories", "team/*,shared/base", "--days", "30")
     assert status == 0, advice
-    name, password = re.fullmatch(r"(ci):([A-Za-z0-9_-]{43})\n", printed).groups()  # type: ignore[union-attr]
+    name, password = re.fullmatch(r"(ci):([0-9a-f]{64})\n", printed).groups()  # type: ignore[union-attr]
     assert "docker login --username ci registry.example.com" in advice
     assert password not in advice
     entry = tokens.entries()[name]

@@ -10,10 +10,12 @@ import sys
 import threading
 import time
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx
 import pytest
 
+from local.__main__ import main
 from tests.commands import ROOT, Server, local_command, serving, tool
 from tests.unit.fakes import SECRETS
 
@@ -97,6 +99,32 @@ def test_a_silent_ecr_is_a_504_before_lambda_ends_the_function(server: Server, n
     httpx.put(f"{server.ecr_url}/_faults", json=[{"delaySeconds": 60, "times": 100}]).raise_for_status()
     answer = httpx.get(f"{server.url}/download-url", params=new_layer, timeout=30)
     assert (answer.status_code, answer.json()["retryable"]) == (504, True)
+
+
+def test_with_the_edge_one_token_is_printed_once_and_lets_in_until_it_is_revoked() -> None:
+    with serving("--edge") as server:
+        name, password = server.token
+        assert "\n".join(server.output).count(password) == 1
+        children = children_of(server.process.pid)
+        (line,) = [line for line in server.output if line.startswith("The token store is ")]
+        arn, _, store = line.removeprefix("The token store is ").rstrip(".").partition(" at ")
+        keys = f"{store}/key-value-stores/{quote(arn, safe='')}"
+        assert httpx.get(f"{server.url}/v2/").status_code == 401
+        assert httpx.get(f"{server.url}/v2/", auth=(name, password)).status_code == 200
+        etag = httpx.get(keys).headers["etag"]
+        httpx.delete(f"{keys}/keys/{name}", headers={"If-Match": etag}).raise_for_status()
+        assert httpx.get(f"{server.url}/v2/", auth=(name, password)).status_code == 401
+        assert server.stop() == 0
+    assert not any(Path(f"/proc/{child}").exists() for child in children)
+    assert not any("Traceback" in line or password in line for line in server.log)
+
+
+def test_without_node_the_edge_is_one_clear_line_and_status_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "local.edge", None)
+    assert main(["serve", "--edge", "--port", "0"]) == 2
+    assert capsys.readouterr() == ("", "The edge needs Node, which `make serve EDGE=1` installs.\n")
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])

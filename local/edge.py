@@ -1,0 +1,269 @@
+"""CloudFront in front of the function URL: runs the functions in `infra/edge/`, and signs what they admit.
+
+What CloudFront does to requests and answers is modelled as far as it is documented:
+https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/RequestAndResponseBehaviorCustomOrigin.html
+"""
+
+import base64
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from botocore.credentials import Credentials
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ecr_layers.signing import FunctionUrlAuth
+from local.aws import REGION
+from local.edge_cache import EdgeCache
+from local.key_value_store import KeyValueStore
+from local.server import LOCALHOST, RequestTooLargeError, read_body, running, running_on
+from local.viewer_event import Headers, apply_response, pairs_of, response_event, target_of, viewer_event
+from local.viewer_function import ViewerFunction, ViewerFunctionError, configured
+
+FUNCTIONS = Path(__file__).parent.parent / "infra" / "edge"
+"""Where the functions are that CloudFront runs: `viewer_request.js` and `viewer_response.js`."""
+
+CALLER = Credentials("ASIALOCALEDGEXXXXXXX", "local-edge-secret", "local/edge/session/token==")
+"""What the edge signs with, in the place of CloudFront's own principal."""
+
+# https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/cloudfront-limits.html
+_LONGEST_URL, _LARGEST_REQUEST = 8192, 32768
+_METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
+_TIMEOUT_SECONDS = 30.0
+_NAME = "d111111abcdef8.cloudfront.net"
+
+FORWARDED_HEADERS = frozenset({"accept", "if-none-match", "origin", "x-ecr-layers-token"})
+"""What goes on of a request's headers, as the origin request policy of infra/edge.py has it. The client's Authorization
+is not among them: CloudFront signs in its place."""
+# The server here has its own clock and name.
+_NOT_ANSWERED = frozenset(
+    {"connection", "date", "keep-alive", "server", "trailer", "transfer-encoding", "upgrade", "via"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeConfiguration:
+    """How a deployment has its edge.
+
+    Attributes:
+        realm: What a challenge calls the registry.
+        registries: The accounts that a name under /v2 may begin with.
+        public_repositories: The repositories that need no token.
+        allowed_origins: The origins that web pages may ask from.
+        cache_seconds: For how long the edge answers manifests by digest and blob redirects itself.
+    """
+
+    realm: str = "registry"
+    registries: tuple[str, ...] = ()
+    public_repositories: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
+    cache_seconds: int = 0
+
+    def of_function(self) -> dict[str, Any]:
+        """Return what stands in the viewer-request function."""
+        return {
+            "realm": self.realm,
+            "registries": self.registries,
+            "publicRepositories": self.public_repositories,
+            "allowedOrigins": self.allowed_origins,
+        }
+
+
+class Edge:
+    """A distribution with one origin.
+
+    Args:
+        origin: The function URL, whose auth is AWS_IAM.
+        functions: The functions for a viewer's requests, and for answers to them.
+        store: The KeyValueStore that the first function reads.
+        client: Sends requests to the origin, from several threads.
+        cache_seconds: See EdgeConfiguration.
+    """
+
+    def __init__(
+        self,
+        origin: str,
+        functions: tuple[ViewerFunction, ViewerFunction],
+        store: KeyValueStore,
+        client: httpx.Client,
+        cache_seconds: int = 0,
+    ) -> None:
+        self._origin = httpx.URL(origin)
+        self._on_request, self._on_response = functions
+        self._store = store
+        self._client = client
+        self._cache = EdgeCache(cache_seconds)
+        self._auth = FunctionUrlAuth(CALLER, REGION)
+
+    def app(self) -> ASGIApp:
+        """Return the application that is the distribution."""
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            request = Request(scope, receive)
+            refusal = await self._refusal(request)
+            response = refusal if refusal is not None else await run_in_threadpool(self._answer, request)
+            response.headers["via"] = f"1.1 {_NAME} (CloudFront)"
+            response.headers["x-amz-cf-id"] = secrets.token_urlsafe(40)
+            response.headers["x-amz-cf-pop"] = "LOCAL"
+            await response(scope, receive, send)
+
+        return app
+
+    async def _refusal(self, request: Request) -> Response | None:
+        """Return what CloudFront answers by itself, before any function."""
+        target = target_of(request)
+        size = len(target) + sum(len(name) + len(value) + 4 for name, value in request.headers.raw)
+        if len(target) > _LONGEST_URL or size > _LARGEST_REQUEST:
+            return _own_answer(413, "Request Entity Too Large", {"connection": "close"})
+        try:
+            body = await read_body(request, _LARGEST_REQUEST)
+        except RequestTooLargeError:
+            body = b"more"
+        if request.method not in _METHODS or (request.method == "GET" and body):
+            return _own_answer(403, "Bad request. We can't connect to the server for this app or website at this time.")
+        return None
+
+    def _answer(self, request: Request) -> Response:
+        event = viewer_event(request, _NAME)
+        try:
+            returned = self._on_request.call(event, self._store.snapshot())
+            if "statusCode" in returned:
+                return _generated(request.method, returned)
+            response = self._of_cache_or_origin(request, event["request"], returned)
+            if response.status_code < httpx.codes.BAD_REQUEST:
+                changed = self._on_response.call(response_event({**event, "request": returned}, response), {})
+                apply_response(changed, response)
+        except ViewerFunctionError:
+            return _own_answer(503, "The function failed.", {"x-cache": "FunctionExecutionError from cloudfront"})
+        return response
+
+    def _of_cache_or_origin(self, request: Request, sent: Mapping[str, Any], returned: Mapping[str, Any]) -> Response:
+        target = target_of(request, sent, returned)
+        headers = pairs_of(returned["headers"], returned["cookies"])
+        if (kept := self._cache.get(request.method, target, headers)) is not None:
+            return kept
+        try:
+            answer = self._client.send(self._to_origin(request, target, headers), auth=self._auth)
+        except httpx.TimeoutException:
+            return _own_answer(504, "The origin does not answer in time.")
+        except httpx.TransportError:
+            return _own_answer(502, "The origin can't be reached.")
+        response = _from_origin(answer)
+        self._cache.put(request.method, target, headers, response)
+        return response
+
+    def _to_origin(self, request: Request, target: str, headers: Headers) -> httpx.Request:
+        client = request.client
+        address = (client.host, client.port) if client else ("", 0)
+        before = "".join(f"{value}, " for name, value in headers if name == "x-forwarded-for")
+        forwarded = FORWARDED_HEADERS | self._cache.key_headers(request.method, target)
+        own = [
+            ("cloudfront-viewer-address", f"{address[0]}:{address[1]}"),
+            ("user-agent", "Amazon CloudFront"),
+            ("via", f"{request.scope['http_version']} {_NAME} (CloudFront)"),
+            ("x-amz-cf-id", secrets.token_urlsafe(40)),
+            ("x-forwarded-for", f"{before}{address[0]}"),
+        ]
+        return httpx.Request(
+            request.method,
+            self._origin.copy_with(raw_path=target.encode("latin-1")),
+            # The URL has dot segments resolved; this goes out as it came in.
+            extensions={"target": target.encode("latin-1"), "timeout": httpx.Timeout(_TIMEOUT_SECONDS).as_dict()},
+            headers=[*((name, value) for name, value in headers if name in forwarded), *own],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RunningEdge:
+    """A running edge.
+
+    Attributes:
+        url: Its URL.
+        store: The KeyValueStore with its pull tokens.
+        store_url: The endpoint of the store's API.
+    """
+
+    url: str
+    store: KeyValueStore
+    store_url: str
+
+
+@contextmanager
+def local_edge(
+    origin: str, configuration: EdgeConfiguration = EdgeConfiguration(), *, port: int = 0
+) -> Iterator[RunningEdge]:
+    """Run an edge in front of a function URL while the context lasts.
+
+    Args:
+        origin: The function URL, which takes what `CALLER` signs.
+        configuration: How it is to be.
+        port: Its port on 127.0.0.1; 0 takes any that is free.
+
+    Raises:
+        PortError: If the port can't be listened on.
+    """
+    on_request = configured((FUNCTIONS / "viewer_request.js").read_text(), configuration.of_function())
+    on_response = (FUNCTIONS / "viewer_response.js").read_text()
+    store = KeyValueStore()
+    with (
+        ViewerFunction(on_request) as first,
+        ViewerFunction(on_response) as last,
+        httpx.Client(trust_env=False) as client,
+        running(store.app(), host=LOCALHOST) as store_url,
+        running_on(port, Edge(origin, (first, last), store, client, configuration.cache_seconds).app()) as url,
+    ):
+        yield RunningEdge(url, store, store_url)
+
+
+def _own_answer(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(f"{message}\n", status, {"x-cache": "Error from cloudfront", **(headers or {})}, "text/plain")
+
+
+def _generated(method: str, answer: Mapping[str, Any]) -> Response:
+    """Return what a function answered in the place of the origin.
+
+    Source: https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/functions-event-structure.html
+    """
+    status, content = answer["statusCode"], _content(answer.get("body", ""))
+    if not isinstance(status, int) or not 200 <= status <= 599 or content is None:
+        invalid = {"x-cache": "FunctionValidationError from cloudfront"}
+        return _own_answer(502, "The function's answer is not valid.", invalid)
+    response = Response(content, status)
+    if status == httpx.codes.NO_CONTENT:
+        del response.headers["content-length"]
+    if method == "HEAD":
+        response.body = b""
+    for name, value in pairs_of(answer.get("headers", {}), {}):
+        response.headers.append(name, value)
+    response.headers["x-cache"] = "FunctionGeneratedResponse from cloudfront"
+    return response
+
+
+def _content(body: Any) -> bytes | None:
+    """Return the body that a function gives, None if it is none."""
+    if isinstance(body, str):
+        return body.encode()
+    if body.get("encoding") == "text":
+        return str(body["data"]).encode()
+    try:
+        return base64.b64decode(body["data"], validate=True) if body.get("encoding") == "base64" else None
+    except ValueError:
+        return None
+
+
+def _from_origin(answer: httpx.Response) -> Response:
+    response = Response(answer.content, answer.status_code)
+    # As they are, and the length too: that of a HEAD's answer has no body to be made from.
+    response.raw_headers = [
+        (name.lower(), value) for name, value in answer.headers.raw if name.decode().lower() not in _NOT_ANSWERED
+    ]
+    response.headers["x-cache"] = f"{'Error' if answer.is_error else 'Miss'} from cloudfront"
+    response.headers["strict-transport-security"] = "max-age=31536000"
+    return response

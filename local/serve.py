@@ -1,0 +1,158 @@
+"""`serve`: runs the function URL, the local AWS behind it, and with `--edge` CloudFront in front of it."""
+
+import argparse
+import importlib
+import re
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from ecr_layers.pull_tokens import PullToken, new_password
+from local.docs_page import PATH as DOCS_PAGE
+from local.errors import UsageError
+from local.oci_layout import OciLayout
+from local.service import EVERYTHING, FunctionUrl, Service, local_service
+
+if TYPE_CHECKING:
+    from local.edge import RunningEdge
+
+TOKEN_NAME = "local"  # noqa: S105 (a token's name)
+_TOKEN_LIFETIME = timedelta(days=1)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's own arguments."""
+    parser.add_argument("--port", type=_port, default=9000, help="port to listen on; 0 takes any (default: 9000)")
+    parser.add_argument(
+        "--ecr-latency-ms", type=_milliseconds, default=0.0, metavar="N", help="time that each call to ECR takes"
+    )
+    parser.add_argument(
+        "--rename-headers", action="store_true", help="rename headers of answers, as function URLs are reported to"
+    )
+    parser.add_argument("--edge", action="store_true", help="have CloudFront in front of it, with one pull token")
+    parser.add_argument(
+        "--edge-cache-seconds", type=_seconds, default=0, metavar="N", help="time that the edge keeps what it may"
+    )
+    parser.add_argument("--no-image-pull", action="store_true", help="give out no manifests, as deployments by default")
+    parser.add_argument("--no-list-tags", action="store_true", help="list no tags, as deployments by default")
+
+
+def run(options: argparse.Namespace, repositories: Mapping[str, OciLayout]) -> int:
+    """Serve repositories until a signal ends it, and return the exit status.
+
+    Raises:
+        UsageError: If it can't be done as it was asked for.
+        PortError: If the port can't be listened on.
+    """
+    try:
+        with _running(options, repositories) as (service, edge):
+            print(f"Listening on {edge.url if edge else service.url}", flush=True)
+            print(_advice(service, repositories, edge), flush=True)
+            threading.Event().wait()
+    except httpx.HTTPError as error:
+        print(f"The function does not start ({type(error).__name__}); what it wrote stands above.", file=sys.stderr)
+        return 1
+    return 0
+
+
+@contextmanager
+def _running(
+    options: argparse.Namespace, repositories: Mapping[str, OciLayout]
+) -> Iterator[tuple[Service, "RunningEdge | None"]]:
+    edge = _edge_module() if options.edge else None
+    function_url = FunctionUrl(
+        0 if edge else options.port,
+        renames_headers=options.rename_headers or options.edge,
+        caller=edge.CALLER if edge else None,
+        has_docs_page=not edge,
+    )
+    with ExitStack() as stack:
+        service = stack.enter_context(
+            local_service(
+                repositories,
+                function_url=function_url,
+                ecr_latency_ms=options.ecr_latency_ms,
+                opted_into=_opted_into(options),
+                write_log=_print_log,
+            )
+        )
+        if edge is None:
+            yield service, None
+            return
+        configuration = edge.EdgeConfiguration(cache_seconds=options.edge_cache_seconds)
+        yield service, stack.enter_context(edge.local_edge(service.url, configuration, port=options.port))
+
+
+def _edge_module() -> Any:
+    """Return the module of the edge, which needs Node."""
+    try:
+        return importlib.import_module("local.edge")
+    except ImportError:
+        raise UsageError("The edge needs Node, which `make serve EDGE=1` installs.") from None
+
+
+def _opted_into(options: argparse.Namespace) -> dict[str, str]:
+    left_out = {"IMAGE_PULL": options.no_image_pull, "LIST_TAGS": options.no_list_tags}
+    return {name: value for name, value in EVERYTHING.items() if not left_out[name]}
+
+
+def _print_log(line: str) -> None:
+    # The service goes on when nobody reads its log any more.
+    with suppress(BrokenPipeError):
+        print(line, file=sys.stderr, flush=True)
+
+
+def _advice(service: Service, repositories: Mapping[str, OciLayout], edge: "RunningEdge | None") -> str:
+    repository, layout = next(iter(repositories.items()))
+    digest = next(iter(layout.referenced_blobs), "sha256:…")
+    url, user, before, after = service.url, "", "", f"\nor {service.url}{DOCS_PAGE} in a browser."
+    if edge is not None:
+        url, user, before = edge.url, '-u "$TOKEN" ', f"  TOKEN={_add_token(edge)}  # not shown again\n"
+        host = url.removeprefix("http://")
+        after = (
+            f'  skopeo login --tls-verify=false -u {TOKEN_NAME} -p "${{TOKEN#*:}}" {host}\n'
+            f"\nThe token store is {edge.store.arn} at {edge.store_url}."
+        )
+    return f"""
+Repositories: {", ".join(repositories)}
+Try, in another terminal:
+
+{before}  curl {user}'{url}/download-url?repositoryName={repository}&layerDigest={digest}'
+  curl {user}'{url}/openapi.json'
+{after}
+
+The local ECR is at {service.aws.ecr_url}, S3 at {service.aws.s3_url}, Lambda's Invoke action at {service.lambda_url}.
+What the function logs goes to standard error. Ctrl-C stops everything."""
+
+
+def _add_token(edge: "RunningEdge") -> str:
+    """Add a token for everything, and return it: `NAME:PASSWORD`."""
+    now, password = datetime.now(UTC), new_password()
+    token = PullToken(TOKEN_NAME, ("*",), now + _TOKEN_LIFETIME, now)
+    edge.store.put(token.name, token.value(password))
+    return f"{token.name}:{password}"
+
+
+def _port(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,5}", text) or int(text) > 65535:
+        raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
+    return int(text)
+
+
+def _milliseconds(text: str) -> float:
+    with suppress(ValueError):
+        milliseconds = float(text)
+        if 0 <= milliseconds < float("inf"):
+            return milliseconds
+    raise argparse.ArgumentTypeError("a latency is a number of milliseconds, 0 or more")
+
+
+def _seconds(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,5}", text):
+        raise argparse.ArgumentTypeError("a time is a number of seconds, 0 or more")
+    return int(text)
