@@ -3,6 +3,8 @@
 from ecr_layers.authentication import Authentication
 from ecr_layers.errors import ClientError, IntegrityError, ServiceError, TargetError, TransferError, UsageError
 from ecr_layers.fetch import Fetched, Progress
+from ecr_layers.image_config import ImageConfig
+from ecr_layers.image_files import ImageFiles
 from ecr_layers.loader import BlobState, TransferSettings
 from ecr_layers.manifests import Descriptor, Manifest, Platform
 from ecr_layers.references import ImageReference, Repository
@@ -16,6 +18,8 @@ __all__ = [
     "Descriptor",
     "DownloadUrl",
     "Fetched",
+    "ImageConfig",
+    "ImageFiles",
     "ImageReference",
     "IntegrityError",
     "Manifest",

@@ -34,7 +34,7 @@ class Command(Protocol):
         """
 
 
-COMMANDS = ("fetch", "url", "token", "proxy", "smoke")
+COMMANDS = ("fetch", "cat", "inspect", "url", "token", "proxy", "smoke")
 """The commands, each the module of `ecr_layers.commands` that has its name."""
 
 

@@ -24,6 +24,8 @@ from ecr_layers.authentication import Authentication
 from ecr_layers.blob_source import BlobSource
 from ecr_layers.errors import ClientError, ServiceError, UsageError, one_line
 from ecr_layers.fetch import Fetched, Fetcher, FetchOptions, ProgressCallback, image_to_fetch
+from ecr_layers.image_config import LARGEST_CONFIG, ImageConfig
+from ecr_layers.image_files import MOST_BYTES, ImageFiles
 from ecr_layers.layer_file import LayerFile
 from ecr_layers.loader import TransferSettings
 from ecr_layers.manifests import (
@@ -175,9 +177,6 @@ class Service:
     ) -> Fetched:
         """Fetch an image into an OCI image layout, every blob verified.
 
-        Manifests of Docker's are written as OCI's, as other tools do, whose digest is another; the originals are there
-        as well.
-
         What is there already is not loaded, and what an earlier call or process has left is gone on with. Two calls or
         processes with the same directory wait for each other.
 
@@ -298,6 +297,58 @@ class Service:
         raise UsageError(
             f"{reference} is an image index without an image for {wanted or Platform.of_this_machine()}. It has "
             f"{platforms_in_words(manifest.platforms)}: name one with --platform."
+        )
+
+    def read_config(
+        self, image: str | ImageReference, platform: str | None = None, manifest: Manifest | None = None
+    ) -> ImageConfig:
+        """Return what an image's config says, verified.
+
+        Args:
+            image: The image, such as `team/app:1.2`.
+            platform: The platform, as for `find_image`.
+            manifest: The image's manifest, if it is known: the service need not give out any then.
+
+        Raises:
+            ClientError: If the image has no config, or one that is not JSON or too large.
+            ServiceError: If the service does not give it.
+            IntegrityError: If its bytes do not have its digest.
+        """
+        reference = image if isinstance(image, ImageReference) else ImageReference.parse(image)
+        found = manifest or self.find_image(reference, platform)
+        if found.config is None:
+            raise ClientError(f"{found.digest} is an artifact of an old kind and has no config.")
+        if found.config.size > LARGEST_CONFIG:
+            raise ClientError(f"The config {found.config.digest} has more than {LARGEST_CONFIG} bytes.")
+        with self.open_layer(reference.repository, found.config.digest, found.config.size) as file:
+            return ImageConfig.parse(file.read())
+
+    def image_files(
+        self,
+        image: str | ImageReference,
+        platform: str | None = None,
+        manifest: Manifest | None = None,
+        max_bytes: int = MOST_BYTES,
+    ) -> ImageFiles:
+        """Return the files of an image; of its layers, those are read that it takes to find a file.
+
+        Args:
+            image: The image, such as `team/app:1.2`.
+            platform: The platform, as for `find_image`.
+            manifest: The image's manifest, if it is known: the service need not give out any then.
+            max_bytes: How many bytes of layers may be read, after decompression.
+
+        Raises:
+            UsageError: If the name is that of an index without an image for the platform.
+            ServiceError: If the service does not give the manifest.
+            IntegrityError: If its bytes do not have its digest.
+        """
+        reference = image if isinstance(image, ImageReference) else ImageReference.parse(image)
+        found = manifest or self.find_image(reference, platform)
+        return ImageFiles(
+            found.layers,
+            lambda layer: self.open_layer(reference.repository, layer.digest, layer.size),
+            max_bytes,
         )
 
     def read_entry(self, repository: Repository, entry: Descriptor) -> Manifest:

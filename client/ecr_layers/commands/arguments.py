@@ -1,11 +1,15 @@
 """Arguments that several commands have, and how the service they name is reached."""
 
 import argparse
+import os
 import re
 from pathlib import Path
 
 from ecr_layers.authentication import Authentication
 from ecr_layers.errors import UsageError
+from ecr_layers.fetch import read_manifest_file
+from ecr_layers.manifests import Manifest, Platform
+from ecr_layers.references import ImageReference
 from ecr_layers.service import SERVICE_VARIABLE, Service, service_url
 
 
@@ -32,6 +36,15 @@ def add_service(parser: argparse.ArgumentParser, *operands: str) -> None:
     parser.add_argument("--no-sign", action="store_true", help="send no credentials")
 
 
+def add_image(parser: argparse.ArgumentParser) -> None:
+    """Add what one image is named with, besides its name."""
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--platform", metavar="OS/ARCH", help="the image of this platform, such as linux/arm64")
+    which.add_argument(
+        "--manifest", type=Path, metavar="FILE", help="the image's manifest; the service need not give it"
+    )
+
+
 def operands(options: argparse.Namespace) -> list[str]:
     """Return the command's own operands, without the service.
 
@@ -39,7 +52,9 @@ def operands(options: argparse.Namespace) -> list[str]:
         UsageError: If there are too few or too many.
     """
     words, names = options.words, options.operands
-    if len(words) not in {len(names), len(names) + 1}:
+    # Without this, a command that lacks an operand would take the service for it.
+    least = len(names) if os.environ.get(SERVICE_VARIABLE) else len(names) + 1
+    if not least <= len(words) <= len(names) + 1:
         raise UsageError(f"Give {' and '.join(['the service', *names])}, or set {SERVICE_VARIABLE} and leave it out.")
     return list(words[len(words) - len(names) :])
 
@@ -59,6 +74,17 @@ def authentication(options: argparse.Namespace) -> Authentication:
     return Authentication(region=options.region, token_file=options.token_file, is_anonymous=options.no_sign)
 
 
+def find_image(options: argparse.Namespace, service: Service, reference: ImageReference) -> Manifest:
+    """Return the manifest of the image that was named.
+
+    Raises:
+        ClientError: If it can't be had.
+    """
+    if options.manifest:
+        return read_manifest_file(options.manifest, reference)
+    return service.find_image(reference, Platform.parse(options.platform) if options.platform else None)
+
+
 def service(options: argparse.Namespace) -> Service:
     """Return the service that was named; the caller closes it.
 
@@ -66,6 +92,18 @@ def service(options: argparse.Namespace) -> Service:
         UsageError: If it is none, or there are no credentials of the kind that it takes.
     """
     return Service(url_of_service(options), authentication(options))
+
+
+def byte_count(text: str) -> int:
+    """Return the number of bytes that an argument names, such as 2000000 or 2M.
+
+    Raises:
+        argparse.ArgumentTypeError: If it names none.
+    """
+    match = re.fullmatch(r"(?P<number>[0-9]{1,18})(?P<unit>[KMG]?)", text)
+    if match is None:
+        raise argparse.ArgumentTypeError("a number of bytes, such as 2000000, 2000K, 2M or 2G")
+    return int(match["number"]) * {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}[match["unit"]]
 
 
 def port(text: str) -> int:

@@ -56,7 +56,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     what.add_argument("--digest", action="append", metavar="DIGEST", help="a layer or config; may be given many times")
     parser.add_argument(
-        "--max-bytes", type=byte_count, metavar="N", help="refuse blobs with more bytes; with K, M or G behind it too"
+        "--max-bytes",
+        type=arguments.byte_count,
+        metavar="N",
+        help="refuse blobs with more bytes; with K, M or G behind it too",
     )
     parser.add_argument(
         "--connections", type=connection_count, default=16, metavar="N", help="ranges to load at once (default: 16)"
@@ -113,18 +116,6 @@ def _fetch(service: Service, fetcher: Fetcher, reference: ImageReference, option
     else:
         root = image_to_fetch(service, reference, options.platform, is_one=False)
     return fetcher.image(root, reference.tag, options.output)
-
-
-def byte_count(text: str) -> int:
-    """Return the number of bytes that an argument names, such as 2000000 or 2M.
-
-    Raises:
-        argparse.ArgumentTypeError: If it names none.
-    """
-    match = re.fullmatch(r"(?P<number>[0-9]{1,18})(?P<unit>[KMG]?)", text)
-    if match is None:
-        raise argparse.ArgumentTypeError("a number of bytes, such as 2000000, 2000K, 2M or 2G")
-    return int(match["number"]) * {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}[match["unit"]]
 
 
 def connection_count(text: str) -> int:

@@ -1,0 +1,267 @@
+"""`ecr-layers cat` and `ecr-layers inspect`, against the local service."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ecr_layers import ClientError, IntegrityError, Manifest, Service
+from ecr_layers.cli import main
+from local.oci_layout import OciLayout
+from local.service import local_service
+from tests.archives import file, gzipped, link, tar, zstd
+from tests.commands import CLIENT, ROOT
+from tests.layouts import EMPTY, OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Descriptor, LayoutWriter, for_platform
+
+REPOSITORY = "team/tools"
+BINARY = bytes(range(256)) * 1000
+CONFIG = {
+    "os": "linux",
+    "architecture": "amd64",
+    "created": "2026-01-02T03:04:05Z",
+    "config": {
+        "Entrypoint": ["/bin/app", "--now"],
+        "Cmd": [],
+        "WorkingDir": "/srv",
+        "User": "app",
+        "ExposedPorts": {"80/tcp": {}},
+        "Labels": {"version": "1.2", "evil": "\x1b[2J\nforged"},
+        "Env": ["PASSWORD=hunter2"],
+    },
+}
+
+
+def add_image(writer: LayoutWriter, config: dict[str, Any], layers: list[bytes]) -> Descriptor:
+    """Write an image and return its descriptor."""
+    document = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": writer.document(OCI_CONFIG, config),
+        "layers": [writer.blob(layer, OCI_LAYER) for layer in layers],
+    }
+    return writer.document(OCI_MANIFEST, document)
+
+
+@pytest.fixture(scope="module")
+def layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("layout")
+    writer = LayoutWriter(directory)
+    layers = [
+        gzipped(tar(file("usr/lib/os-release", b"ID=old\n"), file("bin/app", BINARY), file("gone", b"x"))),
+        zstd.compress(tar(file("usr/lib/os-release", b"ID=new\n"), link("etc/os-release", "../usr/lib/os-release"))),
+        tar(file(".wh.gone"), file("srv/x", b"1")),
+    ]
+    writer.name(add_image(writer, CONFIG, layers), "1.2")
+    others = [
+        for_platform(
+            add_image(writer, {"os": "linux", "architecture": each}, [tar(file("platform", each.encode()))]), each
+        )
+        for each in ("amd64", "arm64")
+    ]
+    writer.name(writer.index(others), "index")
+    broken = gzipped(tar(file("broken", b"1")))
+    writer.name(add_image(writer, {}, [broken]), "broken")
+    subject = {"mediaType": OCI_MANIFEST, "digest": others[0]["digest"], "size": others[0]["size"]}
+    writer.name(writer.artifact("text/plain", subject, b"an artifact"), "artifact")
+    config = writer.blob(b"no JSON", EMPTY)
+    artifact = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": []}
+    writer.name(writer.document(OCI_MANIFEST, artifact), "no-json")
+    writer.write()
+    return directory
+
+
+@pytest.fixture(scope="module")
+def url(layout: Path) -> Iterator[str]:
+    layouts = {REPOSITORY: OciLayout(layout)}
+    # Of the same size, so that nothing but the digest tells.
+    path = layout / "blobs" / "sha256" / hashlib.sha256(gzipped(tar(file("broken", b"1")))).hexdigest()
+    content = bytearray(path.read_bytes())
+    # The time of gzip's header.
+    content[4] ^= 1
+    path.write_bytes(content)
+    with local_service(layouts, write_log=lambda _: None) as service:
+        yield service.url
+
+
+@pytest.fixture(scope="module")
+def service(url: str) -> Iterator[Service]:
+    with Service(url) as service:
+        yield service
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command came to."""
+
+    status: int
+    output: str
+    error: str
+
+
+Command = Callable[..., Result]
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Iterator[Command]:
+    """Return what runs `ecr-layers` in this process, which takes less time than a process of its own."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def run(*arguments: str) -> Result:
+        try:
+            status = main(arguments)
+        except SystemExit as end:
+            status = int(end.code or 0)
+        return Result(status, *capsys.readouterr())
+
+    yield run
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def read(service: Service, path: str, image: str = "1.2", **options: Any) -> bytes:
+    return b"".join(service.image_files(f"{REPOSITORY}:{image}", **options).read(path))
+
+
+def test_a_file_is_printed_as_it_is(url: str) -> None:
+    command = [*CLIENT, "cat", url, f"{REPOSITORY}:1.2", "/bin/app"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=60, check=True)
+    assert result.stdout == BINARY
+    assert not result.stderr
+
+
+def test_files_are_those_of_the_newest_layers_through_links(service: Service) -> None:
+    assert read(service, "/etc/os-release") == b"ID=new\n"
+    with pytest.raises(ClientError, match=r"The image has no /gone\."):
+        read(service, "/gone")
+
+
+def test_a_platform_is_taken_from_an_index(service: Service) -> None:
+    assert read(service, "/platform", "index", platform="linux/arm64") == b"arm64"
+    assert read(service, "/platform", "index", platform="linux/amd64") == b"amd64"
+    with pytest.raises(ClientError, match="linux/amd64, linux/arm64"):
+        read(service, "/platform", "index", platform="linux/s390x")
+
+
+def test_a_layer_with_another_digest_is_not_believed(service: Service) -> None:
+    with pytest.raises(IntegrityError):
+        read(service, "/broken", "broken")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["1.2", "/nowhere"], 1, "The image has no /nowhere."),
+        (["1.2", "/usr/lib"], 1, "/usr/lib is a directory."),
+        (["1.2", "/bin/app/x"], 1, "The image has no /bin/app/x: /bin/app is no directory."),
+        (["artifact", "/x"], 1, "is no readable tar archive"),
+        (["none", "/x"], 1, "none"),
+        (["1.2", "/bin/app", "--max-bytes", "1K"], 1, "more than 1000 bytes"),
+        (["1.2", "/x", "--platform", "arm64"], 2, "'arm64' is no platform"),
+        (["1.2", "/x", "--manifest", "/nowhere"], 2, "can't be read from /nowhere"),
+        (["1.2", "/x", "--max-bytes", "1T"], 2, "a number of bytes"),
+        (["1.2"], 2, "IMAGE and PATH"),
+    ],
+)
+def test_what_can_not_be_printed_is_one_line_and_a_status(
+    url: str, arguments: list[str], status: int, message: str, command: Command
+) -> None:
+    result = command("cat", url, f"{REPOSITORY}:{arguments[0]}", *arguments[1:])
+    assert (result.status, result.output) == (status, "")
+    assert message in result.error
+    assert "X-Amz" not in result.error
+    assert result.error.count("\n") == 1 or result.error.startswith("usage: ecr-layers cat ")
+
+
+def test_nobody_reading_on_is_no_failure_of_the_file(url: str) -> None:
+    unread, output = os.pipe()
+    os.close(unread)
+    command = [*CLIENT, "cat", url, f"{REPOSITORY}:1.2", "/bin/app"]
+    result = subprocess.run(command, cwd=ROOT, stdout=output, stderr=subprocess.PIPE, timeout=60, check=False)
+    os.close(output)
+    assert (result.returncode, result.stderr) == (141, b"")
+
+
+def test_an_output_that_is_full_is_one_line_and_status_4(url: str) -> None:
+    command = [*CLIENT, "cat", url, f"{REPOSITORY}:1.2", "/bin/app"]
+    with Path("/dev/full").open("wb") as full:
+        result = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, timeout=60, check=False)
+    assert (result.returncode, result.stderr) == (4, b"The output can't be written: No space left on device.\n")
+
+
+def test_an_image_is_inspected_for_people(url: str, command: Command) -> None:
+    result = command("inspect", url, f"{REPOSITORY}:1.2")
+    assert result.status == 0, result.error
+    lines = dict(line.split(maxsplit=1) for line in result.output.splitlines()[:4])
+    assert lines["Platform"] == "linux/amd64"
+    assert 'Entrypoint   ["/bin/app", "--now"]' in result.output
+    assert "version=1.2" in result.output
+    assert "hunter2" not in result.output
+    # What a terminal would obey is not printed.
+    assert "\x1b" not in result.output
+    assert "evil=?[2J?forged" in result.output
+
+
+def test_an_image_is_inspected_for_scripts(url: str, layout: Path, command: Command) -> None:
+    result = command("inspect", url, f"{REPOSITORY}:1.2", "--json", "--env")
+    document = json.loads(result.output)
+    manifest = json.loads((layout / "blobs" / document["imageDigest"].replace(":", "/")).read_bytes())
+    assert document["layers"] == manifest["layers"]
+    assert document["size"] == sum(layer["size"] for layer in manifest["layers"])
+    assert document["labels"] == CONFIG["config"]["Labels"]  # type: ignore[index]
+    assert document["env"] == ["PASSWORD=hunter2"]
+    assert (document["entrypoint"], document["cmd"]) == (["/bin/app", "--now"], [])
+    assert (document["user"], document["workingDir"], document["exposedPorts"]) == ("app", "/srv", ["80/tcp"])
+    assert document["platforms"] == []
+
+
+def test_an_index_is_inspected_with_its_platforms(url: str, command: Command) -> None:
+    result = command("inspect", url, f"{REPOSITORY}:index", "--platform", "linux/arm64", "--json")
+    document = json.loads(result.output)
+    assert document["platform"] == "linux/arm64"
+    assert document["platforms"] == ["linux/amd64", "linux/arm64"]
+
+
+def test_an_artifact_is_inspected_as_far_as_it_says_something(service: Service, url: str, command: Command) -> None:
+    result = command("inspect", url, f"{REPOSITORY}:artifact", "--json")
+    document = json.loads(result.output)
+    assert document["platform"] is None
+    assert [layer["mediaType"] for layer in document["layers"]] == ["text/plain"]
+    with pytest.raises(ClientError, match="is not a JSON object"):
+        service.read_config(f"{REPOSITORY}:no-json")
+
+
+def test_no_layer_is_loaded_to_inspect_an_image(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+    open_layer = Service.open_layer
+
+    def watched(self: Service, repository: Any, digest: str, size: int | None = None) -> Any:
+        opened.append(digest)
+        return open_layer(self, repository, digest, size)
+
+    monkeypatch.setattr(Service, "open_layer", watched)
+    manifest = service.find_image(f"{REPOSITORY}:1.2")
+    assert service.read_config(f"{REPOSITORY}:1.2").labels["version"] == "1.2"
+    assert manifest.config
+    assert opened == [manifest.config.digest]
+
+
+def test_a_manifest_is_enough_for_a_service_that_gives_out_layers_alone(layout: Path, command: Command) -> None:
+    tags = OciLayout(layout).tags
+    path = layout / "blobs" / tags["1.2"].replace(":", "/")
+    with (
+        local_service({REPOSITORY: OciLayout(layout)}, opted_into={}, write_log=lambda _: None) as running,
+        Service(running.url) as service,
+    ):
+        refused = command("cat", running.url, f"{REPOSITORY}:1.2", "/etc/os-release")
+        assert (refused.status, "--manifest FILE" in refused.error) == (1, True)
+        manifest = Manifest.parse(path.read_bytes())
+        assert read(service, "/etc/os-release", manifest=manifest) == b"ID=new\n"
+        printed = command("inspect", running.url, f"{REPOSITORY}:1.2", "--manifest", str(path))
+        assert "version=1.2" in printed.output

@@ -1,0 +1,185 @@
+"""A docker-archive is read by what reads docker-archives, and has the very image."""
+
+import hashlib
+import json
+import os
+import subprocess
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ecr_layers import ClientError, IntegrityError, Manifest, TargetError, docker_archive
+from ecr_layers.docker_archive import write_docker_archive
+from tests.archives import file, gzipped, tar, zstd
+from tests.commands import tool
+from tests.layouts import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, LayoutWriter
+
+PLAIN = "application/vnd.oci.image.layer.v1.tar"
+ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
+ARCHIVES = [tar(file(name, name.encode() * 5000)) for name in ("a", "b")]
+
+
+def digest_of(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+class Layout:
+    """An image layout with one image, and what is done with it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory / "layout"
+        self.target = directory / "image.tar"
+        self.writer = LayoutWriter(self.directory)
+
+    def image(self, layers: Sequence[tuple[bytes, str]], diff_ids: Sequence[str], **of_layers: Any) -> Manifest:
+        """Write an image."""
+        config = {
+            "os": "linux",
+            "architecture": "arm64",
+            "config": {"Labels": {"name": "x"}},
+            "rootfs": {"type": "layers", "diff_ids": list(diff_ids)},
+        }
+        document = {
+            "schemaVersion": 2,
+            "mediaType": OCI_MANIFEST,
+            "config": self.writer.document(OCI_CONFIG, config),
+            "layers": [self.writer.blob(content, media_type) | of_layers for content, media_type in layers],
+        }
+        return self.manifest(self.writer.document(OCI_MANIFEST, document))
+
+    def manifest(self, descriptor: dict[str, Any]) -> Manifest:
+        """Return a manifest that has been written."""
+        blob = self.directory / "blobs" / descriptor["digest"].replace(":", "/")
+        return Manifest.parse(blob.read_bytes(), descriptor["mediaType"], descriptor["digest"])
+
+    def archive(self, manifest: Manifest, *names: str) -> Path:
+        """Write an archive."""
+        write_docker_archive(self.directory, manifest, names, self.target)
+        return self.target
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    return Layout(tmp_path)
+
+
+def skopeo(*arguments: str) -> str:
+    return subprocess.run(
+        [tool("skopeo"), "--insecure-policy", *arguments], capture_output=True, text=True, timeout=60, check=True
+    ).stdout
+
+
+def test_skopeo_reads_the_image_with_its_config_and_layers(layout: Layout, tmp_path: Path) -> None:
+    layers = [(gzipped(ARCHIVES[0]), OCI_LAYER), (ARCHIVES[1], PLAIN), (zstd.compress(ARCHIVES[0]), ZSTD)]
+    diff_ids = [digest_of(ARCHIVES[number]) for number in (0, 1, 0)]
+    manifest = layout.image(layers, diff_ids)
+    archive = layout.archive(manifest, "team/app:1.2")
+    inspected = json.loads(skopeo("inspect", f"docker-archive:{archive}"))
+    assert (inspected["Architecture"], inspected["Labels"]) == ("arm64", {"name": "x"})
+    config = json.loads(skopeo("inspect", "--config", f"docker-archive:{archive}:team/app:1.2"))
+    assert config["rootfs"]["diff_ids"] == diff_ids
+    # skopeo verifies that each layer is what the config says.
+    skopeo("copy", f"docker-archive:{archive}", f"dir:{tmp_path}/copy")
+    assert manifest.config
+    assert json.loads((tmp_path / "copy" / "manifest.json").read_bytes())["config"]["digest"] == manifest.config.digest
+
+
+def test_skopeo_makes_an_image_layout_of_it_that_is_the_same_image(layout: Layout, tmp_path: Path) -> None:
+    manifest = layout.image([(gzipped(each), OCI_LAYER) for each in ARCHIVES], [digest_of(each) for each in ARCHIVES])
+    skopeo("copy", f"docker-archive:{layout.archive(manifest, 'team/app:1.2')}", f"oci:{tmp_path}/copy:x")
+    config, copied = (
+        json.loads(skopeo("inspect", "--config", place))
+        for place in (f"docker-archive:{layout.target}", f"oci:{tmp_path}/copy:x")
+    )
+    assert copied == config
+    assert copied["rootfs"]["diff_ids"] == [digest_of(each) for each in ARCHIVES]
+
+
+def test_the_archive_is_what_docker_load_reads(layout: Layout) -> None:
+    layers = [(gzipped(ARCHIVES[0]), OCI_LAYER), (ARCHIVES[1], PLAIN)]
+    archive = layout.archive(layout.image(layers, [digest_of(each) for each in ARCHIVES]), "team/app:1.2")
+    with tarfile.open(archive) as read:
+        names = read.getnames()
+        assert names[0] == "manifest.json"
+        (entry,) = json.loads(read.extractfile("manifest.json").read())  # type: ignore[union-attr]
+        assert entry["RepoTags"] == ["team/app:1.2"]
+        assert names[1:] == [entry["Config"], *entry["Layers"]]
+        assert [Path(name).suffix for name in entry["Layers"]] == [".gz", ".tar"]
+        for name in names[1:]:
+            content = read.extractfile(name).read()  # type: ignore[union-attr]
+            assert hashlib.sha256(content).hexdigest() == name.partition(".")[0]
+
+
+def test_an_image_that_is_named_by_its_digest_has_no_tags(layout: Layout) -> None:
+    archive = layout.archive(layout.image([(gzipped(ARCHIVES[0]), OCI_LAYER)], [digest_of(ARCHIVES[0])]))
+    with tarfile.open(archive) as read:
+        assert json.loads(read.extractfile("manifest.json").read())[0]["RepoTags"] == []  # type: ignore[union-attr]
+    assert json.loads(skopeo("inspect", f"docker-archive:{archive}"))["Layers"]
+
+
+def test_a_layer_that_is_there_twice_is_written_once(layout: Layout) -> None:
+    layer = (gzipped(ARCHIVES[0]), OCI_LAYER)
+    archive = layout.archive(layout.image([layer, layer], [digest_of(ARCHIVES[0])] * 2))
+    with tarfile.open(archive) as read:
+        assert len(read.getnames()) == 3
+    assert len(json.loads(skopeo("inspect", f"docker-archive:{archive}"))["Layers"]) == 2
+
+
+def test_an_image_of_dockers_own_types_and_one_without_layers_are_read(layout: Layout) -> None:
+    docker = layout.manifest(layout.writer.image("docker", is_docker=True))
+    assert json.loads(skopeo("inspect", f"docker-archive:{layout.archive(docker)}"))["Labels"] == {"name": "docker"}
+    assert json.loads(skopeo("inspect", f"docker-archive:{layout.archive(layout.image([], []))}"))["Layers"] == []
+
+
+def test_the_same_image_gives_the_same_bytes(layout: Layout) -> None:
+    manifest = layout.image([(zstd.compress(ARCHIVES[0]), ZSTD)], [digest_of(ARCHIVES[0])])
+    first = layout.archive(manifest, "a:b").read_bytes()
+    assert layout.archive(manifest, "a:b").read_bytes() == first
+
+
+def test_what_can_not_be_in_an_archive_is_an_error_that_says_what_to_do(layout: Layout) -> None:
+    subject = {"mediaType": OCI_MANIFEST, "digest": digest_of(b""), "size": 0}
+    layer = (gzipped(ARCHIVES[0]), OCI_LAYER)
+    for manifest, message in (
+        (layout.manifest(layout.writer.artifact("text/plain", subject, b"x")), "is an artifact"),
+        (layout.image([layer], [digest_of(ARCHIVES[0])], urls=["https://example.com/layer"]), "is a foreign one"),
+        (layout.image([layer], []), "names 0 layers, and the manifest 1"),
+        (layout.image([layer], ["md5:../../x"]), "by something else than a sha256"),
+    ):
+        with pytest.raises(ClientError, match=message):
+            layout.archive(manifest)
+        assert not layout.target.exists()
+
+
+def left_in(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
+def test_a_layer_that_decompresses_to_something_else_leaves_the_older_archive(layout: Layout, tmp_path: Path) -> None:
+    layout.target.write_bytes(b"older")
+    manifest = layout.image([(zstd.compress(ARCHIVES[0]), ZSTD)], [digest_of(ARCHIVES[1])])
+    with pytest.raises(IntegrityError, match="decompresses to something else"):
+        layout.archive(manifest)
+    assert layout.target.read_bytes() == b"older"
+    assert left_in(tmp_path) == ["image.tar", "layout"]
+
+
+def test_a_layer_that_decompresses_to_too_much_is_refused(
+    layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(docker_archive, "MOST_BYTES", 1_000_000)
+    bomb = zstd.compress(bytes(50_000_000))
+    with pytest.raises(ClientError, match="more than 1000000 bytes"):
+        layout.archive(layout.image([(bomb, ZSTD)], [digest_of(b"")]))
+    assert left_in(tmp_path) == ["layout"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a full disk takes a file system of its own")
+def test_a_target_that_can_not_be_written_is_one_line(layout: Layout) -> None:
+    manifest = layout.image([], [])
+    layout.target = Path("/proc/image.tar")
+    with pytest.raises(TargetError, match="can't be written"):
+        layout.archive(manifest)
