@@ -137,7 +137,9 @@ async def close_connection(receive: Receive) -> None:
     """Close the connection of a request, in the middle of its answer too."""
     # ASGI has no word for this, so it is uvicorn's request object, to which `receive` belongs, that is asked.
     receive.__self__.transport.abort()  # type: ignore[attr-defined]
-    await receive()
+    # What comes first may still be the request's body.
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def _listen(host: str, port: int) -> list[socket.socket]:

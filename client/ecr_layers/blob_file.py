@@ -6,6 +6,7 @@ in: from memory where a block is the next in order, and otherwise from the file,
 """
 
 import contextlib
+import errno
 import json
 import os
 import threading
@@ -17,6 +18,8 @@ from ecr_layers.references import hasher
 
 _READ_AT_ONCE = 4 * 1024 * 1024
 _LOCKS = 32
+# What file systems say that can't reserve space.
+_CAN_NOT_RESERVE = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
 _MISSING, _THERE = b"0", b"1"
 _TO_DISK: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
 
@@ -247,7 +250,11 @@ def _header(digest: str, size: int, block_size: int) -> bytes:
 def _reserve(descriptor: int, size: int) -> None:
     os.ftruncate(descriptor, 0)
     if hasattr(os, "posix_fallocate") and size:
-        os.posix_fallocate(descriptor, 0, size)
+        try:
+            os.posix_fallocate(descriptor, 0, size)
+        except OSError as error:
+            if error.errno not in _CAN_NOT_RESERVE:
+                raise
     os.ftruncate(descriptor, size)
 
 

@@ -21,6 +21,7 @@ from ecr_layers.image_layout import (
 )
 from ecr_layers.loader import Blob, BlobState, Loader, TransferSettings, too_large
 from ecr_layers.manifests import Descriptor, Manifest
+from ecr_layers.oci_conversion import as_oci
 from ecr_layers.references import ImageReference, Repository
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ class Fetched:
 
     Attributes:
         output: The directory or file that was written.
-        digest: The digest of the image's manifest or index; None if layers were fetched by their digests.
+        digest: The digest of the image's manifest or index in the registry; None if layers were fetched by their
+            digests.
         blobs: The digests of all blobs that are in the target.
         loaded_bytes: How many bytes were loaded.
         present_bytes: How many bytes were in the target already.
@@ -118,6 +120,9 @@ class Fetcher:
     def image(self, root: Manifest, tag: str | None, directory: Path) -> Fetched:
         """Fetch an image, or all images of an index, into an OCI image layout.
 
+        Manifests of Docker's are written as OCI's, because tools that read a layout look for those; the originals are
+        there as well.
+
         Args:
             root: The image's manifest, or the index.
             tag: Its tag in the layout, None for none.
@@ -132,9 +137,11 @@ class Fetcher:
             descriptors = {blob.digest: blob for manifest in manifests for blob in manifest.blobs}
             kept = [blob for blob in descriptors.values() if not blob.is_foreign]
             fetched = self._load(directory / "blobs", [(blob.digest, blob.size) for blob in kept])
-            for manifest in manifests:
-                write_file(path_of(directory / "blobs", manifest.digest), manifest.content)
-            add_image(directory, root.descriptor, tag)
+            written = as_oci(manifests)
+            for digest, content in {each.digest: each.content for each in (*manifests, *written)}.items():
+                write_file(path_of(directory / "blobs", digest), content)
+            # The root is the last: it is named by none of the others.
+            add_image(directory, written[-1].descriptor, tag)
         foreign = tuple(digest for digest, blob in descriptors.items() if blob.is_foreign)
         return Fetched(directory, root.digest, tuple(blob.digest for blob in kept), *fetched, foreign)
 

@@ -23,7 +23,8 @@ from ecr_layers.retries import Retries
 from ecr_layers.transfer import BLOCK, Body, DownloadError
 
 _MIB = 1024 * 1024
-_HASH_THREADS = 2
+# Few of them hash at the same time; the others wait for the disk.
+_BACKGROUND_THREADS = 6
 _SECONDS_BETWEEN_REPORTS = 0.1
 # How long threads that are to stop are waited for; those in the middle of a system call end with the process.
 _SECONDS_TO_STOP = 5.0
@@ -179,7 +180,7 @@ class Loader:
         self._speeds: deque[float] = deque(maxlen=2 * settings.connections)
         self._stopped = threading.Event()
         self._error: BaseException | None = None
-        self._hashing = ThreadPoolExecutor(_HASH_THREADS, "hash")
+        self._background = ThreadPoolExecutor(_BACKGROUND_THREADS, "verify")
 
     def run(self, report: Callable[[], None]) -> None:
         """Load all of them.
@@ -223,7 +224,7 @@ class Loader:
         deadline = time.monotonic() + _SECONDS_TO_STOP
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
-        self._hashing.shutdown(cancel_futures=True)
+        self._background.shutdown(cancel_futures=True)
         for blob in self._blobs:
             if blob.file is not None:
                 blob.file.close()
@@ -395,11 +396,13 @@ class Loader:
                     return
                 block = 0
             while block < wanted.end and not attempt.is_stopped:
-                self._read_block(attempt, body, block)
-                attempts.succeeded()
+                if self._read_block(attempt, body, block):
+                    # What is read again, of a server that takes no ranges, is no progress.
+                    attempts.succeeded()
                 block += 1
 
-    def _read_block(self, attempt: _Attempt, body: Body, block: int) -> None:
+    def _read_block(self, attempt: _Attempt, body: Body, block: int) -> bool:
+        """Read a block, and return whether it was missing."""
         wanted, file = attempt.range, attempt.range.file
         length = min(file.block_size, file.size - block * file.block_size)
         data = body.read(length)
@@ -407,10 +410,11 @@ class Loader:
             raise DownloadError("the answer is too short")
         attempt.read += length
         attempt.last_read = time.monotonic()
-        file.write(block, data, wanted.round)
+        was_missing = file.write(block, data, wanted.round)
         if file.is_behind() and not wanted.blob.is_catching_up:
             wanted.blob.is_catching_up = True
             self._in_background(lambda: self._catch_up(wanted.blob, file))
+        return was_missing
 
     def _becomes_stream(self, attempt: _Attempt) -> bool:
         """Let an attempt read the whole blob, whose server takes no ranges, if no other does."""
@@ -439,7 +443,7 @@ class Loader:
                 self._fail(error)
 
         try:
-            self._hashing.submit(run)
+            self._background.submit(run)
         except RuntimeError:
             # Everything is being stopped.
             return

@@ -177,6 +177,9 @@ class Service:
     ) -> Fetched:
         """Fetch an image into an OCI image layout, every blob verified.
 
+        Manifests of Docker's are written as OCI's, as other tools do, whose digest is another; the originals are there
+        as well.
+
         What is there already is not loaded, and what an earlier call or process has left is gone on with. Two calls or
         processes with the same directory wait for each other.
 

@@ -7,10 +7,12 @@ asked by httpx, and S3 by urllib3. Nothing here names a download URL, in an erro
 import logging
 import re
 import ssl
+import threading
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import httpx
@@ -25,7 +27,7 @@ BLOCK = 256 * 1024
 MOST_REDIRECTS = 3
 """How many redirects are followed."""
 
-_CONNECT_TIMEOUT, _READ_TIMEOUT = 10.0, 30.0
+_CONNECT_TIMEOUT, _READ_TIMEOUT = 10.0, 20.0
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _CONTENT_RANGE = re.compile(r"bytes (?:(?P<first>[0-9]{1,18})-(?P<last>[0-9]{1,18})|\*)/(?P<size>[0-9]{1,18}|\*)")
 # S3 says so of a URL that was signed with credentials that are no longer valid:
@@ -98,12 +100,12 @@ class Downloads:
         self._connections = connections
         self._timeout = urllib3.Timeout(connect=_CONNECT_TIMEOUT, read=read_timeout)
         self._tls: ssl.SSLContext | None = None
-        self._direct = self._pool(None)
-        self._proxies = {url: self._pool(url) for url in set(urllib.request.getproxies().values()) if "://" in url}
+        self._pools: dict[str | None, urllib3.PoolManager] = {}
+        self._lock = threading.Lock()
 
     def close(self) -> None:
         """Close the connections that are not in use."""
-        for pool in (self._direct, *self._proxies.values()):
+        for pool in self._pools.values():
             pool.clear()
 
     @contextmanager
@@ -119,7 +121,7 @@ class Downloads:
         Raises:
             DownloadError: If the bytes are not given, also while they are read.
         """
-        pool = self._pool(self._proxy(url)) if on_new_connection else self._pool_for(url)
+        pool = self._new_pool(url) if on_new_connection else self._pool(url)
         response = self._request(pool, url, {"Range": f"bytes={first}-{last}", "Accept-Encoding": "identity"})
         try:
             yield _body(response, first, last)
@@ -151,24 +153,28 @@ class Downloads:
         if urlsplit(url).scheme not in self._schemes:
             raise DownloadError("the download URL is not HTTPS, as it has to be", can_pass=False)
 
-    def _pool_for(self, url: str) -> urllib3.PoolManager:
-        proxy = self._proxy(url)
-        return self._direct if proxy is None else self._proxies[proxy]
+    def _pool(self, url: str) -> urllib3.PoolManager:
+        with self._lock:
+            proxy = _proxy(url)
+            if proxy not in self._pools:
+                self._pools[proxy] = self._new_pool(url)
+            return self._pools[proxy]
 
-    def _proxy(self, url: str) -> str | None:
-        """Return the proxy that the environment names for a URL, None for none."""
-        parts = urlsplit(url)
-        if not self._proxies or parts.hostname in _LOOPBACK or urllib.request.proxy_bypass(parts.hostname or ""):
-            return None
-        proxy = urllib.request.getproxies().get(parts.scheme)
-        return proxy if proxy in self._proxies else None
-
-    def _pool(self, proxy: str | None) -> urllib3.PoolManager:
-        if self._tls is None and "https" in self._schemes:
+    def _new_pool(self, url: str) -> urllib3.PoolManager:
+        if self._tls is None and url.startswith("https:"):
             self._tls = httpx.create_ssl_context()
-        create: Callable[..., urllib3.PoolManager] = urllib3.PoolManager
-        options = {"maxsize": self._connections, "timeout": self._timeout, "ssl_context": self._tls}
-        return create(**options) if proxy is None else urllib3.ProxyManager(proxy, **options)  # type: ignore[arg-type]
+        proxy = _proxy(url)
+        options: dict[str, Any] = {"maxsize": self._connections, "timeout": self._timeout, "ssl_context": self._tls}
+        return urllib3.PoolManager(**options) if proxy is None else urllib3.ProxyManager(proxy, **options)
+
+
+def _proxy(url: str) -> str | None:
+    """Return the proxy that the environment names for a URL, None for none."""
+    parts = urlsplit(url)
+    if parts.hostname in _LOOPBACK or urllib.request.proxy_bypass(parts.hostname or ""):
+        return None
+    proxy = urllib.request.getproxies().get(parts.scheme)
+    return proxy if proxy is not None and proxy.startswith(("http://", "https://")) else None
 
 
 def _body(response: urllib3.BaseHTTPResponse, first: int, last: int) -> Body:

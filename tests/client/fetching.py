@@ -1,0 +1,130 @@
+"""A running service with images of all kinds behind it, whose S3 can be told to fail."""
+
+import gzip
+import hashlib
+import json
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ecr_layers import Service, TransferSettings
+from local.aws import S3
+from local.oci_layout import OciLayout
+from local.service import EVERYTHING, local_service
+from tests.client.faulty_s3 import FaultyS3, faulty_s3
+from tests.client.small_parts import QUICK, REPOSITORY, SMALL_PARTS
+from tests.layouts import DOCKER_LIST, OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Descriptor, LayoutWriter, for_platform
+
+LARGE = 2_500_000
+"""Size of the largest layer in bytes: many blocks, and some ranges."""
+
+
+@dataclass(frozen=True)
+class Fetching:
+    """A service, its S3, and the images that it has.
+
+    Attributes:
+        url: The service's URL.
+        s3: The S3.
+        layout: Where the images are read from.
+        images: Their descriptors by their tags.
+    """
+
+    url: str
+    s3: FaultyS3
+    layout: Path
+    images: Mapping[str, Descriptor]
+
+    def service(self, transfers: TransferSettings = SMALL_PARTS) -> Service:
+        return Service(self.url, retries=QUICK, transfers=transfers)
+
+    def blob(self, digest: str) -> bytes:
+        return (self.layout / "blobs" / digest.replace(":", "/")).read_bytes()
+
+    def layers(self, tag: str) -> list[Descriptor]:
+        layers: list[Descriptor] = json.loads(self.blob(self.images[tag]["digest"]))["layers"]
+        return layers
+
+    @property
+    def large(self) -> str:
+        """The digest of the largest layer."""
+        digest: str = self.layers("large")[0]["digest"]
+        return digest
+
+
+@contextmanager
+def fetching(directory: Path, opted_into: Mapping[str, str] = EVERYTHING) -> Iterator[Fetching]:
+    """Write the images to a directory, and run the service."""
+    images = write_images(directory)
+
+    def read(digest: str) -> bytes:
+        return (directory / "blobs" / digest.replace(":", "/")).read_bytes()
+
+    layout = OciLayout(directory)
+    with (
+        faulty_s3(read) as (s3, s3_url),
+        local_service(
+            {REPOSITORY: layout}, s3=S3(url=s3_url), opted_into=opted_into, write_log=lambda _: None
+        ) as running,
+    ):
+        yield Fetching(running.url, s3, directory, images)
+
+
+def write_images(directory: Path) -> dict[str, Descriptor]:
+    """Write an image of each kind, and return them by their tags."""
+    writer = LayoutWriter(directory)
+    noise = random.Random(1)
+    foreign = {
+        "mediaType": "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+        "digest": f"sha256:{hashlib.sha256(b'elsewhere').hexdigest()}",
+        "size": 9,
+        "urls": ["https://example.com/layer"],
+    }
+    platforms = [for_platform(writer.image(f"index {each}", each), each) for each in ("amd64", "arm64", "s390x")]
+    index = writer.index(platforms)
+    dockers = [for_platform(writer.image(f"docker {each}", each, is_docker=True), each) for each in ("amd64", "arm64")]
+    images = {
+        "image": writer.image("image"),
+        "docker": writer.image("docker", is_docker=True),
+        "large": _image(writer, [gzip.compress(noise.randbytes(size), 0) for size in (LARGE, 300_000, 5_000)]),
+        "docker-list": writer.index(dockers, DOCKER_LIST),
+        "index": index,
+        "nested": writer.index([index]),
+        "foreign": _image(writer, [b"own layer"], foreign),
+        "empty": _image(writer, [b"", gzip.compress(bytes(1024), mtime=0)]),
+        "zstd": _image(writer, [b"\x28\xb5\x2f\xfd zstd"], media_type=f"{OCI_LAYER.removesuffix('gzip')}zstd"),
+        "many": _image(writer, [b"%d" % number for number in range(499)]),
+        "sha512": _image(writer, [], _sha512_layer(directory, b"a layer with a long digest")),
+    }
+    images["artifact"] = writer.artifact("application/vnd.example.sbom", images["image"], b"sbom")
+    for tag, descriptor in images.items():
+        writer.name(descriptor, tag)
+    writer.write()
+    return images
+
+
+def _image(writer: LayoutWriter, layers: list[bytes], *others: Descriptor, media_type: str = OCI_LAYER) -> Descriptor:
+    config = {"os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": []}}
+    manifest: dict[str, Any] = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": writer.document(OCI_CONFIG, config),
+        "layers": [*(writer.blob(layer, media_type) for layer in layers), *others],
+    }
+    return writer.document(OCI_MANIFEST, manifest)
+
+
+def _sha512_layer(directory: Path, content: bytes) -> Descriptor:
+    encoded = hashlib.sha512(content).hexdigest()
+    path = directory / "blobs" / "sha512" / encoded
+    path.parent.mkdir()
+    path.write_bytes(content)
+    return {"mediaType": OCI_LAYER, "digest": f"sha512:{encoded}", "size": len(content)}
+
+
+def files_in(directory: Path) -> set[str]:
+    """Return the paths of all files in a directory."""
+    return {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()}
