@@ -1,6 +1,5 @@
 """What a region has and has not, where that decides about a default."""
 
-import re
 from dataclasses import dataclass
 from typing import Self
 from urllib.parse import urlsplit
@@ -22,14 +21,29 @@ _WITHOUT_FUNCTION_URLS = frozenset(
 # https://docs.amazonaws.cn/en_us/aws/latest/userguide/lambda.html
 _PARTITIONS_WITHOUT_FUNCTION_URLS = frozenset({"aws-cn"})
 
+# Where EventBridge still takes 256 KB, though the partition's other regions have 1 MB:
+# https://aws.amazon.com/about-aws/whats-new/2026/01/amazon-eventbridge-increases-event-payload-size-256-kb-1-mb/
+_WITH_SMALL_EVENTS = frozenset({"ap-east-2", "ap-southeast-5", "ap-southeast-6", "ap-southeast-7", "mx-central-1"})
+
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html has the partitions; the hosts are those that
-# https://docs.aws.amazon.com/general/latest/gr/aws-service-information.html and the partitions' own manuals name.
+# https://docs.aws.amazon.com/general/latest/gr/aws-service-information.html and the partitions' own manuals name,
+# such as https://docs.aws.eu/general/latest/gr/endpoints.html.
 _CONSOLES = {
     COMMERCIAL: "console.aws.amazon.com",
     "aws-cn": "console.amazonaws.cn",
     "aws-us-gov": "console.amazonaws-us-gov.com",
+    "aws-eusc": "console.amazonaws-eusc.eu",
 }
-_AWS_HOST = re.compile(r".+\.(?:amazonaws\.com|amazonaws\.com\.cn|api\.aws|api\.amazonwebservices\.com\.cn)")
+# The domains of AWS's endpoints, those of dual-stack endpoints among them, as botocore's partitions.json has them.
+_AWS_DOMAINS = (
+    "amazonaws.com", "api.aws",
+    "amazonaws.com.cn", "api.amazonwebservices.com.cn",
+    "amazonaws.eu", "api.amazonwebservices.eu",
+    "c2s.ic.gov", "api.aws.ic.gov",
+    "sc2s.sgov.gov", "api.aws.scloud",
+    "cloud.adc-e.uk", "api.cloud-aws.adc-e.uk",
+    "csp.hci.ic.gov", "api.aws.hci.ic.gov",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +71,8 @@ class Region:
         """
         partition = RegionInfo.get(name).partition if name else None
         host = urlsplit(endpoint).hostname if endpoint else None
-        return cls(name or None, partition or COMMERCIAL, bool(host and not _AWS_HOST.fullmatch(host)))
+        is_emulated = bool(host and not host.endswith(tuple(f".{domain}" for domain in _AWS_DOMAINS)))
+        return cls(name or None, partition or COMMERCIAL, is_emulated)
 
     @property
     def has_saved_queries(self) -> bool:
@@ -80,7 +95,7 @@ class Region:
 
         Source: https://aws.amazon.com/blogs/compute/more-room-to-build-serverless-services-now-support-payloads-up-to-1-mb
         """
-        return 1024 if self.partition == COMMERCIAL else 256
+        return 1024 if self.partition == COMMERCIAL and self.name not in _WITH_SMALL_EVENTS else 256
 
     @property
     def console_host(self) -> str | None:

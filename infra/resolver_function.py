@@ -36,6 +36,9 @@ _SYSTEM_LOG_LEVELS = {
 # What a browser has to send with a signed request, and for a conditional one, beside what it may always send.
 # https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
 _CORS_REQUEST_HEADERS = (
+    # A list of media types of manifests is longer than the 128 bytes that need no leave:
+    # https://fetch.spec.whatwg.org/#cors-safelisted-request-header
+    "accept",
     "authorization",
     "content-type",
     "if-none-match",

@@ -294,11 +294,17 @@ class DeploymentSettings(BaseModel):
             )
 
     def _problems_in(self, region: Region) -> list[str]:
+        rule = f"must begin with arn:{region.partition}: in {region.name}, or be an account id"
+        problems = [
+            f"  allowedPrincipals[{index}]: {rule}"
+            for index, principal in enumerate(self.allowed_principals)
+            if region.name and principal.startswith("arn:") and principal.split(":")[1] != region.partition
+        ]
         most = region.largest_event_kilobytes
-        if self.maximum_result_kilobytes <= most:
-            return []
-        rule = f"must be {most} at most in {region.name}, where neither events nor messages can be larger"
-        return [f"  maximumResultKilobytes: {rule}"]
+        if self.maximum_result_kilobytes > most:
+            rule = f"must be {most} at most in {region.name}, where events can't be larger"
+            problems.append(f"  maximumResultKilobytes: {rule}")
+        return problems
 
 
 def _defaults(region: Region) -> dict[str, Any]:

@@ -68,6 +68,12 @@ class LayerResolverStack(Stack):
                 "The setting repositories has '*', so who may call the service can download every layer of the "
                 "registry. Name the repositories in cdk.json, such as team/app or team/*.",
             )
+        if settings.snap_start and not region.has_snap_start:
+            notes.add_warning_v2(
+                "EcrLayerResolver:NoSnapStart",
+                f"Lambda is not known to have SnapStart for Python in {region.name}, which the setting snapStart asks "
+                "for: the deployment fails unless it has it by now. To do without, remove snapStart from cdk.json.",
+            )
         if not region.has_function_urls:
             notes.add_warning_v2(
                 "EcrLayerResolver:NoFunctionUrls",

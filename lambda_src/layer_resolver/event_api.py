@@ -41,7 +41,7 @@ _RECORD_OVERHEAD_BYTES = 4 * 1024
 _LEAST_BYTES_OF_A_LAYER = 1000
 _BYTES_OF_A_LAYER = 2048
 
-_REQUEST_FIELDS = frozenset({"layerDigest", "layerDigests", "imageManifest"})
+_REQUEST_FIELDS = frozenset({"repositoryName", "layerDigest", "layerDigests", "imageManifest"})
 
 
 class EventApi:

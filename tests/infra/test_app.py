@@ -75,6 +75,13 @@ def test_a_region_without_function_urls_is_warned_about() -> None:
     assert not any("function URLs" in each for each in warnings(Region.named("eu-west-1")))
 
 
+def test_snap_start_where_lambda_has_none_is_warned_about() -> None:
+    govcloud = Region.named("us-gov-west-1")
+    assert any("SnapStart for Python in us-gov-west-1" in each for each in warnings(govcloud, snapStart=True))
+    assert not any("SnapStart" in each for each in warnings(govcloud))
+    assert not any("SnapStart" in each for each in warnings(Region.named("eu-west-1"), snapStart=True))
+
+
 def test_the_dashboards_address_is_that_of_the_partitions_console() -> None:
     def address(region: str) -> str:
         settings = DeploymentSettings.from_values({}, Region.named(region))
@@ -83,6 +90,8 @@ def test_the_dashboards_address_is_that_of_the_partitions_console() -> None:
 
     assert "https://eu-west-1.console.aws.amazon.com/cloudwatch/" in address("eu-west-1")
     assert "https://us-gov-west-1.console.amazonaws-us-gov.com/cloudwatch/" in address("us-gov-west-1")
+    assert "https://cn-north-1.console.amazonaws.cn/cloudwatch/" in address("cn-north-1")
+    assert "https://eusc-de-east-1.console.amazonaws-eusc.eu/cloudwatch/" in address("eusc-de-east-1")
     assert "https://" not in address("us-iso-east-1")
 
 

@@ -74,6 +74,13 @@ def test_the_functions_alarms_are_about_the_alias() -> None:
     assert watched == [{"FunctionName": {"Ref": function}, "Resource": alias}] * 4
 
 
+def test_the_failure_queues_alarm_is_about_the_failure_queue() -> None:
+    template = synth()
+    (queue,) = resources(template, "AWS::SQS::Queue")
+    watched = [dimensions(alarm) for alarm in alarms(template) if alarm["Namespace"] == "AWS/SQS"]
+    assert watched == [{"QueueName": {"Fn::GetAtt": [queue, "QueueName"]}}]
+
+
 def test_several_stacks_have_metrics_of_their_own() -> None:
     for name in ("One", "Two"):
         own = [each for each in alarms(synth(stackName=name)) if each["Namespace"] == "EcrLayerResolver"]

@@ -153,10 +153,15 @@ def test_no_message_is_in_pydantics_words() -> None:
         (Region.named(None), (True, True, 1024)),
         (Region.named("us-east-1"), (True, True, 1024)),
         (Region.named("xx-new-1"), (True, True, 1024)),
-        (Region.named("ap-southeast-6"), (False, True, 1024)),
+        (Region.named("ap-southeast-6"), (False, True, 256)),
         (Region.named("us-gov-west-1"), (False, True, 256)),
+        (Region.named("eusc-de-east-1"), (False, True, 256)),
+        (Region.named("mx-central-1"), (True, True, 256)),
         (Region.named("eu-west-1", "http://localhost:4566"), (True, False, 1024)),
         (Region.named("eu-west-1", "https://vpce-1.lambda.eu-west-1.vpce.amazonaws.com"), (True, True, 1024)),
+        (Region.named("eusc-de-east-1", "https://lambda.eusc-de-east-1.amazonaws.eu"), (False, True, 256)),
+        (Region.named("us-iso-east-1", "https://lambda.us-iso-east-1.c2s.ic.gov"), (False, True, 256)),
+        (Region.named("eu-west-1", "https://amazonaws.com.example"), (True, False, 1024)),
     ],
 )
 def test_defaults_are_what_the_region_has(region: Region, expected: tuple[bool, bool, int]) -> None:
@@ -167,6 +172,22 @@ def test_defaults_are_what_the_region_has(region: Region, expected: tuple[bool, 
 def test_results_are_never_larger_than_events_in_their_partition() -> None:
     with pytest.raises(SettingsError, match="maximumResultKilobytes: must be 256 at most in us-gov-west-1"):
         DeploymentSettings.from_values({"maximumResultKilobytes": 257}, Region.named("us-gov-west-1"))
+
+
+@pytest.mark.parametrize("region", ["ap-east-2", "ap-southeast-5", "ap-southeast-6", "ap-southeast-7", "mx-central-1"])
+def test_where_eventbridge_has_not_been_raised_to_1_mb_results_are_not_either(region: str) -> None:
+    with pytest.raises(SettingsError, match=f"maximumResultKilobytes: must be 256 at most in {region}, where events"):
+        DeploymentSettings.from_values({"maximumResultKilobytes": 512}, Region.named(region))
+
+
+def test_a_principal_of_another_partition_is_refused_as_lambda_would() -> None:
+    role = "arn:aws:iam::123456789012:role/ci"
+    with pytest.raises(
+        SettingsError, match=r"allowedPrincipals\[1\]: must begin with arn:aws-us-gov: in us-gov-west-1"
+    ):
+        DeploymentSettings.from_values({"allowedPrincipals": ["123456789012", role]}, Region.named("us-gov-west-1"))
+    for region in (Region(), Region.named("eu-west-1")):
+        assert DeploymentSettings.from_values({"allowedPrincipals": [role]}, region).allowed_principals == (role,)
 
 
 def node(context: dict[str, Any]) -> Node:

@@ -183,6 +183,10 @@ class TestWhatIsRefused:
             invoke(eventbridge_event(detail))
         assert caught.value.kind is INVALID_PARAMETER
 
+    def test_a_direct_request_that_lacks_its_layers_is_told_so(self, invoke: Invoke) -> None:
+        with pytest.raises(ResolverError, match="layerDigests is missing"):
+            invoke({"repositoryName": "team/app"})
+
     @pytest.mark.parametrize("media_type", INDEX_MEDIA_TYPES)
     def test_an_index_is_raised_with_the_manifests_to_pick_from(self, invoke: Invoke, media_type: str) -> None:
         entry = {
@@ -244,12 +248,21 @@ class TestWhatIsRefused:
             ({"deliveryStreamArn": "arn:aws:firehose", "records": []}, "a Firehose transformation"),
             ({"httpMethod": "GET", "path": "/", "requestContext": {"elb": {}}}, "API Gateway or a load balancer"),
             ({"alarmArn": "arn:aws:cloudwatch", "alarmData": {}}, "a CloudWatch alarm"),
+            ({"eventSource": "aws:mq", "messages": []}, "an Amazon MQ batch"),
+            ({"eventSource": "aws:rmq", "rmqMessagesByQueue": {}}, "an Amazon MQ batch"),
+            ([{"eventSource": "aws:sqs", "body": "{}"}], "a batch of EventBridge Pipes"),
+            ({"requestContext": {}, "requestPayload": {}, "responsePayload": {}}, "whose requestPayload has the event"),
+            ({"DeploymentId": "d", "LifecycleEventHookExecutionId": "e"}, "a lifecycle event of CodeDeploy"),
+            ({"SecretId": "arn:aws:secretsmanager", "Step": "createSecret"}, "a rotation of Secrets Manager"),
+            ({"getObjectContext": {}, "userRequest": {}}, "a request to S3 Object Lambda"),
+            ({"sessionState": {}, "bot": {}}, "a request of Amazon Lex"),
+            ({"typeName": "Query", "fieldName": "layers"}, "a request of AppSync"),
+            ({"requestContext": {"connectionId": "c", "routeKey": "$connect"}}, "a message of a WebSocket API"),
+            ({"path": "/", "requestContext": {"serviceNetworkArn": "arn:"}}, "a request of VPC Lattice"),
         ],
         ids=lambda value: value if isinstance(value, str) else "",
     )
-    def test_an_event_of_another_service_is_called_by_its_name(
-        self, invoke: Invoke, event: dict[str, Any], name: str
-    ) -> None:
+    def test_an_event_of_another_service_is_called_by_its_name(self, invoke: Invoke, event: Any, name: str) -> None:
         with pytest.raises(ResolverError, match=f"This is .*{name}") as caught:
             invoke(event)
         assert caught.value.kind is UNSUPPORTED_EVENT
