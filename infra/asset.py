@@ -24,7 +24,7 @@ TASK_ROOT = "/var/task"
 
 # Credentials come from the environment or, with SnapStart, from an endpoint in the container, so that neither STS nor
 # SSO is ever asked. Source: https://docs.aws.amazon.com/lambda/latest/dg/snapstart-activate.html
-_KEPT_SERVICES = frozenset({"ecr"})
+_KEPT_SERVICES = frozenset({"ecr", "events"})
 
 # Features of Powertools that the function does not use and that no other feature imports.
 _UNUSED_FEATURES = (
@@ -252,7 +252,7 @@ def _remove(path: Path) -> None:
 
 
 def _cut_botocore_data(data: Path) -> None:
-    """Keep of botocore's data what ECR in every partition needs; parsing the rest is a good part of making a client."""
+    """Keep of botocore's data what the services need in every partition; a client takes long to make from the rest."""
     for service in data.iterdir():
         if service.is_dir() and service.name not in _KEPT_SERVICES:
             shutil.rmtree(service)

@@ -7,25 +7,42 @@ from infra.settings import DeploymentSettings
 
 QUERIES = {
     "Who asked": """\
-fields @timestamp, caller, sourceIp, route, status, repositoryName, image, layersResolved, function_request_id
+fields @timestamp, callerKind, caller, sourceIp, route, status, repositoryName, image, layersResolved
 | filter trigger = "http"
 | sort @timestamp desc
 | limit 1000""",
     "Requests and layers by caller": """\
 filter trigger = "http"
-| stats count(*) as requests, sum(layersResolved) as layers by caller, sourceIp, repositoryName
+| stats count(*) as requests, sum(layersResolved) as layers by callerKind, caller, sourceIp, repositoryName
 | sort layers desc""",
+    "Who got this repository": """\
+fields @timestamp, callerKind, caller, sourceIp, route, image, imageDigest, layersResolved, correlation_id
+| filter repositoryName = "REPLACE_ME" and status < 400 and (layersResolved > 0 or ispresent(imageDigest))
+| sort @timestamp desc
+| limit 1000""",
+    "What did this token get": """\
+filter callerKind = "token" and caller = "REPLACE_ME" and status < 400
+| stats count(*) as requests, sum(layersResolved) as layers, max(@timestamp) as last by repositoryName, image, sourceIp
+| sort last desc""",
     "Who got a layer": """\
-fields @timestamp, caller, sourceIp, trigger, correlation_id, repositoryName, layerDigests.0
+fields @timestamp, callerKind, caller, sourceIp, trigger, correlation_id, repositoryName
 | filter @message like "sha256:REPLACE_ME" and layersResolved > 0
 | sort @timestamp desc""",
+    "Layers that nobody asked for in 30 days": """\
+fields jsonParse(@message) as line
+| filter layersResolved > 0
+| unnest line.layerDigests into layerDigest
+| stats max(toMillis(@timestamp)) as lastAsked, count(*) as requests by repositoryName, layerDigest
+| filter lastAsked < (now() - 30 * 86400) * 1000
+| sort lastAsked asc
+| limit 10000""",
     "Who was refused": """\
-fields @timestamp, caller, sourceIp, route, repositoryName, error.repositoryName, error.code, failures.0.code
+fields @timestamp, callerKind, caller, sourceIp, route, repositoryName, error.code, failures.0.code
 | filter status in [401, 403] or failures.0.code = "AccessDeniedException"
 | sort @timestamp desc
 | limit 1000""",
     "Events and what came of them": """\
-fields @timestamp, correlation_id, status, repositoryName, image, layersResolved, layersFailed, error.code
+fields @timestamp, caller, correlation_id, status, repositoryName, image, layersResolved, layersFailed, error.code
 | filter trigger = "eventbridge"
 | sort @timestamp desc
 | limit 1000""",

@@ -5,6 +5,13 @@ ALIAS = "live"
 
 REQUEST_DETAIL_TYPE = "ECR Layer Download URL Request"
 PUSH_DETAIL_TYPE = "ECR Image Action"
+PULL_DETAIL_TYPE = "ECR Layer Pull"
+PULL_SOURCE = "ecr-layer-resolver"
+
+# What the function reads of requests that the edge passes on.
+TOKEN_HEADER = "x-ecr-layers-token"  # noqa: S105
+VIEWER_ADDRESS_HEADER = "cloudfront-viewer-address"
+DISTRIBUTION_HEADER = "x-amz-source-arn"
 
 # The environment variables that the stack sets.
 LOG_LEVEL = "POWERTOOLS_LOG_LEVEL"
@@ -13,6 +20,10 @@ MAXIMUM_RESULT_KILOBYTES = "MAXIMUM_RESULT_KILOBYTES"
 ALLOWED_REGISTRIES = "ALLOWED_REGISTRIES"
 IMAGE_PULL = "IMAGE_PULL"
 LIST_TAGS = "LIST_TAGS"
+EDGE_DISTRIBUTION_ARN = "EDGE_DISTRIBUTION_ARN"
+"""The ARN of the distribution in front, or `arn:…:distribution/*` for those of an account: the distribution needs the
+function URL, which needs a version of the function, whose environment therefore can't name the distribution."""
+PULL_EVENT_BUS = "PULL_EVENT_BUS"
 USE_DUALSTACK_ENDPOINT = "AWS_USE_DUALSTACK_ENDPOINT"
 """botocore's own: https://docs.aws.amazon.com/sdkref/latest/guide/feature-endpoints.html"""
 
@@ -22,12 +33,16 @@ SERVICE = "ecr-layer-resolver"
 SERVICE_DIMENSION = "service"
 STACK_DIMENSION = "stack"
 CODE_DIMENSION = "code"
+CALLER_KIND_DIMENSION = "callerKind"
+OUTCOME_DIMENSION = "outcome"
 LAYERS_RESOLVED = "LayersResolved"
 CACHE_HITS = "CacheHits"
 ECR_CALL_LATENCY = "EcrCallLatency"
 COLD_START = "ColdStart"
 LAYERS_FAILED = "LayersFailed"
 REQUESTS_FAILED = "RequestsFailed"
+REQUESTS = "Requests"
+PULL_EVENTS_FAILED = "PullEventsFailed"
 
 # The codes that are the service's own or its operator's to mend. A client can mend all others by asking for something
 # else.

@@ -43,6 +43,9 @@ class EventTriggers(Construct):
         self.bus = self._event_bus(settings)
         self.failure_queue = self._queue(region)
         self._asynchronous_invocations = self._send_results(resolver)
+        if settings.pull_events:
+            # The role may put events on this bus already: Lambda passes results on in its name.
+            resolver.function.add_environment(contract.PULL_EVENT_BUS, self.bus.event_bus_name)
         self.rules: dict[str, Rule] = {}
         if settings.event_sources:
             pattern = events.EventPattern(

@@ -5,6 +5,7 @@ An alarm stands for what is the operator's to mend, once for each way in which i
 - A request over HTTP that was answered with 5xx, or that killed the function, is in `Url5xxCount` of the alias.
 - An event that got no result, for whichever reason, is in the failure queue. If the queue itself could not be reached,
   Lambda and EventBridge say so.
+- An event about a pull that did not get onto the bus is counted; the pull itself was answered.
 - Layers that failed among others in a batch, which is answered with 200, and requests that ECR throttled or denied,
   which are answered with 429 and 403, are in the function's own metrics, by code.
 
@@ -80,9 +81,14 @@ class Monitoring(Construct):
         service = _ServiceMetrics(settings.stack_name)
         alarms = [
             self._add_alarm(watched, actions.SnsAction(topic))
-            for watched in (*_function(settings, alias), *_codes(service), *_events(alias, events))
+            for watched in (
+                *_function(settings, alias),
+                *_codes(service),
+                *_events(alias, events),
+                *_pull_events(settings, service),
+            )
         ]
-        self._add_dashboard(alias, events, service, alarms)
+        self._add_dashboard(settings, alias, events, service, alarms)
 
     def _add_alarm(self, watched: _Watched, notify: cloudwatch.IAlarmAction) -> cloudwatch.Alarm:
         # Alarms of cdk-monitoring-constructs are metric math even over one metric, which costs more and which
@@ -103,6 +109,7 @@ class Monitoring(Construct):
 
     def _add_dashboard(
         self,
+        settings: DeploymentSettings,
         alias: lambda_.Alias,
         events: EventTriggers,
         service: "_ServiceMetrics",
@@ -122,21 +129,21 @@ class Monitoring(Construct):
             ),
         )
         facade.add_widget(cloudwatch.AlarmStatusWidget(title="Alarms", alarms=list(alarms), width=24, height=5))
-        # The library's own widgets for functions have iterators and provisioned concurrency, which this one has not.
+        # The library's own widgets for functions have iterators and provisioned concurrency, those for queues have
+        # consumers, and this stack has none of them.
         segments = {
             "Requests over HTTP": _http_groups(alias),
+            "Callers": _caller_groups(settings, service),
             "Function": _function_groups(alias, service),
             "Layers": _layer_groups(service),
             "Rules": _rule_groups(events),
+            "Failure queue": _queue_groups(events),
         }
         for title, groups in segments.items():
             if groups:
                 facade.monitor_custom(
                     human_readable_name=title, alarm_friendly_name=title.replace(" ", ""), metric_groups=groups
                 )
-        facade.monitor_sqs_queue(
-            queue=events.failure_queue, human_readable_name="Failure queue", alarm_friendly_name="FailureQueue"
-        )
 
 
 class _ServiceMetrics:
@@ -155,8 +162,9 @@ class _ServiceMetrics:
             period=Duration.minutes(5),
         )
 
-    def by_code(self, name: str) -> cloudwatch.MathExpression:
-        dimensions = ",".join(sorted({*self._dimensions, contract.CODE_DIMENSION}))
+    def by(self, name: str, *further: str) -> cloudwatch.MathExpression:
+        """Return a metric by further dimensions, whatever values they have."""
+        dimensions = ",".join(sorted({*self._dimensions, *further}))
         terms = f'MetricName="{name}" {contract.STACK_DIMENSION}="{self._stack_name}"'
         return cloudwatch.MathExpression(
             expression=f"SEARCH('{{{contract.NAMESPACE},{dimensions}}} {terms}', 'Sum', 300)",
@@ -214,6 +222,16 @@ def _events(alias: lambda_.Alias, events: EventTriggers) -> Iterator[_Watched]:
             yield _Watched(f"{purpose}Rule{name}", rule.metric(name), description)
 
 
+def _pull_events(settings: DeploymentSettings, service: _ServiceMetrics) -> Iterator[_Watched]:
+    if settings.pull_events:
+        yield _Watched(
+            "PullEvents",
+            service.metric(contract.PULL_EVENTS_FAILED),
+            "Events about pulls did not get onto the bus. The log has these pulls too, with the cause in "
+            "pullEventFailure.",
+        )
+
+
 def _alarm_topic(scope: Construct, email: str | None) -> sns.Topic:
     topic = sns.Topic(scope, "AlarmTopic", display_name="ECR Layer Resolver alarms", enforce_ssl=True)
     topic.add_to_resource_policy(
@@ -245,6 +263,15 @@ def _http_groups(alias: lambda_.Alias) -> list[CustomMetricGroup]:
     ]
 
 
+def _caller_groups(settings: DeploymentSettings, service: _ServiceMetrics) -> list[CustomMetricGroup]:
+    by_caller = service.by(contract.REQUESTS, contract.CALLER_KIND_DIMENSION, contract.OUTCOME_DIMENSION)
+    groups = [CustomMetricGroup(title="Invocations by kind of caller and outcome", metrics=[by_caller])]
+    if settings.pull_events:
+        failed = service.metric(contract.PULL_EVENTS_FAILED)
+        groups.append(CustomMetricGroup(title="Events about pulls that failed", metrics=[failed]))
+    return groups
+
+
 def _function_groups(alias: lambda_.Alias, service: _ServiceMetrics) -> list[CustomMetricGroup]:
     counts = [alias.metric_invocations(), alias.metric_errors(), alias.metric_throttles()]
     concurrency = alias.metric("ConcurrentExecutions", statistic="Maximum")
@@ -265,8 +292,12 @@ def _layer_groups(service: _ServiceMetrics) -> list[CustomMetricGroup]:
             title="Layers resolved, and those of them from the cache",
             metrics=[service.metric(contract.LAYERS_RESOLVED), service.metric(contract.CACHE_HITS)],
         ),
-        CustomMetricGroup(title="Layers failed by code", metrics=[service.by_code(contract.LAYERS_FAILED)]),
-        CustomMetricGroup(title="Requests failed by code", metrics=[service.by_code(contract.REQUESTS_FAILED)]),
+        CustomMetricGroup(
+            title="Layers failed by code", metrics=[service.by(contract.LAYERS_FAILED, contract.CODE_DIMENSION)]
+        ),
+        CustomMetricGroup(
+            title="Requests failed by code", metrics=[service.by(contract.REQUESTS_FAILED, contract.CODE_DIMENSION)]
+        ),
         CustomMetricGroup(
             title="ECR latency",
             metrics=[service.metric(contract.ECR_CALL_LATENCY, each) for each in ("p50", "p90", "p99")],
@@ -279,4 +310,12 @@ def _rule_groups(events: EventTriggers) -> list[CustomMetricGroup]:
     return [
         CustomMetricGroup(title=f"{purpose} rule", metrics=[rule.metric(name) for name in names])
         for purpose, rule in events.rules.items()
+    ]
+
+
+def _queue_groups(events: EventTriggers) -> list[CustomMetricGroup]:
+    queue = events.failure_queue
+    return [
+        CustomMetricGroup(title="Messages that wait", metrics=[queue.metric_approximate_number_of_messages_visible()]),
+        CustomMetricGroup(title="Age of the oldest", metrics=[queue.metric_approximate_age_of_oldest_message()]),
     ]

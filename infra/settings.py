@@ -212,6 +212,7 @@ class DeploymentSettings(BaseModel):
     saved_queries: Flag = True
     event_sources: Annotated[tuple[EventSource, ...], _List] = ("ecr-layer-resolver.requests",)
     event_bus_name: EventBusName = None
+    pull_events: Flag = False
     maximum_result_kilobytes: Annotated[int, BeforeValidator(_number(16, 1024, " KB"))] = 1024
     alarm_email: Email = None
 

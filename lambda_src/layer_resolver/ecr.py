@@ -5,7 +5,8 @@ Knows nothing of layers, images, HTTP or events. One instance serves a process, 
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
@@ -174,10 +175,30 @@ def create_ecr_client() -> EcrClient:
     Raises:
         botocore.exceptions.NoRegionError: If the environment names no region.
     """
+    return cast("EcrClient", create_client("ecr", CONNECTIONS))
+
+
+def create_client(service: str, connections: int) -> Any:
+    """Return botocore's client of a service, whose calls are made within an attempt.
+
+    Args:
+        service: The service, as botocore calls it.
+        connections: How many connections are kept for further calls.
+    """
     session = botocore.session.get_session()
     session.register_component("credential_provider", _Credentials(session))
-    http = HttpClient(CONNECTIONS)
-    return _create_client(session, lambda request, **_: _send(http, request))
+    http = HttpClient(connections)
+    return _create_client(session, lambda request, **_: _send(http, request), service)
+
+
+@contextmanager
+def within(deadline: Deadline) -> Iterator[None]:
+    """End whatever a client waits for at the deadline, as long as the context lasts."""
+    token = _attempt.set(_Attempt(deadline))
+    try:
+        yield
+    finally:
+        _attempt.reset(token)
 
 
 def rehearse() -> None:
@@ -189,10 +210,10 @@ def rehearse() -> None:
     client.get_download_url_for_layer(repositoryName="rehearsal", layerDigest="rehearsal")
 
 
-def _create_client(session: Session, send: Callable[..., AWSResponse]) -> EcrClient:
+def _create_client(session: Session, send: Callable[..., AWSResponse], service: str = "ecr") -> EcrClient:
     session.register_component("data_loader", _SERVICE_MODELS)
     client = session.create_client(
-        "ecr",
+        service,
         config=Config(
             retries={"mode": "standard", "total_max_attempts": 1},
             # Parameters have been checked already, by rules as strict as botocore's.
@@ -201,7 +222,7 @@ def _create_client(session: Session, send: Callable[..., AWSResponse]) -> EcrCli
             user_agent=f"{session.user_agent()} ecr-layer-resolver/{__version__}",
         ),
     )
-    client.meta.events.register("before-send.ecr", cast("Any", send))
+    client.meta.events.register(f"before-send.{service}", cast("Any", send))
     return cast("EcrClient", client)
 
 
@@ -241,6 +262,7 @@ class Ecr:
         """
         made = EcrCall(action)
         invocation.ecr_calls.append(made)
+        invocation.repository = subject.repository
         started = time.monotonic()
         try:
             return self._retry(made, {**subject.repository.parameters(), **parameters}, subject, invocation.deadline)

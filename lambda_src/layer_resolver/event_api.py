@@ -22,6 +22,7 @@ from layer_resolver.function_url import LARGEST_ANSWER_BYTES
 from layer_resolver.invocation import Invocation
 from layer_resolver.models import (
     INDEX_MEDIA_TYPES,
+    REGISTRY_ID,
     DownloadUrlRequest,
     DownloadUrlsRequest,
     ImageManifestRequest,
@@ -88,6 +89,8 @@ class EventApi:
     def _result(self, event: Any, invocation: Invocation) -> dict[str, Any]:
         if isinstance(event, Mapping) and "detail-type" in event:
             invocation.trigger = "eventbridge"
+            account = event.get("account")
+            invocation.caller = account if isinstance(account, str) and REGISTRY_ID.admits(account) else None
             return self._result_of_event(dict(event), invocation)
         if isinstance(event, Mapping) and not _REQUEST_FIELDS.isdisjoint(event):
             invocation.trigger = "direct"

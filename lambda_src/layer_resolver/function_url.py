@@ -7,12 +7,12 @@ else. Knows nothing of ECR.
 import base64
 import binascii
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import unquote
 
+from layer_resolver.callers import caller_of
 from layer_resolver.errors import (
     INTERNAL_ERROR,
     INVALID_PARAMETER,
@@ -42,8 +42,6 @@ LONGEST_PATH = 8 * 1024
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 _PRINTABLE = bytes(range(0x20, 0x7F))
-_CALLER = re.compile(r"arn:[\w:/+=,.@-]{1,300}", re.ASCII)
-_ADDRESS = re.compile(r"[0-9a-fA-F.:]{2,45}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +65,17 @@ class Request:
     _is_base64: bool
 
     @classmethod
-    def of(cls, event: Mapping[str, Any], invocation: Invocation) -> "Request":
+    def of(
+        cls, event: Mapping[str, Any], invocation: Invocation, edge_distribution_arn: str | None = None
+    ) -> "Request":
         """Return the request that an event of a function URL is, payload format 2.0.
 
         Source: https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html#urls-payloads
+
+        Args:
+            event: The event.
+            invocation: The invocation, in which is recorded who asks.
+            edge_distribution_arn: The CloudFront distribution in front of the function URL, if there is one.
 
         Raises:
             ResolverError: `UNSUPPORTED_EVENT`, if it is not such an event.
@@ -78,8 +83,7 @@ class Request:
         context = _structure(event, "requestContext")
         http = _structure(context, "http")
         invocation.identify(_text(context, "requestId"))
-        invocation.caller, invocation.source_ip = _caller(context), _source_ip(http)
-        return cls(
+        request = cls(
             method=_text(http, "method").upper(),
             raw_path=_text(event, "rawPath"),
             query=_mapping(event, "queryStringParameters"),
@@ -88,6 +92,9 @@ class Request:
             _body=_text(event, "body"),
             _is_base64=event.get("isBase64Encoded") is True,
         )
+        caller = caller_of(context, request.header, edge_distribution_arn)
+        invocation.caller_kind, invocation.caller, invocation.source_ip = caller.kind, caller.name, caller.source_ip
+        return request
 
     @property
     def path(self) -> str:
@@ -233,10 +240,12 @@ class FunctionUrl:
 
     Args:
         apis: The APIs by the first part of their paths; the one without a name has all other paths.
+        edge_distribution_arn: The CloudFront distribution in front of the function URL, if there is one.
     """
 
-    def __init__(self, apis: Mapping[str, Api]) -> None:
+    def __init__(self, apis: Mapping[str, Api], edge_distribution_arn: str | None = None) -> None:
         self._apis = apis
+        self._edge_distribution_arn = edge_distribution_arn
 
     def answer(self, event: Mapping[str, Any], invocation: Invocation) -> dict[str, Any]:
         """Answer one request.
@@ -248,10 +257,10 @@ class FunctionUrl:
         Returns:
             The response in payload format 2.0. Whatever goes wrong is answered, and nothing raised.
         """
-        invocation.trigger = "http"
+        invocation.trigger, invocation.caller_kind = "http", "public"
         api = self._apis[""]
         try:
-            request = Request.of(event, invocation)
+            request = Request.of(event, invocation, self._edge_distribution_arn)
             api = self._apis.get(request.first_part, api)
             payload = _payload(api, _routed(api, request))
         except Exception as cause:
@@ -338,16 +347,3 @@ def _malformed(name: str) -> ResolverError:
     return ResolverError(
         UNSUPPORTED_EVENT, f"{UNSUPPORTED_EVENT.advice} {name} of this request is missing or malformed."
     )
-
-
-def _caller(context: Mapping[str, Any]) -> str | None:
-    """Return the IAM ARN of a caller whose signature the platform has checked."""
-    authorizer = context.get("authorizer")
-    iam = authorizer.get("iam") if isinstance(authorizer, dict) else None
-    arn = iam.get("userArn") if isinstance(iam, dict) else None
-    return arn if isinstance(arn, str) and _CALLER.fullmatch(arn) else None
-
-
-def _source_ip(http: Mapping[str, Any]) -> str | None:
-    address = http.get("sourceIp")
-    return address if isinstance(address, str) and _ADDRESS.fullmatch(address) else None

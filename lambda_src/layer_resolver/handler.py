@@ -8,7 +8,7 @@ gc.disable()
 import importlib
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from snapshot_restore_py import register_after_restore, register_before_snapshot
@@ -28,6 +28,9 @@ from layer_resolver.registry_api import RegistryApi
 from layer_resolver.resolver import LayerUrlResolver
 from layer_resolver.settings import Settings
 
+if TYPE_CHECKING:
+    from layer_resolver.pull_events import EventsClient, PullEvents
+
 # How much of the invocation's time is kept for writing the answer.
 _SECONDS_TO_ANSWER = 0.5
 
@@ -42,21 +45,25 @@ Handler = Callable[[Any, LambdaContext], dict[str, Any]]
 
 
 def create_handler(
-    create_client: Callable[[], EcrClient] = create_ecr_client, settings: Settings | None = None
+    create_client: Callable[[], EcrClient] = create_ecr_client,
+    settings: Settings | None = None,
+    create_events_client: "Callable[[], EventsClient] | None" = None,
 ) -> Handler:
     """Return the handler of a function.
 
     Args:
         create_client: Makes the ECR client.
         settings: What the operator has opted into; without it, nothing.
+        create_events_client: Makes the client of EventBridge, if one is needed; without it, botocore's own.
     """
     settings = settings or Settings()
     ecr = Ecr(create_client)
     hosts = Hosts(ecr.partition, frozenset(settings.download_url_hosts), ecr.is_local)
     backend = Backend(LayerUrlResolver(ecr, hosts), ImageReader(ecr), BlobReader(), settings)
-    function_url = FunctionUrl({"": HttpApi(backend), "v2": RegistryApi(backend)})
+    function_url = FunctionUrl({"": HttpApi(backend), "v2": RegistryApi(backend)}, settings.edge_distribution_arn)
     event_api = EventApi(backend)
     publisher = Publisher(settings.stack_name)
+    pull_events = _pull_events(settings, create_events_client)
 
     def handle(event: Any, context: LambdaContext) -> dict[str, Any]:
         remaining = context.get_remaining_time_in_millis() / 1000
@@ -67,12 +74,23 @@ def create_handler(
         )
         try:
             if is_function_url_event(event):
-                return function_url.answer(event, invocation)
+                answer = function_url.answer(event, invocation)
+                if pull_events is not None:
+                    pull_events.put(invocation)
+                return answer
             return event_api.answer(event, invocation)
         finally:
             publisher.publish(invocation)
 
     return handle
+
+
+def _pull_events(settings: Settings, create_client: "Callable[[], EventsClient] | None") -> "PullEvents | None":
+    if settings.pull_event_bus is None:
+        return None
+    from layer_resolver.pull_events import PullEvents, create_events_client  # noqa: PLC0415
+
+    return PullEvents(settings.pull_event_bus, create_client or create_events_client)
 
 
 def is_function_url_event(event: object) -> bool:

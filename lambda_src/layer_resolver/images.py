@@ -96,7 +96,9 @@ class ImageReader:
         if not images:
             failures = _list_of_structures({"failures": [], **answer}, "failures", subject)
             raise _not_given(failures, subject)
-        return _checked_manifest(images[0], subject, reference)
+        manifest = _checked_manifest(images[0], subject, reference)
+        invocation.image_digest = manifest.digest
+        return manifest
 
     def images_among(self, repository: Repository, digests: list[str], invocation: Invocation) -> set[str]:
         """Return which of some digests, up to 100, are those of images.

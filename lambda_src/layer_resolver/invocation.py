@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from layer_resolver.callers import CallerKind
 from layer_resolver.errors import ResolverError
 from layer_resolver.models import IMAGE_DIGEST, IMAGE_TAG, DownloadUrl, LayerBatch, Repository
 from layer_resolver.network import Deadline
@@ -65,14 +66,19 @@ class Invocation:
         function_arn: The ARN that was invoked.
         trigger: What invoked the function: `http`, `eventbridge`, `direct`, or `unknown`.
         route: Method and path template, never the path or query that came in; `event` if it was no request over HTTP.
-        caller: The IAM ARN of who sent a signed request, None if nobody signed.
+        caller_kind: What kind of caller it has: `iam`, `token` or `public` over HTTP, or else `event`.
+        caller: The IAM ARN of who signed a request, or the name of the pull token with which the edge let it in; of an
+            event, the account that put it; None if that is not known.
         source_ip: Where a request over HTTP came from.
         status: HTTP status of the answer; of an event, that of the row of the error table.
         is_failed: Whether the invocation itself ends with an error, for Lambda to act on.
         image: Repository and reference of the image that was asked for.
+        repository: The repository that ECR was asked about.
+        image_digest: The digest of the manifest that ECR gave for it; of the last, if one led to another.
         resolution: What came of the layers, if any were asked for.
         error: What kept the request as a whole from being answered.
         ecr_calls: The calls to ECR.
+        pull_event_failure: What kept the event about a pull from the bus, None if nothing did.
     """
 
     deadline: Deadline
@@ -81,14 +87,18 @@ class Invocation:
     function_arn: str = ""
     trigger: str = "unknown"
     route: str = "unmatched"
+    caller_kind: CallerKind = "event"
     caller: str | None = None
     source_ip: str | None = None
     status: int = 0
     is_failed: bool = False
     image: str | None = None
+    repository: Repository | None = None
+    image_digest: str | None = None
     resolution: Resolved | None = None
     error: ResolverError | None = None
     ecr_calls: list[EcrCall] = field(default_factory=list)
+    pull_event_failure: Exception | None = None
     started: float = field(default_factory=time.monotonic)
 
     def identify(self, request_id: str) -> None:
@@ -99,6 +109,10 @@ class Invocation:
         """Record which image was asked for; a reference that is neither tag nor digest is not."""
         if IMAGE_TAG.admits(reference) or IMAGE_DIGEST.admits(reference):
             self.image = f"{repository.repository_name} {reference}"
+
+    def digest_of_image(self) -> str | None:
+        """Return the digest of the image that was asked for, None if no image was, or there is none."""
+        return self.image_digest if self.image is not None else None
 
     def record(self, resolution: Resolved) -> None:
         """Record the result for the layers that were asked for."""

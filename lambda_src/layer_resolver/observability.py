@@ -10,6 +10,7 @@ import logging
 import os
 import traceback
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, TypedDict, cast
 
@@ -25,8 +26,12 @@ from layer_resolver.redaction import redact
 SERVICE = "ecr-layer-resolver"
 NAMESPACE = "EcrLayerResolver"
 
-LOGGED_LAYERS = 10
-"""How many layers and failures of a batch the log line has one by one; the counts have them all."""
+LOGGED_FAILURES = 10
+"""How many failures of a batch, and calls to ECR, the log line has one by one; the counts have them all."""
+
+LOGGED_LAYERS = 128
+"""How many digests of layers the log line has: Docker's images have at most 127 layers, and a config; source:
+https://docs.docker.com/engine/storage/drivers/overlayfs-driver/"""
 
 LONGEST_LINE = 32 * 1024
 """How many bytes a log line may have."""
@@ -132,19 +137,31 @@ class Publisher:
                 self._write({"LayersFailed": _counted(count)}, code=code)
         if invocation.error is not None:
             self._write({"RequestsFailed": _counted(1)}, code=invocation.error.kind.code)
+        if invocation.pull_event_failure is not None:
+            counts["PullEventsFailed"] = 1
         values = {name: _counted(count) for name, count in counts.items() if count}
         milliseconds = [call.seconds * 1000 for call in invocation.ecr_calls if call.seconds is not None]
         if milliseconds:
             values["EcrCallLatency"] = _Metric(Unit="Milliseconds", Value=milliseconds[:_VALUES_A_LINE])
+        requests = self._line(
+            {"Requests": _counted(1)}, callerKind=invocation.caller_kind, outcome=_outcome(invocation)
+        )
         if values:
-            self._write(values)
+            # One line, because each is billed with all that belongs to a line.
+            own = self._line(values)
+            own["_aws"]["CloudWatchMetrics"] += requests["_aws"]["CloudWatchMetrics"]
+            requests |= own
+        print(_encode(requests))
         for start in range(_VALUES_A_LINE, len(milliseconds), _VALUES_A_LINE):
             more = milliseconds[start : start + _VALUES_A_LINE]
             self._write({"EcrCallLatency": _Metric(Unit="Milliseconds", Value=more)})
 
     def _write(self, values: dict[str, "_Metric"], **dimensions: str) -> None:
+        print(_encode(self._line(values, **dimensions)))
+
+    def _line(self, values: dict[str, "_Metric"], **dimensions: str) -> dict[str, Any]:
         line = metrics.serialize_metric_set(cast("Any", values), {**self._dimensions, **dimensions}, {})
-        print(_encode(line))
+        return cast("dict[str, Any]", line)
 
 
 class _Metric(TypedDict):
@@ -152,6 +169,13 @@ class _Metric(TypedDict):
 
     Unit: str
     Value: list[float]
+
+
+def _outcome(invocation: Invocation) -> str:
+    """Return what came of an invocation: whether it was answered, refused, or the service failed."""
+    if invocation.status < 400:
+        return "answered"
+    return "refused" if invocation.status < 500 else "failed"
 
 
 def _counted(count: int) -> _Metric:
@@ -170,26 +194,57 @@ def _log(invocation: Invocation, *, is_cold_start: bool) -> None:
         "status": invocation.status,
         "durationMs": round(invocation.seconds() * 1000, 1),
     }
-    if invocation.caller is not None:
-        fields["caller"] = invocation.caller
-    if invocation.source_ip is not None:
-        fields["sourceIp"] = invocation.source_ip
-    if invocation.image is not None:
-        fields["image"] = invocation.image
-    fields |= _fields_of_layers(invocation)
+    fields |= _fields_of_caller(invocation) | _fields_of_image(invocation) | _fields_of_layers(invocation)
+    if invocation.pull_event_failure is not None:
+        fields["pullEventFailure"] = _cause(invocation.pull_event_failure)
     if _shows_text():
         fields |= _what_was_asked(invocation)
-    error = invocation.error
-    failures = invocation.resolution.failures if invocation.resolution is not None else ()
+    fields |= _fields_of_errors(invocation)
+    if invocation.resolution is not None:
+        # Last, because Logs Insights finds the first 200 fields of a line, and each digest is one of them; source:
+        # https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/CWL_AnalyzeLogData-discoverable-fields.html
+        layers = invocation.resolution.batch.layers[:LOGGED_LAYERS]
+        fields["layerDigests"] = [layer.digest for layer in layers]
+    message = f"{invocation.route} answered {invocation.status}"
+    (logger.error if _is_error(invocation) else logger.info)(message, extra={"fields": fields})
+
+
+def _fields_of_caller(invocation: Invocation) -> dict[str, Any]:
+    fields = {"callerKind": invocation.caller_kind, "caller": invocation.caller, "sourceIp": invocation.source_ip}
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _fields_of_image(invocation: Invocation) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    if invocation.repository is not None:
+        fields |= {
+            "repositoryName": invocation.repository.repository_name,
+            "registryId": invocation.repository.registry_id,
+        }
+    if invocation.image is not None:
+        fields |= {"image": invocation.image, "imageDigest": invocation.image_digest}
+    return fields
+
+
+def _failures(invocation: Invocation) -> Sequence[ResolverError]:
+    return invocation.resolution.failures if invocation.resolution is not None else ()
+
+
+def _is_error(invocation: Invocation) -> bool:
+    has_fault = any(each.kind.is_fault for each in _failures(invocation))
+    return invocation.is_failed or invocation.status >= 500 or has_fault
+
+
+def _fields_of_errors(invocation: Invocation) -> dict[str, Any]:
+    error, failures = invocation.error, _failures(invocation)
+    fields: dict[str, Any] = {}
     if error is not None and error not in failures:
         fields["error"] = _describe(error)
-    is_error = invocation.is_failed or invocation.status >= 500 or any(each.kind.is_fault for each in failures)
-    if is_error:
+    if _is_error(invocation):
         bug = next((each for each in (error, *failures) if each is not None and each.kind.is_fault), error)
         if bug is not None and bug.__cause__ is not None:
             fields["trace"] = _trace(bug.__cause__)
-    message = f"{invocation.route} answered {invocation.status}"
-    (logger.error if is_error else logger.info)(message, extra={"fields": fields})
+    return fields
 
 
 def _fields_of_layers(invocation: Invocation) -> dict[str, Any]:
@@ -200,13 +255,12 @@ def _fields_of_layers(invocation: Invocation) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "repositoryName": repository.repository_name,
         "registryId": repository.registry_id,
-        "layerDigests": [layer.digest for layer in layers[:LOGGED_LAYERS]],
         "layersRequested": len(layers),
         "layersResolved": len(resolution.resolved),
         "layersFailed": len(resolution.failures),
     }
     if resolution.failures:
-        fields["failures"] = [_describe(error) for error in resolution.failures[:LOGGED_LAYERS]]
+        fields["failures"] = [_describe(error) for error in resolution.failures[:LOGGED_FAILURES]]
     return fields
 
 
@@ -220,7 +274,7 @@ def _what_was_asked(invocation: Invocation) -> dict[str, Any]:
                 "attempts": call.attempts,
                 "outcome": call.outcome if call.seconds is not None else "under way",
             }
-            for call in calls[:LOGGED_LAYERS]
+            for call in calls[:LOGGED_FAILURES]
         ],
         "ecrCallsMade": len(calls),
         "cacheHits": invocation.resolution.hits if invocation.resolution is not None else 0,

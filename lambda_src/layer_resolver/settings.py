@@ -15,6 +15,8 @@ DEFAULT_RESULT_KILOBYTES = 256
 """What every destination in every partition takes."""
 
 _HOST = re.compile(r"[a-z0-9.-]{1,253}")
+_DISTRIBUTION = re.compile(r"arn:aws[a-z-]*:cloudfront::[0-9]{12}:distribution/(?:[A-Z0-9]{1,64}|\*)")
+_EVENT_BUS = re.compile(r"[A-Za-z0-9._/-]{1,256}")
 
 
 class SettingsError(Exception):
@@ -34,6 +36,10 @@ class Settings:
             those of S3 and CloudFront.
         maximum_result_kilobytes: `MAXIMUM_RESULT_KILOBYTES`: how large the record of an event and its result may be.
         stack_name: `STACK_NAME`: the name of the stack, a dimension of all metrics.
+        edge_distribution_arn: `EDGE_DISTRIBUTION_ARN`: the ARN of the CloudFront distribution in front of the function
+            URL, or `arn:…:distribution/*` for those of an account; None if there is none.
+        pull_event_bus: `PULL_EVENT_BUS`: the name of the event bus that gets an event for each request that got
+            something; None if there are to be none.
     """
 
     allowed_registries: tuple[str, ...] = ()
@@ -42,6 +48,8 @@ class Settings:
     download_url_hosts: tuple[str, ...] = ()
     maximum_result_kilobytes: int = DEFAULT_RESULT_KILOBYTES
     stack_name: str = "local"
+    edge_distribution_arn: str | None = None
+    pull_event_bus: str | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
@@ -59,6 +67,11 @@ class Settings:
             raise _wrong("DOWNLOAD_URL_HOSTS", "each must be a host name in lower case")
         if not re.fullmatch(r"[1-9][0-9]{0,3}", kilobytes):
             raise _wrong("MAXIMUM_RESULT_KILOBYTES", "must be a whole number of kilobytes")
+        edge, bus = environment.get("EDGE_DISTRIBUTION_ARN") or None, environment.get("PULL_EVENT_BUS") or None
+        if edge is not None and not _DISTRIBUTION.fullmatch(edge):
+            raise _wrong("EDGE_DISTRIBUTION_ARN", "must be the ARN of a CloudFront distribution, or end with '/*'")
+        if bus is not None and not _EVENT_BUS.fullmatch(bus):
+            raise _wrong("PULL_EVENT_BUS", "must be the name of an event bus")
         return cls(
             allowed_registries=registries,
             image_pull=_flag(environment, "IMAGE_PULL"),
@@ -66,6 +79,8 @@ class Settings:
             download_url_hosts=hosts,
             maximum_result_kilobytes=int(kilobytes),
             stack_name=environment.get("STACK_NAME", "local"),
+            edge_distribution_arn=edge,
+            pull_event_bus=bus,
         )
 
 

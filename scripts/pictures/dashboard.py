@@ -25,7 +25,7 @@ _LEVELS: Mapping[str, float] = {
 _SEARCHED = {
     "LayersFailed": {"LayersNotFoundException": 6.0, "ThrottlingException": 0.8},
     "RequestsFailed": {"LayersNotFoundException": 5.0, "InvalidParameterException": 2.0},
-    "ColdStart": {"ColdStart": 1.5},
+    "Requests": {"iam answered": 300.0, "event answered": 40.0, "iam refused": 8.0},
 }
 
 
@@ -120,12 +120,8 @@ def _series(metrics: Sequence[Sequence[Any]], title: str) -> dict[str, list[floa
 
 
 def _of_expression(options: Mapping[str, Any]) -> dict[str, list[float]]:
-    searched = re.search(r'MetricName="(\w+)"', options["expression"])
-    if searched:
-        return {label: _values(label, level) for label, level in _SEARCHED[searched[1]].items()}
-    # All others are rates: requests a second, and those of a queue that is empty.
-    level = _LEVELS["Invocations"] if "requests" in options["expression"] else 0.0
-    return {options["label"].partition(" (")[0]: [value / 300 for value in _values(options["label"], level)]}
+    (searched,) = re.findall(r'MetricName="(\w+)"', options["expression"])
+    return {label: _values(label, level) for label, level in _SEARCHED[searched].items()}
 
 
 def _values(name: str, level: float) -> list[float]:

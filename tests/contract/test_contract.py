@@ -17,11 +17,14 @@ from botocore.config import Config
 
 from infra import contract
 from infra.audit import QUERIES
-from layer_resolver import event_api, observability
+from layer_resolver import callers, event_api, observability, pull_events
 from layer_resolver.errors import ERROR_TABLE, ResolverError
 from layer_resolver.handler import create_handler
+from layer_resolver.invocation import Invocation
+from layer_resolver.models import Repository
+from layer_resolver.network import Deadline
 from layer_resolver.settings import Settings
-from tests.contract.conftest import EVERYTHING, STACK, Line, Written
+from tests.contract.conftest import EDGE, EVERYTHING, STACK, Line, Written
 from tests.infra.templates import only, resources, synth, variables
 from tests.unit.fakes import Context, FakeEcr, digest, download_url, eventbridge_event
 
@@ -110,6 +113,7 @@ class TestEnvironment:
             list_tags=True,
             maximum_result_kilobytes=200,
             stack_name=STACK,
+            pull_event_bus="default",
         )
 
     def test_by_default_the_function_may_do_no_more_than_without_any_variable(self) -> None:
@@ -117,8 +121,8 @@ class TestEnvironment:
         assert settings == Settings(stack_name="EcrLayerResolver", maximum_result_kilobytes=1024)
 
     def test_each_variable_that_the_stack_sets_is_read(self) -> None:
-        environment = Recording(variables(synth(**EVERYTHING)))
-        Settings.from_environment(environment)
+        environment = Recording(variables(synth(**EVERYTHING)) | {contract.EDGE_DISTRIBUTION_ARN: EDGE})
+        assert Settings.from_environment(environment).edge_distribution_arn == EDGE
         assert set(environment) - environment.read == {contract.LOG_LEVEL, contract.USE_DUALSTACK_ENDPOINT}
 
     @pytest.mark.parametrize("level", ["DEBUG", "INFO", "WARNING", "ERROR"])
@@ -149,7 +153,7 @@ class TestMetrics:
         metrics = list(metrics_of(written.metrics))
         alarms = [each["Properties"] for each in resources(template, "AWS::CloudWatch::Alarm").values()]
         own = [alarm for alarm in alarms if alarm["Namespace"] == observability.NAMESPACE]
-        assert len(own) == len(contract.OPERATORS_CODES) + len(contract.OPERATORS_CODES_BELOW_500)
+        assert len(own) == len(contract.OPERATORS_CODES) + len(contract.OPERATORS_CODES_BELOW_500) + 1
         for alarm in own:
             dimensions = {each["Name"]: each["Value"] for each in alarm["Dimensions"]}
             assert (alarm["MetricName"], dimensions) in metrics
@@ -161,9 +165,9 @@ class TestMetrics:
         text = body.replace("\\", "")
         dimensions = '"service","ecr-layer-resolver","stack","Contract"'
         plain = set(re.findall(rf'\["EcrLayerResolver","(\w+)",{re.escape(dimensions)}', text))
-        searched = set(re.findall(r'\{EcrLayerResolver,code,service,stack\} MetricName="(\w+)" stack="Contract"', text))
+        searched = re.findall(r'\{EcrLayerResolver,([\w,]+)\} MetricName="(\w+)" stack="Contract"', text)
         in_dashboard = {name: {"service", "stack"} for name in plain} | {
-            name: {"code", "service", "stack"} for name in searched
+            name: set(names.split(",")) for names, name in searched
         }
         assert in_dashboard == {name: set(values) for name, values in metrics_of(written.metrics)}
 
@@ -188,15 +192,17 @@ def names_in(line: Line, prefix: str = "") -> Iterator[str]:
 
 
 KEYWORDS = {
-    "as", "and", "asc", "by", "coalesce", "count", "desc", "fields", "filter", "in", "ispresent", "like", "limit", "or",
-    "sort", "stats", "sum",
+    "as", "and", "asc", "by", "coalesce", "count", "desc", "fields", "filter", "in", "into", "ispresent", "jsonParse",
+    "like", "limit", "max", "now", "or", "sort", "stats", "sum", "toMillis", "unnest",
 }  # fmt: skip
 
 
 def fields_of(query: str) -> set[str]:
     """Return the fields that a query reads: its words, without keywords, texts, numbers, and names of its own."""
     text = re.sub(r'"[^"]*"', "", query)
-    own = set(re.findall(r"\bas (\w+)", text))
+    own = set(re.findall(r"\b(?:as|into) (\w+)", text))
+    # What has been parsed of a line has the line's fields.
+    text = re.sub(r"\bline\.", "", text)
     return set(re.findall(r"@?[a-zA-Z_][\w.]*", text)) - KEYWORDS - own
 
 
@@ -235,6 +241,8 @@ class TestAudit:
     @pytest.mark.parametrize("title", QUERIES)
     def test_a_query_compares_fields_with_values_that_log_lines_have(self, title: str, written: Written) -> None:
         for name, value in re.findall(r'(\w+) = "([^"]+)"', QUERIES[title]):
+            if value == "REPLACE_ME":
+                continue
             assert value in {line.get(name) for line in written.log} | {
                 failure["code"] for line in written.log for failure in line.get("failures", ())
             }
@@ -246,8 +254,44 @@ class TestAudit:
         assert fields <= {name for line in written.log for name in line}
 
     def test_every_line_says_who_asked(self, written: Written) -> None:
-        lines = [line for line in written.log if line["trigger"] == "http"]
-        assert lines
-        for line in lines:
-            assert line["caller"] == "arn:aws:iam::123456789012:user/builder"
-            assert line["sourceIp"] == "203.0.113.7"
+        callers = {(line["trigger"], line["callerKind"], line["caller"], line.get("sourceIp")) for line in written.log}
+        assert callers == {
+            ("http", "iam", "arn:aws:iam::123456789012:user/builder", "203.0.113.7"),
+            ("http", "token", "ci", "198.51.100.9"),
+            ("eventbridge", "event", "123456789012", None),
+        }
+
+
+class TestCallers:
+    def test_the_headers_of_the_edge_are_those_that_the_function_reads(self) -> None:
+        assert (contract.TOKEN_HEADER, contract.VIEWER_ADDRESS_HEADER, contract.DISTRIBUTION_HEADER) == (
+            callers.TOKEN_HEADER,
+            callers.ADDRESS_HEADER,
+            callers.DISTRIBUTION_HEADER,
+        )
+
+    def test_metrics_are_by_kind_of_caller_and_never_by_its_name(self, written: Written) -> None:
+        kinds = {values["callerKind"] for _, values in metrics_of(written.metrics) if "callerKind" in values}
+        assert kinds == {"iam", "token", "event"}
+        names = {"arn:aws:iam::123456789012:user/builder", "ci", "198.51.100.9", "203.0.113.7"}
+        assert not names & {str(value) for line in written.metrics for value in line.values()}
+
+
+class TestPullEvents:
+    def test_they_are_called_as_the_documents_and_the_stack_say(self) -> None:
+        assert (pull_events.DETAIL_TYPE, pull_events.SOURCE) == (contract.PULL_DETAIL_TYPE, contract.PULL_SOURCE)
+        document = (DOCS / "audit.md").read_text()
+        (pattern,) = re.findall(r"```json\n(\{\n  \"source\".*?)```", document, re.DOTALL)
+        assert json.loads(pattern) == {"source": [pull_events.SOURCE], "detail-type": [pull_events.DETAIL_TYPE]}
+
+    def test_the_document_has_each_field_of_a_detail_and_no_other(self) -> None:
+        (example,) = re.findall(r"```json\n(\{\n  \"requestId\".*?)```", (DOCS / "audit.md").read_text(), re.DOTALL)
+        invocation = Invocation(Deadline.after(1), status=200, repository=Repository(repository_name="team/app"))
+        invocation.image, invocation.image_digest = "team/app latest", digest()
+        detail = pull_events.detail_of(invocation)
+        assert detail is not None
+        assert json.loads(example).keys() == detail.keys()
+
+    def test_no_rule_of_the_stack_takes_one_for_a_request(self, template: Template) -> None:
+        for rule in resources(template, "AWS::Events::Rule").values():
+            assert contract.PULL_DETAIL_TYPE not in rule["Properties"]["EventPattern"]["detail-type"]

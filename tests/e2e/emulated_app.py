@@ -1,7 +1,7 @@
 """The CDK app that the deployment test deploys to an emulator.
 
-It is the real one; but the package is built for this machine, whose processor runs it, and the function's ECR is the
-local one, because the emulator's answers a placeholder.
+It is the real one; but the package is built for this machine, whose processor runs it, the function's ECR is the local
+one, because the emulator's answers a placeholder, and its EventBridge is the emulator's.
 """
 
 import os
@@ -13,4 +13,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import app
 from infra.asset import Target
 
-app.main(Target.host(), AWS_ENDPOINT_URL_ECR=os.environ["LOCAL_ECR_URL"])
+app.main(
+    Target.host(),
+    AWS_ENDPOINT_URL_ECR=os.environ["LOCAL_ECR_URL"],
+    AWS_ENDPOINT_URL_EVENTS=os.environ["AWS_ENDPOINT_URL"],
+)

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,11 +67,15 @@ class Emulator:
 
     def deploy(self, stack: str = STACK, **settings: str) -> tuple[str, dict[str, str]]:
         """Deploy a stack with settings, and return what the CLI printed and the stack's outputs."""
-        context = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        context = _context(settings)
         outputs = self.work / f"outputs-{stack}.json"
         options = ["--require-approval", "never", "--ci", "--output", str(self.work / "cdk.out")]
         printed = self.cdk("deploy", *APP, *_named(stack), *context, *options, "--outputs-file", str(outputs))
         return printed, json.loads(outputs.read_text())[stack]
+
+    def diff(self, stack: str = STACK, **settings: str) -> str:
+        """Return what the CLI says that a deployment with settings would change."""
+        return self.cdk("diff", *APP, *_named(stack), *_context(settings), "--output", str(self.work / "cdk.out"))
 
     def destroy(self, stack: str = STACK) -> None:
         self.cdk("destroy", *APP, *_named(stack), "--force")
@@ -80,6 +84,10 @@ class Emulator:
         """Return a client whose requests to function URLs go to the emulator, which knows them by the Host header."""
         auth = FunctionUrlAuth(Credentials(ACCOUNT, "any"), REGION) if signed else None
         return httpx.Client(transport=_FunctionUrlTransport(self.endpoint), auth=auth, timeout=60)
+
+
+def _context(settings: Mapping[str, str]) -> list[str]:
+    return [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
 
 
 def _named(stack: str) -> list[str]:

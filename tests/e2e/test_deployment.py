@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -413,6 +414,14 @@ def test_a_deployment_without_a_change_says_what_an_operator_needs_to_know_and_n
         assert noise not in printed
 
 
+@pytest.mark.usefixtures("deployed")
+def test_what_a_deployment_would_change_is_shown_setting_by_setting(emulator: Emulator) -> None:
+    printed = emulator.diff(memorySize="1024", imagePull="true")
+    changed = re.findall(r"\[~\] Metadata (\w+): (\w+) to (\w+)", re.sub(r"\x1b\[[0-9;]*m", "", printed))
+    assert sorted(changed) == [("imagePull", "false", "true"), ("memorySize", "512", "1024")]
+    assert "ecr:BatchGetImage" in printed
+
+
 def test_settings_are_deployed_one_after_another_and_nothing_is_left_in_the_end(
     emulator: Emulator, layout: OciLayout
 ) -> None:
@@ -426,14 +435,18 @@ def test_settings_are_deployed_one_after_another_and_nothing_is_left_in_the_end(
         assert client.get(f"{first.url}/images/download-urls", params=query).status_code == 403
 
     printed, outputs = emulator.deploy(
-        name, repositories="team/*", imagePull="true", keepVersions="true", eventBusName="default"
+        name, repositories="team/*", imagePull="true", keepVersions="true", eventBusName="default", pullEvents="true"
     )
     assert "imagePull = true  (command line)" in printed
-    assert "lasts for this deployment only: stackName, repositories, imagePull, keepVersions, eventBusName." in printed
+    assert (
+        "lasts for this deployment only: stackName, repositories, imagePull, keepVersions, eventBusName, pullEvents."
+        in printed
+    )
     assert Deployment.of(outputs).bus == "default"
     assert Deployment.of(outputs).url == first.url
-    with emulator.http_client() as client:
+    with next_pull(emulator) as receive_pull, emulator.http_client() as client:
         image = client.get(f"{first.url}/images/download-urls", params=query).raise_for_status().json()
+        check_pull(receive_pull(), image)
     assert image["imageManifest"].encode() == layout.manifests[layout.tags["latest"]].content
     for url in image["downloadUrls"]:
         assert sha256_of(url["downloadUrl"]) == url["layerDigest"]
@@ -457,6 +470,32 @@ def test_settings_are_deployed_one_after_another_and_nothing_is_left_in_the_end(
     check_way_back(emulator, last, query)
     emulator.destroy(name)
     check_nothing_is_left(emulator, name, configuration, last)
+
+
+@contextmanager
+def next_pull(emulator: Emulator) -> Iterator[Callable[[], dict[str, Any]]]:
+    """Subscribe a queue to the events about pulls, by the pattern in docs/audit.md, and give what receives the next."""
+    events, sqs = emulator.client("events"), emulator.client("sqs")
+    url = sqs.create_queue(QueueName="pulls")["QueueUrl"]
+    (pattern,) = re.findall(r"```json\n(\{\n  \"source\".*?)```", (ROOT / "docs" / "audit.md").read_text(), re.DOTALL)
+    events.put_rule(Name="pulls", EventPattern=pattern)
+    events.put_targets(Rule="pulls", Targets=[{"Id": "queue", "Arn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:pulls"}])
+    yield lambda: receive(sqs, url)
+    events.remove_targets(Rule="pulls", Ids=["queue"])
+    events.delete_rule(Name="pulls")
+
+
+def check_pull(event: dict[str, Any], image: dict[str, Any]) -> None:
+    """Check that an event says who got an image, and has no URL."""
+    detail = event["detail"]
+    assert (event["source"], detail["repositoryName"], detail["imageReference"]) == (
+        "ecr-layer-resolver",
+        "team/app",
+        "latest",
+    )
+    assert detail["imageDigest"] == image["imageDigest"]
+    assert detail["layerDigests"] == [url["layerDigest"] for url in image["downloadUrls"]]
+    assert "X-Amz" not in json.dumps(event)
 
 
 def check_way_back(emulator: Emulator, deployment: Deployment, query: dict[str, str]) -> None:

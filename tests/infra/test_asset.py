@@ -71,7 +71,7 @@ def test_the_package_for_lambda_has_arm64_binaries_and_little_else(output: Path)
     (binary,) = (package.path / "pydantic_core").glob("_pydantic_core*.so")
     assert "cpython-313-aarch64" in binary.name
     services = {path.name for path in (package.path / "botocore" / "data").iterdir() if path.is_dir()}
-    assert services == {"ecr"}
+    assert services == {"ecr", "events"}
     assert (package.path / "layer_resolver" / "handler.py").is_file()
     assert not list(package.path.rglob("*.pyi"))
     assert not list(package.path.rglob("tests"))
@@ -107,8 +107,8 @@ urls = {}
 for region, fips, dual_stack in itertools.product(json.load(sys.stdin), (False, True), (False, True)):
     config = Config(use_fips_endpoint=fips, use_dualstack_endpoint=dual_stack)
     try:
-        client = session.create_client("ecr", region_name=region, config=config)
-        url = client.generate_presigned_url("get_authorization_token")
+        client = session.create_client(sys.argv[1], region_name=region, config=config)
+        url = client.generate_presigned_url(sys.argv[2])
     except Exception as error:
         url = repr(error)
     scope = url.partition("X-Amz-Credential=")[2].partition("&")[0].partition("%2F")[2].partition("%2F")[2]
@@ -117,9 +117,9 @@ print(json.dumps(urls))
 """
 
 
-def ecr_endpoints(paths: list[str], regions: list[str]) -> Any:
+def endpoints(paths: list[str], regions: list[str], service: str, action: str) -> Any:
     result = subprocess.run(
-        [sys.executable, "-S", "-B", "-c", ENDPOINTS],
+        [sys.executable, "-S", "-B", "-c", ENDPOINTS, service, action],
         env={"PYTHONPATH": os.pathsep.join(paths), "AWS_CONFIG_FILE": os.devnull},
         input=json.dumps(regions),
         capture_output=True,
@@ -129,7 +129,9 @@ def ecr_endpoints(paths: list[str], regions: list[str]) -> Any:
     return json.loads(result.stdout)
 
 
-def test_the_packages_botocore_finds_ecr_wherever_the_whole_botocore_does(host_package: Package) -> None:
+def test_the_packages_botocore_finds_ecr_and_eventbridge_wherever_the_whole_botocore_does(
+    host_package: Package,
+) -> None:
     session = botocore.session.get_session()
     regions = [
         region
@@ -139,10 +141,14 @@ def test_the_packages_botocore_finds_ecr_wherever_the_whole_botocore_does(host_p
     assert {"us-east-1", "us-gov-west-1", "cn-north-1", "us-iso-east-1"} < set(regions)
     # Regions that botocore does not know yet are told by their names' form.
     regions += ["us-north-9", "cn-north-9", "us-gov-north-9"]
-    whole = ecr_endpoints([str(Path(botocore.__file__).parent.parent)], regions)
-    assert whole["us-gov-west-1 False True"][0] == "https://ecr.us-gov-west-1.api.aws/"
-    assert whole["cn-north-1 False False"][1].startswith("cn-north-1%2Fecr%2F")
-    assert ecr_endpoints([str(host_package.path)], regions) == whole
+    whole = str(Path(botocore.__file__).parent.parent)
+    of_ecr = endpoints([whole], regions, "ecr", "get_authorization_token")
+    assert of_ecr["us-gov-west-1 False True"][0] == "https://ecr.us-gov-west-1.api.aws/"
+    assert of_ecr["cn-north-1 False False"][1].startswith("cn-north-1%2Fecr%2F")
+    assert endpoints([str(host_package.path)], regions, "ecr", "get_authorization_token") == of_ecr
+    of_events = endpoints([whole], regions, "events", "list_rules")
+    assert of_events["eusc-de-east-1 False False"][0] == "https://events.eusc-de-east-1.amazonaws.eu/"
+    assert endpoints([str(host_package.path)], regions, "events", "list_rules") == of_events
     program = (
         "import json, botocore.session as s; s = s.get_session();"
         "print(json.dumps({p: s.get_available_regions('ecr', p) for p in s.get_available_partitions()}))"

@@ -33,6 +33,7 @@ SETTINGS: list[dict[str, Any]] = [
         "snapStart": False,
         "imagePull": True,
         "listTags": True,
+        "pullEvents": True,
     },
     {"authType": "NONE", "repositories": ["public/*"], "eventSources": []},
 ]

@@ -53,8 +53,15 @@ def test_each_alarm_watches_its_metric_by_its_statistic_and_threshold() -> None:
     assert [described(alarm) for alarm in alarms(synth(timeoutSeconds=10))] == ALWAYS
 
 
+def test_an_event_about_a_pull_that_failed_rings_where_there_are_any() -> None:
+    expected = [*ALWAYS, ("PullEventsFailed", OWN, {}, 0)]
+    template = synth(timeoutSeconds=10, pullEvents=True)
+    assert [described(alarm) for alarm in alarms(template)] == expected
+    assert dimensions(alarms(template)[-1]) == {"service": "ecr-layer-resolver", "stack": "EcrLayerResolver"}
+
+
 def test_each_alarm_rings_as_soon_as_the_threshold_is_passed_and_not_when_nothing_happens() -> None:
-    template = synth(imagePull=True)
+    template = synth(imagePull=True, pullEvents=True)
     (topic,) = resources(template, "AWS::SNS::Topic")
     for alarm in alarms(template):
         assert alarm["ComparisonOperator"] == "GreaterThanThreshold"
@@ -115,6 +122,12 @@ def test_nothing_a_client_does_by_itself_rings_an_alarm() -> None:
     assert {code for _, code in watched}.isdisjoint(codes)
 
 
+def body_of_dashboard(template: dict[str, Any]) -> str:
+    """Return the dashboard's document, with names in the place of what CloudFormation puts in."""
+    _, parts = only(template, "AWS::CloudWatch::Dashboard")["Properties"]["DashboardBody"]["Fn::Join"]
+    return "".join(part if isinstance(part, str) else "name" for part in parts)
+
+
 def dashboard(template: dict[str, Any]) -> str:
     return json.dumps(only(template, "AWS::CloudWatch::Dashboard")["Properties"]["DashboardBody"])
 
@@ -135,9 +148,11 @@ def dashboard(template: dict[str, Any]) -> str:
         "LayersResolved",
         "LayersFailed",
         "RequestsFailed",
+        "Requests",
         "CacheHits",
         "EcrCallLatency",
         "ApproximateNumberOfMessagesVisible",
+        "ApproximateAgeOfOldestMessage",
         "MatchedEvents",
         "FailedInvocations",
         "InvocationsSentToDlq",
@@ -148,7 +163,7 @@ def test_the_dashboard_shows_what_an_operator_looks_for(metric: str) -> None:
 
 
 def test_the_dashboard_shows_every_alarm() -> None:
-    template = synth(imagePull=True)
+    template = synth(imagePull=True, pullEvents=True)
     body = dashboard(template)
     for name in resources(template, "AWS::CloudWatch::Alarm"):
         assert json.dumps({"Fn::GetAtt": [name, "Arn"]}) in body
@@ -156,15 +171,18 @@ def test_the_dashboard_shows_every_alarm() -> None:
 
 def test_the_dashboard_has_no_widget_that_stays_empty() -> None:
     body = dashboard(synth(imagePull=True))
-    for name in ("IteratorAge", "ProvisionedConcurrency", "Provisioned", "DeadLetterErrors"):
+    never = ("IteratorAge", "Provisioned", "DeadLetterErrors", "PullEventsFailed")
+    # Nothing consumes the failure queue.
+    for name in (*never, "NumberOfMessagesDeleted", "SentMessageSize", "Consum"):
         assert name not in body
 
 
-def test_failures_are_shown_by_code_for_this_stack_alone() -> None:
+def test_callers_and_failures_are_shown_by_kind_and_by_code_for_this_stack_alone() -> None:
     searches = re.findall(r"SEARCH\('(.*?)'", dashboard(synth(stackName="One")).replace('\\\\\\"', '"'))
     assert searches == [
-        f'{{EcrLayerResolver,code,service,stack}} MetricName="{name}" stack="One"'
-        for name in ("LayersFailed", "RequestsFailed")
+        '{EcrLayerResolver,callerKind,outcome,service,stack} MetricName="Requests" stack="One"',
+        '{EcrLayerResolver,code,service,stack} MetricName="LayersFailed" stack="One"',
+        '{EcrLayerResolver,code,service,stack} MetricName="RequestsFailed" stack="One"',
     ]
 
 
@@ -186,14 +204,22 @@ def test_the_document_of_the_audit_has_every_query_as_it_is_saved() -> None:
 
 
 def test_the_document_of_costs_has_as_many_alarms_as_the_stack() -> None:
-    counts = len(alarms(synth())), len(alarms(synth(imagePull=True)))
-    assert f"| {counts[0]} alarms ({counts[1]} with `imagePull`) |" in (DOCS / "settings.md").read_text()
+    least = len(alarms(synth()))
+    more = {name: len(alarms(synth(**{name: True}))) - least for name in ("imagePull", "pullEvents")}
+    said = f"| {least} alarms ({more['imagePull']} more with `imagePull`, {more['pullEvents']} with `pullEvents`) |"
+    assert said in (DOCS / "settings.md").read_text()
+
+
+def test_the_document_of_costs_has_as_many_metrics_as_the_dashboard() -> None:
+    widgets = json.loads(body_of_dashboard(synth()))["widgets"]
+    count = sum(len(widget["properties"].get("metrics", ())) for widget in widgets)
+    assert f"this one has {count}" in (DOCS / "settings.md").read_text()
 
 
 def test_the_document_of_events_names_every_alarm() -> None:
     document = (DOCS / "events.md").read_text()
     named = [re.sub("…", r"\\w*", name) for name in re.findall(r"`([A-Z]\w+…?|…\w+)`(?:, | \|)", document)]
-    for logical_id in resources(synth(imagePull=True), "AWS::CloudWatch::Alarm"):
+    for logical_id in resources(synth(imagePull=True, pullEvents=True), "AWS::CloudWatch::Alarm"):
         name = re.fullmatch(r"Monitoring(\w+)Alarm[0-9A-F]{8}", logical_id)
         assert name is not None
         assert any(re.fullmatch(pattern, name[1]) for pattern in named), name[1]

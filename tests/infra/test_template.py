@@ -77,6 +77,23 @@ def test_every_action_that_the_stack_allows_anyone_is_named_here() -> None:
     assert all(each.get("Resource") != "*" and each.get("Principal") != "*" for each in allowed)
 
 
+@pytest.mark.parametrize(("bus", "expected"), [(None, "own"), ("default", "default"), ("builds", "builds")])
+def test_events_about_pulls_go_to_the_one_bus_that_the_role_may_put_results_on(bus: str | None, expected: str) -> None:
+    template = synth(pullEvents=True, eventBusName=bus or "")
+    own = next(iter(resources(template, "AWS::Events::EventBus")), "")
+    assert variables(template)["PULL_EVENT_BUS"] == ({"Ref": own} if expected == "own" else expected)
+    # Nothing more is allowed: results go to that bus as well.
+    assert statements(template) == statements(synth(eventBusName=bus or ""))
+    puts = [each for each in statements(template) if "events:PutEvents" in str(each["Action"])]
+    assert [each["Resource"] for each in puts] == [
+        {"Fn::GetAtt": [own, "Arn"]} if expected == "own" else bus_arn(expected)
+    ]
+
+
+def test_without_the_setting_the_function_knows_no_bus() -> None:
+    assert "PULL_EVENT_BUS" not in variables(synth())
+
+
 def test_only_cloudwatch_of_this_account_may_publish_alarms_and_only_over_tls() -> None:
     template = synth()
     (topic,) = resources(template, "AWS::SNS::Topic")

@@ -15,12 +15,12 @@ PACKAGE = Path(layer_resolver.__file__).parent
 FLOORS = (
     {"handler"},
     {"http_api", "registry_api", "event_api"},
-    {"backend", "function_url", "observability", "openapi", "foreign_events"},
+    {"backend", "function_url", "observability", "openapi", "foreign_events", "pull_events"},
     {"resolver", "images"},
     {"manifests", "blobs", "ecr"},
     {"invocation", "validation"},
     {"errors"},
-    {"download_urls", "network", "settings", "redaction"},
+    {"callers", "download_urls", "network", "settings", "redaction"},
     {"models"},
 )
 """Modules by floor, the highest first; one imports those of lower floors alone."""

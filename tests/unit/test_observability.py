@@ -8,9 +8,25 @@ import pytest
 
 from layer_resolver import __version__
 from layer_resolver.handler import create_handler
-from layer_resolver.observability import LOGGED_LAYERS, LONGEST_LINE, SERVICE, logger, quieten_libraries
+from layer_resolver.observability import (
+    LOGGED_FAILURES,
+    LOGGED_LAYERS,
+    LONGEST_LINE,
+    SERVICE,
+    logger,
+    quieten_libraries,
+)
 from layer_resolver.settings import Settings
-from tests.unit.fakes import Context, FakeEcr, Send, digest, download_url, ecr_error, function_url_event
+from tests.unit.fakes import (
+    Context,
+    FakeEcr,
+    Send,
+    digest,
+    download_url,
+    ecr_error,
+    eventbridge_event,
+    function_url_event,
+)
 
 Lines = list[dict[str, Any]]
 
@@ -99,7 +115,18 @@ def test_the_log_line_of_a_large_batch_stays_short(
     ask(send, *map(digest, range(500)))
     log, _ = written(capsys)
     assert log["layersFailed"] == 500
-    assert len(log["failures"]) == len(log["layerDigests"]) == LOGGED_LAYERS
+    assert (len(log["failures"]), len(log["layerDigests"])) == (LOGGED_FAILURES, LOGGED_LAYERS)
+
+
+def test_a_line_has_every_layer_of_an_image_behind_all_other_fields_of_which_logs_insights_finds_200(
+    send: Send, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # A config, and as many layers as Docker's images can have.
+    ask(send, *map(digest, range(128)))
+    log, _ = written(capsys)
+    assert log["layerDigests"] == [digest(number) for number in range(128)]
+    assert list(log)[-1] == "layerDigests"
+    assert len(log) + 128 < 200
 
 
 def test_metrics_count_what_was_resolved_and_what_failed_by_code(
@@ -117,8 +144,7 @@ def test_metrics_count_what_was_resolved_and_what_failed_by_code(
     failed = {line["code"]: line["LayersFailed"] for line in lines if "LayersFailed" in line}
     assert failed == {"LayersNotFoundException": [2.0], "ThrottlingException": [1.0]}
     for line in lines:
-        (directive,) = line["_aws"]["CloudWatchMetrics"]
-        assert directive["Namespace"] == "EcrLayerResolver"
+        assert {each["Namespace"] for each in line["_aws"]["CloudWatchMetrics"]} == {"EcrLayerResolver"}
         assert line["service"] == "ecr-layer-resolver"
 
 
@@ -133,6 +159,36 @@ def test_the_error_code_is_a_dimension_of_failures_alone(
         assert ("code" in dimensions) == ("LayersFailed" in line)
         assert {"service", "stack"} <= set(dimensions)
         assert line["stack"] == "local"
+
+
+@pytest.mark.parametrize(
+    ("path", "error", "outcome"),
+    [("/healthz", None, "answered"), ("/nowhere", None, "refused"), (None, "ServerException", "failed")],
+)
+def test_each_request_is_counted_by_its_outcome_and_kind_of_caller_and_by_no_callers_name(
+    send: Send, ecr: FakeEcr, capsys: pytest.CaptureFixture[str], path: str | None, error: str | None, outcome: str
+) -> None:
+    if error is not None:
+        ecr.answer = ecr_error(error)
+    send("GET", path or f"/v2/team/app/blobs/{digest()}")
+    log, lines = written(capsys)
+    line = metric(lines, "Requests")
+    assert (line["Requests"], line["callerKind"], line["outcome"]) == ([1], "public", outcome)
+    assert log["callerKind"] == "public"
+    directive = line["_aws"]["CloudWatchMetrics"][-1]
+    assert directive["Dimensions"] == [["service", "stack", "callerKind", "outcome"]]
+    assert not {"caller", "sourceIp"} & {name for each in lines for name in each}
+
+
+def test_an_event_is_counted_as_one_and_its_account_is_the_caller(
+    ecr: FakeEcr, capsys: pytest.CaptureFixture[str]
+) -> None:
+    event = eventbridge_event({"repositoryName": "team/app", "layerDigests": [digest()]})
+    create_handler(lambda: ecr)(event, Context())
+    log, lines = written(capsys)
+    assert (log["callerKind"], log["caller"]) == ("event", "123456789012")
+    line = metric(lines, "Requests")
+    assert (line["callerKind"], line["outcome"]) == ("event", "answered")
 
 
 def test_layers_that_come_from_the_cache_are_counted(

@@ -14,6 +14,13 @@ def test_variables_are_read() -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["E2C44L7OVKRQ6N", "*"])
+def test_the_edge_is_a_distribution_or_those_of_an_account(name: str) -> None:
+    arn = f"arn:aws:cloudfront::123456789012:distribution/{name}"
+    assert Settings.from_environment({"EDGE_DISTRIBUTION_ARN": arn}).edge_distribution_arn == arn
+    assert Settings.from_environment({"EDGE_DISTRIBUTION_ARN": "", "PULL_EVENT_BUS": ""}) == Settings()
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -23,6 +30,11 @@ def test_variables_are_read() -> None:
         ("DOWNLOAD_URL_HOSTS", "https://example.com"),
         ("MAXIMUM_RESULT_KILOBYTES", "0"),
         ("MAXIMUM_RESULT_KILOBYTES", "1e3"),
+        ("EDGE_DISTRIBUTION_ARN", "E2C44L7OVKRQ6N"),
+        ("EDGE_DISTRIBUTION_ARN", "arn:aws:cloudfront::123456789012:distribution/"),
+        ("EDGE_DISTRIBUTION_ARN", "arn:aws:cloudfront::*:distribution/*"),
+        ("EDGE_DISTRIBUTION_ARN", "*"),
+        ("PULL_EVENT_BUS", "no spaces"),
     ],
 )
 def test_a_bad_value_is_named(name: str, value: str) -> None:
