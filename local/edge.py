@@ -247,7 +247,7 @@ def _generated(method: str, answer: Mapping[str, Any]) -> Response:
 
 
 def _content(body: Any) -> bytes | None:
-    """Return the body that a function gives, None if it is none."""
+    """Return the body that a function gives, None if it is not one."""
     if isinstance(body, str):
         return body.encode()
     if body.get("encoding") == "text":
