@@ -285,8 +285,16 @@ class Loader:
         for attempt in slow:
             attempts = attempt.range.attempts
             if len(attempts) < _MOST_ATTEMPTS and all(each in slow for each in attempts) and not attempt.range.is_done:
+                self._put_back(attempt.range)
                 return self._attempt(attempt.range, on_new_connection=True)
         return None
+
+    def _put_back(self, slow: _Range) -> None:
+        """Leave the beginning of what is left of a slow range to it, and let others ask for the rest."""
+        cut = slow.next + max(1, self._settings.smallest_range // slow.file.block_size)
+        if cut < slow.end:
+            slow.blob.waiting.insert(0, (cut, slow.end))
+            slow.end = cut
 
     def _is_slow(self, attempt: _Attempt, now: float) -> bool:
         if (
