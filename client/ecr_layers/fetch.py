@@ -1,14 +1,16 @@
 """From the name of an image, or the digests of layers, to verified files in a directory."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecr_layers.blob_file import allocated, discard
 from ecr_layers.blob_source import BlobSource
+from ecr_layers.docker_archive import write_docker_archive
 from ecr_layers.errors import ClientError, TargetError, UsageError
 from ecr_layers.image_layout import (
     add_image,
@@ -132,16 +134,40 @@ class Fetcher:
             ClientError: If it can't be fetched.
         """
         with target_errors(directory), locked(directory, self._options.on_wait):
-            check_index(directory)
-            manifests = self._all_manifests(root)
-            descriptors = {blob.digest: blob for manifest in manifests for blob in manifest.blobs}
-            kept = [blob for blob in descriptors.values() if not blob.is_foreign]
-            fetched = self._load(directory / "blobs", [(blob.digest, blob.size) for blob in kept])
-            written = as_oci(manifests)
-            for digest, content in {each.digest: each.content for each in (*manifests, *written)}.items():
-                write_file(path_of(directory / "blobs", digest), content)
-            # The root is the last: it is named by none of the others.
-            add_image(directory, written[-1].descriptor, tag)
+            return self._image(root, tag, directory)
+
+    def docker_archive(self, image: Manifest, reference: ImageReference, target: Path) -> Fetched:
+        """Fetch an image into an archive for `docker load`.
+
+        Until it is written, the blobs are in a directory beside it, `TARGET.layout`, from which a later call goes on.
+
+        Args:
+            image: The image's manifest.
+            reference: What the image is called; its tag gets into the archive.
+            target: The archive.
+
+        Raises:
+            ClientError: If it can't be fetched, or not be in such an archive.
+        """
+        layout = target.with_name(f"{target.name}.layout")
+        names = (f"{reference.repository}:{reference.tag}",) if reference.tag else ()
+        with target_errors(target), locked(layout, self._options.on_wait):
+            fetched = self._image(image, reference.tag, layout)
+            write_docker_archive(layout, image, names, target)
+            shutil.rmtree(layout)
+        return replace(fetched, output=target)
+
+    def _image(self, root: Manifest, tag: str | None, directory: Path) -> Fetched:
+        check_index(directory)
+        manifests = self._all_manifests(root)
+        descriptors = {blob.digest: blob for manifest in manifests for blob in manifest.blobs}
+        kept = [blob for blob in descriptors.values() if not blob.is_foreign]
+        fetched = self._load(directory / "blobs", [(blob.digest, blob.size) for blob in kept])
+        written = as_oci(manifests)
+        for digest, content in {each.digest: each.content for each in (*manifests, *written)}.items():
+            write_file(path_of(directory / "blobs", digest), content)
+        # The root is the last: it is named by none of the others.
+        add_image(directory, written[-1].descriptor, tag)
         foreign = tuple(digest for digest, blob in descriptors.items() if blob.is_foreign)
         return Fetched(directory, root.digest, tuple(blob.digest for blob in kept), *fetched, foreign)
 

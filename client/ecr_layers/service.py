@@ -204,6 +204,38 @@ class Service:
             root, reference.tag, Path(directory)
         )
 
+    def fetch_docker_archive(
+        self,
+        image: str,
+        target: str | Path,
+        *,
+        platform: str | None = None,
+        manifest: Manifest | None = None,
+        max_bytes: int | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> Fetched:
+        """Fetch an image into an archive for `docker load`, every blob verified.
+
+        Until the archive is written, the blobs are in a directory beside it, `TARGET.layout`, from which a later call
+        goes on; it takes as much space again.
+
+        Args:
+            image: The image, such as `team/app:1.2`. The archive has its tag.
+            target: The archive.
+            platform: The platform of the image to take from an index; without it, the only image, or the one for Linux
+                on this machine's architecture.
+            manifest: The image's manifest, if it is known: the service need not give out any then.
+            max_bytes: How many bytes a blob may have; a larger one is an error before anything is loaded.
+            progress: Gets the progress of each blob that has made some, about ten times a second, in this thread.
+
+        Raises:
+            ClientError: As with `fetch_image`; or if the image can't be in such an archive.
+        """
+        reference = ImageReference.parse(image)
+        root = manifest or image_to_fetch(self, reference, platform, is_one=True)
+        fetcher = self.fetcher(reference.repository, _options(max_bytes, progress))
+        return fetcher.docker_archive(root, reference, Path(target))
+
     def fetch_layers(
         self,
         repository: str,

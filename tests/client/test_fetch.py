@@ -416,3 +416,31 @@ def test_a_disk_that_becomes_full_is_said_and_the_rest_is_fetched_later(
 
 def test_quick_retries_are_what_the_tests_wait_for() -> None:
     assert sum(QUICK.wait(attempt) or 0 for attempt in range(1, QUICK.attempts)) < 1
+
+
+@pytest.mark.parametrize(("tag", "labels"), [("image", "image"), ("docker", "docker"), ("index", "index arm64")])
+def test_a_docker_archive_is_read_by_skopeo_and_nothing_stays_beside_it(
+    service_with_images: Fetching, tmp_path: Path, tag: str, labels: str
+) -> None:
+    with service_with_images.service() as service:
+        fetched = service.fetch_docker_archive(f"{REPOSITORY}:{tag}", tmp_path / "app.tar", platform="linux/arm64")
+    assert fetched.output == tmp_path / "app.tar"
+    assert files_in(tmp_path) == {"app.tar"}
+    inspected = json.loads(run(tool("skopeo"), "inspect", f"docker-archive:{tmp_path / 'app.tar'}:{REPOSITORY}:{tag}"))
+    assert inspected["Labels"] == {"name": labels}
+
+
+def test_a_docker_archive_is_gone_on_with_from_the_directory_beside_it(
+    service_with_images: Fetching, tmp_path: Path
+) -> None:
+    first, second = (layer["digest"] for layer in service_with_images.layers("image"))
+    service_with_images.s3.faults = [Fault("reset", times=1000, digest=first)]
+    with service_with_images.service() as service:
+        service.fetch_layers(REPOSITORY, [second], tmp_path / "app.tar.layout" / "blobs")
+        with pytest.raises(TransferError):
+            service.fetch_docker_archive(f"{REPOSITORY}:image", tmp_path / "app.tar")
+        assert not (tmp_path / "app.tar").exists()
+        service_with_images.s3.forget()
+        service.fetch_docker_archive(f"{REPOSITORY}:image", tmp_path / "app.tar")
+    assert second not in {each.digest for each in service_with_images.s3.asked}
+    assert files_in(tmp_path) == {"app.tar"}

@@ -15,22 +15,24 @@ from ecr_layers.service import Service
 
 HELP = "Load an image or layers, each blob verified, and go on where an earlier run stopped"
 
+OCI, DOCKER_ARCHIVE = "oci", "docker-archive"
 MOST_CONNECTIONS = 64
 
 _EPILOG = """\
 examples:
   ecr-layers fetch SERVICE team/app:1.2 -o app/
       an OCI image layout: index.json, oci-layout, blobs/; of an image index all images
-  ecr-layers fetch SERVICE team/app@sha256:… --platform linux/arm64 -o app/
-      one image of an index
+  ecr-layers fetch SERVICE team/app@sha256:… --platform linux/arm64 --format docker-archive -o app.tar
+      one image of an index, for docker load
   ecr-layers fetch SERVICE team/app --digest sha256:… --digest sha256:… -o blobs/
       layers or configs alone: blobs/sha256/…
   ecr-layers fetch SERVICE team/app:1.2 --manifest manifest.json -o app/
       from a service that gives out layers and no manifests
 
 IMAGE is team/app, team/app:TAG or team/app@sha256:…, with 123456789012/ in front for another account's registry. The
-tag is latest if there is none. Without --platform an image index is loaded as a whole. Foreign layers, which the
-registry does not have, are left out, and named.
+tag is latest if there is none. Without --platform an image index is loaded as a whole; a docker-archive holds one
+image, so there it is the only one, or that of linux on this machine's architecture. Foreign layers, which the registry
+does not have, are left out, and named.
 
 A blob has the suffix .part until its size and digest are right, and a journal beside it. Run the same command again
 after whatever stopped it: what is there is not loaded again. Runs with the same target wait for each other.
@@ -48,8 +50,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own arguments."""
     arguments.add_service(parser, "IMAGE")
     parser.epilog = _EPILOG
-    parser.add_argument("-o", "--output", type=Path, metavar="PATH", help="the directory to write to")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="PATH", help="directory to write to, or file if it is a docker-archive"
+    )
     parser.add_argument("--platform", metavar="OS/ARCH", help="the image of this platform, such as linux/arm64")
+    parser.add_argument(
+        "--format",
+        choices=[OCI, DOCKER_ARCHIVE],
+        default=OCI,
+        help=f"an OCI image layout, or an archive for docker load (default: {OCI})",
+    )
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
         "--manifest", type=Path, metavar="FILE", help="the image's manifest; the service need not give it"
@@ -100,8 +110,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace, image: str) -> None:
     """Refuse options that exclude one another."""
-    if options.digest and (":" in image or options.platform):
-        raise UsageError("With --digest, name a repository alone: no tag and no --platform.")
+    if options.digest and (":" in image or options.platform or options.format != OCI):
+        raise UsageError("With --digest, name a repository alone: no tag, --platform or --format.")
     if options.manifest and options.platform:
         raise UsageError("A --manifest is that of one image already. Leave --platform out.")
     for digest in options.digest or ():
@@ -114,7 +124,9 @@ def _fetch(service: Service, fetcher: Fetcher, reference: ImageReference, option
     if options.manifest:
         root = read_manifest_file(options.manifest, reference)
     else:
-        root = image_to_fetch(service, reference, options.platform, is_one=False)
+        root = image_to_fetch(service, reference, options.platform, is_one=options.format == DOCKER_ARCHIVE)
+    if options.format == DOCKER_ARCHIVE:
+        return fetcher.docker_archive(root, reference, options.output)
     return fetcher.image(root, reference.tag, options.output)
 
 
