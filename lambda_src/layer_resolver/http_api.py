@@ -1,7 +1,7 @@
 """The JSON routes of the function URL, and problem details (RFC 9457)."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from layer_resolver.backend import IMAGE_DIGEST_ADVICE, Backend
 from layer_resolver.errors import INVALID_PARAMETER, NOT_ENABLED, ResolverError, Subject
@@ -20,6 +20,9 @@ from layer_resolver.models import (
     TaggedImageRequest,
 )
 from layer_resolver.validation import parse_json, parse_request
+
+Tagged = TypeVar("Tagged")
+Digested = TypeVar("Digested")
 
 LARGEST_MANIFEST = 4 * 1024 * 1024
 """How many bytes ECR allows a manifest; https://docs.aws.amazon.com/AmazonECR/latest/userguide/service-quotas.html"""
@@ -103,10 +106,7 @@ class HttpApi:
     def _get_image_download_urls(self, request: Request) -> Response:
         from layer_resolver.manifests import batch_of_image  # noqa: PLC0415
 
-        if "imageDigest" in request.query:
-            wanted: TaggedImageRequest | DigestedImageRequest = parse_request(request.query, DigestedImageRequest)
-        else:
-            wanted = parse_request(request.query, TaggedImageRequest)
+        wanted = _wanted_image(request, TaggedImageRequest, DigestedImageRequest)
         manifest = self._manifest(wanted, request)
         return self._many(
             batch_of_image(manifest, Subject(wanted.repository, "image", manifest.digest)),
@@ -119,10 +119,7 @@ class HttpApi:
     def _get_image_config(self, request: Request) -> Response:
         from layer_resolver.manifests import config_answer, manifest_with_config  # noqa: PLC0415
 
-        if "imageDigest" in request.query:
-            wanted: TaggedConfigRequest | DigestedConfigRequest = parse_request(request.query, DigestedConfigRequest)
-        else:
-            wanted = parse_request(request.query, TaggedConfigRequest)
+        wanted = _wanted_image(request, TaggedConfigRequest, DigestedConfigRequest)
         manifest = self._manifest(wanted, request)
         subject = Subject(wanted.repository, "image", manifest.digest)
         config = manifest_with_config(manifest, subject).config
@@ -155,6 +152,13 @@ class HttpApi:
             INVALID_PARAMETER,
             f"The image is behind more than {DEEPEST_INDEX} indexes. Ask for it by its imageDigest.",
         )
+
+
+def _wanted_image(request: Request, tagged: type[Tagged], digested: type[Digested]) -> Tagged | Digested:
+    """Return the image that a query asks for, by its tag or by its digest."""
+    if "imageDigest" in request.query:
+        return parse_request(request.query, digested)
+    return parse_request(request.query, tagged)
 
 
 def _batch_of_posted_manifest(request: Request) -> LayerBatch:

@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import boto3
+import botocore.session
 import pytest
+from botocore import xform_name
 from botocore.config import Config
 
 from infra import contract
 from infra.audit import QUERIES
 from layer_resolver import callers, event_api, observability, pull_events
+from layer_resolver.ecr import EcrClient
 from layer_resolver.errors import ERROR_TABLE, ResolverError
 from layer_resolver.handler import create_handler
 from layer_resolver.invocation import Invocation
@@ -103,6 +106,40 @@ class TestTheFunction:
             [event_api.REQUEST_DETAIL_TYPE],
             [event_api.PUSH_DETAIL_TYPE],
         ]
+
+
+def permissions_of(template: Template) -> set[str]:
+    """Return the permissions in ECR that the function's role has."""
+    statements = [
+        statement
+        for role in resources(template, "AWS::IAM::Role").values()
+        for policy in role["Properties"].get("Policies", [])
+        for statement in policy["PolicyDocument"]["Statement"]
+    ]
+    actions = [each["Action"] for each in statements]
+    listed = [each if isinstance(each, list) else [each] for each in actions]
+    return {name for names in listed for name in names if name.startswith("ecr:")}
+
+
+class TestPermissions:
+    def test_the_function_may_call_each_action_of_its_client_and_has_no_other_permission(
+        self, template: Template
+    ) -> None:
+        model = botocore.session.get_session().get_service_model("ecr")
+        called = [model.operation_model(name) for name in model.operation_names if hasattr(EcrClient, xform_name(name))]
+        # The permission has the action's name, unless botocore's documentation names another.
+        needed = {
+            name
+            for action in called
+            for name in re.findall(r"must have the <code>(ecr:\w+)</code>", action.documentation)
+            or [f"ecr:{action.name}"]
+        }
+        assert {"ecr:GetDownloadUrlForLayer", "ecr:BatchGetImage", "ecr:ListImages"} == needed
+        # ECR itself needs the last one, for the first pull through a cache.
+        assert permissions_of(template) - {"ecr:BatchImportUpstreamImage"} == needed
+
+    def test_by_default_the_function_may_call_one_action(self) -> None:
+        assert permissions_of(synth()) == {"ecr:GetDownloadUrlForLayer"}
 
 
 class TestEnvironment:

@@ -214,6 +214,14 @@ def test_dependabot_watches_every_folder_with_a_lock() -> None:
     assert "package-ecosystem: npm" in configuration
 
 
+def test_tests_import_helpers_and_never_other_tests() -> None:
+    for path in (ROOT / "tests").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+            assert not [name for name in names if re.search(r"(^|\.)test_\w+$", name)], path
+
+
 # Words that readers stumbled over, each with a plainer one.
 STILTED = {
     r"\b(?:it|they|what|which|that|this) (?:is|are) none\b(?! of)": "is not one",

@@ -1,16 +1,20 @@
+import inspect
+
 import botocore.session
 import pytest
-from botocore import exceptions
+from botocore import exceptions, xform_name
 from botocore.retries.standard import ThrottledRetryableChecker
 
 from layer_resolver import errors
+from layer_resolver.ecr import EcrClient
 from layer_resolver.errors import ERROR_TABLE, ErrorKind, OutOfTimeError, ResolverError, Subject, error_kind
 from layer_resolver.models import Repository
 from layer_resolver.network import AnswerTooLargeError, RequestFailedError
 from tests.unit.fakes import digest, ecr_error
 
 SERVICE_MODEL = botocore.session.get_session().get_service_model("ecr")
-ACTIONS = ("GetDownloadUrlForLayer", "BatchGetImage", "ListImages", "ListImageReferrers")
+METHODS = [name for name, each in vars(EcrClient).items() if inspect.isfunction(each) and not name.startswith("_")]
+ACTIONS = [action for action in SERVICE_MODEL.operation_names if xform_name(action) in METHODS]
 MODELLED = sorted({shape.name for action in ACTIONS for shape in SERVICE_MODEL.operation_model(action).error_shapes})
 IMAGE_FAILURES = SERVICE_MODEL.shape_for("ImageFailureCode").metadata["enum"]
 TEAM_APP = Repository(repository_name="team/app")
@@ -26,6 +30,11 @@ CONTRACT = {
     "ThrottlingException": (429, 429, "TOOMANYREQUESTS", True),
     "AccessDeniedException": (403, 403, "DENIED", False),
 }
+
+
+def test_the_actions_that_the_function_uses_are_those_of_its_client() -> None:
+    assert sorted(ACTIONS) == ["BatchGetImage", "GetDownloadUrlForLayer", "ListImageReferrers", "ListImages"]
+    assert len(METHODS) == len(ACTIONS)
 
 
 @pytest.mark.parametrize("code", [*MODELLED, *IMAGE_FAILURES])
