@@ -156,6 +156,8 @@ class HttpApi:
 
 def _wanted_image(request: Request, tagged: type[Tagged], digested: type[Digested]) -> Tagged | Digested:
     """Return the image that a query asks for, by its tag or by its digest."""
+    if ("imageTag" in request.query) == ("imageDigest" in request.query):
+        raise ResolverError(INVALID_PARAMETER, "Name the image by either imageTag or imageDigest.")
     if "imageDigest" in request.query:
         return parse_request(request.query, digested)
     return parse_request(request.query, tagged)

@@ -514,10 +514,11 @@ class TestImages:
     @pytest.mark.parametrize(
         ("query", "message"),
         [
-            ({}, "imageTag is missing"),
+            ({}, "Name the image by either imageTag or imageDigest."),
             ({"imageTag": "-"}, "imageTag must be a tag"),
             ({"imageDigest": "x"}, "imageDigest must be an algorithm"),
-            ({"imageTag": "1.0", "imageDigest": digest()}, "imageTag is not a field of this request"),
+            ({"imageTag": "1.0", "imageDigest": digest()}, "Name the image by either imageTag or imageDigest."),
+            ({"imageTag": "1.0", "imageTags": "1.0"}, "imageTags is not a field of this request"),
             ({"imageTag": "1.0", "platform": "arm64"}, "platform must be"),
         ],
     )
