@@ -1,16 +1,18 @@
-"""The demo: every blob of an image through the function URL, from the local S3, with its digest verified."""
+"""The demo: every blob of an image, as the client fetches it through the function URL, with its digest verified."""
 
 import hashlib
+import tempfile
 import time
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
-import httpx
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.table import Column, Table
 
-from local.oci_layout import Manifest, OciLayout
+import ecr_layers
+from ecr_layers import ClientError, Descriptor, IntegrityError
+from local.oci_layout import OciLayout
 from local.service import local_service
 
 _SHOWN_DIGEST = len("sha256:") + 24
@@ -29,7 +31,7 @@ class _Download:
 
 
 def run_demo(repository: str, layout: OciLayout, console: Console) -> None:
-    """Resolve and download the config and all layers of the layout's first image, and print a table of them.
+    """Fetch the config and all layers of the layout's first image, and print a table of them.
 
     Args:
         repository: The name of the repository to serve the layout as.
@@ -37,23 +39,24 @@ def run_demo(repository: str, layout: OciLayout, console: Console) -> None:
         console: Where to print.
 
     Raises:
-        DemoError: If a blob could not be resolved or downloaded, or has another digest or size than it should.
+        DemoError: If a blob could not be fetched, or has another digest or size than it should.
     """
     log: list[str] = []
-    manifest = next((each for each in layout.manifests.values() if each.document.layers is not None), None)
-    if manifest is None:
+    digest = next((each.digest for each in layout.manifests.values() if each.document.layers is not None), None)
+    if digest is None:
         raise DemoError(f"{layout.name} has no image.")
     try:
         with (
-            local_service({repository: layout}, write_log=log.append) as service,
-            # A proxy that the environment names can't reach this machine's loopback interface.
-            httpx.Client(timeout=60, trust_env=False) as client,
+            local_service({repository: layout}, write_log=log.append) as running,
+            ecr_layers.Service(running.url) as service,
+            tempfile.TemporaryDirectory() as directory,
         ):
-            console.print(f"Function URL: {service.url}\nLocal S3:     {service.aws.s3_url}")
-            blobs = _resolve(client, service.url, repository, manifest)
-            downloads = _download_all(client, blobs, console)
-    except httpx.HTTPError as error:
-        raise DemoError("\n".join([f"A request failed: {type(error).__name__}. The function wrote:", *log])) from None
+            console.print(f"Function URL: {running.url}\nLocal S3:     {running.aws.s3_url}")
+            image = service.read_manifest(f"{repository}@{digest}")
+            blobs = [blob for blob in image.blobs if not blob.is_foreign]
+            downloads = _fetch_all(service, repository, blobs, Path(directory), console)
+    except ClientError as error:
+        raise DemoError("\n".join([str(error), "The function wrote:", *log])) from None
     console.print(_table(downloads))
     wrong = [download.digest for download in downloads if not download.is_verified]
     if wrong:
@@ -61,44 +64,36 @@ def run_demo(repository: str, layout: OciLayout, console: Console) -> None:
     console.print(f"All {len(downloads)} blobs of {repository} are verified.")
 
 
-def _resolve(client: httpx.Client, url: str, repository: str, manifest: Manifest) -> list[dict[str, Any]]:
-    response = client.post(
-        f"{url}/download-urls",
-        params={"repositoryName": repository},
-        content=manifest.content,
-        headers={"Content-Type": manifest.media_type},
-    )
-    if response.status_code != httpx.codes.OK:
-        raise DemoError(f"The function answered {response.status_code}: {response.text}")
-    result = response.json()
-    if result["failures"]:
-        raise DemoError(f"Not resolved: {result['failures']}")
-    blobs: list[dict[str, Any]] = result["downloadUrls"]
-    return blobs
-
-
-def _download_all(client: httpx.Client, blobs: list[dict[str, Any]], console: Console) -> list[_Download]:
+def _fetch_all(
+    service: ecr_layers.Service, repository: str, blobs: list[Descriptor], directory: Path, console: Console
+) -> list[_Download]:
+    """Fetch blobs one after another, so that each has a time of its own."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("Downloading", total=sum(blob["size"] for blob in blobs))
-        return [_download(client, blob, lambda count: progress.advance(task, count)) for blob in blobs]
+        task = progress.add_task("Downloading", total=sum(blob.size for blob in blobs))
+        downloads = []
+        for blob in blobs:
+            downloads.append(_fetch(service, repository, blob, directory))
+            progress.advance(task, blob.size)
+        return downloads
 
 
-def _download(client: httpx.Client, blob: dict[str, Any], advance: Any) -> _Download:
-    algorithm, _, expected = blob["layerDigest"].partition(":")
-    content_hash, size, started = hashlib.new(algorithm), 0, time.monotonic()
-    with client.stream("GET", blob["downloadUrl"]) as response:
-        response.raise_for_status()
-        for chunk in response.iter_raw():
-            content_hash.update(chunk)
-            size += len(chunk)
-            advance(len(chunk))
-    return _Download(
-        digest=blob["layerDigest"],
-        size=size,
-        seconds=time.monotonic() - started,
-        is_verified=content_hash.hexdigest() == expected and size == blob["size"],
-    )
+def _fetch(service: ecr_layers.Service, repository: str, blob: Descriptor, directory: Path) -> _Download:
+    started = time.monotonic()
+    try:
+        service.fetch_layers(repository, [blob.digest], directory)
+    except IntegrityError:
+        is_verified = False
+    else:
+        # The client has verified it; this is the demo's own look at it.
+        is_verified = _is(directory / blob.digest.replace(":", "/"), blob)
+    return _Download(blob.digest, blob.size, time.monotonic() - started, is_verified)
+
+
+def _is(path: Path, blob: Descriptor) -> bool:
+    algorithm, _, expected = blob.digest.partition(":")
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest() == expected and file.tell() == blob.size
 
 
 def _table(downloads: list[_Download]) -> Table:
