@@ -15,6 +15,19 @@ TOKEN_VARIABLE = "ECR_LAYERS_TOKEN"  # noqa: S105 (the name of a variable)
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
 
 
+class PullTokenAuth(httpx.BasicAuth):
+    """A pull token, sent with each request.
+
+    Args:
+        name: Its name.
+        password: Its password.
+    """
+
+    def __init__(self, name: str, password: str) -> None:
+        super().__init__(name, password)
+        self.name = name
+
+
 @dataclass(frozen=True, slots=True)
 class Authentication:
     """Finds the credentials for a service.
@@ -72,4 +85,4 @@ def _basic(url: str, token: tuple[str, str]) -> httpx.Auth:
     target = httpx.URL(url)
     if target.scheme != "https" and target.host not in _LOOPBACK:
         raise UsageError(f"A pull token is sent over HTTPS only, and {url} is not. Use https://{target.host}/.")
-    return httpx.BasicAuth(*token)
+    return PullTokenAuth(*token)

@@ -130,7 +130,12 @@ class SmokeTest:
 
     def run(self, console: Console) -> bool:
         """Make all checks, print what each found, and return whether none has failed."""
-        checks: list[tuple[str, Callable[[], Finding]]] = [
+        results = [self._check(console, name, check) for name, check in self.checks()]
+        return all(results)
+
+    def checks(self) -> list[tuple[str, Callable[[], Finding]]]:
+        """Return the checks, each with its name."""
+        return [
             ("health", self._health),
             ("an unsigned request", self._unsigned_request),
             ("a layer", self._layer_is_resolved),
@@ -139,8 +144,6 @@ class SmokeTest:
             ("HEAD of a blob", self._head_of_blob),
             ("HEAD of a manifest", self._head_of_manifest),
         ]
-        results = [self._check(console, name, check) for name, check in checks]
-        return all(results)
 
     def _check(self, console: Console, name: str, check: Callable[[], Finding]) -> bool:
         try:
