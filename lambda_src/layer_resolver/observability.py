@@ -46,6 +46,7 @@ _TRACED_FRAMES = 20
 # How many values of one metric a line may have; source:
 # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 _VALUES_A_LINE = 100
+_REQUESTS = [{"Name": "Requests", "Unit": "Count"}]
 
 
 class _Formatter(LambdaPowertoolsFormatter):
@@ -143,18 +144,20 @@ class Publisher:
         milliseconds = [call.seconds * 1000 for call in invocation.ecr_calls if call.seconds is not None]
         if milliseconds:
             values["EcrCallLatency"] = _Metric(Unit="Milliseconds", Value=milliseconds[:_VALUES_A_LINE])
-        requests = self._line(
-            {"Requests": _counted(1)}, callerKind=invocation.caller_kind, outcome=_outcome(invocation)
-        )
-        if values:
-            # One line, because each is billed with all that belongs to a line.
-            own = self._line(values)
-            own["_aws"]["CloudWatchMetrics"] += requests["_aws"]["CloudWatchMetrics"]
-            requests |= own
-        print(_encode(requests))
+        self._write_with_request(values, {"callerKind": invocation.caller_kind, "outcome": _outcome(invocation)})
         for start in range(_VALUES_A_LINE, len(milliseconds), _VALUES_A_LINE):
             more = milliseconds[start : start + _VALUES_A_LINE]
             self._write({"EcrCallLatency": _Metric(Unit="Milliseconds", Value=more)})
+
+    def _write_with_request(self, values: dict[str, "_Metric"], dimensions: dict[str, str]) -> None:
+        """Count an invocation by dimensions of its own, in the line of its other metrics if there are any."""
+        if not values:
+            self._write({"Requests": _counted(1)}, **dimensions)
+            return
+        line = self._line(values)
+        directive = {"Namespace": NAMESPACE, "Dimensions": [[*self._dimensions, *dimensions]], "Metrics": _REQUESTS}
+        line["_aws"]["CloudWatchMetrics"].append(directive)
+        print(_encode(line | dimensions | {"Requests": [1]}))
 
     def _write(self, values: dict[str, "_Metric"], **dimensions: str) -> None:
         print(_encode(self._line(values, **dimensions)))
