@@ -33,6 +33,12 @@ FUNCTIONS = Path(__file__).parent.parent / "infra" / "edge"
 CALLER = Credentials("ASIALOCALEDGEXXXXXXX", "local-edge-secret", "local/edge/session/token==")
 """What the edge signs with, in the place of CloudFront's own principal."""
 
+CALLER_ARN = "arn:aws:sts::856369053181:assumed-role/OriginAccessControlRole/OriginAccessSession"
+"""What a function URL calls CloudFront, as is reported; AWS does not document it."""
+
+ACCOUNT, DISTRIBUTION_ARN = "123456789012", "arn:aws:cloudfront::123456789012:distribution/ELOCALEDGE"
+"""Whose distribution this is, and which, as CloudFront tells the function URL."""
+
 # https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/cloudfront-limits.html
 _LONGEST_URL, _LARGEST_REQUEST = 8192, 32768
 _METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
@@ -168,6 +174,8 @@ class Edge:
             ("cloudfront-viewer-address", f"{address[0]}:{address[1]}"),
             ("user-agent", "Amazon CloudFront"),
             ("via", f"{request.scope['http_version']} {_NAME} (CloudFront)"),
+            ("x-amz-source-account", ACCOUNT),
+            ("x-amz-source-arn", DISTRIBUTION_ARN),
             ("x-amz-cf-id", secrets.token_urlsafe(40)),
             ("x-forwarded-for", f"{before}{address[0]}"),
         ]

@@ -38,6 +38,10 @@ _RENAMED_HEADERS = frozenset({"connection", "content-length", "date", "server", 
 _RENAMED_PREFIX = "x-amzn-remapped-"
 
 
+LOCAL_CALLER_ARN = "arn:aws:iam::123456789012:user/local-caller"
+"""Who signs requests, if nothing else is said."""
+
+
 class MalformedAnswerError(Exception):
     """The function's answer is not of payload format 2.0."""
 
@@ -47,6 +51,7 @@ def create_function_url_app(
     *,
     renames_headers: bool = False,
     verifier: RequestVerifier | None = None,
+    caller_arn: str = LOCAL_CALLER_ARN,
 ) -> ASGIApp:
     """Return the application that answers any request by invoking the function.
 
@@ -55,6 +60,7 @@ def create_function_url_app(
         renames_headers: Whether headers that the function sets for the platform's own arrive under another name, as is
             reported of function URLs. It is not proven for answers that are not streamed, as ours.
         verifier: Who may call, as with the auth AWS_IAM; without one, everyone.
+        caller_arn: The IAM ARN of the only one who may.
     """
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,7 +72,11 @@ def create_function_url_app(
         body = await _read_body(request)
         if verifier is not None and not _is_signed(verifier, request, body or b""):
             return _platform_answer(403, "Forbidden", request_id, "Message")
-        event = b"" if body is None else json.dumps(_event(request, body, request_id, _caller(verifier))).encode()
+        event = (
+            b""
+            if body is None
+            else json.dumps(_event(request, body, request_id, _caller(verifier, caller_arn))).encode()
+        )
         if body is None or len(event) > MAXIMUM_PAYLOAD_BYTES:
             return _platform_answer(413, "Request Entity Too Large", request_id)
         result = await run_in_threadpool(invoke, event, request_id)
@@ -96,7 +106,7 @@ def _is_signed(verifier: RequestVerifier, request: Request, body: bytes) -> bool
     return verifier.is_signed(request.method, url, request.headers, body, datetime.now(UTC))
 
 
-def _caller(verifier: RequestVerifier | None) -> dict[str, Any]:
+def _caller(verifier: RequestVerifier | None, arn: str) -> dict[str, Any]:
     """Return what an event says of who signed its request, which is nothing if nobody has to.
 
     Source: https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html
@@ -105,11 +115,11 @@ def _caller(verifier: RequestVerifier | None) -> dict[str, Any]:
         return {}
     iam = {
         "accessKey": verifier.credentials.access_key,
-        "accountId": "123456789012",
+        "accountId": arn.split(":")[4],
         "callerId": "AIDALOCALCALLERXXXXX",
         "cognitoIdentity": None,
         "principalOrgId": None,
-        "userArn": "arn:aws:iam::123456789012:user/local-caller",
+        "userArn": arn,
         "userId": "AIDALOCALCALLERXXXXX",
     }
     return {"authorizer": {"iam": iam}}

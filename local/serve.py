@@ -15,6 +15,7 @@ import httpx
 from ecr_layers.pull_tokens import PullToken, new_password
 from local.docs_page import PATH as DOCS_PAGE
 from local.errors import UsageError
+from local.function_url import LOCAL_CALLER_ARN
 from local.oci_layout import OciLayout
 from local.service import EVERYTHING, FunctionUrl, Service, local_service
 
@@ -69,6 +70,7 @@ def _running(
         0 if edge else options.port,
         renames_headers=options.rename_headers or options.edge,
         caller=edge.CALLER if edge else None,
+        caller_arn=edge.CALLER_ARN if edge else LOCAL_CALLER_ARN,
         has_docs_page=not edge,
     )
     with ExitStack() as stack:
@@ -77,7 +79,7 @@ def _running(
                 repositories,
                 function_url=function_url,
                 ecr_latency_ms=options.ecr_latency_ms,
-                opted_into=_opted_into(options),
+                opted_into=_opted_into(options) | ({"EDGE_DISTRIBUTION_ARN": edge.DISTRIBUTION_ARN} if edge else {}),
                 write_log=_print_log,
             )
         )

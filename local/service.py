@@ -13,7 +13,7 @@ from ecr_layers.signing import FunctionUrlAuth
 from local.aws import LOCAL_S3, REGION, S3, LocalAws, local_aws
 from local.docs_page import DocsPage, examples_of
 from local.execution_environment import Function
-from local.function_url import create_function_url_app
+from local.function_url import LOCAL_CALLER_ARN, create_function_url_app
 from local.lambda_service import AsynchronousConfiguration, AsynchronousInvocations, LambdaApi, LocalLambda
 from local.oci_layout import OciLayout
 from local.server import running, running_on
@@ -37,12 +37,14 @@ class FunctionUrl:
         port: Its port on 127.0.0.1; 0 takes any that is free.
         renames_headers: Whether it renames headers, as AWS's is reported to.
         caller: Whose signature it asks for, as with the auth AWS_IAM; without it, everyone may call.
+        caller_arn: The IAM ARN of that caller.
         has_docs_page: Whether it also answers `/docs`, the page to try the API.
     """
 
     port: int = 0
     renames_headers: bool = False
     caller: Credentials | None = None
+    caller_arn: str = LOCAL_CALLER_ARN
     has_docs_page: bool = False
 
 
@@ -107,5 +109,10 @@ def local_service(
 
 def _app(service: LocalLambda, function_url: FunctionUrl, repositories: Mapping[str, OciLayout]) -> ASGIApp:
     verifier = RequestVerifier(function_url.caller, REGION) if function_url.caller is not None else None
-    app = create_function_url_app(service.invoke, renames_headers=function_url.renames_headers, verifier=verifier)
+    app = create_function_url_app(
+        service.invoke,
+        renames_headers=function_url.renames_headers,
+        verifier=verifier,
+        caller_arn=function_url.caller_arn,
+    )
     return DocsPage(app, examples_of(*next(iter(repositories.items())))) if function_url.has_docs_page else app

@@ -19,10 +19,10 @@ import pytest
 
 from ecr_layers.pull_tokens import PullToken
 from ecr_layers.token_store import TokenStore
-from local.edge import CALLER, RunningEdge, local_edge
+from local.edge import CALLER, CALLER_ARN, DISTRIBUTION_ARN, RunningEdge, local_edge
 from local.oci_layout import OciLayout
 from local.sample_image import write_sample_image
-from local.service import FunctionUrl, local_service
+from local.service import EVERYTHING, FunctionUrl, local_service
 from tests.commands import ROOT, tool
 from tests.e2e.emulator import wait_until
 from tests.loopback import resolve_localhost_names
@@ -58,14 +58,28 @@ def log() -> list[str]:
 @pytest.fixture(scope="module")
 def edge(layout: OciLayout, log: list[str]) -> Iterator[RunningEdge]:
     """Run the edge in front of a function URL that takes signed requests alone, and renames headers."""
-    function_url = FunctionUrl(caller=CALLER, renames_headers=True)
+    function_url = FunctionUrl(caller=CALLER, caller_arn=CALLER_ARN, renames_headers=True)
+    opted_into = {**EVERYTHING, "EDGE_DISTRIBUTION_ARN": DISTRIBUTION_ARN}
     with (
-        local_service({"team/app": layout}, function_url=function_url, write_log=log.append) as service,
+        local_service(
+            {"team/app": layout}, function_url=function_url, opted_into=opted_into, write_log=log.append
+        ) as service,
         local_edge(service.url) as edge,
     ):
         for name, scope, days in (("ci", "team/*", 1), ("expired", "team/*", -1), ("narrow", "team/other", 1)):
             edge.store.put(name, token(name, scope, days).value(PASSWORD))
         yield edge
+
+
+def test_the_function_logs_the_token_and_the_client_and_nobody_can_pass_for_another(
+    edge: RunningEdge, layout: OciLayout, log: list[str]
+) -> None:
+    digest = next(iter(layout.referenced_blobs))
+    headers = {"x-ecr-layers-token": "another", "cloudfront-viewer-address": "198.51.100.9:1"}
+    with httpx.Client(auth=GOOD, headers=headers, timeout=30, trust_env=False) as client:
+        assert client.get(f"{edge.url}/v2/team/app/blobs/{digest}").status_code == 307
+    line = wait_until(lambda: next((json.loads(line) for line in log if digest in line and "callerKind" in line), None))
+    assert (line["callerKind"], line["caller"], line["sourceIp"]) == ("token", "ci", "127.0.0.1")
 
 
 @pytest.fixture
