@@ -42,16 +42,16 @@ def write_docker_archive(layout: Path, manifest: Manifest, names: tuple[str, ...
         IntegrityError: If a layer does not decompress to what the config says.
         TargetError: If the file can't be written.
     """
-    blobs = layout / "blobs"
-    config = _config(blobs, manifest)
+    blobs, config = layout / "blobs", checked_config(manifest)
     with target_errors(target), _finished_file(target) as file, _tar(file) as archive:
+        config_content = path_of(blobs, config.digest).read_bytes()
         layers = [
             _Layer(blobs, descriptor, diff_id)
-            for descriptor, diff_id in zip(manifest.layers, _diff_ids(config, manifest), strict=True)
+            for descriptor, diff_id in zip(manifest.layers, _diff_ids(config_content, manifest), strict=True)
         ]
-        config_name = f"{_encoded(manifest.config)}.json"
+        config_name = f"{_encoded(config)}.json"
         entry = {"Config": config_name, "RepoTags": list(names), "Layers": [layer.name for layer in layers]}
-        for name, content in (("manifest.json", json.dumps([entry]).encode()), (config_name, config)):
+        for name, content in (("manifest.json", json.dumps([entry]).encode()), (config_name, config_content)):
             _add(archive, name, io.BytesIO(content), len(content))
         for layer in {layer.name: layer for layer in layers}.values():
             layer.add_to(archive)
@@ -96,34 +96,36 @@ class _Layer:
             yield Decompressed(file, f"Layer {self._digest}", Allowance(MOST_BYTES))
 
 
-def _config(blobs: Path, manifest: Manifest) -> bytes:
-    """Return the image's config."""
+def checked_config(manifest: Manifest) -> Descriptor:
+    """Return the config of an image, if it can be in such an archive as far as its manifest says.
+
+    Raises:
+        ClientError: If it can't.
+    """
     foreign = next((layer.digest for layer in manifest.layers if layer.is_foreign), None)
     if foreign is not None:
-        raise ClientError(f"Layer {foreign} is a foreign one, so a docker-archive can't be whole. Take --format oci.")
+        raise ClientError(f"Layer {foreign} is a foreign one, so a docker-archive can't be whole. Use --format oci.")
     config = manifest.config
     if config is None or config.media_type not in CONFIG_MEDIA_TYPES:
-        raise ClientError(f"{manifest.digest} is an artifact, and a docker-archive holds an image. Take --format oci.")
-    with path_of(blobs, config.digest).open("rb") as file:
-        content = file.read(LARGEST_CONFIG + 1)
-    if len(content) > LARGEST_CONFIG:
-        raise ClientError(f"The config {config.digest} has more than {LARGEST_CONFIG} bytes. Take --format oci.")
-    return content
+        raise ClientError(f"{manifest.digest} is an artifact, and a docker-archive holds an image. Use --format oci.")
+    if config.size > LARGEST_CONFIG:
+        raise ClientError(f"The config {config.digest} has more than {LARGEST_CONFIG} bytes. Use --format oci.")
+    return config
 
 
 def _diff_ids(config: bytes, manifest: Manifest) -> tuple[str, ...]:
     diff_ids = ImageConfig.parse(config).diff_ids
     if len(diff_ids) != len(manifest.layers):
         raise ClientError(
-            f"The config names {len(diff_ids)} layers, and the manifest {len(manifest.layers)}. Take --format oci."
+            f"The config names {len(diff_ids)} layers, and the manifest {len(manifest.layers)}. Use --format oci."
         )
     if not all(map(is_digest, diff_ids)):
         raise ClientError("The config names a layer by something else than a sha256 or sha512 digest.")
     return diff_ids
 
 
-def _encoded(descriptor: Descriptor | None) -> str:
-    return descriptor.digest.partition(":")[2] if descriptor else ""
+def _encoded(descriptor: Descriptor) -> str:
+    return descriptor.digest.partition(":")[2]
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ecr_layers.blob_file import allocated, discard
 from ecr_layers.blob_source import BlobSource
-from ecr_layers.docker_archive import write_docker_archive
+from ecr_layers.docker_archive import checked_config, write_docker_archive
 from ecr_layers.errors import ClientError, TargetError, UsageError
 from ecr_layers.image_layout import (
     add_image,
@@ -149,6 +149,7 @@ class Fetcher:
         Raises:
             ClientError: If it can't be fetched, or not be in such an archive.
         """
+        checked_config(image)
         layout = target.with_name(f"{target.name}.layout")
         names = (f"{reference.repository}:{reference.tag}",) if reference.tag else ()
         with target_errors(target), locked(layout, self._options.on_wait):

@@ -444,3 +444,14 @@ def test_a_docker_archive_is_gone_on_with_from_the_directory_beside_it(
         service.fetch_docker_archive(f"{REPOSITORY}:image", tmp_path / "app.tar")
     assert second not in {each.digest for each in service_with_images.s3.asked}
     assert files_in(tmp_path) == {"app.tar"}
+
+
+@pytest.mark.parametrize("tag", ["artifact", "foreign"])
+def test_what_can_not_be_in_a_docker_archive_is_refused_before_anything_is_loaded(
+    service_with_images: Fetching, tmp_path: Path, tag: str
+) -> None:
+    service_with_images.s3.forget()
+    with service_with_images.service() as service, pytest.raises(ClientError, match="Use --format oci"):
+        service.fetch_docker_archive(f"{REPOSITORY}:{tag}", tmp_path / "app.tar")
+    assert files_in(tmp_path) == set()
+    assert service_with_images.s3.asked == []
