@@ -16,6 +16,7 @@ import botocore.session
 import pytest
 from botocore import xform_name
 from botocore.config import Config
+from botocore.stub import Stubber
 
 from infra import contract
 from infra.audit import QUERIES
@@ -283,6 +284,32 @@ class TestAudit:
             assert value in {line.get(name) for line in written.log} | {
                 failure["code"] for line in written.log for failure in line.get("failures", ())
             }
+
+    def test_the_documents_program_finds_layers_that_nobody_asked_for(
+        self, written: Written, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (program,) = re.findall(r"```python\n(.*?)```", (DOCS / "audit.md").read_text(), re.DOTALL)
+        clients = {name: boto3.client(name, region_name="us-east-1") for name in ("ecr", "logs")}
+        # The stubs hold parameters and answers against botocore's models.
+        ecr, logs = Stubber(clients["ecr"]), Stubber(clients["logs"])
+        for number, token in ((1, {"nextToken": "more"}), (3, {})):
+            ecr.add_response("list_images", {"imageIds": [{"imageDigest": digest(number)}], **token})
+            layers = [{"digest": digest(number)}, {"digest": digest(number + 1)}]
+            manifests: list[dict[str, Any]] = [{"layers": layers}, {"manifests": []}]
+            ecr.add_response("batch_get_image", {"images": [{"imageManifest": json.dumps(each)} for each in manifests]})
+        logs.add_response("start_query", {"queryId": "1"})
+        logs.add_response("get_query_results", {"status": "Running"})
+        rows = [[{"field": "layerDigest", "value": digest(number)}] for number in (2, 9)]
+        logs.add_response("get_query_results", {"status": "Complete", "results": rows})
+        monkeypatch.setattr("boto3.client", clients.__getitem__)
+        monkeypatch.setattr("time.sleep", lambda _: None)
+        names: dict[str, Any] = {"REPOSITORY": "team/app", "LOG_GROUP": "functions"}
+        with ecr, logs:
+            exec(program, names)
+        assert capsys.readouterr().out.split() == [digest(1), digest(3), digest(4)]
+        fields = fields_of(names["QUERY"])
+        assert {"repositoryName", "layersResolved", "layerDigests"} <= fields
+        assert fields - FIELDS_OF_LAMBDA <= {name for line in written.log for name in names_in(line)}
 
     def test_the_document_explains_fields_that_log_lines_have(self, written: Written) -> None:
         table = re.findall(r"^\| (`.*?) \| ", (DOCS / "audit.md").read_text(), re.MULTILINE)
