@@ -72,11 +72,8 @@ def create_function_url_app(
         body = await _read_body(request)
         if verifier is not None and not _is_signed(verifier, request, body or b""):
             return _platform_answer(403, "Forbidden", request_id, "Message")
-        event = (
-            b""
-            if body is None
-            else json.dumps(_event(request, body, request_id, _caller(verifier, caller_arn))).encode()
-        )
+        caller = _caller(verifier, caller_arn)
+        event = b"" if body is None else json.dumps(_event(request, body, request_id, caller)).encode()
         if body is None or len(event) > MAXIMUM_PAYLOAD_BYTES:
             return _platform_answer(413, "Request Entity Too Large", request_id)
         result = await run_in_threadpool(invoke, event, request_id)

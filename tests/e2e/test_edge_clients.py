@@ -23,7 +23,7 @@ from local.edge import CALLER, CALLER_ARN, DISTRIBUTION_ARN, RunningEdge, local_
 from local.oci_layout import OciLayout
 from local.sample_image import write_sample_image
 from local.service import EVERYTHING, FunctionUrl, local_service
-from tests.commands import ROOT, tool
+from tests.commands import CLIENT, ROOT, tool
 from tests.e2e.emulator import wait_until
 from tests.loopback import resolve_localhost_names
 
@@ -347,6 +347,21 @@ class TestSyft:
     def test_is_told_why_it_may_not(self, registry: str, image: str, tmp_path: Path) -> None:
         command, environment = self.scan(image, docker_config(tmp_path, registry, EXPIRED))
         assert REFUSED[EXPIRED] in refusal(*command, **environment)
+
+
+class TestEcrLayers:
+    def fetch(self, edge: RunningEdge, credentials: Credentials, directory: Path) -> tuple[str | Path, ...]:
+        (directory / "token").write_text(":".join(credentials))
+        options = ("--token-file", directory / "token", "--output", directory / "copy")
+        return (*CLIENT, "fetch", edge.url, "team/app:latest", *options)
+
+    def test_fetches_an_image(self, edge: RunningEdge, layout: OciLayout, tmp_path: Path) -> None:
+        run(*self.fetch(edge, GOOD, tmp_path))
+        assert_has_all_blobs(tmp_path / "copy" / "blobs" / "sha256", layout)
+
+    @pytest.mark.parametrize("credentials", [WRONG, EXPIRED, OUT_OF_SCOPE])
+    def test_is_told_why_it_may_not(self, edge: RunningEdge, tmp_path: Path, credentials: Credentials) -> None:
+        assert refusal(*self.fetch(edge, credentials, tmp_path)) == f"{REFUSED[credentials]}\n"
 
 
 def go_client(name: str) -> Path:

@@ -8,7 +8,6 @@ import sys
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -146,7 +145,7 @@ def _document(token: PullToken) -> dict[str, Any]:
 
 
 def _table(tokens: list[PullToken], now: datetime) -> Table:
-    table = Table("NAME", "SCOPE", "CREATED", "EXPIRES", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table("NAME", "SCOPE", "CREATED", "EXPIRES", box=None, pad_edge=False)
     for token in tokens:
         created, expires = (f"{each:%Y-%m-%d %H:%M}" if each else "?" for each in (token.created, token.not_after))
         if token.not_after and token.has_expired(now):
