@@ -16,6 +16,8 @@ EVENT_PATTERN = 2_048
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 ENVIRONMENT = 4 * 1024
 RESOURCE_POLICY = 20 * 1024
+# https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/cloudfront-limits.html#limits-functions
+EDGE_FUNCTION = 10 * 1024
 _RANDOM = "X" * 13
 _LONGEST_REGION = "ap-southeast-1"
 
@@ -42,6 +44,7 @@ def check_limits(template: dict[str, Any], region: Region | None = None) -> None
         _too_long_patterns,
         _too_large_environments,
         _too_many_principals,
+        _too_large_edge_functions,
     )
     problems = [problem for check in checks for problem in check(rendered)]
     if problems:
@@ -142,6 +145,16 @@ def _too_many_principals(rendered: _Rendering) -> Iterator[str]:
             "fewer allowedPrincipals: an account id stands for all of its roles and users, and an organisation id for "
             "all of its accounts."
         )
+
+
+def _too_large_edge_functions(rendered: _Rendering) -> Iterator[str]:
+    for _, function in rendered.of_type("AWS::CloudFront::Function"):
+        size = len(function["FunctionCode"].encode())
+        if size > EDGE_FUNCTION:
+            yield (
+                f"The function at the edge has {size:,} bytes, and CloudFront takes {EDGE_FUNCTION:,}. Name fewer "
+                "publicRepositories, registries or allowedOrigins: prefixes such as team/* stand for many repositories."
+            )
 
 
 def _statement(name: str, permission: Resource) -> Resource:

@@ -6,6 +6,8 @@ An alarm stands for what is the operator's to mend, once for each way in which i
 - An event that got no result, for whichever reason, is in the failure queue. If the queue itself could not be reached,
   Lambda and EventBridge say so.
 - An event about a pull that did not get onto the bus is counted; the pull itself was answered.
+- Requests that the edge answered itself never get to the function, so CloudFront's own metrics count them. Those are in
+  us-east-1, where alarms on them have to be; in other regions there is a dashboard of them, and no alarm.
 - Layers that failed among others in a batch, which is answered with 200, and requests that ECR throttled or denied,
   which are answered with 429 and 403, are in the function's own metrics, by code.
 
@@ -32,8 +34,10 @@ from cdk_monitoring_constructs import (
 from constructs import Construct
 
 from infra import contract
+from infra.edge import Edge
 from infra.event_triggers import EventTriggers
 from infra.findings import accept_in_template
+from infra.regions import US_EAST_1
 from infra.settings import DeploymentSettings
 
 # What to do about each code that is the operator's; the codes are those of the error table.
@@ -58,6 +62,7 @@ class _Watched:
     metric: cloudwatch.IMetric
     description: str
     threshold: float = 0
+    periods: int = 1
 
 
 class Monitoring(Construct):
@@ -74,6 +79,7 @@ class Monitoring(Construct):
         settings: DeploymentSettings,
         alias: lambda_.Alias,
         events: EventTriggers,
+        edge: Edge | None,
     ) -> None:
         super().__init__(scope, construct_id)
         topic = _alarm_topic(self, settings.alarm_email)
@@ -86,9 +92,10 @@ class Monitoring(Construct):
                 *_codes(service),
                 *_events(alias, events),
                 *_pull_events(settings, service),
+                *_edge(edge),
             )
         ]
-        self._add_dashboard(settings, alias, events, service, alarms)
+        self._add_dashboard(settings, alias, events, edge, service, alarms)
 
     def _add_alarm(self, watched: _Watched, notify: cloudwatch.IAlarmAction) -> cloudwatch.Alarm:
         # Alarms of cdk-monitoring-constructs are metric math even over one metric, which costs more and which
@@ -99,7 +106,7 @@ class Monitoring(Construct):
             metric=watched.metric,
             threshold=watched.threshold,
             comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
-            evaluation_periods=1,
+            evaluation_periods=watched.periods,
             treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
             alarm_description=watched.description,
         )
@@ -112,6 +119,7 @@ class Monitoring(Construct):
         settings: DeploymentSettings,
         alias: lambda_.Alias,
         events: EventTriggers,
+        edge: Edge | None,
         service: "_ServiceMetrics",
         alarms: list[cloudwatch.Alarm],
     ) -> None:
@@ -132,6 +140,7 @@ class Monitoring(Construct):
         # The library's own widgets for functions have iterators and provisioned concurrency, those for queues have
         # consumers, and this stack has none of them.
         segments = {
+            "Edge": _edge_groups(edge),
             "Requests over HTTP": _http_groups(alias),
             "Callers": _caller_groups(settings, service),
             "Function": _function_groups(alias, service),
@@ -232,6 +241,62 @@ def _pull_events(settings: DeploymentSettings, service: _ServiceMetrics) -> Iter
         )
 
 
+def _edge(edge: Edge | None) -> Iterator[_Watched]:
+    if edge is None or not edge.has_alarms:
+        return
+    yield _Watched(
+        "Edge5xx",
+        _edge_metric(edge, "5xxErrorRate", "Average"),
+        "More than 1 % of the requests to the edge were answered with 5xx: the function's log says why, or pull tokens "
+        "can't be checked.",
+        threshold=1,
+    )
+    yield _Watched(
+        "Edge4xx",
+        _edge_metric(edge, "4xxErrorRate", "Average"),
+        "More than half of the requests to the edge are refused or find nothing, for a quarter of an hour: see what is "
+        "asked for in the log of the edge.",
+        threshold=50,
+        periods=3,
+    )
+    yield _Watched(
+        "Edge401",
+        _edge_metric(edge, "401ErrorRate", "Average"),
+        "More than half of the requests to the edge have no valid pull token, for a quarter of an hour: a token of a "
+        "client has expired or was revoked, or somebody tries passwords.",
+        threshold=50,
+        periods=3,
+    )
+    for name, description in {
+        "FunctionExecutionErrors": "The function at the edge failed, and its requests were answered with 503.",
+        "FunctionThrottles": "CloudFront throttled the function at the edge, and its requests were answered with 503.",
+    }.items():
+        yield _Watched(f"Edge{name}", _edge_function_metric(edge, name), description)
+
+
+def _edge_metric(edge: Edge, name: str, statistic: str) -> cloudwatch.Metric:
+    """Return a metric of the distribution, with the one statistic that CloudFront gives it a meaning for.
+
+    Source: https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/programming-cloudwatch-metrics.html
+    """
+    return _cloudfront_metric(name, statistic, DistributionId=edge.distribution.distribution_id)
+
+
+def _edge_function_metric(edge: Edge, name: str, statistic: str = "Sum") -> cloudwatch.Metric:
+    return _cloudfront_metric(name, statistic, FunctionName=edge.function.function_name)
+
+
+def _cloudfront_metric(name: str, statistic: str, **dimensions: str) -> cloudwatch.Metric:
+    return cloudwatch.Metric(
+        namespace="AWS/CloudFront",
+        metric_name=name,
+        dimensions_map={**dimensions, "Region": "Global"},
+        statistic=statistic,
+        period=Duration.minutes(5),
+        region=US_EAST_1,
+    )
+
+
 def _alarm_topic(scope: Construct, email: str | None) -> sns.Topic:
     topic = sns.Topic(scope, "AlarmTopic", display_name="ECR Layer Resolver alarms", enforce_ssl=True)
     topic.add_to_resource_policy(
@@ -252,6 +317,26 @@ def _alarm_topic(scope: Construct, email: str | None) -> sns.Topic:
     if email is not None:
         topic.add_subscription(subscriptions.EmailSubscription(email))
     return topic
+
+
+def _edge_groups(edge: Edge | None) -> list[CustomMetricGroup]:
+    if edge is None:
+        return []
+    rates = [_edge_metric(edge, name, "Average") for name in ("4xxErrorRate", "5xxErrorRate")]
+    refused = [_edge_metric(edge, f"{status}ErrorRate", "Average") for status in (401, 403, 404)]
+    function = [
+        _edge_function_metric(edge, name)
+        for name in ("FunctionInvocations", "FunctionExecutionErrors", "FunctionThrottles")
+    ]
+    return [
+        CustomMetricGroup(title="Requests to the edge", metrics=[_edge_metric(edge, "Requests", "Sum")]),
+        CustomMetricGroup(title="Answered with 4xx and 5xx, in %", metrics=list(rates)),
+        CustomMetricGroup(title="Answered with 401, 403 and 404, in %", metrics=list(refused)),
+        CustomMetricGroup(
+            title="Answered from the edge's cache, in %", metrics=[_edge_metric(edge, "CacheHitRate", "Average")]
+        ),
+        CustomMetricGroup(title="Function at the edge", metrics=list(function)),
+    ]
 
 
 def _http_groups(alias: lambda_.Alias) -> list[CustomMetricGroup]:

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from aws_cdk.region_info import RegionInfo
 
 COMMERCIAL = "aws"
+US_EAST_1 = "us-east-1"
 
 # https://docs.aws.amazon.com/lambda/latest/dg/snapstart.html#snapstart-supported-regions
 _WITHOUT_SNAP_START = frozenset({"ap-east-2", "ap-southeast-6"})
@@ -88,6 +89,21 @@ class Region:
     def has_function_urls(self) -> bool:
         """Whether Lambda is known to have function URLs here."""
         return self.partition not in _PARTITIONS_WITHOUT_FUNCTION_URLS and self.name not in _WITHOUT_FUNCTION_URLS
+
+    @property
+    def has_edge_monitoring(self) -> bool:
+        """Whether alarms on CloudFront's metrics, and deliveries of its logs, can be made here.
+
+        Both can only be in us-east-1; a dashboard can show those metrics from anywhere. Sources:
+        https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/programming-cloudwatch-metrics.html and
+        https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/standard-logging.html
+        """
+        return self.name in {None, US_EAST_1}
+
+    @property
+    def has_additional_edge_metrics(self) -> bool:
+        """Whether CloudFormation has monitoring subscriptions of CloudFront here; MiniStack does not."""
+        return not self.is_emulated
 
     @property
     def largest_event_kilobytes(self) -> int:

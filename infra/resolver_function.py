@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import cast
 
-from aws_cdk import Annotations, Duration, RemovalPolicy, Stack
+from aws_cdk import Annotations, Aws, Duration, RemovalPolicy, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
@@ -72,7 +72,7 @@ class ResolverFunction(Construct):
 
     def __init__(self, scope: Construct, construct_id: str, settings: DeploymentSettings, target: Target) -> None:
         super().__init__(scope, construct_id)
-        self.log_group = _log_group(self, settings)
+        self.log_group = create_log_group(self, settings)
         self.role = self._role(settings)
         self.function = self._function(settings, target)
         self.alias = lambda_.Alias(self, "Alias", alias_name=contract.ALIAS, version=self.function.current_version)
@@ -163,7 +163,8 @@ class ResolverFunction(Construct):
         return url
 
 
-def _log_group(scope: Construct, settings: DeploymentSettings) -> logs.LogGroup:
+def create_log_group(scope: Construct, settings: DeploymentSettings) -> logs.LogGroup:
+    """Return a log group whose entries, and which itself, are kept for as long as the settings say."""
     removal_policy = RemovalPolicy.RETAIN if settings.keep_logs else RemovalPolicy.DESTROY
     log_group = logs.LogGroup(scope, "LogGroup", removal_policy=removal_policy)
     # CDK has a name for each number of days; CloudFormation takes the number.
@@ -197,6 +198,8 @@ def _environment(settings: DeploymentSettings) -> dict[str, str]:
     }
     if settings.registries:
         environment[contract.ALLOWED_REGISTRIES] = ",".join(settings.registries)
+    if settings.edge:
+        environment[contract.EDGE_DISTRIBUTION_ARN] = f"arn:{Aws.PARTITION}:cloudfront::{Aws.ACCOUNT_ID}:distribution/*"
     flags = {
         contract.IMAGE_PULL: settings.image_pull,
         contract.LIST_TAGS: settings.list_tags,

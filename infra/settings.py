@@ -13,7 +13,7 @@ from constructs import Node
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
-from infra.regions import Region
+from infra.regions import COMMERCIAL, Region
 
 # The values that CloudWatch Logs takes; source:
 # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
@@ -31,6 +31,10 @@ _ACCOUNT = re.compile(r"\d{12}")
 _EVENT_SOURCE = re.compile(r"(?!aws\.)[A-Za-z0-9._/-]{1,256}")
 _EVENT_BUS = re.compile(r"(?!aws\.)[A-Za-z0-9._-]{1,256}")
 _STACK_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,127}")
+_DOMAIN = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])")
+_HOSTED_ZONE = re.compile(r"Z[A-Z0-9]{1,31}")
+_CERTIFICATE = re.compile(r"arn:aws:acm:([a-z0-9-]+):\d{12}:certificate/[\w-]+", re.ASCII)
+_WEB_ACL = re.compile(r"arn:aws:wafv2:us-east-1:\d{12}:global/webacl/[\w-]+/[\w-]+", re.ASCII)
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s.]+(?:\.[^@\s.]+)+")
 
 # What else is in the context: CDK's own keys and feature flags, what the CLI adds, and what it has looked up.
@@ -41,6 +45,16 @@ _REMOVED = {
     "createEventBus": "The stack creates an event bus of its own unless eventBusName names another; remove this key.",
 }
 
+_ONLY_WITH_EDGE = (
+    "publicRepositories",
+    "domainName",
+    "certificateArn",
+    "hostedZoneId",
+    "edgeCacheSeconds",
+    "webAclArn",
+    "edgeLogs",
+)
+
 # https://docs.aws.amazon.com/lambda/latest/api/API_Cors.html
 _MOST_ORIGINS, _LONGEST_ORIGIN = 100, 253
 # https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_CreateRepository.html
@@ -50,6 +64,10 @@ _LONGEST_REPOSITORY = 256
 # The prefix of a pull-through cache rule that has none:
 # https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_CreatePullThroughCacheRule.html
 EVERY_REPOSITORY = "ROOT"
+
+LONGEST_EDGE_CACHE_SECONDS = 1500
+"""How long an answer may be kept at the edge. Every URL that the function gives out has half of its hour left at the
+least, so one from the edge has five minutes for its download to begin."""
 
 
 class SettingsError(Exception):
@@ -147,6 +165,18 @@ def _retention(value: Any) -> int:
     return days
 
 
+def _certificate(value: Any) -> str:
+    match = _CERTIFICATE.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError("must be the ARN of a certificate in ACM, such as arn:aws:acm:us-east-1:123456789012:…")
+    # https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/cnames-and-https-requirements.html
+    if match[1] != "us-east-1":
+        raise ValueError(
+            f"must be of a certificate in us-east-1, where CloudFront reads certificates, and this one is in {match[1]}"
+        )
+    return str(value)
+
+
 _List = BeforeValidator(as_list)
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Repository = Annotated[
@@ -183,6 +213,31 @@ EventBusName = Annotated[
         )
     ),
 ]
+PublicRepository = Annotated[
+    str,
+    _matching(
+        re.compile(rf"(?:\d{{12}}/)?(?:{_REPOSITORY.pattern})"),
+        "must be a repository name or a prefix such as 'team/*', with or without an account in front",
+        _LONGEST_REPOSITORY,
+    ),
+]
+DomainName = Annotated[
+    str | None,
+    _optional(_text(_DOMAIN, "must be the name of a host in lower case, such as registry.example.com", 253)),
+]
+HostedZoneId = Annotated[
+    str | None,
+    _optional(_text(_HOSTED_ZONE, "must be the id of a hosted zone in Route 53, such as Z0123456789ABCDEFGHIJ")),
+]
+WebAclArn = Annotated[
+    str | None,
+    _optional(
+        _text(
+            _WEB_ACL,
+            "must be the ARN of a web ACL for CloudFront: in us-east-1, and with global/webacl/ in it",
+        )
+    ),
+]
 Email = Annotated[str | None, _optional(_text(_EMAIL, "must be an e-mail address", 320))]
 
 
@@ -215,6 +270,14 @@ class DeploymentSettings(BaseModel):
     pull_events: Flag = False
     maximum_result_kilobytes: Annotated[int, BeforeValidator(_number(16, 1024, " KB"))] = 1024
     alarm_email: Email = None
+    edge: Flag = False
+    public_repositories: Annotated[tuple[PublicRepository, ...], _List] = ()
+    domain_name: DomainName = None
+    certificate_arn: Annotated[str | None, _optional(_certificate)] = None
+    hosted_zone_id: HostedZoneId = None
+    edge_cache_seconds: Annotated[int, BeforeValidator(_number(0, LONGEST_EDGE_CACHE_SECONDS, " seconds"))] = 0
+    web_acl_arn: WebAclArn = None
+    edge_logs: Flag = False
 
     @classmethod
     def from_context(cls, node: Node, region: Region | None = None) -> Self:
@@ -278,7 +341,34 @@ class DeploymentSettings(BaseModel):
             overlaps = any(_overlap(f"{prefix}/", repository) for repository in self.repositories)
             if not overlaps and prefix != EVERY_REPOSITORY:
                 raise ValueError(f"pullThroughPrefixes has {prefix}, but repositories has none of {prefix}/*; add it")
+        self._check_edge()
         return self
+
+    def _check_edge(self) -> None:
+        values = self.values()
+        unused = [name for name in _ONLY_WITH_EDGE if values[name]]
+        if not self.edge and unused:
+            raise ValueError(f"{unused[0]} has no effect without edge; set edge to true, or remove {unused[0]}")
+        if self.edge and self.auth_type == "NONE":
+            raise ValueError("edge needs authType AWS_IAM, or anyone could go around it to the function URL")
+        if bool(self.domain_name) != bool(self.certificate_arn):
+            raise ValueError("domainName and certificateArn need each other: the certificate is that of the domain")
+        if self.hosted_zone_id and not self.domain_name:
+            raise ValueError("hostedZoneId needs domainName: its records lead that name to the edge")
+        for name in self.public_repositories:
+            self._check_public_repository(name)
+
+    def _check_public_repository(self, name: str) -> None:
+        account, rest = re.fullmatch(r"(?:(\d{12})/)?(.+)", name).groups()  # type: ignore[union-attr]
+        if account and account not in self.registries:
+            raise ValueError(f"publicRepositories has {name}, but registries does not have {account}; add it")
+        if rest == "*":
+            raise ValueError(
+                "publicRepositories lets anyone in the world download layers, so it must name what is public and "
+                "can't be '*'"
+            )
+        if not any(_covers(each, rest) for each in self.repositories):
+            raise ValueError(f"publicRepositories has {name}, but repositories does not; add it")
 
     def _check_public(self) -> None:
         if "*" in self.repositories:
@@ -305,6 +395,17 @@ class DeploymentSettings(BaseModel):
         if self.maximum_result_kilobytes > most:
             rule = f"must be {most} at most in {region.name}, where events can't be larger"
             problems.append(f"  maximumResultKilobytes: {rule}")
+        return problems + self._edge_problems_in(region)
+
+    def _edge_problems_in(self, region: Region) -> list[str]:
+        problems = []
+        if self.edge and region.partition != COMMERCIAL:
+            problems.append(f"  edge: can't be in {region.name}: it needs CloudFront as commercial regions have it")
+        if self.edge_logs and not region.has_edge_monitoring:
+            problems.append(
+                f"  edgeLogs: must be false in {region.name}, because CloudFront's logs can be set up in us-east-1 "
+                "only; deploy the stack there, or set up logs in us-east-1 by hand, as docs/edge.md shows"
+            )
         return problems
 
 
@@ -314,6 +415,11 @@ def _defaults(region: Region) -> dict[str, Any]:
         "savedQueries": region.has_saved_queries,
         "maximumResultKilobytes": region.largest_event_kilobytes,
     }
+
+
+def _covers(wide: str, narrow: str) -> bool:
+    """Tell whether everything that one name or prefix means is among what the other means."""
+    return narrow.startswith(wide.removesuffix("*")) if wide.endswith("*") else narrow == wide
 
 
 def _overlap(prefix: str, repository: str) -> bool:

@@ -5,6 +5,7 @@ from constructs import Construct
 
 from infra.asset import LAMBDA, Target
 from infra.audit import Audit
+from infra.edge import Edge
 from infra.event_triggers import EventTriggers
 from infra.monitoring import Monitoring
 from infra.regions import Region
@@ -23,6 +24,7 @@ class LayerResolverStack(Stack):
 
     Attributes:
         resolver: The function with its function URL.
+        edge: CloudFront in front of it, None if the operator has not turned it on.
     """
 
     def __init__(
@@ -39,7 +41,8 @@ class LayerResolverStack(Stack):
         Tags.of(self).add("Application", "ecr-layer-resolver")
         self.resolver = ResolverFunction(self, "Resolver", settings, target)
         events = EventTriggers(self, "Events", settings, region, self.resolver)
-        monitoring = Monitoring(self, "Monitoring", settings, self.resolver.alias, events)
+        self.edge = Edge(self, "Edge", settings, region, self.resolver) if settings.edge else None
+        monitoring = Monitoring(self, "Monitoring", settings, self.resolver.alias, events, self.edge)
         if settings.saved_queries:
             Audit(self, "Audit", settings, self.resolver.log_group)
         self._add_outputs(region, events, monitoring)
@@ -57,11 +60,33 @@ class LayerResolverStack(Stack):
             "FailureQueueUrl": (events.failure_queue.queue_url, "Where events end that failed"),
             "Dashboard": (address, "Requests, errors, latency and alarms"),
         }
+        if self.edge is not None:
+            outputs |= {
+                "RegistryDomain": (self.edge.domain, "Where to log in with a pull token, and pull"),
+                "DistributionDomain": (
+                    self.edge.distribution.distribution_domain_name,
+                    "What the domain is a CNAME or alias of",
+                ),
+                "DistributionId": (self.edge.distribution.distribution_id, "The CloudFront distribution"),
+                "TokenStoreArn": (self.edge.token_store.key_value_store_arn, "Where pull tokens are"),
+            }
         for output, (value, description) in outputs.items():
             CfnOutput(self, output, value=value, description=description)
 
     def _add_notes(self, settings: DeploymentSettings, region: Region) -> None:
         notes = Annotations.of(self)
+        if settings.edge and not settings.image_pull:
+            notes.add_warning_v2(
+                "EcrLayerResolver:EdgeWithoutImagePull",
+                "The setting edge lets clients log in, but without imagePull they can't pull images: there are no "
+                "manifests, only blobs. Set imagePull to true, unless blobs are all that you want to give out.",
+            )
+        if settings.edge and not region.has_edge_monitoring:
+            notes.add_warning_v2(
+                "EcrLayerResolver:EdgeWithoutAlarms",
+                f"CloudFront's metrics are in us-east-1, so a stack in {region.name} can show them on its dashboard, "
+                "but has no alarms on them. docs/edge.md shows how to make them in us-east-1.",
+            )
         if "*" in settings.repositories:
             notes.add_warning_v2(
                 "EcrLayerResolver:AllRepositories",

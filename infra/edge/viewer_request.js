@@ -17,6 +17,7 @@ const FIELDS = ['repositoryName', 'registryId', 'layerDigest', 'imageTag', 'imag
 const BY_FIELDS = ['/download-url', '/images/download-urls', '/images/config'];
 const WITHOUT_REPOSITORY = ['/v2/', '/v2', '/healthz', '/openapi.json'];
 const TOKEN_HEADER = 'x-ecr-layers-token';
+const METHOD_HEADER = 'x-ecr-layers-method';
 
 // Reason, code under /v2, code elsewhere.
 const REFUSALS = {
@@ -44,6 +45,9 @@ async function handler(event) {
   const credentials = basicCredentials(headers.authorization);
   delete headers.authorization;
   delete headers[TOKEN_HEADER];
+  // For what is kept at the edge: a redirect for GET must not answer HEAD. A range is for where the redirect leads.
+  headers[METHOD_HEADER] = { value: request.method };
+  delete headers.range;
   const refusal = await refuse(request, credentials);
   return refusal ? answer(refusal, event, origin) : request;
 }
@@ -74,7 +78,7 @@ async function refuse(request, credentials) {
   if (!same(sha256, String(token.sha256))) {
     return [401, 'The name or password of the pull token is wrong, or it was revoked.'];
   }
-  // A date that is none is not later than now either.
+  // What is not a date is not later than now either.
   if (!(Date.parse(token.notAfter) > Date.now())) {
     return [401, 'The pull token has expired. Ask for a new one.'];
   }

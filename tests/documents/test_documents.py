@@ -148,7 +148,8 @@ def test_the_version_is_one() -> None:
             assert __version__ not in literals or path.name == "__init__.py", path
 
 
-def test_the_alarms_that_operations_md_explains_are_the_stacks(template: Any) -> None:
+def test_the_alarms_that_operations_md_explains_are_the_stacks() -> None:
+    template = Template.from_stack(LayerResolverStack(App(), DeploymentSettings(edge=True))).to_json()
     section = OPERATIONS.partition("\n## Alarms\n")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (`.*?`) \|", section, re.MULTILINE)
     explained = [name for row in rows for name in re.findall(r"`(\w+)`", row)]

@@ -34,9 +34,20 @@ SETTINGS: list[dict[str, Any]] = [
         "imagePull": True,
         "listTags": True,
         "pullEvents": True,
+        "edge": True,
+        "edgeCacheSeconds": 600,
+        "edgeLogs": True,
     },
     {"authType": "NONE", "repositories": ["public/*"], "eventSources": []},
+    {
+        "repositories": ["team/*"],
+        "edge": True,
+        "domainName": "registry.example.com",
+        "certificateArn": "arn:aws:acm:us-east-1:123456789012:certificate/12345678-1234-1234-1234-123456789012",
+        "hostedZoneId": "Z0123456789ABCDEFGHIJ",
+    },
 ]
+NAMES = ["defaults", "everything", "public", "domain"]
 
 
 def stack(settings: dict[str, Any]) -> LayerResolverStack:
@@ -49,14 +60,14 @@ def run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.fixture(params=SETTINGS, ids=["defaults", "everything", "public"])
+@pytest.fixture(params=SETTINGS, ids=NAMES)
 def template(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     path = tmp_path / "template.json"
     path.write_text(json.dumps(Template.from_stack(stack(request.param)).to_json()))
     return str(path)
 
 
-@pytest.mark.parametrize("settings", SETTINGS, ids=["defaults", "everything", "public"])
+@pytest.mark.parametrize("settings", SETTINGS, ids=NAMES)
 def test_cdk_nag_has_no_finding_that_is_not_accepted(settings: dict[str, Any]) -> None:
     scope = stack(settings)
     report = AwsSolutionsChecks(scope).validate_scope(scope)

@@ -1,0 +1,353 @@
+"""CloudFront in front of the function URL: a domain, and pull tokens that are checked before anything is invoked.
+
+docs/edge.md says what it lets through and why. The functions at the edge are `edge/viewer_request.js` and, for answers,
+`edge/viewer_response.js`. The tokens are in a KeyValueStore that this stack makes and does not write to: a deployment
+changes none of them.
+"""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from aws_cdk import ArnFormat, Aws, Duration, Names, Stack
+from aws_cdk import aws_certificatemanager as acm
+from aws_cdk import aws_cloudfront as cloudfront
+from aws_cdk import aws_cloudfront_origins as origins
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_route53 as route53
+from aws_cdk import aws_route53_targets as targets
+from constructs import Construct
+
+from infra import contract
+from infra.findings import accept, accept_in_template
+from infra.regions import Region
+from infra.resolver_function import ResolverFunction, create_log_group
+from infra.settings import DeploymentSettings
+
+_SOURCES = Path(__file__).parent / "edge"
+_LONGEST_NAME = 40
+_CONFIGURATION = "const CONFIGURATION = "
+
+# What the function URL gets of a client's headers. Authorization can't be among them: CloudFront signs in its place.
+_FORWARDED_HEADERS = ("Accept", "If-None-Match", "Origin", contract.TOKEN_HEADER)
+
+# What identifies an answer that is kept, beside its path: the edge's function sets the first, a browser the second.
+_METHOD_HEADER = "x-ecr-layers-method"
+_KEPT_PATHS = ("/v2/*/blobs/*:*", "/v2/*/manifests/*:*")
+
+# CloudFront keeps an error for ten seconds otherwise, whatever its Cache-Control says. These are those that it keeps:
+# https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/HTTPStatusCodes.html
+_KEPT_ERRORS = (400, 403, 404, 405, 414, 500, 501, 502, 503, 504)
+
+# Neither the query nor Referer, which can be a URL with one, nor cookies:
+# https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/standard-logs-reference.html
+_LOGGED_FIELDS = (
+    "date",
+    "time",
+    "x-edge-location",
+    "sc-bytes",
+    "c-ip",
+    "cs-method",
+    "x-host-header",
+    "cs-uri-stem",
+    "sc-status",
+    "cs(User-Agent)",
+    "x-edge-result-type",
+    "x-edge-detailed-result-type",
+    "x-edge-request-id",
+    "cs-protocol-version",
+    "ssl-protocol",
+    "time-taken",
+)
+
+
+class Edge(Construct):
+    """The distribution with what it needs.
+
+    Attributes:
+        distribution: The distribution.
+        function: The function that it runs for each request, and that lets it go on.
+        token_store: The store of pull tokens.
+        domain: Where clients log in and pull.
+        has_alarms: Whether alarms on its metrics can be made in this region.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        settings: DeploymentSettings,
+        region: Region,
+        resolver: ResolverFunction,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self.has_alarms = region.has_edge_monitoring
+        self._name = _account_wide_name(settings.stack_name)
+        self.token_store = cloudfront.KeyValueStore(
+            self, "TokenStore", key_value_store_name=self._name, comment="Pull tokens of an ECR Layer Resolver"
+        )
+        self.function = cloudfront.Function(
+            self,
+            "ViewerRequest",
+            function_name=self._name,
+            code=cloudfront.FunctionCode.from_inline(viewer_request(settings)),
+            runtime=cloudfront.FunctionRuntime.JS_2_0,
+            key_value_store=self.token_store,
+            comment="Checks pull tokens of an ECR Layer Resolver",
+        )
+        self._response_function = cloudfront.Function(
+            self,
+            "ViewerResponse",
+            function_name=f"{self._name}-response",
+            code=cloudfront.FunctionCode.from_inline(viewer_response()),
+            runtime=cloudfront.FunctionRuntime.JS_2_0,
+            comment="Puts back headers that a function URL may rename",
+        )
+        self.distribution = self._distribution(settings, region, resolver)
+        self.domain = settings.domain_name or self.distribution.distribution_domain_name
+        if settings.domain_name and settings.hosted_zone_id:
+            self._add_records(settings.domain_name, settings.hosted_zone_id)
+        if settings.edge_logs:
+            self._add_logs(settings)
+
+    def _distribution(
+        self, settings: DeploymentSettings, region: Region, resolver: ResolverFunction
+    ) -> cloudfront.Distribution:
+        own_domain: dict[str, Any] = {}
+        if settings.certificate_arn and settings.domain_name:
+            own_domain = {
+                "domain_names": [settings.domain_name],
+                "certificate": acm.Certificate.from_certificate_arn(self, "Certificate", settings.certificate_arn),
+                # CloudFront's own name has a policy that nobody can change.
+                "minimum_protocol_version": cloudfront.SecurityPolicyProtocol.TLS_V1_2_2021,
+            }
+        access_control = cloudfront.FunctionUrlOriginAccessControl(
+            self, "AccessControl", origin_access_control_name=self._name
+        )
+        origin = origins.FunctionUrlOrigin.with_origin_access_control(
+            resolver.url,
+            origin_access_control=access_control,
+            # As long as the function may run, and CloudFront may wait without a higher quota.
+            read_timeout=Duration.seconds(min(settings.timeout_seconds + 1, 60)),
+        )
+        forwarded, security = self._origin_request_policy(), self._response_headers_policy()
+
+        def behaviour(cache_policy: cloudfront.ICachePolicy) -> dict[str, Any]:
+            return {
+                "origin": origin,
+                "cache_policy": cache_policy,
+                "origin_request_policy": forwarded,
+                "response_headers_policy": security,
+                # All methods get to the function at the edge, which refuses with 405 what CloudFront would with 403.
+                "allowed_methods": cloudfront.AllowedMethods.ALLOW_ALL,
+                # A client that tries plain HTTP is refused, not sent on: it would have sent its password.
+                "viewer_protocol_policy": cloudfront.ViewerProtocolPolicy.HTTPS_ONLY,
+                "compress": False,
+                "function_associations": [
+                    cloudfront.FunctionAssociation(
+                        event_type=cloudfront.FunctionEventType.VIEWER_REQUEST, function=self.function
+                    ),
+                    cloudfront.FunctionAssociation(
+                        event_type=cloudfront.FunctionEventType.VIEWER_RESPONSE, function=self._response_function
+                    ),
+                ],
+            }
+
+        kept = {}
+        if settings.edge_cache_seconds:
+            policy = self._cache_policy(settings)
+            kept = {path: cloudfront.BehaviorOptions(**behaviour(policy)) for path in _KEPT_PATHS}
+        distribution = cloudfront.Distribution(
+            self,
+            "Distribution",
+            comment="Edge of an ECR Layer Resolver",
+            default_behavior=cloudfront.BehaviorOptions(**behaviour(cloudfront.CachePolicy.CACHING_DISABLED)),
+            additional_behaviors=kept,
+            **own_domain,
+            http_version=cloudfront.HttpVersion.HTTP2_AND_3,
+            enable_ipv6=True,
+            error_responses=[
+                cloudfront.ErrorResponse(http_status=status, ttl=Duration.seconds(0)) for status in _KEPT_ERRORS
+            ],
+            # Cache hit rate, and each of 401, 403, 404, 502, 503, 504 by itself.
+            publish_additional_metrics=region.has_additional_edge_metrics,
+            web_acl_id=settings.web_acl_arn,
+        )
+        _let_in_by_alias(distribution, resolver.alias)
+        _accept_findings(distribution)
+        return distribution
+
+    def _origin_request_policy(self) -> cloudfront.OriginRequestPolicy:
+        """Return what goes on to the function URL: the query, and the headers that the function reads."""
+        return cloudfront.OriginRequestPolicy(
+            self,
+            "OriginRequestPolicy",
+            origin_request_policy_name=self._name,
+            header_behavior=cloudfront.OriginRequestHeaderBehavior.allow_list(
+                *_FORWARDED_HEADERS, "CloudFront-Viewer-Address"
+            ),
+            query_string_behavior=cloudfront.OriginRequestQueryStringBehavior.all(),
+            cookie_behavior=cloudfront.OriginRequestCookieBehavior.none(),
+        )
+
+    def _response_headers_policy(self) -> cloudfront.ResponseHeadersPolicy:
+        return cloudfront.ResponseHeadersPolicy(
+            self,
+            "ResponseHeadersPolicy",
+            response_headers_policy_name=self._name,
+            security_headers_behavior=cloudfront.ResponseSecurityHeadersBehavior(
+                strict_transport_security=cloudfront.ResponseHeadersStrictTransportSecurity(
+                    access_control_max_age=Duration.days(365), include_subdomains=False, override=True
+                ),
+                content_type_options=cloudfront.ResponseHeadersContentTypeOptions(override=True),
+            ),
+        )
+
+    def _cache_policy(self, settings: DeploymentSettings) -> cloudfront.CachePolicy:
+        """Return how long answers are kept: for as long as is set, though they say `no-store` to everyone else.
+
+        Source: https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/Expiration.html
+        """
+        seconds = Duration.seconds(settings.edge_cache_seconds)
+        headers = (_METHOD_HEADER, "Origin") if settings.allowed_origins else (_METHOD_HEADER,)
+        return cloudfront.CachePolicy(
+            self,
+            "CachePolicy",
+            cache_policy_name=self._name,
+            min_ttl=seconds,
+            default_ttl=seconds,
+            max_ttl=seconds,
+            header_behavior=cloudfront.CacheHeaderBehavior.allow_list(*headers),
+            query_string_behavior=cloudfront.CacheQueryStringBehavior.none(),
+            cookie_behavior=cloudfront.CacheCookieBehavior.none(),
+        )
+
+    def _add_records(self, name: str, hosted_zone_id: str) -> None:
+        zone = route53.HostedZone.from_hosted_zone_attributes(
+            self, "HostedZone", hosted_zone_id=hosted_zone_id, zone_name=name
+        )
+        target = route53.RecordTarget.from_alias(targets.CloudFrontTarget(self.distribution))
+        route53.ARecord(self, "Ipv4", zone=zone, record_name=f"{name}.", target=target)
+        route53.AaaaRecord(self, "Ipv6", zone=zone, record_name=f"{name}.", target=target)
+
+    def _add_logs(self, settings: DeploymentSettings) -> None:
+        """Have CloudFront write its access logs to a log group of this stack, without query strings."""
+        stack, log_group = Stack.of(self), create_log_group(self, settings)
+        # The ARN that CloudFormation gives of a log group is that of its streams: it ends with ":*".
+        log_group_arn = stack.format_arn(
+            service="logs",
+            resource="log-group",
+            resource_name=log_group.log_group_name,
+            arn_format=ArnFormat.COLON_RESOURCE_NAME,
+        )
+        # https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/AWS-logs-and-resource-policy.html
+        policy = logs.ResourcePolicy(
+            self,
+            "LogDelivery",
+            policy_statements=[
+                iam.PolicyStatement(
+                    principals=[iam.ServicePrincipal("delivery.logs.amazonaws.com")],
+                    actions=["logs:CreateLogStream", "logs:PutLogEvents"],
+                    resources=[f"{log_group_arn}:log-stream:*"],
+                    conditions={
+                        "StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID},
+                        "ArnLike": {"aws:SourceArn": f"arn:{Aws.PARTITION}:logs:{Aws.REGION}:{Aws.ACCOUNT_ID}:*"},
+                    },
+                )
+            ],
+        )
+        name = Names.unique_resource_name(self, max_length=60, separator="-")
+        source = logs.CfnDeliverySource(
+            self,
+            "DeliverySource",
+            name=name,
+            log_type="ACCESS_LOGS",
+            resource_arn=self.distribution.distribution_arn,
+        )
+        destination = logs.CfnDeliveryDestination(
+            self,
+            "DeliveryDestination",
+            name=name,
+            output_format="json",
+            destination_resource_arn=log_group_arn,
+        )
+        delivery = logs.CfnDelivery(
+            self,
+            "Delivery",
+            delivery_source_name=source.name,
+            delivery_destination_arn=destination.attr_arn,
+            record_fields=list(_LOGGED_FIELDS),
+        )
+        delivery.node.add_dependency(source, policy)
+
+
+def viewer_request(settings: DeploymentSettings) -> str:
+    """Return the function that CloudFront runs for each request: the file, with the deployment's configuration in it.
+
+    Raises:
+        ValueError: If the file has not one line for the configuration.
+    """
+    configuration = {
+        "realm": settings.domain_name or settings.stack_name,
+        "registries": settings.registries,
+        "publicRepositories": settings.public_repositories,
+        "allowedOrigins": settings.allowed_origins,
+    }
+    path = _SOURCES / "viewer_request.js"
+    line = f"{_CONFIGURATION}{json.dumps(configuration, separators=(',', ':'))};"
+    source, replaced = re.subn(
+        rf"^{re.escape(_CONFIGURATION)}.*;$", lambda _: line, path.read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
+    if replaced != 1:
+        raise ValueError(f"{path} has {replaced} lines that begin with {_CONFIGURATION!r}, and needs one.")
+    return _without_comments(source)
+
+
+def viewer_response() -> str:
+    """Return the function that CloudFront runs for each answer below 400."""
+    return _without_comments((_SOURCES / "viewer_response.js").read_text(encoding="utf-8"))
+
+
+def _without_comments(source: str) -> str:
+    """Leave comments and indentation out, because CloudFront takes 10,240 bytes; limits.py counts them."""
+    lines = [each.strip() for each in source.splitlines()]
+    return "\n".join(each for each in lines if each and not each.startswith("//")) + "\n"
+
+
+def _account_wide_name(stack_name: str) -> str:
+    """Return a name for what CloudFront keeps by name: once for an account, though stacks are in many regions.
+
+    At most 64 characters, which is what functions and stores can have: 14 for a region, 10 for what follows.
+    """
+    if len(stack_name) > _LONGEST_NAME:
+        stack_name = f"{stack_name[: _LONGEST_NAME - 9]}-{hashlib.sha256(stack_name.encode()).hexdigest()[:8]}"
+    return f"{stack_name}-{Aws.REGION}"
+
+
+def _let_in_by_alias(distribution: cloudfront.Distribution, alias: lambda_.Alias) -> None:
+    """Have the permissions of CloudFront on the alias: a function's own policy says nothing of its aliases."""
+    for permission in distribution.node.find_all():
+        if isinstance(permission, lambda_.CfnPermission):
+            permission.function_name = alias.function_arn
+
+
+_WEB_ACL = "A web ACL is the operator's setting webAclArn."
+_ACCESS_LOGS = "Access logs are the operator's setting edgeLogs, which writes to CloudWatch Logs."
+_TLS = "With domainName it is TLS 1.2; CloudFront's own name has a policy that nobody can change."
+
+
+def _accept_findings(distribution: cloudfront.Distribution) -> None:
+    accept(
+        distribution,
+        {
+            "AwsSolutions-CFR1": "Where clients may be is the operator's to say, with webAclArn.",
+            "AwsSolutions-CFR2": _WEB_ACL,
+            "AwsSolutions-CFR3": _ACCESS_LOGS,
+            "AwsSolutions-CFR4": _TLS,
+        },
+    )
+    accept_in_template(distribution, checkov={"CKV_AWS_68": _WEB_ACL, "CKV_AWS_86": _ACCESS_LOGS, "CKV_AWS_174": _TLS})

@@ -1,0 +1,390 @@
+"""The edge in the template, word for word, and what it leaves as it is."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from infra.edge import viewer_request, viewer_response
+from infra.limits import LimitError, check_limits
+from infra.regions import Region
+from infra.settings import DeploymentSettings, SettingsError
+from tests.infra.templates import ACCOUNT, PARTITION, REGION, Resource, only, resources, synth, synth_in, variables
+
+CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/12345678-1234-1234-1234-123456789012"
+DOMAIN: dict[str, Any] = {"domainName": "registry.example.com", "certificateArn": CERTIFICATE}
+NAME = {"Fn::Join": ["", ["EcrLayerResolver-", REGION]]}
+VIRGINIA, IRELAND = Region.named("us-east-1"), Region.named("eu-west-1")
+SIGNS = {"SigningBehavior": "always", "SigningProtocol": "sigv4"}
+
+
+def edge(**values: Any) -> dict[str, Any]:
+    return synth(edge=True, **values)
+
+
+def distribution(**values: Any) -> Resource:
+    config: Resource = only(edge(**values), "AWS::CloudFront::Distribution")["Properties"]["DistributionConfig"]
+    return config
+
+
+def ref(template: dict[str, Any], resource_type: str) -> Resource:
+    (name,) = resources(template, resource_type)
+    return {"Ref": name}
+
+
+def without_metadata(template: dict[str, Any], *resource_types: str) -> dict[str, Any]:
+    return {kind: [each["Properties"] for each in resources(template, kind).values()] for kind in resource_types}
+
+
+def test_without_it_there_is_nothing_of_cloudfront_and_the_function_does_not_know_of_any() -> None:
+    template = synth()
+    assert "CloudFront" not in json.dumps(template["Resources"])
+    assert "cloudfront.amazonaws.com" not in json.dumps(template)
+    assert "EDGE_DISTRIBUTION_ARN" not in variables(template)
+    assert not {"RegistryDomain", "TokenStoreArn"} & set(template["Outputs"])
+
+
+def test_turning_it_on_leaves_the_role_the_function_url_and_all_that_was_allowed_as_they_were() -> None:
+    before, after = synth(allowedPrincipals=["210987654321"]), edge(allowedPrincipals=["210987654321"])
+    same = ("AWS::IAM::Role", "AWS::IAM::Policy", "AWS::Lambda::Url", "AWS::SQS::QueuePolicy", "AWS::SNS::TopicPolicy")
+    assert without_metadata(after, *same) == without_metadata(before, *same)
+    assert only(after, "AWS::Lambda::Url")["Properties"]["AuthType"] == "AWS_IAM"
+    kept = {name: each for name, each in after["Resources"].items() if name in before["Resources"]}
+    permissions = resources(before, "AWS::Lambda::Permission")
+    assert {name: kept[name] for name in permissions} == permissions
+    new = {each["Type"] for name, each in after["Resources"].items() if name not in before["Resources"]}
+    assert new <= {
+        "AWS::CloudFront::Distribution",
+        "AWS::CloudFront::Function",
+        "AWS::CloudFront::KeyValueStore",
+        "AWS::CloudFront::MonitoringSubscription",
+        "AWS::CloudFront::OriginAccessControl",
+        "AWS::CloudFront::OriginRequestPolicy",
+        "AWS::CloudFront::ResponseHeadersPolicy",
+        "AWS::CloudWatch::Alarm",
+        "AWS::Lambda::Permission",
+        # What the function is told is part of its version.
+        "AWS::Lambda::Version",
+    }
+
+
+def test_the_function_url_lets_in_this_distribution_and_no_other() -> None:
+    template = edge()
+    alias = ref(template, "AWS::Lambda::Alias")
+    distribution_id = ref(template, "AWS::CloudFront::Distribution")
+    arn = {"Fn::Join": ["", ["arn:", PARTITION, ":cloudfront::", ACCOUNT, ":distribution/", distribution_id]]}
+    permissions = [each["Properties"] for each in resources(template, "AWS::Lambda::Permission").values()]
+    allowed = {"FunctionName": alias, "Principal": "cloudfront.amazonaws.com", "SourceArn": arn}
+    assert [each for each in permissions if each["Principal"] != "events.amazonaws.com"] == [
+        {"Action": "lambda:InvokeFunctionUrl", **allowed},
+        {"Action": "lambda:InvokeFunction", "InvokedViaFunctionUrl": True, **allowed},
+    ]
+
+
+def test_cloudfront_signs_each_request_to_the_function_url_itself() -> None:
+    template = edge(timeoutSeconds=20)
+    ((access_control, properties),) = resources(template, "AWS::CloudFront::OriginAccessControl").items()
+    (url,) = resources(template, "AWS::Lambda::Url")
+    assert properties["Properties"]["OriginAccessControlConfig"] == {
+        "Name": NAME,
+        "OriginAccessControlOriginType": "lambda",
+        **SIGNS,
+    }
+    (origin,) = only(template, "AWS::CloudFront::Distribution")["Properties"]["DistributionConfig"]["Origins"]
+    del origin["Id"]
+    assert origin == {
+        "CustomOriginConfig": {
+            "OriginProtocolPolicy": "https-only",
+            "OriginReadTimeout": 21,
+            "OriginSSLProtocols": ["TLSv1.2"],
+        },
+        "DomainName": {"Fn::Select": [2, {"Fn::Split": ["/", {"Fn::GetAtt": [url, "FunctionUrl"]}]}]},
+        "OriginAccessControlId": {"Fn::GetAtt": [access_control, "Id"]},
+    }
+
+
+def test_every_request_passes_the_function_at_the_edge_and_only_over_tls_and_nothing_is_kept() -> None:
+    template = edge()
+    config = only(template, "AWS::CloudFront::Distribution")["Properties"]["DistributionConfig"]
+    functions = resources(template, "AWS::CloudFront::Function")
+    (behaviour,) = [config["DefaultCacheBehavior"]]
+    assert "CacheBehaviors" not in config
+    del behaviour["TargetOriginId"]
+    assert behaviour == {
+        "AllowedMethods": ["GET", "HEAD", "OPTIONS", "PUT", "PATCH", "POST", "DELETE"],
+        # CachingDisabled: https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/using-managed-cache-policies.html
+        "CachePolicyId": "4135ea2d-6df8-44a3-9df3-4b5a84be39ad",
+        "Compress": False,
+        "FunctionAssociations": [
+            {"EventType": event_type, "FunctionARN": {"Fn::GetAtt": [function, "FunctionARN"]}}
+            for event_type, function in zip(("viewer-request", "viewer-response"), functions, strict=True)
+        ],
+        "OriginRequestPolicyId": ref(template, "AWS::CloudFront::OriginRequestPolicy"),
+        "ResponseHeadersPolicyId": ref(template, "AWS::CloudFront::ResponseHeadersPolicy"),
+        "ViewerProtocolPolicy": "https-only",
+    }
+    assert (config["Enabled"], config["HttpVersion"], config["IPV6Enabled"]) == (True, "http2and3", True)
+
+
+def test_the_function_url_gets_the_headers_that_are_named_and_no_cookie() -> None:
+    policy = only(edge(), "AWS::CloudFront::OriginRequestPolicy")["Properties"]["OriginRequestPolicyConfig"]
+    assert policy == {
+        "CookiesConfig": {"CookieBehavior": "none"},
+        "HeadersConfig": {
+            "HeaderBehavior": "whitelist",
+            "Headers": ["Accept", "If-None-Match", "Origin", "x-ecr-layers-token", "CloudFront-Viewer-Address"],
+        },
+        "Name": NAME,
+        "QueryStringsConfig": {"QueryStringBehavior": "all"},
+    }
+
+
+def test_the_store_of_tokens_is_made_empty_so_that_no_deployment_changes_a_token() -> None:
+    template = edge()
+    ((name, store),) = resources(template, "AWS::CloudFront::KeyValueStore").items()
+    assert store["Properties"]["Name"] == NAME
+    assert "ImportSource" not in store["Properties"]
+    function, on_response = (each["Properties"] for each in resources(template, "AWS::CloudFront::Function").values())
+    assert function["AutoPublish"] is True
+    assert function["FunctionConfig"]["Runtime"] == "cloudfront-js-2.0"
+    assert function["FunctionConfig"]["KeyValueStoreAssociations"] == [
+        {"KeyValueStoreARN": {"Fn::GetAtt": [name, "Arn"]}}
+    ]
+    assert function["FunctionCode"] == viewer_request(DeploymentSettings(edge=True))
+    assert on_response["FunctionCode"] == viewer_response()
+    assert "KeyValueStoreAssociations" not in on_response["FunctionConfig"]
+
+
+def test_a_domain_has_its_certificate_and_tls_1_2() -> None:
+    config = distribution(**DOMAIN)
+    assert config["Aliases"] == ["registry.example.com"]
+    assert config["ViewerCertificate"] == {
+        "AcmCertificateArn": CERTIFICATE,
+        "MinimumProtocolVersion": "TLSv1.2_2021",
+        "SslSupportMethod": "sni-only",
+    }
+    assert "Aliases" not in distribution()
+    assert not resources(edge(**DOMAIN), "AWS::Route53::RecordSet")
+
+
+def test_a_hosted_zone_gets_a_record_for_each_version_of_ip() -> None:
+    template = edge(hostedZoneId="Z0123456789ABCDEFGHIJ", **DOMAIN)
+    records = [each["Properties"] for each in resources(template, "AWS::Route53::RecordSet").values()]
+    (name,) = resources(template, "AWS::CloudFront::Distribution")
+    assert [each["Type"] for each in records] == ["A", "AAAA"]
+    for record in records:
+        assert (record["HostedZoneId"], record["Name"]) == ("Z0123456789ABCDEFGHIJ", "registry.example.com.")
+        assert record["AliasTarget"]["DNSName"] == {"Fn::GetAtt": [name, "DomainName"]}
+
+
+def test_the_edge_keeps_no_error() -> None:
+    kept = {each["ErrorCode"]: each["ErrorCachingMinTTL"] for each in distribution()["CustomErrorResponses"]}
+    assert kept == dict.fromkeys((400, 403, 404, 405, 414, 500, 501, 502, 503, 504), 0)
+
+
+@pytest.mark.parametrize(
+    ("origins", "key"),
+    [([], ["x-ecr-layers-method"]), (["https://app.example.com"], ["x-ecr-layers-method", "Origin"])],
+)
+def test_manifests_by_digest_and_blobs_are_kept_for_as_long_as_is_set_by_path_and_method(
+    origins: list[str], key: list[str]
+) -> None:
+    template = edge(edgeCacheSeconds=600, allowedOrigins=origins)
+    config = only(template, "AWS::CloudFront::Distribution")["Properties"]["DistributionConfig"]
+    assert [each["PathPattern"] for each in config["CacheBehaviors"]] == ["/v2/*/blobs/*:*", "/v2/*/manifests/*:*"]
+    for behaviour in config["CacheBehaviors"]:
+        same = {name: each for name, each in behaviour.items() if name not in {"PathPattern", "CachePolicyId"}}
+        default = {name: each for name, each in config["DefaultCacheBehavior"].items() if name != "CachePolicyId"}
+        assert same == default
+        assert behaviour["CachePolicyId"] == ref(template, "AWS::CloudFront::CachePolicy")
+    policy = only(template, "AWS::CloudFront::CachePolicy")["Properties"]["CachePolicyConfig"]
+    assert (policy["MinTTL"], policy["DefaultTTL"], policy["MaxTTL"]) == (600, 600, 600)
+    assert policy["ParametersInCacheKeyAndForwardedToOrigin"] == {
+        "CookiesConfig": {"CookieBehavior": "none"},
+        "EnableAcceptEncodingBrotli": False,
+        "EnableAcceptEncodingGzip": False,
+        "HeadersConfig": {"HeaderBehavior": "whitelist", "Headers": key},
+        "QueryStringsConfig": {"QueryStringBehavior": "none"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "is_kept"),
+    [
+        ("/v2/team/app/blobs/sha256:00", True),
+        ("/v2/team/app/manifests/sha512:00", True),
+        ("/v2/team/app/manifests/latest", False),
+        ("/v2/team/app/tags/list", False),
+        ("/v2/team/app/referrers/sha256:00", False),
+        ("/download-url", False),
+        ("/v2/", False),
+    ],
+)
+def test_what_can_change_is_not_kept(path: str, is_kept: bool) -> None:
+    patterns = [each["PathPattern"] for each in distribution(edgeCacheSeconds=1)["CacheBehaviors"]]
+    assert any(re.fullmatch(pattern.replace("*", ".*"), path) for pattern in patterns) is is_kept
+
+
+def test_a_web_acl_is_attached() -> None:
+    arn = "arn:aws:wafv2:us-east-1:123456789012:global/webacl/registry/12345678-1234-1234-1234-123456789012"
+    assert distribution(webAclArn=arn)["WebACLId"] == arn
+    assert "WebACLId" not in distribution()
+
+
+def test_access_logs_go_to_a_group_of_the_stack_without_queries_cookies_and_referrers() -> None:
+    template = synth_in(VIRGINIA, edge=True, edgeLogs=True, logRetentionDays=7)
+    delivery = only(template, "AWS::Logs::Delivery")["Properties"]
+    assert "cs-uri-stem" in delivery["RecordFields"]
+    assert not {"cs-uri-query", "cs(Cookie)", "cs(Referer)"} & set(delivery["RecordFields"])
+    (group,) = [name for name in resources(template, "AWS::Logs::LogGroup") if name.startswith("Edge")]
+    assert template["Resources"][group]["Properties"]["RetentionInDays"] == 7
+    destination = only(template, "AWS::Logs::DeliveryDestination")["Properties"]
+    arn = ["arn:", PARTITION, ":logs:", REGION, ":", ACCOUNT, ":log-group:", {"Ref": group}]
+    assert destination["DestinationResourceArn"] == {"Fn::Join": ["", arn]}
+    source = only(template, "AWS::Logs::DeliverySource")["Properties"]
+    assert source["LogType"] == "ACCESS_LOGS"
+    assert source["Name"] == delivery["DeliverySourceName"]
+    policy = json.dumps(only(template, "AWS::Logs::ResourcePolicy")["Properties"]["PolicyDocument"])
+    assert "delivery.logs.amazonaws.com" in policy
+    assert "aws:SourceAccount" in policy
+    assert not resources(synth_in(VIRGINIA, edge=True), "AWS::Logs::Delivery")
+
+
+def test_the_function_is_told_that_an_edge_of_its_own_account_may_name_tokens() -> None:
+    expected = ["arn:", PARTITION, ":cloudfront::", ACCOUNT, ":distribution/*"]
+    assert variables(edge())["EDGE_DISTRIBUTION_ARN"] == {"Fn::Join": ["", expected]}
+
+
+def test_the_outputs_say_where_to_log_in_and_where_tokens_are() -> None:
+    outputs = edge()["Outputs"]
+    assert set(outputs) >= {"RegistryDomain", "DistributionDomain", "DistributionId", "TokenStoreArn"}
+    assert outputs["RegistryDomain"]["Value"] == outputs["DistributionDomain"]["Value"]
+    assert edge(**DOMAIN)["Outputs"]["RegistryDomain"]["Value"] == "registry.example.com"
+
+
+@pytest.mark.parametrize(("region", "are_there"), [(VIRGINIA, True), (IRELAND, False)])
+def test_alarms_of_the_edge_are_where_its_metrics_are_and_the_dashboard_is_everywhere(
+    region: Region, are_there: bool
+) -> None:
+    template = synth_in(region, edge=True)
+    alarms = [each["Properties"] for each in resources(template, "AWS::CloudWatch::Alarm").values()]
+    of_edge = {each["MetricName"] for each in alarms if each["Namespace"] == "AWS/CloudFront"}
+    names = {"5xxErrorRate", "4xxErrorRate", "401ErrorRate", "FunctionExecutionErrors", "FunctionThrottles"}
+    assert of_edge == (names if are_there else set())
+    body = json.dumps(only(template, "AWS::CloudWatch::Dashboard")["Properties"]["DashboardBody"])
+    for name in (*names, "Requests", "CacheHitRate", "403ErrorRate"):
+        assert name in body
+    assert body.count("us-east-1") >= 5
+
+
+def test_a_metric_of_cloudfront_has_the_one_statistic_that_it_has() -> None:
+    alarms = [each["Properties"] for each in resources(edge(), "AWS::CloudWatch::Alarm").values()]
+    for alarm in alarms:
+        if alarm["Namespace"] == "AWS/CloudFront":
+            assert alarm["Statistic"] == ("Average" if alarm["MetricName"].endswith("Rate") else "Sum")
+            assert {each["Name"] for each in alarm["Dimensions"]} <= {"DistributionId", "FunctionName", "Region"}
+            assert {"Name": "Region", "Value": "Global"} in alarm["Dimensions"]
+
+
+def test_the_deployment_is_part_of_the_function_at_the_edge() -> None:
+    values = {"edge": True, "registries": ["210987654321"], "publicRepositories": ["team/*"], **DOMAIN}
+    code = viewer_request(DeploymentSettings.from_values(values))
+    (line,) = [line for line in code.splitlines() if line.startswith("const CONFIGURATION = ")]
+    assert json.loads(line.removeprefix("const CONFIGURATION = ").removesuffix(";")) == {
+        "realm": "registry.example.com",
+        "registries": ["210987654321"],
+        "publicRepositories": ["team/*"],
+        "allowedOrigins": [],
+    }
+
+
+def test_names_that_an_account_has_once_are_the_stacks_and_the_regions_and_not_too_long() -> None:
+    def name(stack_name: str) -> str:
+        template = edge(stackName=stack_name)
+        (first, region) = only(template, "AWS::CloudFront::KeyValueStore")["Properties"]["Name"]["Fn::Join"][1]
+        assert region == REGION
+        return str(first)
+
+    assert name("a" * 40) == f"{'a' * 40}-"
+    long, longer = name("a" * 128), name("a" * 127)
+    assert long != longer
+    assert len(long) == len(longer) == 41
+
+
+def test_a_configuration_that_does_not_fit_is_refused() -> None:
+    repositories = [f"team/a-repository-with-a-usual-name-{number}" for number in range(80)]
+    with pytest.raises(LimitError, match=r"CloudFront takes 10,240\. Name fewer publicRepositories"):
+        check_limits(edge(repositories=["team/*"], publicRepositories=repositories))
+    check_limits(edge(repositories=["team/*"], publicRepositories=repositories[:30], allowedOrigins=["https://a.b"]))
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"edge": "maybe"}, "edge: must be true or false"),
+        ({"domainName": "registry.example.com"}, "domainName has no effect without edge; set edge to true, or remove"),
+        ({"edgeLogs": True}, "edgeLogs has no effect without edge"),
+        ({"edgeCacheSeconds": 5}, "edgeCacheSeconds has no effect without edge"),
+        ({"publicRepositories": ["a/b"]}, "publicRepositories has no effect without edge"),
+        ({"edge": True, "authType": "NONE", "repositories": ["a/b"]}, "edge needs authType AWS_IAM"),
+        ({"edge": True, "domainName": "registry.example.com"}, "domainName and certificateArn need each other"),
+        ({"edge": True, "certificateArn": CERTIFICATE}, "domainName and certificateArn need each other"),
+        ({"edge": True, "hostedZoneId": "Z0123456789"}, "hostedZoneId needs domainName"),
+        ({"edge": True, **DOMAIN, "domainName": "Registry.example.com"}, "domainName: must be the name of a host"),
+        ({"edge": True, **DOMAIN, "domainName": "https://registry.example.com"}, "domainName: must be the name of a"),
+        ({"edge": True, **DOMAIN, "domainName": "registry"}, "domainName: must be the name of a host"),
+        ({"edge": True, **DOMAIN, "domainName": "*.example.com"}, "domainName: must be the name of a host"),
+        (
+            {"edge": True, **DOMAIN, "certificateArn": CERTIFICATE.replace("us-east-1", "eu-west-1")},
+            "certificateArn: must be of a certificate in us-east-1, where CloudFront reads certificates, and this one",
+        ),
+        ({"edge": True, **DOMAIN, "certificateArn": "arn:aws:iam::1:x"}, "certificateArn: must be the ARN of a cert"),
+        ({"edge": True, **DOMAIN, "hostedZoneId": "example.com"}, "hostedZoneId: must be the id of a hosted zone"),
+        ({"edge": True, "edgeCacheSeconds": 1501}, "edgeCacheSeconds: must be 0 to 1500 seconds"),
+        ({"edge": True, "edgeCacheSeconds": -1}, "edgeCacheSeconds: must be 0 to 1500 seconds"),
+        (
+            {"edge": True, "webAclArn": "arn:aws:wafv2:eu-west-1:123456789012:regional/webacl/a/b"},
+            "webAclArn: must be the ARN of a web ACL for CloudFront: in us-east-1",
+        ),
+        ({"edge": True, "publicRepositories": ["*"]}, "it must name what is public and can't be '*'"),
+        ({"edge": True, "publicRepositories": ["Team"]}, "publicRepositories[0]: must be a repository name"),
+        (
+            {"edge": True, "repositories": ["team/*"], "publicRepositories": ["web/app"]},
+            "publicRepositories has web/app, but repositories does not; add it",
+        ),
+        (
+            {"edge": True, "repositories": ["team/app"], "publicRepositories": ["team/*"]},
+            "publicRepositories has team/*, but repositories does not; add it",
+        ),
+        (
+            {"edge": True, "publicRepositories": ["210987654321/team/app"]},
+            "publicRepositories has 210987654321/team/app, but registries does not have 210987654321; add it",
+        ),
+        (
+            {"edge": True, "registries": ["210987654321"], "publicRepositories": ["210987654321/*"]},
+            "it must name what is public and can't be '*'",
+        ),
+    ],
+)
+def test_a_bad_setting_of_the_edge_ends_synth_with_one_line(values: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        DeploymentSettings.from_values(values)
+    first, *lines = str(caught.value).splitlines()
+    assert first == "The deployment's settings are not valid:"
+    (line,) = lines
+    assert complaint in line
+
+
+@pytest.mark.parametrize(
+    ("region", "values", "complaint"),
+    [
+        ("eu-west-1", {"edge": True, "edgeLogs": True}, "edgeLogs: must be false in eu-west-1"),
+        ("us-gov-west-1", {"edge": True}, "edge: can't be in us-gov-west-1"),
+        ("cn-north-1", {"edge": True}, "edge: can't be in cn-north-1"),
+    ],
+)
+def test_what_a_region_can_not_have_ends_synth(region: str, values: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(complaint)):
+        DeploymentSettings.from_values(values, Region.named(region))
+    assert DeploymentSettings.from_values(values, VIRGINIA).edge
