@@ -1,0 +1,137 @@
+"""CloudFront in front, deployed to an AWS emulator: turned on, deployed again, turned off, removed."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.e2e.emulator import Emulator, running_emulator
+from tests.loopback import resolve_localhost_names
+
+EDGE = {"edge": "true", "edgeCacheSeconds": "600", "publicRepositories": "team/public/*"}
+SETTINGS = {"repositories": "team/*", "imagePull": "true"}
+
+# What is AWS's own begins with "Managed-".
+LISTS = {
+    "list_distributions": ("DistributionList", lambda each: each["Id"]),
+    "list_functions": ("FunctionList", lambda each: each["Name"]),
+    "list_key_value_stores": ("KeyValueStoreList", lambda each: each["Name"]),
+    "list_origin_access_controls": ("OriginAccessControlList", lambda each: each["Name"]),
+    "list_cache_policies": ("CachePolicyList", lambda each: each["CachePolicy"]["CachePolicyConfig"]["Name"]),
+    "list_origin_request_policies": (
+        "OriginRequestPolicyList",
+        lambda each: each["OriginRequestPolicy"]["OriginRequestPolicyConfig"]["Name"],
+    ),
+    "list_response_headers_policies": (
+        "ResponseHeadersPolicyList",
+        lambda each: each["ResponseHeadersPolicy"]["ResponseHeadersPolicyConfig"]["Name"],
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """A deployment, and what there was after it.
+
+    Attributes:
+        printed: What the CDK CLI said.
+        outputs: The stack's outputs.
+        names: The names of what CloudFront had, by the operation that lists them.
+        policy: The principals that the alias's policy named.
+    """
+
+    printed: str
+    outputs: dict[str, str]
+    names: dict[str, set[str]]
+    policy: set[str]
+
+
+@dataclass(frozen=True)
+class Lifecycle:
+    """The steps in their order, the distribution that there was, and what the store of tokens had after the second."""
+
+    on: Step
+    again: Step
+    off: Step
+    left: dict[str, set[str]]
+    distribution: dict[str, Any]
+    tokens: list[str]
+
+
+@pytest.fixture(scope="module")
+def lifecycle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lifecycle]:
+    # Nothing is asked of ECR.
+    work = tmp_path_factory.mktemp("emulator")
+    with pytest.MonkeyPatch.context() as patch, running_emulator(work, LOCAL_ECR_URL="http://localhost:1") as emulator:
+        resolve_localhost_names(patch)
+        emulator.bootstrap()
+        on = deployed(emulator, **SETTINGS, **EDGE)
+        distribution = emulator.client("cloudfront").get_distribution_config(Id=on.outputs["DistributionId"])
+        arn = on.outputs["TokenStoreArn"]
+        store = emulator.client("cloudfront-keyvaluestore")
+        store.put_key(KvsARN=arn, Key="ci", Value="{}", IfMatch=store.describe_key_value_store(KvsARN=arn)["ETag"])
+        again = deployed(emulator, **SETTINGS, **EDGE)
+        tokens = [each["Key"] for each in store.list_keys(KvsARN=arn)["Items"]]
+        off = deployed(emulator, **SETTINGS)
+        emulator.destroy()
+        yield Lifecycle(on, again, off, names_in(emulator), distribution["DistributionConfig"], tokens)
+
+
+def deployed(emulator: Emulator, **settings: str) -> Step:
+    printed, outputs = emulator.deploy(**settings)
+    policy = emulator.client("lambda").get_policy(FunctionName=outputs["AliasArn"], Qualifier="live")["Policy"]
+    return Step(printed, outputs, names_in(emulator), {name for name in PRINCIPALS if name in policy})
+
+
+PRINCIPALS = ("cloudfront.amazonaws.com", "events.amazonaws.com")
+
+
+def names_in(emulator: Emulator) -> dict[str, set[str]]:
+    client = emulator.client("cloudfront")
+    found = {}
+    for operation, (key, name) in LISTS.items():
+        names = {name(each) for each in getattr(client, operation)()[key].get("Items", [])}
+        found[operation] = {each for each in names if not each.startswith("Managed-")}
+    return found
+
+
+def test_turned_on_it_is_all_there_and_lets_cloudfront_in(lifecycle: Lifecycle) -> None:
+    on = lifecycle.on
+    assert on.names["list_distributions"] == {on.outputs["DistributionId"]}
+    name = "EcrLayerResolver-us-east-1"
+    assert on.names["list_functions"] == {name, f"{name}-response"}
+    others = [each for each in on.names if each not in {"list_distributions", "list_functions"}]
+    assert [on.names[each] for each in others] == [{name}] * 5
+    assert on.policy == set(PRINCIPALS)
+    assert on.outputs["RegistryDomain"].endswith(".cloudfront.net")
+
+
+def test_the_distribution_has_the_function_url_behind_it_and_the_function_in_front(lifecycle: Lifecycle) -> None:
+    config = lifecycle.distribution
+    (origin,) = config["Origins"]["Items"]
+    assert f"https://{origin['DomainName']}/" == lifecycle.on.outputs["FunctionUrl"]
+    assert origin["OriginAccessControlId"]
+    behaviours = [config["DefaultCacheBehavior"], *config["CacheBehaviors"]["Items"]]
+    assert len(behaviours) == 3
+    for behaviour in behaviours:
+        associations = behaviour["FunctionAssociations"]["Items"]
+        assert [each["EventType"] for each in associations] == ["viewer-request", "viewer-response"]
+        assert behaviour["ViewerProtocolPolicy"] == "https-only"
+
+
+def test_a_second_deployment_changes_nothing_and_leaves_the_tokens(lifecycle: Lifecycle) -> None:
+    assert "(no changes)" in lifecycle.again.printed
+    assert lifecycle.again.outputs == lifecycle.on.outputs
+    assert lifecycle.tokens == ["ci"]
+
+
+def test_turned_off_nothing_of_it_is_left_and_the_service_stays_where_it_was(lifecycle: Lifecycle) -> None:
+    assert not any(lifecycle.off.names.values())
+    assert lifecycle.off.policy == {"events.amazonaws.com"}
+    assert lifecycle.off.outputs["FunctionUrl"] == lifecycle.on.outputs["FunctionUrl"]
+    assert "TokenStoreArn" not in lifecycle.off.outputs
+
+
+def test_removed_nothing_is_left(lifecycle: Lifecycle) -> None:
+    assert not any(lifecycle.left.values())
