@@ -15,7 +15,7 @@ from layer_resolver.settings import Settings
 from tests.unit.fakes import Context, FakeEcr, digest, ecr_error, function_url_event
 
 Store = Mapping[str, str] | None
-Headers = Mapping[str, list[str]]
+Headers = dict[str, list[str]]
 Repository = tuple[str | None, str]
 
 REGISTRY = "210987654321"

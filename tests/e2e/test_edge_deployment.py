@@ -1,6 +1,6 @@
 """CloudFront in front, deployed to an AWS emulator: turned on, deployed again, turned off, removed."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ EDGE = {"edge": "true", "edgeCacheSeconds": "600", "publicRepositories": "team/p
 SETTINGS = {"repositories": "team/*", "imagePull": "true"}
 
 # What is AWS's own begins with "Managed-".
-LISTS = {
+LISTS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "list_distributions": ("DistributionList", lambda each: each["Id"]),
     "list_functions": ("FunctionList", lambda each: each["Name"]),
     "list_key_value_stores": ("KeyValueStoreList", lambda each: each["Name"]),

@@ -252,8 +252,8 @@ def test_access_logs_go_to_a_group_of_the_stack_without_queries_cookies_and_refe
 
 
 def test_the_function_is_told_that_an_edge_of_its_own_account_may_name_tokens() -> None:
-    expected = ["arn:", PARTITION, ":cloudfront::", ACCOUNT, ":distribution/*"]
-    assert variables(edge())["EDGE_DISTRIBUTION_ARN"] == {"Fn::Join": ["", expected]}
+    expected: Any = {"Fn::Join": ["", ["arn:", PARTITION, ":cloudfront::", ACCOUNT, ":distribution/*"]]}
+    assert variables(edge())["EDGE_DISTRIBUTION_ARN"] == expected
 
 
 def test_the_outputs_say_where_to_log_in_and_where_tokens_are() -> None:
