@@ -1,0 +1,118 @@
+"""A layer as a file: the bytes are the layer's wherever they are read, and whatever S3 does meanwhile."""
+
+import gzip
+import io
+import random
+import tarfile
+
+import pytest
+
+from ecr_layers import IntegrityError, TransferError
+from tests.client.faulty_s3 import Fault, Kind
+from tests.client.fetching import Fetching
+from tests.client.small_parts import BLOCK, REPOSITORY
+
+
+def test_reads_at_random_places_are_the_layers_bytes(service_with_images: Fetching) -> None:
+    content = service_with_images.blob(service_with_images.large)
+    chance = random.Random(3)
+    with (
+        service_with_images.service() as service,
+        service.open_layer(REPOSITORY, service_with_images.large, len(content)) as layer,
+    ):
+        for _ in range(60):
+            place, count = chance.randrange(len(content) + 10), chance.randrange(200_000)
+            assert layer.seek(place) == place
+            assert layer.read(count) == content[place : place + count]
+
+
+def test_a_tar_archive_is_read_as_from_a_file(service_with_images: Fetching) -> None:
+    digest = service_with_images.layers("image")[0]["digest"]
+    with service_with_images.service() as service, service.open_layer(REPOSITORY, digest) as layer:
+        with tarfile.open(fileobj=layer, mode="r:gz") as archive:
+            member = archive.extractfile("a")
+            assert member is not None
+            assert member.read() == b"image a" * 1000
+        layer.seek(0)
+        with gzip.GzipFile(fileobj=layer) as file:
+            assert file.read() == gzip.decompress(service_with_images.blob(digest))
+
+
+def test_what_is_read_in_order_is_asked_for_in_ever_larger_ranges(service_with_images: Fetching) -> None:
+    with (
+        service_with_images.service() as service,
+        service.open_layer(REPOSITORY, service_with_images.large) as layer,
+    ):
+        while layer.read(10_000):
+            pass
+    lengths = [each.last - each.first + 1 for each in service_with_images.s3.asked]
+    assert len(lengths) < 8
+    assert lengths[:-1] == sorted(lengths[:-1])
+
+
+def test_an_empty_layer_is_an_empty_file(service_with_images: Fetching) -> None:
+    digest = service_with_images.layers("empty")[0]["digest"]
+    with service_with_images.service() as service, service.open_layer(REPOSITORY, digest) as layer:
+        assert layer.read() == b""
+
+
+RETRIED: list[Kind] = ["throttled", "reset", "short", "expired", "redirect"]
+
+
+@pytest.mark.parametrize("kind", RETRIED)
+def test_a_fault_in_the_middle_is_made_up_for(service_with_images: Fetching, kind: Kind) -> None:
+    content = service_with_images.blob(service_with_images.large)
+    with (
+        service_with_images.service() as service,
+        service.open_layer(REPOSITORY, service_with_images.large, len(content)) as layer,
+    ):
+        assert layer.read(BLOCK) == content[:BLOCK]
+        service_with_images.s3.faults = [Fault(kind, after=BLOCK, times=2)]
+        layer.seek(600_000)
+        assert layer.read() == content[600_000:]
+    assert not service_with_images.s3.faults
+
+
+def test_a_server_that_takes_no_ranges_is_read_up_to_the_place(service_with_images: Fetching) -> None:
+    content = service_with_images.blob(service_with_images.large)
+    service_with_images.s3.faults = [Fault("no ranges", times=1000)]
+    with (
+        service_with_images.service() as service,
+        service.open_layer(REPOSITORY, service_with_images.large) as layer,
+    ):
+        layer.seek(700_000)
+        assert layer.read(100) == content[700_000:700_100]
+        assert layer.read() == content[700_100:]
+
+
+def test_wrong_bytes_are_an_error_when_all_have_been_read_in_order(service_with_images: Fetching) -> None:
+    service_with_images.s3.faults = [Fault("wrong", times=1000)]
+    with (
+        service_with_images.service() as service,
+        service.open_layer(REPOSITORY, service_with_images.large) as layer,
+        pytest.raises(IntegrityError, match=service_with_images.large),
+    ):
+        layer.read()
+
+
+def test_a_fault_that_does_not_end_is_an_error(service_with_images: Fetching) -> None:
+    service_with_images.s3.faults = [Fault("reset", times=1000)]
+    with (
+        service_with_images.service() as service,
+        service.open_layer(REPOSITORY, service_with_images.large, 2_500_213) as layer,
+        pytest.raises(TransferError, match=service_with_images.large),
+    ):
+        layer.read(1)
+
+
+def test_there_is_no_place_before_the_first_byte(service_with_images: Fetching) -> None:
+    with (
+        service_with_images.service() as service,
+        service.open_layer(REPOSITORY, service_with_images.large) as layer,
+    ):
+        with pytest.raises(ValueError, match="no byte"):
+            layer.seek(-1)
+        assert layer.seek(10**9) == 10**9
+        assert layer.read() == b""
+        with pytest.raises(io.UnsupportedOperation):
+            layer.write(b"x")

@@ -1,0 +1,378 @@
+"""How a service is asked: again where that helps, not where it does not, and errors in words for the user."""
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from ecr_layers import (
+    Authentication,
+    ClientError,
+    DownloadUrl,
+    IntegrityError,
+    Repository,
+    Retries,
+    Service,
+    ServiceError,
+    UsageError,
+)
+from ecr_layers.service import DownloadUrls, service_url
+from ecr_layers.transfer import DownloadError, Downloads
+from local.server import running
+from tests.client.fetching import Fetching
+from tests.client.small_parts import REPOSITORY
+from tests.layouts import OCI_INDEX, OCI_MANIFEST
+
+DIGESTS = [f"sha256:{number:064x}" for number in range(1200)]
+Answer = Callable[[Request, bytes], Response]
+
+
+class Scripted:
+    """A service that answers as a test says, and remembers what it was asked for."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.requests: list[tuple[str, str, bytes]] = []
+        self.slept: list[float] = []
+        self._answer = answer
+
+    def app(self) -> Starlette:
+        return Starlette(routes=[Route("/{path:path}", self._handle, methods=["GET", "POST"])])
+
+    async def _handle(self, request: Request) -> Response:
+        body = await request.body()
+        self.requests.append((request.method, request.url.path, body))
+        return self._answer(request, body)
+
+
+@contextmanager
+def scripted(answer: Answer, attempts: int = 3) -> Iterator[tuple[Scripted, Service]]:
+    service = Scripted(answer)
+    retries = Retries(attempts=attempts, sleep=service.slept.append)
+    with running(service.app()) as url, Service(url, Authentication(is_anonymous=True), retries) as client:
+        yield service, client
+
+
+def in_turn(*answers: Response) -> Answer:
+    left = list(answers)
+    return lambda _, __: left.pop(0) if len(left) > 1 else left[0]
+
+
+def answered(document: Any, status: int = 200, **headers: str) -> Response:
+    return Response(json.dumps(document), status, headers, media_type="application/json")
+
+
+def resolved(digest: str) -> dict[str, Any]:
+    return {
+        "layerDigest": digest,
+        "downloadUrl": f"https://s3.example.com/{digest}?X-Amz-Signature=0",
+        "expiresAt": None,
+    }
+
+
+def problem(status: int, *, retryable: bool, detail: str = "It is so.", **headers: str) -> Response:
+    document = {"detail": detail, "code": "ThrottlingException", "retryable": retryable, "requestId": "request-1"}
+    return answered(document, status, **headers)
+
+
+def test_what_the_service_calls_retryable_is_asked_for_again_after_retry_after() -> None:
+    answers = in_turn(problem(429, retryable=True, **{"Retry-After": "7"}), answered(resolved(DIGESTS[0])))
+    with scripted(answers) as (service, client):
+        (url,) = client.resolve("team/app", [DIGESTS[0]])
+    assert url.digest == DIGESTS[0]
+    assert service.slept == [7.0]
+
+
+def test_waits_become_longer_and_differ() -> None:
+    retries = Retries(attempts=6, shortest_wait=1.0, longest_wait=10.0)
+    for attempt, most in enumerate([1.0, 2.0, 4.0, 8.0, 10.0], start=1):
+        waits = {retries.wait(attempt) for _ in range(20)}
+        assert len(waits) > 1
+        assert all(wait is not None and most / 2 <= wait <= most for wait in waits)
+    assert retries.wait(6) is None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        problem(429, retryable=False),
+        problem(503, retryable=False),
+        problem(400, retryable=False),
+        problem(503, retryable=True, **{"Retry-After": "3600"}),
+        Response("no", 404),
+        Response("<html>", 301, {"Location": "https://example.com/"}),
+    ],
+)
+def test_what_can_not_succeed_is_asked_for_once(answer: Response) -> None:
+    with scripted(in_turn(answer)) as (service, client), pytest.raises(ServiceError) as caught:
+        client.resolve("team/app", [DIGESTS[0]])
+    assert len(service.requests) == 1
+    assert not service.slept
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("answer", [problem(503, retryable=True), Response("<html>", 502), Response("", 500)])
+def test_what_does_not_succeed_is_given_up_after_some_attempts(answer: Response) -> None:
+    with scripted(in_turn(answer)) as (service, client), pytest.raises(ServiceError):
+        client.resolve("team/app", [DIGESTS[0]])
+    assert len(service.requests) == 3
+    assert len(service.slept) == 2
+
+
+MESSAGES: dict[str, tuple[Response, str]] = {
+    "its own error": (problem(400, retryable=False, detail="layerDigest is missing."), "layerDigest is missing."),
+    "a fault of its own": (problem(500, retryable=False), "It is so. (request id request-1)"),
+    "an error with a URL": (
+        problem(400, retryable=False, detail="See https://s3.example.com/x?X-Amz-Signature=1 and\nmore."),
+        "See https://… and more.",
+    ),
+    "an error with control characters": (problem(400, retryable=False, detail="\x1b[31mred"), "?[31mred"),
+    "not let in": (
+        Response('{"Message":"Forbidden"}', 403),
+        "lets in nobody without credentials (403). Run docker login",
+    ),
+    "elsewhere": (RedirectResponse("https://example.com/?token=1"), "answers with a redirect to another address. Name"),
+    "something else": (Response("<html>", 404), "answered 404, and not as this service does. Check the address"),
+    "no JSON": (Response("<html>", 200), "The answer is not of the form that this service has."),
+    "other JSON": (answered([]), "The answer is not of the form that this service has."),
+    "other members": (answered({"downloadUrl": 1, "layerDigest": 2}), "The answer is not of the form"),
+    "another time": (answered({**resolved(DIGESTS[0]), "expiresAt": "soon"}), "The answer is not of the form"),
+    "too much": (Response(b" " * 9_000_000, 200), "The answer is larger than this service's answers are."),
+}
+
+
+@pytest.mark.parametrize("case", MESSAGES)
+def test_an_error_is_one_line_that_says_what_to_do(case: str) -> None:
+    answer, message = MESSAGES[case]
+    with scripted(in_turn(answer), attempts=1) as (_, client), pytest.raises(ClientError) as caught:
+        client.resolve("team/app", [DIGESTS[0]])
+    said = str(caught.value)
+    assert message in said
+    assert said.isprintable()
+    assert "token=1" not in said
+    assert "Signature" not in said
+
+
+def test_a_token_is_in_no_error(tmp_path: Any) -> None:
+    (tmp_path / "token").write_text("reader:very-secret-password")
+    with running(Scripted(in_turn(Response("", 403))).app()) as url:
+        service = Service(url, Authentication(token_file=tmp_path / "token"))
+        with service, pytest.raises(ServiceError, match=r"refuses the credentials \(403\)") as caught:
+            service.resolve("team/app", [DIGESTS[0]])
+    assert "secret" not in repr(caught.value)
+    assert "secret" not in repr(service.__dict__)
+
+
+def test_a_service_that_does_not_answer_is_one_line() -> None:
+    service = Service(
+        "http://127.0.0.1:1", Authentication(is_anonymous=True), Retries(attempts=2, sleep=lambda _: None)
+    )
+    with service, pytest.raises(ServiceError, match=r"http://127\.0\.0\.1:1 can't be reached \(ConnectError\)\."):
+        service.resolve("team/app", DIGESTS[:1])
+
+
+def test_many_digests_are_asked_for_five_hundred_at_a_time() -> None:
+    def answer(_: Request, body: bytes) -> Response:
+        digests = json.loads(body)["layerDigests"]
+        return answered({"downloadUrls": [resolved(digest) for digest in reversed(digests)], "failures": []})
+
+    with scripted(answer) as (service, client):
+        urls = client.resolve("123456789012/team/app", [*DIGESTS, *DIGESTS])
+    assert [url.digest for url in urls] == DIGESTS
+    bodies = [json.loads(body) for _, _, body in service.requests]
+    assert [len(body["layerDigests"]) for body in bodies] == [500, 500, 200]
+    assert {(body["repositoryName"], body["registryId"]) for body in bodies} == {("team/app", "123456789012")}
+
+
+def test_of_many_layers_those_are_asked_for_again_that_can_succeed() -> None:
+    failure = {"layerDigest": DIGESTS[1], "code": "ServerException", "message": "Later.", "retryable": True}
+    answers = in_turn(
+        answered({"downloadUrls": [resolved(DIGESTS[0])], "failures": [failure]}),
+        answered({"downloadUrls": [resolved(DIGESTS[1])], "failures": []}),
+    )
+    with scripted(answers) as (service, client):
+        assert [url.digest for url in client.resolve("team/app", DIGESTS[:2])] == DIGESTS[:2]
+    assert json.loads(service.requests[1][2])["layerDigests"] == [DIGESTS[1]]
+
+
+def test_a_layer_that_is_missing_among_many_is_named() -> None:
+    failure = {
+        "layerDigest": DIGESTS[1],
+        "code": "AccessDeniedException",
+        "message": "Not allowed.",
+        "retryable": False,
+    }
+    answers = in_turn(answered({"downloadUrls": [resolved(DIGESTS[0])], "failures": [failure]}))
+    with scripted(answers) as (_, client), pytest.raises(ServiceError, match=f"{DIGESTS[1]}: Not allowed"):
+        client.resolve("team/app", DIGESTS[:2])
+
+
+def test_where_post_is_not_let_through_each_layer_is_asked_for_by_get() -> None:
+    def answer(request: Request, _: bytes) -> Response:
+        if request.method == "POST":
+            return Response("", 405)
+        return answered(resolved(request.query_params["layerDigest"]))
+
+    with scripted(answer) as (service, client):
+        assert [url.digest for url in client.resolve("team/app", DIGESTS[:5])] == DIGESTS[:5]
+        assert [url.digest for url in client.resolve("team/app", DIGESTS[5:8])] == DIGESTS[5:8]
+    assert [method for method, _, _ in service.requests].count("POST") == 1
+
+
+def test_a_manifest_that_is_not_what_its_digest_says_is_refused() -> None:
+    answer = in_turn(Response("{}", 200, media_type=OCI_MANIFEST))
+    with scripted(answer) as (_, client), pytest.raises(IntegrityError, match=DIGESTS[0]):
+        client.read_manifest(f"team/app@{DIGESTS[0]}")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"<html>", "is not JSON"),
+        (b"[" * 100_000, "is not JSON"),
+        (b'{"schemaVersion": 1, "layers": []}', "of no kind that is known here"),
+        (b'{"schemaVersion": 2, "layers": []}', "which has no config and layers"),
+        (
+            b'{"schemaVersion": 2, "config": {"digest": "sha256:../../etc", "size": 1}, "layers": []}',
+            "something else than",
+        ),
+        (
+            b'{"schemaVersion": 2, "config": {"digest": "%s", "size": -1}, "layers": []}' % DIGESTS[0].encode(),
+            "the size",
+        ),
+        (b'{"schemaVersion": 2, "config": {}, "layers": {}}', "layers is not a list"),
+        (b'{"schemaVersion": 2, "config": 1, "layers": []}', "a descriptor that is no object"),
+    ],
+)
+def test_a_manifest_that_is_none_is_refused_in_one_line(content: bytes, message: str) -> None:
+    answer = in_turn(Response(content, 200, media_type=OCI_MANIFEST))
+    with scripted(answer) as (_, client), pytest.raises(ClientError, match=message) as caught:
+        client.read_manifest("team/app:1")
+    assert "\n" not in str(caught.value)
+
+
+def index_of(*contents: bytes) -> bytes:
+    entries = [
+        {"mediaType": OCI_INDEX, "digest": f"sha256:{hashlib.sha256(content).hexdigest()}", "size": len(content)}
+        for content in contents
+    ]
+    return json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}).encode()
+
+
+def nested(depth: int) -> list[bytes]:
+    indexes = [index_of()]
+    for _ in range(depth):
+        indexes.append(index_of(indexes[-1]))
+    return indexes
+
+
+WIDE = [b'{"schemaVersion": 2, "manifests": [], "number": %d}' % number for number in range(100)]
+
+
+@pytest.mark.parametrize("contents", [nested(50), [*WIDE, index_of(*WIDE)]], ids=["deep", "wide"])
+def test_indexes_that_lead_nowhere_are_given_up(contents: list[bytes]) -> None:
+    known = {f"sha256:{hashlib.sha256(content).hexdigest()}": content for content in contents}
+
+    def answer(request: Request, _: bytes) -> Response:
+        content = known.get(request.url.path.rpartition("/")[2], contents[-1])
+        return Response(content, 200, media_type=OCI_INDEX)
+
+    with (
+        scripted(answer) as (service, client),
+        pytest.raises(ClientError, match=r"indexes name one another|without an"),
+    ):
+        client.find_image("team/app", "linux/arm64")
+    assert len(service.requests) < 40
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("registry.example.com", "https://registry.example.com"),
+        ("https://abc.lambda-url.eu-west-1.on.aws/", "https://abc.lambda-url.eu-west-1.on.aws"),
+        ("http://127.0.0.1:9000", "http://127.0.0.1:9000"),
+        ("http://[::1]:9000/", "http://[::1]:9000"),
+    ],
+)
+def test_a_service_is_a_url_or_a_domain(text: str, url: str) -> None:
+    assert service_url(text) == url
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "ftp://example.com", "https://user:secret@example.com", "https://example.com/path", "a b", "https://?x"],
+)
+def test_anything_else_is_no_service(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ECR_LAYERS_URL", raising=False)
+    with pytest.raises(UsageError) as caught:
+        service_url(text)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_download_url_without_tls_is_used_for_a_service_on_this_machine_alone() -> None:
+    downloads = Downloads(allows_http=False)
+    with pytest.raises(DownloadError, match="not HTTPS"), downloads.open("http://127.0.0.1:1/", 0, 0):
+        pytest.fail("it was asked")
+
+
+class Resolving(Service):
+    """Gives a new URL each time, and counts them."""
+
+    def __init__(self, lifetime: timedelta) -> None:
+        super().__init__("http://127.0.0.1:1", Authentication(is_anonymous=True))
+        self.count = 0
+        self.lifetime = lifetime
+
+    def resolve(self, repository: str | Repository, digests: Any) -> list[DownloadUrl]:
+        self.count += 1
+        return [
+            DownloadUrl(digest, f"https://s3/{self.count}", datetime.now(UTC) + self.lifetime) for digest in digests
+        ]
+
+
+def test_a_url_is_used_until_it_expires() -> None:
+    service = Resolving(timedelta(hours=1))
+    urls = DownloadUrls(service, Repository("team/app"))
+    assert urls.get(DIGESTS[0]) is urls.get(DIGESTS[0])
+    service.lifetime = timedelta(seconds=5)
+    first, second = urls.get(DIGESTS[1]), urls.get(DIGESTS[1])
+    assert first is not second
+
+
+def test_a_url_that_was_refused_is_renewed_once_for_all_threads() -> None:
+    service = Resolving(timedelta(hours=1))
+    urls = DownloadUrls(service, Repository("team/app"))
+    refused = urls.get(DIGESTS[0])
+    renewed: list[DownloadUrl] = []
+    threads = [threading.Thread(target=lambda: renewed.append(urls.get(DIGESTS[0], refused))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert service.count == 2
+    assert len({url.url for url in renewed}) == 1
+    assert "s3" not in repr(refused)
+
+
+def test_the_library_reads_a_layer_by_ranges_wherever_it_is_sought(service_with_images: Fetching) -> None:
+    content = service_with_images.blob(service_with_images.large)
+    with (
+        service_with_images.service() as service,
+        service.open_layer(REPOSITORY, service_with_images.large) as layer,
+    ):
+        assert layer.seekable()
+        assert layer.seek(-100, 2) == len(content) - 100
+        assert layer.read() == content[-100:]
+        assert layer.seek(1_000_000) == 1_000_000
+        assert layer.read(10) == content[1_000_000:1_000_010]
+        layer.seek(50_000, 1)
+        assert layer.read(10) == content[1_050_010:1_050_020]
+    assert service_with_images.s3.sent < 1_000_000
