@@ -30,7 +30,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 CHECKED := lambda_src client/ecr_layers local infra app.py tests benchmarks scripts
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve proxy smoke wheel unit test test-deployed-python lint format bench scaling audit sbom third-party pictures python synth bootstrap diff deploy destroy lock clean
+.PHONY: help demo serve proxy smoke wheel unit test test-deployed-python lint format bench bench-client scaling audit sbom third-party pictures python synth bootstrap diff deploy destroy lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 11
@@ -79,8 +79,12 @@ format: $(INSTALLED)  ## Put the code into the form that lint asks for
 	$(BIN)/ruff check --fix $(CHECKED)
 	$(BIN)/ruff format $(CHECKED)
 
-bench: $(INSTALLED) $(INSTALLED_CDK)  ## Measure the function against bare boto3 and against Powertools' tutorial
+bench: $(INSTALLED) $(INSTALLED_CDK)  ## Measure the function against bare boto3 and Powertools' tutorial, then the client
 	@$(BIN)/python -m benchmarks
+	@$(MAKE) --no-print-directory bench-client
+
+bench-client: $(INSTALLED)  ## Measure ecr-layers fetch against curl, skopeo and aria2c
+	@$(BIN)/python -m benchmarks.client
 
 scaling: $(INSTALLED) $(INSTALLED_CDK)  ## Model loads of 10 to 100,000 requests a second, and check the model against the function
 	@$(BIN)/python -m benchmarks.load_check
