@@ -204,7 +204,7 @@ def test_a_port_in_use_is_one_clear_line_and_status_2() -> None:
     [
         (["--layout", "/there/is/none"], "there is no such directory"),
         (["--layout", "tests"], "not an OCI image layout"),
-        (["--repository", "UPPER"], "no repository name"),
+        (["--repository", "UPPER"], "not the name of a repository"),
         (["--repository", "one", "--repository", "two"], "no --layout"),
         (["--layout", "tests", "--repository", "one", "--repository", "two"], "differ"),
         (["--layout", "tests", "--layout", "tests"], "same repository name"),
