@@ -60,7 +60,7 @@ def _aria2(origin: Origin, *, is_verified: bool) -> list[str]:
     ]
     listed = origin.directory / f"urls-{is_verified}"
     listed.write_text("".join(entries))
-    # All layers at once, 16 connections for each, parts of 1 MB at the least, and space reserved as the others do.
+    # All layers at once, 16 connections for each, parts of at least 1 MB, and space reserved as the others do.
     options = ["--quiet", "-x16", "-s16", "-k1M", "-j8", "--file-allocation=falloc"]
     return ["aria2c", *options, f"--input-file={listed}"]
 

@@ -37,7 +37,7 @@ class Answer:
         """Return the body, which is a JSON object.
 
         Raises:
-            ServiceError: If it is none.
+            ServiceError: If it is not a JSON object.
         """
         try:
             document = json.loads(self.content)
@@ -53,7 +53,7 @@ class Api:
 
     Args:
         url: The service's URL, without a slash at its end.
-        auth: What proves who asks, None for nothing.
+        auth: Proves who the caller is; None sends no proof.
         retries: How often a request is made again.
     """
 

@@ -1,4 +1,4 @@
-"""How a service learns who asks: a signature with AWS credentials, a pull token, or nothing."""
+"""How a caller proves who it is: a signature with AWS credentials, a pull token, or nothing."""
 
 import os
 from collections.abc import Mapping

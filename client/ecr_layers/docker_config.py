@@ -119,7 +119,7 @@ class _HelperError(Exception):
 
 
 def _names_of(url: httpx.URL) -> list[str]:
-    """Return the names that a registry's host can have: one port is another registry, the protocol's own is none."""
+    """Return the names that a registry's host can have: with any port but the protocol's own it is another registry."""
     port = {"https": 443, "http": 80}.get(url.scheme)
     host = f"[{url.host}]" if ":" in url.host else url.host
     return [f"{host}:{url.port}"] if url.port not in {None, port} else [host, f"{host}:{port}"]

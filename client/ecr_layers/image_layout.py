@@ -130,7 +130,7 @@ def add_image(directory: Path, image: Descriptor, tag: str | None) -> None:
     """Add an image, of which everything is there, to a layout's index; a tag that another image has goes over to it.
 
     Raises:
-        ClientError: If there is an index that is none.
+        ClientError: If the index that is there is malformed.
         OSError: If it can't be written.
     """
     entries = _entries(directory)
@@ -150,7 +150,7 @@ def check_index(directory: Path) -> None:
     """Make sure that an image can be added, before it is loaded.
 
     Raises:
-        ClientError: If there is an index that is none.
+        ClientError: If the index that is there is malformed.
         OSError: If it can't be read.
     """
     _entries(directory)

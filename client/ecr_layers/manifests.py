@@ -53,7 +53,7 @@ class Platform:
         """Return the platform that a user wrote, such as `linux/arm64` or `linux/arm/v6`.
 
         Raises:
-            UsageError: If it is none.
+            UsageError: If it is not a platform.
         """
         parts = text.split("/")
         if len(parts) not in {2, 3} or not all(part.isprintable() and part for part in parts):
@@ -169,7 +169,7 @@ class Manifest:
 
     @property
     def platforms(self) -> tuple[Platform, ...]:
-        """The platforms that an index has images for. Attestations, of `unknown/unknown`, are none.
+        """The platforms that an index has images for. Attestations, of `unknown/unknown`, do not count.
 
         Source: https://docs.docker.com/build/metadata/attestations/attestation-storage/
         """

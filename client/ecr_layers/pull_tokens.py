@@ -47,7 +47,7 @@ class PullToken:
 
     @classmethod
     def read(cls, name: str, value: str) -> Self:
-        """Return the token that an entry of the store is; an entry that is none has nothing but its name.
+        """Return the token that an entry of the store is; a malformed entry has nothing but its name.
 
         Args:
             name: The entry's key.

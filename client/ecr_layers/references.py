@@ -26,7 +26,7 @@ def checked_digest(text: str) -> str:
     """Return a digest that a user wrote.
 
     Raises:
-        UsageError: If it is none.
+        UsageError: If it is not a digest.
     """
     if not is_digest(text):
         raise UsageError(f"{text!r} is no digest. One is 'sha256:' and 64 hexadecimal digits, or 'sha512:' and 128.")
@@ -55,7 +55,7 @@ class Repository:
         """Return the repository that a user wrote, `team/app` or `123456789012/team/app`.
 
         Raises:
-            UsageError: If it is none.
+            UsageError: If it is not the name of a repository.
         """
         match = _REPOSITORY.fullmatch(text) if len(text) <= _LONGEST_REPOSITORY else None
         if match is None:
@@ -90,7 +90,7 @@ class ImageReference:
         Without a tag and a digest the tag is `latest`.
 
         Raises:
-            UsageError: If it is none.
+            UsageError: If it is not the reference of an image.
         """
         named, at, digest = text.partition("@")
         name, colon, tag = named.partition(":")

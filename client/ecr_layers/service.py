@@ -87,7 +87,7 @@ def service_url(text: str | None = None) -> str:
         text: A function URL or a domain; without it, the environment variable `ECR_LAYERS_URL` is read.
 
     Raises:
-        UsageError: If it is none.
+        UsageError: If it is not such a URL.
     """
     service = text or os.environ.get(SERVICE_VARIABLE, "")
     if not service:
@@ -99,11 +99,11 @@ def service_url(text: str | None = None) -> str:
 
 
 class Service:
-    """A service and who asks it. Keeps connections open until it is closed; may be used from several threads.
+    """A service for one caller. Keeps connections open until it is closed; may be used from several threads.
 
     Args:
         url: Its function URL or domain; without it, that in the environment variable `ECR_LAYERS_URL`.
-        authentication: How the service learns who asks: by default with AWS credentials if it is a function URL, and
+        authentication: How a caller proves who it is: by default with AWS credentials if it is a function URL, and
             else with a pull token from the environment or from `docker login`.
         retries: How often a request is made again that can succeed later.
         transfers: How blobs are loaded: over how many connections, in how large parts.
@@ -113,7 +113,7 @@ class Service:
         retries: How often a request is made again.
 
     Raises:
-        UsageError: If the URL is none, or there are no credentials of the kind that the service takes.
+        UsageError: If the URL is not one, or there are no credentials of the kind that the service takes.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class Service:
 
         Raises:
             ServiceError: If one of them is not given.
-            UsageError: If a name or digest is none.
+            UsageError: If a name or digest is malformed.
         """
         place = _repository(repository)
         wanted = list(dict.fromkeys(checked_digest(digest) for digest in digests))

@@ -107,7 +107,9 @@ def _layers(ecr: Any, repository: str) -> Iterator[Layer]:
             )
             for image in answer["images"]:
                 for layer in json.loads(image["imageManifest"]).get("layers", []):
-                    yield Layer(repository, layer["digest"], image["imageId"]["imageDigest"])
+                    # A foreign layer is not in the registry.
+                    if not layer.get("urls"):
+                        yield Layer(repository, layer["digest"], image["imageId"]["imageDigest"])
 
 
 class SmokeTest:

@@ -74,7 +74,7 @@ class Request:
 
         Args:
             event: The event.
-            invocation: The invocation, in which is recorded who asks.
+            invocation: The invocation, which records the caller.
             edge_distribution_arn: The CloudFront distribution in front of the function URL, if there is one.
 
         Raises:

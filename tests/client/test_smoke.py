@@ -14,10 +14,11 @@ from rich.console import Console
 
 from ecr_layers.cli import main
 from ecr_layers.signing import FunctionUrlAuth, SigningError, callers_credentials, region_of
-from ecr_layers.smoke import Layer, SmokeError, SmokeTest, find_layer
-from local.aws import LocalAws
+from ecr_layers.smoke import ABSENT_DIGEST, Layer, SmokeError, SmokeTest, find_layer
+from local.aws import LocalAws, local_aws
 from local.oci_layout import OciLayout
 from local.service import FunctionUrl, Service, local_service
+from tests.layouts import OCI_LAYER, LayoutWriter
 from tests.sample import REPOSITORY
 
 AUTH = FunctionUrlAuth(Credentials("AKIAEXAMPLE", "secret", "session-token"), "eu-west-1")
@@ -42,11 +43,15 @@ def layer(sample: OciLayout) -> Layer:
     return Layer(REPOSITORY, next(iter(sample.referenced_blobs)), "latest")
 
 
-@pytest.fixture
-def ecr(aws: LocalAws) -> Any:
+def ecr_of(aws: LocalAws) -> Any:
     return boto3.client(
         "ecr", endpoint_url=aws.ecr_url, region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b"
     )
+
+
+@pytest.fixture
+def ecr(aws: LocalAws) -> Any:
+    return ecr_of(aws)
 
 
 def test_a_service_that_is_well_passes_every_check(
@@ -209,6 +214,16 @@ def test_a_layer_to_resolve_is_found_in_ecr(ecr: Any, sample: OciLayout, reposit
     layer = find_layer(ecr, repository)
     assert (layer.repository, layer.image) == (REPOSITORY, sample.tags["latest"])
     assert layer.digest in sample.referenced_blobs
+
+
+def test_a_foreign_layer_is_not_taken(tmp_path: Path) -> None:
+    writer = LayoutWriter(tmp_path / "layout")
+    foreign = {"mediaType": OCI_LAYER, "digest": ABSENT_DIGEST, "size": 1, "urls": ["https://example.com/layer"]}
+    own = writer.blob(b"own")
+    writer.name(writer.image("image", layers=[foreign, own]), "latest")
+    writer.write()
+    with local_aws({REPOSITORY: OciLayout(tmp_path / "layout")}) as aws:
+        assert find_layer(ecr_of(aws)).digest == own["digest"]
 
 
 def test_without_access_to_ecr_a_layer_has_to_be_named(ecr: Any) -> None:

@@ -229,11 +229,12 @@ STILTED = {
     r"\b(?:take|taken|takes|took) (?:it |them )?down\b": "record",
     r"\bto be had\b": "is there",
     r"\bgoes without saying\b": "by default",
+    r"\bwho asks\b": "the caller",
     r"\bat the (?:most|least)\b": "at most, at least",
 }
 WRITTEN = [
     *DOCUMENTS,
-    *(path for folder in ("lambda_src", "infra", "local") for path in sorted((ROOT / folder).rglob("*.py"))),
+    *(path for folder in ("lambda_src", "client", "infra", "local") for path in sorted((ROOT / folder).rglob("*.py"))),
 ]
 
 

@@ -63,14 +63,14 @@ def url_of_service(options: argparse.Namespace) -> str:
     """Return the URL of the service that was named, without a slash at its end.
 
     Raises:
-        UsageError: If there is none, or it is none.
+        UsageError: If there is none, or it is malformed.
     """
     named = len(options.words) > len(operands(options))
     return service_url(options.words[0] if named else None)
 
 
 def authentication(options: argparse.Namespace) -> Authentication:
-    """Return how the service is to learn who asks."""
+    """Return how the caller proves who it is."""
     return Authentication(region=options.region, token_file=options.token_file, is_anonymous=options.no_sign)
 
 
@@ -89,7 +89,7 @@ def service(options: argparse.Namespace) -> Service:
     """Return the service that was named; the caller closes it.
 
     Raises:
-        UsageError: If it is none, or there are no credentials of the kind that it takes.
+        UsageError: If it is not a service's URL, or there are no credentials of the kind that it takes.
     """
     return Service(url_of_service(options), authentication(options))
 
@@ -110,7 +110,7 @@ def port(text: str) -> int:
     """Return the port that an argument names.
 
     Raises:
-        argparse.ArgumentTypeError: If it is none.
+        argparse.ArgumentTypeError: If it is not a port.
     """
     if not re.fullmatch("[0-9]{1,5}", text) or int(text) > 65535:
         raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
