@@ -15,9 +15,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from layer_resolver.ecr import Ecr
 from layer_resolver.errors import ERROR_TABLE
 from layer_resolver.handler import create_handler
-from layer_resolver.models import INDEX_MEDIA_TYPES
+from layer_resolver.images import CACHED_LISTINGS, ImageReader
+from layer_resolver.invocation import Invocation
+from layer_resolver.models import INDEX_MEDIA_TYPES, Repository
+from layer_resolver.network import Deadline
 from layer_resolver.settings import Settings
 from local.server import running
 from tests.unit.fakes import (
@@ -646,6 +650,33 @@ class TestTags:
         assert len(ecr.image_calls) == calls
         send("GET", "/v2/team/app/tags/list", {"n": "1"})
         assert len(ecr.image_calls) == 2 * calls
+
+    @pytest.mark.parametrize(("seconds", "is_kept"), [(59.0, True), (61.0, False)])
+    def test_a_listing_is_kept_for_a_minute(self, ecr: FakeEcr, seconds: float, is_kept: bool) -> None:
+        uptime = [1000.0]
+        reader = ImageReader(Ecr(lambda: ecr), uptime=lambda: uptime[0])
+        invocation, repository = Invocation(Deadline.after(15)), Repository(repository_name="team/app")
+        assert reader.tags(repository, "", invocation) == ["a", "b", "c", "d", "e"]
+        calls = len(ecr.image_calls)
+        uptime[0] += seconds
+        ecr.images["f"] = (b"{}", OCI_MANIFEST)
+        # A page behind the first, which a listing serves as long as it is kept.
+        assert reader.tags(repository, "d", invocation) == (["e"] if is_kept else ["e", "f"])
+        assert (len(ecr.image_calls) == calls) == is_kept
+        # The first page is always read anew.
+        assert reader.tags(repository, "", invocation)[-1] == "f"
+
+    def test_few_listings_are_kept_the_latest_ones(self, ecr: FakeEcr) -> None:
+        reader = ImageReader(Ecr(lambda: ecr))
+        invocation = Invocation(Deadline.after(15))
+        repositories = [Repository(repository_name=f"team/app-{number}") for number in range(CACHED_LISTINGS + 1)]
+        for repository in repositories:
+            reader.tags(repository, "", invocation)
+        calls = len(ecr.image_calls)
+        reader.tags(repositories[-1], "a", invocation)
+        assert len(ecr.image_calls) == calls
+        reader.tags(repositories[0], "a", invocation)
+        assert len(ecr.image_calls) > calls
 
     def test_a_listing_is_one_of_the_repository_that_is_asked_for(self, send: Send, ecr: FakeEcr) -> None:
         send("GET", "/v2/team/app/tags/list")
