@@ -15,7 +15,7 @@ from infra.asset import LAMBDA, BuildError, Target
 from infra.limits import LimitError, check_limits
 from infra.regions import Region
 from infra.settings import DeploymentSettings, SettingsError
-from infra.sources import context_files, describe
+from infra.sources import context_files, describe, sources_of
 from infra.stack import LayerResolverStack
 
 
@@ -31,8 +31,9 @@ def main(target: Target = LAMBDA, **environment: str) -> None:
     # The CLI says where it is going to deploy: https://docs.aws.amazon.com/cdk/v2/guide/configure-env.html
     region = Region.named(os.environ.get("CDK_DEFAULT_REGION"), os.environ.get("AWS_ENDPOINT_URL"))
     try:
-        settings = DeploymentSettings.from_context(app.node, region)
         files = context_files(Path.cwd(), Path.home())
+        sources = sources_of(app.node.get_all_context(), files)
+        settings = DeploymentSettings.from_context(app.node, region, sources)
         print("\n".join(describe(settings, app.node.get_all_context(), region, files)), file=sys.stderr)
         stack = LayerResolverStack(app, settings, target, region)
         for name, value in environment.items():

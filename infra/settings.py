@@ -280,12 +280,13 @@ class DeploymentSettings(BaseModel):
     edge_logs: Flag = False
 
     @classmethod
-    def from_context(cls, node: Node, region: Region | None = None) -> Self:
+    def from_context(cls, node: Node, region: Region | None = None, sources: Mapping[str, str] | None = None) -> Self:
         """Return the settings that a construct node's context has.
 
         Args:
             node: The node.
             region: Where they are for.
+            sources: Where each key of the context comes from, to say so of what is wrong.
 
         Raises:
             SettingsError: If one has a value that it can't have, or if the context has a key that is neither a setting
@@ -293,7 +294,11 @@ class DeploymentSettings(BaseModel):
         """
         context: dict[str, Any] = node.get_all_context()
         ours = {name: value for name, value in context.items() if not _FOREIGN_KEY.fullmatch(name)}
-        return cls.from_values({name: value for name, value in ours.items() if value is not None}, region)
+        try:
+            return cls.from_values({name: value for name, value in ours.items() if value is not None}, region)
+        except SettingsError as error:
+            lines = [_with_source(line, sources or {}) for line in str(error).splitlines()]
+            raise SettingsError("\n".join(lines)) from None
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any], region: Region | None = None) -> Self:
@@ -436,6 +441,13 @@ def _unknown(name: str, names: Iterable[str]) -> str:
     nearest = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
     advice = f"did you mean {by_lower[nearest[0]]}?" if nearest else "docs/settings.md has all that there are"
     return f"  {name}: is not a setting; {advice}"
+
+
+def _with_source(line: str, sources: Mapping[str, str]) -> str:
+    """Return the line of a message with where the setting that it is about comes from, if it is about one."""
+    about = re.match(r"  ([\w-]+)", line)
+    source = sources.get(about[1]) if about is not None else None
+    return f"{line} ({source})" if source is not None else line
 
 
 def _describe(location: tuple[int | str, ...], message: str) -> str:

@@ -1,6 +1,7 @@
 """Where settings come from: files, which stay, or the command line, which does not."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,17 @@ def context_files(project: Path, home: Path) -> dict[str, Path]:
     }
 
 
+def sources_of(context: Mapping[str, Any], files: Mapping[str, Path]) -> dict[str, str]:
+    """Return where each key of the context comes from: a file, or the command line.
+
+    Args:
+        context: What the CLI has put together.
+        files: The files that context comes from, by their names.
+    """
+    contexts = {name: _context(name, path) for name, path in files.items()}
+    return {name: _source(name, value, contexts) for name, value in context.items()}
+
+
 def describe(
     settings: DeploymentSettings, context: dict[str, Any], region: Region, files: dict[str, Path]
 ) -> list[str]:
@@ -33,8 +45,7 @@ def describe(
         region: Where they are for.
         files: The files that context comes from, by their names.
     """
-    contexts = {name: _context(name, path) for name, path in files.items()}
-    sources = {name: _source(name, context[name], contexts) for name in settings.names() if name in context}
+    sources = sources_of(context, files)
     values, changes = settings.values(), settings.changes()
     shown = {name: values[name] for name in values if name in changes or sources.get(name) == COMMAND_LINE}
     if not shown:

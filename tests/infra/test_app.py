@@ -50,7 +50,8 @@ def test_a_misspelt_setting_ends_it_before_anything_is_built(tmp_path: Path) -> 
     result = run(tmp_path, repository="team/app")
     assert result.returncode == 1
     assert result.stderr == (
-        "The deployment's settings are not valid:\n  repository: is not a setting; did you mean repositories?\n"
+        "The deployment's settings are not valid:\n"
+        "  repository: is not a setting; did you mean repositories? (command line)\n"
     )
     assert list(tmp_path.iterdir()) == []
 

@@ -124,6 +124,16 @@ def test_what_is_near_to_no_setting_is_refused_too() -> None:
         DeploymentSettings.from_context(node({"zzz": 1}))
 
 
+def test_each_problem_says_where_the_setting_comes_from() -> None:
+    sources = {"department": "~/.cdk.json", "memorySize": "cdk.json", "repositories": "command line"}
+    with pytest.raises(SettingsError) as caught:
+        DeploymentSettings.from_context(
+            node({"department": "x", "memorySize": 1, "repositories": ["A"]}), None, sources
+        )
+    found = dict(re.findall(r"^  (\w+).* \((.*?)\)$", str(caught.value), re.MULTILINE))
+    assert found == sources
+
+
 def test_what_cdk_itself_keeps_in_the_context_is_no_setting() -> None:
     context = {
         "@aws-cdk/core:enablePartitionLiterals": True,

@@ -8,7 +8,7 @@ import pytest
 
 from infra.regions import Region
 from infra.settings import DeploymentSettings
-from infra.sources import context_files, describe
+from infra.sources import context_files, describe, sources_of
 
 
 @pytest.fixture
@@ -88,6 +88,17 @@ def test_defaults_that_depend_on_the_region_are_told(project: Path) -> None:
     assert told_in(Region.named("us-east-1", "http://localhost:4566"), project)[1:] == [
         "  savedQueries = false  (default in us-east-1, which is emulated)"
     ]
+
+
+def test_where_each_key_comes_from_is_known_a_foreign_one_among_them(project: Path) -> None:
+    write(project / "cdk.json", memorySize=1024)
+    write(project.parent / "home" / ".cdk.json", department="x")
+    context = {"memorySize": 1024, "department": "x", "imagePull": "true"}
+    assert sources_of(context, context_files(project, project.parent / "home")) == {
+        "memorySize": "cdk.json",
+        "department": "~/.cdk.json",
+        "imagePull": "command line",
+    }
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"context": []}', "{"])
