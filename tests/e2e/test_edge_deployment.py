@@ -6,11 +6,16 @@ from typing import Any
 
 import pytest
 
+from ecr_layers.cli import main
+from ecr_layers.token_store import TokenStore
 from tests.e2e.emulator import Emulator, running_emulator
 from tests.loopback import resolve_localhost_names
 
 EDGE = {"edge": "true", "edgeCacheSeconds": "600", "publicRepositories": "team/public/*"}
 SETTINGS = {"repositories": "team/*", "imagePull": "true"}
+
+# One within what the stack serves, and one without.
+TOKENS = [("ci", "team/*"), ("other", "other/app")]
 
 # What is AWS's own begins with "Managed-".
 LISTS: dict[str, tuple[str, Callable[[Any], str]]] = {
@@ -49,13 +54,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Lifecycle:
-    """The steps in their order, the distribution that there was, and what the store of tokens had after the second."""
+    """The steps in their order, the distribution, what creating tokens came to, and which the second left."""
 
     on: Step
     again: Step
     off: Step
     left: dict[str, set[str]]
     distribution: dict[str, Any]
+    created: list[int]
     tokens: list[str]
 
 
@@ -68,14 +74,15 @@ def lifecycle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lifecycle]:
         emulator.bootstrap()
         on = deployed(emulator, **SETTINGS, **EDGE)
         distribution = emulator.client("cloudfront").get_distribution_config(Id=on.outputs["DistributionId"])
-        arn = on.outputs["TokenStoreArn"]
-        store = emulator.client("cloudfront-keyvaluestore")
-        store.put_key(KvsARN=arn, Key="ci", Value="{}", IfMatch=store.describe_key_value_store(KvsARN=arn)["ETag"])
+        for name, value in emulator.environment.items():
+            if name.startswith("AWS_"):
+                patch.setenv(name, value)
+        created = [main(["token", "create", name, "--repositories", scope]) for name, scope in TOKENS]
         again = deployed(emulator, **SETTINGS, **EDGE)
-        tokens = [each["Key"] for each in store.list_keys(KvsARN=arn)["Items"]]
+        tokens = [token.name for token in TokenStore.open(on.outputs["TokenStoreArn"]).tokens()]
         off = deployed(emulator, **SETTINGS)
         emulator.destroy()
-        yield Lifecycle(on, again, off, names_in(emulator), distribution["DistributionConfig"], tokens)
+        yield Lifecycle(on, again, off, names_in(emulator), distribution["DistributionConfig"], created, tokens)
 
 
 def deployed(emulator: Emulator, **settings: str) -> Step:
@@ -118,6 +125,10 @@ def test_the_distribution_has_the_function_url_behind_it_and_the_function_in_fro
         associations = behaviour["FunctionAssociations"]["Items"]
         assert [each["EventType"] for each in associations] == ["viewer-request", "viewer-response"]
         assert behaviour["ViewerProtocolPolicy"] == "https-only"
+
+
+def test_tokens_are_created_in_the_stacks_store_for_what_it_serves(lifecycle: Lifecycle) -> None:
+    assert lifecycle.created == [0, 2]
 
 
 def test_a_second_deployment_changes_nothing_and_leaves_the_tokens(lifecycle: Lifecycle) -> None:

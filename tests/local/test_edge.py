@@ -302,6 +302,12 @@ class TestKeptAnswers:
         assert [ask(path), ask(path)] == ["307 Miss", "307 Hit"]
         assert len(origin.events) == 1
 
+    def test_head_is_not_answered_with_what_get_was_answered(self, ask: Callable[..., str], origin: Origin) -> None:
+        path = BLOB.replace("team", "head")
+        ask(path)
+        origin.answer = {"statusCode": 200}
+        assert [ask(path, "HEAD"), ask(path, "HEAD"), ask(path)] == ["200 Miss", "200 Hit", "307 Hit"]
+
     def test_scope_and_revocation_hold_for_what_is_kept(
         self, ask: Callable[..., str], keeping_edge: RunningEdge
     ) -> None:
