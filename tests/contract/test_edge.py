@@ -8,8 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from infra.contract import TOKEN_HEADER, VIEWER_ADDRESS_HEADER
 from infra.edge import viewer_request
 from infra.settings import DeploymentSettings
+from layer_resolver import callers
+from local.edge import FORWARDED_HEADERS
+from local.edge_cache import KEPT_PATHS
 from local.viewer_function import ViewerFunction
 from tests.contract.edge import (
     REGISTRY,
@@ -23,6 +27,7 @@ from tests.contract.edge import (
     rows,
     token,
 )
+from tests.infra.templates import only, synth
 from tests.unit.fakes import digest
 
 TABLE = list(rows())
@@ -112,6 +117,23 @@ def test_a_revoked_token_lets_nobody_in_from_the_next_request_on(edge: ViewerFun
     event = cloudfront_event("GET", "/v2/team/app/manifests/latest", {"authorization": [basic("team")]})
     assert "statusCode" not in edge.call(event, STORE)
     assert edge.call(event, {})["statusCode"] == 401
+
+
+def test_the_local_edge_passes_on_and_keeps_what_the_deployed_one_does() -> None:
+    template = synth(**SETTINGS, edgeCacheSeconds=60)
+    policy = only(template, "AWS::CloudFront::OriginRequestPolicy")["Properties"]["OriginRequestPolicyConfig"]
+    forwarded = {each.lower() for each in policy["HeadersConfig"]["Headers"]}
+    # CloudFront sets the address itself.
+    assert forwarded == FORWARDED_HEADERS | {VIEWER_ADDRESS_HEADER}
+    config = only(template, "AWS::CloudFront::Distribution")["Properties"]["DistributionConfig"]
+    assert tuple(each["PathPattern"] for each in config["CacheBehaviors"]) == KEPT_PATHS
+
+
+def test_the_header_with_the_tokens_name_is_that_which_the_function_reads(edge: ViewerFunction) -> None:
+    assert TOKEN_HEADER == callers.TOKEN_HEADER
+    assert VIEWER_ADDRESS_HEADER == callers.ADDRESS_HEADER
+    event = cloudfront_event("GET", "/healthz", {"authorization": [basic("team")]})
+    assert edge.call(event, STORE)["headers"][callers.TOKEN_HEADER] == {"value": "team"}
 
 
 def test_a_browser_reads_what_the_edge_answers_a_page_that_may(edge: ViewerFunction) -> None:

@@ -19,7 +19,7 @@ import pytest
 
 from ecr_layers.pull_tokens import PullToken
 from ecr_layers.token_store import TokenStore
-from local.edge import CALLER, CALLER_ARN, DISTRIBUTION_ARN, RunningEdge, local_edge
+from local.edge import CALLER, CALLER_ARN, DISTRIBUTION_ARN, EdgeConfiguration, RunningEdge, local_edge
 from local.oci_layout import OciLayout
 from local.sample_image import write_sample_image
 from local.service import EVERYTHING, FunctionUrl, local_service
@@ -62,9 +62,12 @@ def edge(layout: OciLayout, log: list[str]) -> Iterator[RunningEdge]:
     opted_into = {**EVERYTHING, "EDGE_DISTRIBUTION_ARN": DISTRIBUTION_ARN}
     with (
         local_service(
-            {"team/app": layout}, function_url=function_url, opted_into=opted_into, write_log=log.append
+            {"team/app": layout, "public/app": layout},
+            function_url=function_url,
+            opted_into=opted_into,
+            write_log=log.append,
         ) as service,
-        local_edge(service.url) as edge,
+        local_edge(service.url, EdgeConfiguration(public_repositories=("public/*",))) as edge,
     ):
         for name, scope, days in (("ci", "team/*", 1), ("expired", "team/*", -1), ("narrow", "team/other", 1)):
             edge.store.put(name, token(name, scope, days).value(PASSWORD))
@@ -290,6 +293,23 @@ class TestContainerd:
         hosts = self.hosts(tmp_path, registry)
         message = refusal(*ctr, "fetch", "--hosts-dir", hosts, "--user", ":".join(credentials), image)
         assert_is_quoted(message, registry)
+
+
+class TestPublicRepository:
+    """Clients that were asked to log in, and have no credentials, go on without."""
+
+    def test_skopeo_copies_it(self, registry: str, layout: OciLayout, tmp_path: Path) -> None:
+        source = f"docker://{registry}/public/app:latest"
+        run(tool("skopeo"), "copy", "--src-tls-verify=false", source, f"dir:{tmp_path / 'copy'}")
+        assert_has_all_blobs(tmp_path / "copy", layout)
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="containerd needs root")
+    def test_containerd_fetches_it(self, ctr: tuple[str, ...], registry: str) -> None:
+        run(*ctr, "fetch", "--plain-http", f"{registry}/public/app:latest")
+
+    def test_oras_py_gets_its_manifest(self, registry: str) -> None:
+        client = oras.client.OrasClient(hostname=registry, insecure=True, auth_backend="basic")
+        assert client.get_manifest(f"{registry}/public/app:latest")["schemaVersion"] == 2
 
 
 class TestOrasPy:

@@ -76,6 +76,19 @@ def test_a_region_without_function_urls_is_warned_about() -> None:
     assert not any("function URLs" in each for each in warnings(Region.named("eu-west-1")))
 
 
+def test_an_edge_from_which_no_image_can_be_pulled_is_warned_about() -> None:
+    values: dict[str, Any] = {"edge": True, "repositories": ["team/*"]}
+    assert any("without imagePull they can't pull images" in each for each in warnings(**values))
+    assert warnings(**values, imagePull=True) == []
+
+
+def test_an_edge_whose_alarms_would_have_to_be_elsewhere_is_warned_about() -> None:
+    values: dict[str, Any] = {"edge": True, "imagePull": True, "repositories": ["team/*"]}
+    (warning,) = warnings(Region.named("eu-west-1"), **values)
+    assert "a stack in eu-west-1 can show them on its dashboard, but has no alarms on them" in warning
+    assert warnings(Region.named("us-east-1"), **values) == []
+
+
 def test_snap_start_where_lambda_has_none_is_warned_about() -> None:
     govcloud = Region.named("us-gov-west-1")
     assert any("SnapStart for Python in us-gov-west-1" in each for each in warnings(govcloud, snapStart=True))

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -297,6 +298,16 @@ def test_the_deployment_is_part_of_the_function_at_the_edge() -> None:
         "publicRepositories": ["team/*"],
         "allowedOrigins": [],
     }
+
+
+@pytest.mark.parametrize("source", ["", "const CONFIGURATION = {};\nconst CONFIGURATION = {};\n"])
+def test_a_function_that_can_not_be_configured_is_not_deployed(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "viewer_request.js").write_text(source)
+    monkeypatch.setattr("infra.edge._SOURCES", tmp_path)
+    with pytest.raises(ValueError, match="lines that begin with 'const CONFIGURATION = ', and needs one"):
+        viewer_request(DeploymentSettings(edge=True))
 
 
 def test_names_that_an_account_has_once_are_the_stacks_and_the_regions_and_not_too_long() -> None:
