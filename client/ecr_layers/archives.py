@@ -333,14 +333,18 @@ def _decompressing(file: io.BufferedReader, compression: Compression) -> tuple[B
     if compression is Compression.GZIP:
         return cast("BinaryIO", gzip.GzipFile(fileobj=file, mode="rb")), (EOFError, zlib.error, gzip.BadGzipFile)
     if compression is Compression.ZSTD:
-        zstd = _zstd()
+        zstd = zstd_module()
         options = {zstd.DecompressionParameter.window_log_max: LARGEST_WINDOW_LOG}
         return zstd.ZstdFile(file, options=options), (EOFError, zstd.ZstdError)
     return file, ()
 
 
-def _zstd() -> Any:
-    """Return the module for Zstandard: of the standard library from Python 3.14 on, and else of a package like it."""
+def zstd_module() -> Any:
+    """Return the module for Zstandard: of the standard library from Python 3.14 on, and else of a package like it.
+
+    Raises:
+        UsageError: If there is none.
+    """
     for name in ("compression.zstd", "backports.zstd"):
         with suppress(ImportError):
             return import_module(name)

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from ecr_layers.archives import Allowance, Compression, Decompressed, compression_of
+from ecr_layers.archives import Allowance, Compression, Decompressed, compression_of, zstd_module
 from ecr_layers.errors import ClientError, IntegrityError
 from ecr_layers.image_config import CONFIG_MEDIA_TYPES, LARGEST_CONFIG, ImageConfig
 from ecr_layers.image_files import MOST_BYTES
@@ -101,7 +101,10 @@ def checked_config(manifest: Manifest) -> Descriptor:
 
     Raises:
         ClientError: If it can't.
+        UsageError: If that takes a package that is not installed.
     """
+    if any(layer.media_type.endswith("zstd") for layer in manifest.layers):
+        zstd_module()
     foreign = next((layer.digest for layer in manifest.layers if layer.is_foreign), None)
     if foreign is not None:
         raise ClientError(f"Layer {foreign} is a foreign one, so a docker-archive can't be whole. Use --format oci.")

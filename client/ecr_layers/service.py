@@ -334,6 +334,25 @@ class Service:
             f"{platforms_in_words(manifest.platforms)}: name one with --platform."
         )
 
+    def find_platforms(self, image: str | ImageReference) -> tuple[Platform, ...]:
+        """Return the platforms that an image index, and the indexes in it, have images for; none for a single image.
+
+        Args:
+            image: The image, such as `team/app:1.2`.
+
+        Raises:
+            ServiceError: If the service does not give it.
+            IntegrityError: If its bytes do not have its digest.
+        """
+        reference = image if isinstance(image, ImageReference) else ImageReference.parse(image)
+        indexes = [self.read_manifest(reference)]
+        seen = {indexes[0].digest}
+        for index in indexes:
+            nested = [entry for entry in index.manifests if entry.is_index and entry.digest not in seen]
+            seen |= {entry.digest for entry in nested}
+            indexes += [self.read_entry(reference.repository, entry) for entry in nested[: MOST_INDEXES - len(indexes)]]
+        return tuple(dict.fromkeys(platform for index in indexes for platform in index.platforms))
+
     def read_config(
         self, image: str | ImageReference, platform: str | None = None, manifest: Manifest | None = None
     ) -> ImageConfig:

@@ -65,7 +65,9 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         for each in ("amd64", "arm64")
     ]
-    writer.name(writer.index(others), "index")
+    index = writer.index(others)
+    writer.name(index, "index")
+    writer.name(writer.index([writer.index([index, others[0]]), index]), "nested")
     broken = gzipped(tar(file("broken", b"1")))
     writer.name(add_image(writer, {}, [broken]), "broken")
     subject = {"mediaType": OCI_MANIFEST, "digest": others[0]["digest"], "size": others[0]["size"]}
@@ -221,8 +223,9 @@ def test_an_image_is_inspected_for_scripts(url: str, layout: Path, command: Comm
     assert document["platforms"] == []
 
 
-def test_an_index_is_inspected_with_its_platforms(url: str, command: Command) -> None:
-    result = command("inspect", url, f"{REPOSITORY}:index", "--platform", "linux/arm64", "--json")
+@pytest.mark.parametrize("tag", ["index", "nested"])
+def test_an_index_is_inspected_with_its_platforms(url: str, tag: str, command: Command) -> None:
+    result = command("inspect", url, f"{REPOSITORY}:{tag}", "--platform", "linux/arm64", "--json")
     document = json.loads(result.output)
     assert document["platform"] == "linux/arm64"
     assert document["platforms"] == ["linux/amd64", "linux/arm64"]

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import subprocess
+import sys
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from ecr_layers import ClientError, IntegrityError, Manifest, TargetError, docker_archive
-from ecr_layers.docker_archive import write_docker_archive
+from ecr_layers import ClientError, IntegrityError, Manifest, TargetError, UsageError, docker_archive
+from ecr_layers.docker_archive import checked_config, write_docker_archive
 from tests.archives import file, gzipped, tar, zstd
 from tests.commands import tool
 from tests.layouts import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, LayoutWriter
@@ -183,3 +184,13 @@ def test_a_target_that_can_not_be_written_is_one_line(layout: Layout) -> None:
     layout.target = Path("/proc/image.tar")
     with pytest.raises(TargetError, match="can't be written"):
         layout.archive(manifest)
+
+
+def test_without_zstandard_an_image_that_takes_it_is_refused_before_it_is_loaded(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = layout.image([(zstd.compress(ARCHIVES[0]), ZSTD)], [digest_of(ARCHIVES[0])])
+    for module in ("compression.zstd", "backports.zstd"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(UsageError, match="ecr-layers"):
+        checked_config(manifest)

@@ -9,7 +9,6 @@ from ecr_layers.commands import arguments
 from ecr_layers.image_config import ImageConfig
 from ecr_layers.manifests import Manifest, Platform
 from ecr_layers.references import ImageReference
-from ecr_layers.service import Service
 
 HELP = "Print what an image's config says, its platforms and its layers; no layer is read"
 
@@ -43,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     (image,) = arguments.operands(options)
     reference = ImageReference.parse(image)
     with arguments.service(options) as service:
-        platforms = _platforms(options, service, reference)
+        platforms = () if options.manifest else service.find_platforms(reference)
         manifest = arguments.find_image(options, service, reference)
         config = service.read_config(reference, manifest=manifest)
     document = _document(manifest, config, platforms)
@@ -54,11 +53,6 @@ def run(options: argparse.Namespace) -> int:
     else:
         print("\n".join(map(_printable, _lines(str(reference), document))))
     return 0
-
-
-def _platforms(options: argparse.Namespace, service: Service, reference: ImageReference) -> tuple[Platform, ...]:
-    """Return the platforms that the name has images for, none if it is not that of an index."""
-    return () if options.manifest else service.read_manifest(reference).platforms
 
 
 def _document(manifest: Manifest, config: ImageConfig, platforms: tuple[Platform, ...]) -> dict[str, Any]:
