@@ -4,8 +4,10 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from layer_resolver.callers import ADDRESS_HEADER, CLOUDFRONT, DISTRIBUTION_HEADER, TOKEN_HEADER
+from layer_resolver.callers import ADDRESS_HEADER, CLOUDFRONT, DISTRIBUTION_HEADER, TOKEN_HEADER, caller_of
 from layer_resolver.handler import create_handler
 from layer_resolver.settings import Settings
 from tests.unit.fakes import Context, FakeEcr, function_url_event
@@ -105,6 +107,31 @@ def test_a_distribution_that_is_not_the_operators_vouches_for_nobody(
     cloudfront = f"{CLOUDFRONT}OriginAccessSession"
     headers = AT_THE_EDGE | {DISTRIBUTION_HEADER: distribution}
     assert logged(capsys, cloudfront, headers, edge) == ("iam", cloudfront, "203.0.113.7")
+
+
+ARNS = st.one_of(
+    st.text(max_size=200),
+    st.from_regex(
+        r"arn:aws[a-z-]{0,7}:(sts|iam)::[0-9]{12}:(assumed-role|role|user)/OriginAccessControlRole[A-Za-z/]{0,30}",
+        fullmatch=True,
+    ),
+    st.text(max_size=20).map(lambda text: text + CLOUDFRONT),
+)
+
+
+@given(
+    arn=ARNS,
+    headers=st.fixed_dictionaries({name: st.sampled_from([value, "x"]) for name, value in AT_THE_EDGE.items()}),
+    edge=st.sampled_from([None, EDGE, EVERY_EDGE]),
+)
+def test_whoever_is_not_cloudfront_is_never_taken_for_a_token(
+    arn: str, headers: dict[str, str], edge: str | None
+) -> None:
+    context = {"authorizer": {"iam": {"userArn": arn}}, "http": {"sourceIp": "203.0.113.7"}}
+    caller = caller_of(context, lambda name: headers.get(name, ""), edge)
+    if not arn.startswith(CLOUDFRONT):
+        assert (caller.kind, caller.source_ip) in {("iam", "203.0.113.7"), ("public", "203.0.113.7")}
+        assert caller.name in {arn, None}
 
 
 @pytest.mark.parametrize("edge", [None, EDGE])
