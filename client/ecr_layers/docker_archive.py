@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from ecr_layers.archives import Allowance, Compression, Decompressed, compression_of, zstd_module
+from ecr_layers.archives import Allowance, Compression, Decompressed, compression_of, members, zstd_module
 from ecr_layers.errors import ClientError, IntegrityError
 from ecr_layers.image_config import CONFIG_MEDIA_TYPES, LARGEST_CONFIG, ImageConfig
 from ecr_layers.image_files import MOST_BYTES
@@ -26,6 +26,8 @@ from ecr_layers.manifests import Descriptor, Manifest
 from ecr_layers.references import is_digest
 
 _CHUNK = 1024 * 1024
+# Of an archive that is there already: what one of this module's has at most.
+_MOST_FILES, _DOCUMENTS = 10_000, 2
 
 
 def write_docker_archive(layout: Path, manifest: Manifest, names: tuple[str, ...], target: Path) -> None:
@@ -55,6 +57,49 @@ def write_docker_archive(layout: Path, manifest: Manifest, names: tuple[str, ...
             _add(archive, name, io.BytesIO(content), len(content))
         for layer in {layer.name: layer for layer in layers}.values():
             layer.add_to(archive)
+
+
+def is_docker_archive_of(manifest: Manifest, names: tuple[str, ...], path: Path) -> bool:
+    """Tell whether a file is such an archive of an image, by the digests of all that is in it.
+
+    Args:
+        manifest: The image's manifest.
+        names: The names with tags that it has to have.
+        path: The file, which need not be there.
+    """
+    config = checked_config(manifest)
+    try:
+        digests, documents = _contents(path)
+        (entry,) = json.loads(documents["manifest.json"])
+        diff_ids = _diff_ids(documents[entry["Config"]], manifest)
+        layers = list(zip(entry["Layers"], manifest.layers, diff_ids, strict=True))
+        return (
+            entry["RepoTags"] == list(names)
+            and digests[entry["Config"]] == config.digest
+            and all(digests[name] in {layer.digest, diff_id} for name, layer, diff_id in layers)
+        )
+    except (OSError, ClientError, ValueError, LookupError, TypeError, RecursionError):
+        return False
+
+
+def _contents(path: Path) -> tuple[dict[str, str], dict[str, bytes]]:
+    """Return the sha256 of each file in an archive, and the documents in it."""
+    digests: dict[str, str] = {}
+    documents: dict[str, bytes] = {}
+    with path.open("rb") as file:
+        archive = Decompressed(file, str(path), Allowance(MOST_BYTES))
+        for number, member in enumerate(members(archive)):
+            if number > _MOST_FILES:
+                raise archive.damaged("it has too many files")
+            found = hashlib.sha256()
+            if member.name.endswith(".json") and member.size <= LARGEST_CONFIG and len(documents) < _DOCUMENTS:
+                documents[member.name] = archive.read_whole(member.size)
+                found.update(documents[member.name])
+            else:
+                for chunk in archive.chunks(member.size):
+                    found.update(chunk)
+            digests[member.name] = f"sha256:{found.hexdigest()}"
+    return digests, documents
 
 
 class _Layer:

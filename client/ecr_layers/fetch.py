@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ecr_layers.blob_file import allocated, discard
 from ecr_layers.blob_source import BlobSource
-from ecr_layers.docker_archive import checked_config, write_docker_archive
+from ecr_layers.docker_archive import checked_config, is_docker_archive_of, write_docker_archive
 from ecr_layers.errors import ClientError, TargetError, UsageError
 from ecr_layers.image_layout import (
     add_image,
@@ -22,7 +22,7 @@ from ecr_layers.image_layout import (
     write_file,
 )
 from ecr_layers.loader import Blob, BlobState, Loader, TransferSettings, too_large
-from ecr_layers.manifests import Descriptor, Manifest
+from ecr_layers.manifests import LARGEST_MANIFEST, Descriptor, Manifest
 from ecr_layers.oci_conversion import as_oci
 from ecr_layers.references import ImageReference, Repository
 
@@ -140,6 +140,7 @@ class Fetcher:
         """Fetch an image into an archive for `docker load`.
 
         Until it is written, the blobs are in a directory beside it, `TARGET.layout`, from which a later call goes on.
+        An archive that has the image already stays as it is.
 
         Args:
             image: The image's manifest.
@@ -152,7 +153,11 @@ class Fetcher:
         checked_config(image)
         layout = target.with_name(f"{target.name}.layout")
         names = (f"{reference.repository}:{reference.tag}",) if reference.tag else ()
+        digests = tuple(blob.digest for blob in image.blobs)
         with target_errors(target), locked(layout, self._options.on_wait):
+            if is_docker_archive_of(image, names, target):
+                shutil.rmtree(layout)
+                return Fetched(target, image.digest, digests, 0, sum(blob.size for blob in image.blobs))
             fetched = self._image(image, reference.tag, layout)
             write_docker_archive(layout, image, names, target)
             shutil.rmtree(layout)
@@ -208,13 +213,14 @@ class Fetcher:
             Blob(BlobSource(digest, urls, self._downloads), path_of(directory, digest), size, self._options.max_bytes)
             for digest, size in wanted
         ]
+        reporter = _Reporter(blobs, self._options.progress)
+        reporter.report()
         for blob in blobs:
             if is_there(blob.path, blob.size):
                 blob.size, blob.state = blob.path.stat().st_size, BlobState.PRESENT
                 # A run that was killed when the blob had got its name may have left its journal.
                 discard(blob.path)
         missing = [blob for blob in blobs if blob.state is not BlobState.PRESENT]
-        reporter = _Reporter(blobs, self._options.progress)
         reporter.report()
         if missing:
             _check_space(directory, missing)
@@ -267,7 +273,8 @@ def read_manifest_file(path: Path, reference: ImageReference) -> Manifest:
         ClientError: If it is no manifest.
     """
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(LARGEST_MANIFEST + 1)
     except OSError as error:
         raise UsageError(f"The manifest can't be read from {path}: {error.strerror}.") from None
     manifest = Manifest.parse(content, None, reference.digest)

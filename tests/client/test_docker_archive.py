@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ecr_layers import ClientError, IntegrityError, Manifest, TargetError, UsageError, docker_archive
-from ecr_layers.docker_archive import checked_config, write_docker_archive
+from ecr_layers.docker_archive import checked_config, is_docker_archive_of, write_docker_archive
 from tests.archives import file, gzipped, tar, zstd
 from tests.commands import tool
 from tests.layouts import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, LayoutWriter
@@ -194,3 +194,40 @@ def test_without_zstandard_an_image_that_takes_it_is_refused_before_it_is_loaded
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(UsageError, match="ecr-layers"):
         checked_config(manifest)
+
+
+def test_an_archive_is_known_by_all_that_is_in_it(layout: Layout) -> None:
+    layers = [(gzipped(ARCHIVES[0]), OCI_LAYER), (ARCHIVES[1], PLAIN), (zstd.compress(ARCHIVES[0]), ZSTD)]
+    manifest = layout.image(layers, [digest_of(ARCHIVES[number]) for number in (0, 1, 0)])
+    other = layout.image(layers[:1], [digest_of(ARCHIVES[0])])
+    archive = layout.archive(manifest, "team/app:1.2")
+    assert is_docker_archive_of(manifest, ("team/app:1.2",), archive)
+    assert not is_docker_archive_of(manifest, ("team/app:1.3",), archive)
+    assert not is_docker_archive_of(manifest, (), archive)
+    assert not is_docker_archive_of(other, ("team/app:1.2",), archive)
+    assert not is_docker_archive_of(manifest, ("team/app:1.2",), archive.with_name("nowhere"))
+    content = archive.read_bytes()
+    for place in range(600, len(content) - 2000, len(content) // 40):
+        damaged = bytearray(content)
+        damaged[place] ^= 1
+        archive.write_bytes(damaged)
+        is_padding = not content[place]
+        assert is_padding or not is_docker_archive_of(manifest, ("team/app:1.2",), archive)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"no archive",
+        tar(file("x")),
+        tar(file("manifest.json", b"[]")),
+        tar(file("manifest.json", b"{}")),
+        tar(file("manifest.json", b'[{"Config": "x", "Layers": 5}]')),
+        tar(file("manifest.json", b'[{"Config": ["x"]}]')),
+        tar(file("manifest.json", b"[" * 100_000)),
+    ],
+)
+def test_any_other_file_is_no_archive_of_an_image(layout: Layout, content: bytes) -> None:
+    layout.target.write_bytes(content)
+    assert not is_docker_archive_of(layout.image([], []), (), layout.target)

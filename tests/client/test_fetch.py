@@ -446,6 +446,17 @@ def test_a_docker_archive_is_gone_on_with_from_the_directory_beside_it(
     assert files_in(tmp_path) == {"app.tar"}
 
 
+def test_a_docker_archive_that_is_there_is_not_loaded_again(service_with_images: Fetching, tmp_path: Path) -> None:
+    with service_with_images.service() as service:
+        first = service.fetch_docker_archive(f"{REPOSITORY}:image", tmp_path / "app.tar")
+        service_with_images.s3.forget()
+        again = service.fetch_docker_archive(f"{REPOSITORY}:image", tmp_path / "app.tar")
+    assert service_with_images.s3.asked == []
+    assert (again.loaded_bytes, again.present_bytes) == (0, first.loaded_bytes)
+    assert again.blobs == first.blobs
+    assert files_in(tmp_path) == {"app.tar"}
+
+
 @pytest.mark.parametrize("tag", ["artifact", "foreign"])
 def test_what_can_not_be_in_a_docker_archive_is_refused_before_anything_is_loaded(
     service_with_images: Fetching, tmp_path: Path, tag: str

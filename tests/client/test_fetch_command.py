@@ -41,7 +41,9 @@ def test_fetch_writes_plain_lines_where_there_is_no_terminal(
     ), lines
     assert lines[3].startswith(f"{tmp_path}: {service_with_images.images['image']['digest']} 3 blobs, ")
     assert main(["fetch", service_with_images.url, f"{REPOSITORY}:image", "-o", str(tmp_path)]) == 0
-    assert "present (" in capsys.readouterr().err
+    lines = capsys.readouterr().err.splitlines()
+    assert "present (" in lines[0]
+    assert lines[0].endswith(f"1 of {len(lines) - 1} blobs)")
 
 
 def test_fetch_with_json_writes_an_object_a_line(
@@ -234,3 +236,11 @@ def test_help_lists_examples_and_exit_statuses(capsys: pytest.CaptureFixture[str
     shown = capsys.readouterr().out
     assert "ecr-layers fetch SERVICE team/app:1.2 -o app/" in shown
     assert re.search(r"^exit status:$", shown, re.MULTILINE)
+
+
+def test_a_docker_archive_needs_the_name_of_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for output in (".", "/", str(tmp_path)):
+        assert main(["fetch", "http://127.0.0.1:1", "team/app", "--format", "docker-archive", "-o", output]) == 2
+        assert capsys.readouterr().err == (
+            f"{output} is a directory, and a docker-archive is a file. Name one: -o app.tar\n"
+        )

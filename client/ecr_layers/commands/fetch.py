@@ -112,6 +112,8 @@ def _check(options: argparse.Namespace, image: str) -> None:
     """Refuse options that exclude one another."""
     if options.digest and (":" in image or options.platform or options.format != OCI):
         raise UsageError("With --digest, name a repository alone: no tag, --platform or --format.")
+    if options.format == DOCKER_ARCHIVE and (not options.output.name or options.output.is_dir()):
+        raise UsageError(f"{options.output} is a directory, and a docker-archive is a file. Name one: -o app.tar")
     if options.manifest and options.platform:
         raise UsageError("A --manifest is that of one image already. Leave --platform out.")
     for digest in options.digest or ():
