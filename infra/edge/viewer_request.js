@@ -37,7 +37,7 @@ async function handler(event) {
     return respond(204, 'No Content', {
       'access-control-allow-origin': origin,
       'access-control-allow-methods': 'GET, HEAD',
-      'access-control-allow-headers': 'authorization, content-type, if-none-match',
+      'access-control-allow-headers': 'accept, authorization, content-type, if-none-match',
       'access-control-max-age': '3600',
       vary: 'Origin'
     });

@@ -1,6 +1,8 @@
 """The edge and the function read the same in a request, and the edge lets nothing through that is not allowed."""
 
 import json
+import posixpath
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +14,8 @@ from infra.contract import TOKEN_HEADER, VIEWER_ADDRESS_HEADER
 from infra.edge import viewer_request
 from infra.settings import DeploymentSettings
 from layer_resolver import callers
+from layer_resolver.http_api import HttpApi
+from layer_resolver.registry_api import RegistryApi
 from local.edge import FORWARDED_HEADERS
 from local.edge_cache import KEPT_PATHS
 from local.viewer_function import ViewerFunction
@@ -31,6 +35,8 @@ from tests.infra.templates import only, synth
 from tests.unit.fakes import digest
 
 TABLE = list(rows())
+# Routes are known before there is anything to ask.
+BACKEND: Any = None
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +142,19 @@ def test_the_header_with_the_tokens_name_is_that_which_the_function_reads(edge: 
     assert edge.call(event, STORE)["headers"][callers.TOKEN_HEADER] == {"value": "team"}
 
 
+ROUTES = [route.template for api in (HttpApi, RegistryApi) for route in api(BACKEND).routes if "GET" in route.answers]
+
+
+@pytest.mark.parametrize("template", ROUTES)
+def test_every_route_of_the_function_that_only_reads_is_known_at_the_edge(edge: ViewerFunction, template: str) -> None:
+    path = template.replace("<name>", "team/app").replace("<reference>", "latest").replace("<digest>", digest())
+    target = path if path.startswith("/v2") else f"{path}?repositoryName=team/app"
+    event = cloudfront_event("GET", target, {"authorization": [basic("team")]})
+    # It would tell of repositories that a token is not for.
+    expected = 404 if template == "/v2/_catalog" else None
+    assert edge.call(event, STORE).get("statusCode") == expected
+
+
 def test_a_browser_reads_what_the_edge_answers_a_page_that_may(edge: ViewerFunction) -> None:
     headers = {"origin": ["https://app.example.com"]}
     refused = edge.call(cloudfront_event("GET", "/v2/team/app/manifests/latest", headers), STORE)
@@ -207,3 +226,28 @@ def test_edge_and_function_never_read_different_repositories_in_a_request_that_g
     assert status(of_that_name) is None
     if not name.startswith(("public/", "team/open", "open/app")):
         assert status("zz/*", f"{name}x", f"{name}/x", "000000000000/*") == 403
+
+
+def normalized(path: str) -> str:
+    """Return a path without dot segments, empty parts and escapes that are not needed (RFC 3986, section 6.2.2)."""
+    unescaped = re.sub(
+        r"%([0-9A-Fa-f]{2})",
+        lambda match: (
+            letter if re.fullmatch(r"[\w.~-]", letter := chr(int(match[1], 16)), re.ASCII) else match[0].upper()
+        ),
+        path,
+    )
+    return posixpath.normpath(re.sub("/+", "/", unescaped)) + ("/" if unescaped.endswith("/") else "")
+
+
+@settings(max_examples=300, deadline=None)
+@given(path=st.one_of(st.builds("/v2/{}/{}".format, NAMES, REFERENCES), NAMES.map("/{}".format)))
+def test_it_makes_no_difference_whether_cloudfront_shows_the_path_that_it_sends_or_a_normalized_one(
+    edge: ViewerFunction, path: str
+) -> None:
+    """CloudFront matches behaviours by the normalized path, and sends the raw one. What a function gets is not said."""
+    event = cloudfront_event("GET", normalized(path), {"authorization": [basic("any")]})
+    everything = token("*", f"{REGISTRY}/*", "109876543210/*")
+    if edge.call(event, {"any": everything}).get("statusCode") is None:
+        _, asked = functions_reading("GET", path)
+        assert asked <= functions_reading("GET", normalized(path))[1]
