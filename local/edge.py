@@ -139,7 +139,7 @@ class Edge:
     def _answer(self, request: Request) -> Response:
         event = viewer_event(request, _NAME)
         try:
-            returned = self._on_request.call(event, self._store.snapshot())
+            returned = self._on_request.call(event, self._store.snapshot() if self._store.is_readable else None)
             if "statusCode" in returned:
                 return _generated(request.method, returned)
             response = self._of_cache_or_origin(request, event["request"], returned)

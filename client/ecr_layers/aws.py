@@ -9,10 +9,13 @@ from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    HTTPClientError,
     NoCredentialsError,
     NoRegionError,
     PartialCredentialsError,
-    ProfileNotFound,
+)
+from botocore.exceptions import (
+    ConnectionError as UnreachableError,
 )
 
 from ecr_layers.errors import UsageError, one_line
@@ -35,7 +38,7 @@ def create_client(service: str, region: str | None) -> Any:
     Raises:
         UsageError: If there is no region, or a profile that is not there.
     """
-    with one_line_errors(service):
+    with one_line_errors(f"The service {service}"):
         return botocore.session.get_session().create_client(service, region_name=region, config=_CONFIG)
 
 
@@ -57,10 +60,11 @@ def one_line_errors(what: str) -> Iterator[None]:
         raise UsageError("There are no AWS credentials. Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and so on.") from None
     except NoRegionError:
         raise UsageError("The stack's region is not known. Name it with --region, or set AWS_REGION.") from None
-    except ProfileNotFound as error:
-        raise UsageError(f"The AWS credentials can't be used: {error}.") from None
-    except BotoCoreError as error:
+    except (UnreachableError, HTTPClientError) as error:
         raise UsageError(f"{what} can't be reached: {type(error).__name__}.") from None
+    except (BotoCoreError, ValueError) as error:
+        # Of a profile or a region that is not there, credentials that can't be refreshed, and so on.
+        raise UsageError(f"{what} can't be asked: {one_line(str(error))}") from None
 
 
 def code_of(error: ClientError) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, HTTPClientError
 
 from ecr_layers import aws
 from ecr_layers.errors import UsageError
@@ -81,7 +81,13 @@ class TokenStore:
                 return
             if found is not None:
                 raise UsageError(f"The name {token.name} is taken. Choose another, or revoke that token first.")
-            self._client.put_key(KvsARN=self._arn, Key=token.name, Value=value, IfMatch=etag)
+            try:
+                self._client.put_key(KvsARN=self._arn, Key=token.name, Value=value, IfMatch=etag)
+            except HTTPClientError as error:
+                raise UsageError(
+                    f"The token store did not say whether it has added {token.name}: {type(error).__name__}. If "
+                    "`ecr-layers token list` has it, revoke it: nobody knows its password."
+                ) from None
 
         self._change(put)
 
@@ -97,7 +103,7 @@ class TokenStore:
             nonlocal is_known
             is_there = self._value_of(name) is not None
             if not is_there and not is_known:
-                raise UsageError(f"There is no token {name}. `ecr-layers token list` lists them.")
+                raise UsageError(f"There is no token {name!r}. `ecr-layers token list` lists them.")
             is_known = True
             # It can be gone at a second attempt: another one has removed it, or the answer to the first was lost.
             if is_there:

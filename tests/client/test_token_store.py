@@ -1,10 +1,13 @@
 """The store of pull tokens when others write to it, when answers are lost, and when it fails."""
 
 import importlib.util
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+import boto3
 import pytest
+from botocore.config import Config
 
 from ecr_layers.cli import main
 from ecr_layers.errors import UsageError
@@ -123,6 +126,43 @@ def test_a_store_that_can_not_be_reached_is_one_line_with_status_2(
     monkeypatch.setenv(ENDPOINT, "http://localhost:1")
     assert main(["token", *arguments, "--store", ARN]) == 2
     assert capsys.readouterr() == ("", "The token store can't be reached: EndpointConnectionError.\n")
+
+
+def test_a_store_that_does_not_say_whether_it_has_written_is_said_to(store: UnreliableStore) -> None:
+    is_answered = threading.Event()
+
+    def wait(name: str) -> None:
+        if name == "PutKey":
+            is_answered.wait(20)
+
+    store.after = wait
+    config = Config(read_timeout=0.3, retries={"total_max_attempts": 1})
+    client = boto3.client("cloudfront-keyvaluestore", region_name="us-east-1", config=config)
+    with pytest.raises(UsageError, match="did not say whether it has added ci: ReadTimeoutError"):
+        TokenStore(ARN, client).add(TOKEN, "password")
+    is_answered.set()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("AWS_PROFILE", "missing", "can't be asked: The config profile (missing) could not be found"),
+        ("AWS_ENDPOINT_URL_CLOUDFRONT_KEYVALUESTORE", "nowhere", "can't be asked: "),
+    ],
+)
+def test_a_configuration_that_can_not_be_used_is_one_line_with_status_2(
+    store: UnreliableStore,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    variable: str,
+    value: str,
+    message: str,
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert main(["token", "list", "--store", ARN]) == 2
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert (printed.out, printed.err.count("\n")) == ("", 1)
 
 
 def test_without_credentials_nothing_is_asked(

@@ -185,7 +185,7 @@ ABSENT = f"arn:aws:cloudfront::{ACCOUNT}:key-value-store/absent"
         (["create", "ci", "--repositories", "team/app", "--days", "0"], "is no number of days"),
         (["create", "ci", "--repositories", *(f"team/{n:0>60}" for n in range(20))], "has room for about"),
         (["create", "ci", "--repositories", "team/app", "--store", ABSENT], "is not the token store of"),
-        (["revoke", "unknown"], "There is no token unknown."),
+        (["revoke", "unknown"], "There is no token 'unknown'."),
         (["list", "--stack", "Missing"], "Missing"),
         (["list", "--stack", "WithoutStore"], "The stack WithoutStore has no token store."),
         (["list", "--store", ABSENT], f"There is no token store {ABSENT}."),

@@ -197,6 +197,16 @@ def test_a_token_is_let_in_from_its_creation_to_its_revocation_or_expiry(edge: R
     assert status("new") == 401
 
 
+def test_a_store_that_can_not_be_read_lets_nobody_in(
+    edge: RunningEdge, origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edge.store, "is_readable", False)
+    answer = get(edge, BLOB)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+    assert answer.json()["errors"][0]["code"] == "UNAVAILABLE"
+    assert not origin.events
+
+
 @pytest.mark.parametrize("value", ["", "{", "null", "[]", '{"sha256": "", "repositories": ["*"]}', "\x00"])
 def test_an_entry_that_is_no_token_lets_nobody_in(edge: RunningEdge, value: str) -> None:
     edge.store.put("bad", value)
