@@ -16,7 +16,7 @@ AUDIT := $(VENV)/tools/audit
 # Registry clients that only Go can build. Where there is no Go, the tests with them are skipped.
 GO := $(shell command -v go)
 GO_CLIENTS := $(if $(GO),$(VENV)/tools/go-clients)
-export SEED INVOCATIONS INPUTS
+export SEED INVOCATIONS INPUTS MINUTES
 PORT ?= 9000
 # How many processes run the tests; many of them wait for other programs.
 WORKERS ?= 3
@@ -67,8 +67,9 @@ test-deployed-python: $(INSTALLED)  ## Test the function and the local AWS with 
 	$(BIN)/uv pip install --quiet --python $(DEPLOYED) --no-deps --editable client && \
 	$(DEPLOYED)/bin/python -m pytest -q tests/unit tests/local
 
-soak: $(INSTALLED)  ## Send faults and hostile inputs for half an hour (SEED=1 INVOCATIONS=10000 INPUTS=1000000)
-	@PYTHONPATH=lambda_src:. $(BIN)/python -m tests.faults.soak
+# The C library keeps memory for each thread, and the servers in ECR's and S3's place have hundreds.
+soak: $(INSTALLED)  ## Send faults and hostile inputs for an hour (SEED=1 INVOCATIONS=10000 INPUTS=1000000 MINUTES=60)
+	@MALLOC_ARENA_MAX=1 PYTHONPATH=lambda_src:. $(BIN)/python -m tests.faults.soak
 
 lint: $(INSTALLED) $(INSTALLED_CDK)  ## ruff and mypy --strict
 	$(BIN)/ruff check $(CHECKED)

@@ -49,6 +49,8 @@ ATTEMPT_SECONDS = 4.0
 MINIMUM_SECONDS = 0.05
 """How much time must be left before the deadline for an attempt to start."""
 
+# Many of these are under way at once, and each has a URL of 16 KB at most.
+_MOST_BYTES_OF_URL = 64 * 1024
 # BatchGetImage gives a manifest, at most 4 MB of JSON, as a string in JSON: each quotation mark takes two bytes there.
 _MOST_BYTES = 9 * 1024 * 1024
 _MOST_BYTES_OF_CREDENTIALS = 64 * 1024
@@ -92,9 +94,10 @@ class EcrClient(Protocol):
 
 @dataclass(slots=True)
 class _Attempt:
-    """One attempt of a call: when it ends, and the status of its answer as soon as there is one."""
+    """One attempt of a call: when it ends, how large its answer may be, and the status of that, once there is one."""
 
     deadline: Deadline
+    most_bytes: int
     status: int | None = None
 
 
@@ -294,7 +297,8 @@ class Ecr:
 def _try(
     client: EcrClient, action: str, parameters: dict[str, Any], subject: Subject, deadline: Deadline
 ) -> dict[str, Any]:
-    attempt = _Attempt(deadline.within(ATTEMPT_SECONDS))
+    most_bytes = _MOST_BYTES_OF_URL if action == "get_download_url_for_layer" else _MOST_BYTES
+    attempt = _Attempt(deadline.within(ATTEMPT_SECONDS), most_bytes)
     token = _attempt.set(attempt)
     try:
         _check_time(deadline)
@@ -329,7 +333,7 @@ def _send(http: HttpClient, request: AWSPreparedRequest) -> AWSResponse:
     attempt = _attempt.get()
     body = cast("bytes", request.body)
     answer = http.request(
-        request.method, request.url, _headers(request), attempt.deadline, body=body, most_bytes=_MOST_BYTES
+        request.method, request.url, _headers(request), attempt.deadline, body=body, most_bytes=attempt.most_bytes
     )
     attempt.status = answer.status
     return AWSResponse(request.url, answer.status, cast("Any", answer.headers), _Content(answer.content))

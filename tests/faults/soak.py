@@ -8,18 +8,19 @@ from typing import Any
 
 os.environ |= {"AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true"}
 
-from tests.faults.harness import BrokenPromiseError, Report, run, run_inputs
+from tests.faults.harness import BrokenPromiseError, Progress, Report, run, run_inputs
 
 INVOCATIONS = int(os.environ.get("INVOCATIONS", "10000"))
 INPUTS = int(os.environ.get("INPUTS", "1000000"))
+MINUTES = float(os.environ.get("MINUTES", "inf"))
 SEED = int(os.environ.get("SEED", str(int(time.time()))))
-MOST_KEPT = 40
-"""How many threads and descriptors the pools may have come to keep."""
+MOST_KEPT = {"threads": 40, "file descriptors": 40, "memory in kilobytes": 64 * 1024}
+"""By how much the pools and caches may have grown."""
 
 
 def main() -> int:
     """Run both, and tell."""
-    print(f"SEED={SEED} INVOCATIONS={INVOCATIONS} INPUTS={INPUTS}", flush=True)
+    print(f"SEED={SEED} INVOCATIONS={INVOCATIONS} INPUTS={INPUTS} MINUTES={MINUTES:g}", flush=True)
     try:
         faults = _timed("invocations with faults", run, INVOCATIONS)
         inputs = _timed("hostile inputs", run_inputs, INPUTS)
@@ -29,18 +30,22 @@ def main() -> int:
     grown = [
         name
         for report in (faults, inputs)
-        for name in ("threads", "file descriptors")
-        if report.after[name] > report.before[name] + MOST_KEPT
+        for name, most in MOST_KEPT.items()
+        if report.after[name] > report.before[name] + most
     ]
     if grown:
         print(f"More than the pools keep: {', '.join(grown)}", file=sys.stderr)
     return 1 if grown else 0
 
 
-def _timed(name: str, runs: Callable[[int, int, Callable[[int], None]], Report], count: int) -> Report:
-    def progress(done: int) -> None:
+ENDS = time.monotonic() + MINUTES * 60
+
+
+def _timed(name: str, runs: Callable[[int, int, Progress], Report], count: int) -> Report:
+    def progress(done: int) -> bool:
         if done > 0 and done % max(1, count // 20) == 0:
             print(f"  {done:,} of {count:,}", file=sys.stderr, flush=True)
+        return time.monotonic() < ENDS
 
     started = time.monotonic()
     report = runs(SEED, count, progress)

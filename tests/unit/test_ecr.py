@@ -87,6 +87,16 @@ def test_a_call_is_signed_and_sent_as_ecr_wants_it(outcomes: list[Outcome], requ
     assert headers["authorization"].startswith("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/")
     assert f" ecr-layer-resolver/{__version__}" in headers["user-agent"]
     assert request["deadline"].remaining() <= 4
+    assert request["most_bytes"] == 64 * 1024
+
+
+def test_an_answer_with_a_manifest_may_be_as_large_as_one_in_json(
+    outcomes: list[Outcome], requests: list[dict[str, Any]]
+) -> None:
+    outcomes.append(answer({"images": [], "failures": []}))
+    image_ids = [{"imageTag": "1.0"}]
+    Ecr().call("batch_get_image", SUBJECT, Invocation(Deadline.after(10)), imageIds=image_ids)
+    assert requests[0]["most_bytes"] > 2 * 4 * 1024 * 1024
 
 
 def signed_with(request: dict[str, Any]) -> str:
