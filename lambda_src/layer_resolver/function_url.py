@@ -58,8 +58,8 @@ class Request:
 
     method: str
     raw_path: str
-    query: Mapping[str, Any]
-    headers: Mapping[str, Any]
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
     invocation: Invocation
     _body: str
     _is_base64: bool
@@ -86,8 +86,8 @@ class Request:
         request = cls(
             method=_text(http, "method").upper(),
             raw_path=_text(event, "rawPath"),
-            query=_mapping(event, "queryStringParameters"),
-            headers=_mapping(event, "headers"),
+            query=_texts(event, "queryStringParameters"),
+            headers=_texts(event, "headers"),
             invocation=invocation,
             _body=_text(event, "body"),
             _is_base64=event.get("isBase64Encoded") is True,
@@ -119,7 +119,7 @@ class Request:
         value = self.headers.get(name)
         if value is None:
             value = next((value for each, value in self.headers.items() if each.lower() == name), None)
-        return value if isinstance(value, str) else ""
+        return value or ""
 
     @property
     def content_type(self) -> str:
@@ -336,11 +336,13 @@ def _text(parent: Mapping[str, Any], name: str) -> str:
     return value or ""
 
 
-def _mapping(parent: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def _texts(parent: Mapping[str, Any], name: str) -> Mapping[str, str]:
     value = parent.get(name)
-    if value is not None and not isinstance(value, dict):
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or not all(isinstance(each, str) for each in value.values()):
         raise _malformed(name)
-    return value or {}
+    return value
 
 
 def _malformed(name: str) -> ResolverError:

@@ -199,7 +199,12 @@ def test_a_batch_without_failures_has_no_request_id(send: Send) -> None:
     "change",
     [
         {"headers": "x"},
+        {"headers": {"content-type": 5}},
+        {"headers": {"accept": None}},
         {"queryStringParameters": [1]},
+        {"queryStringParameters": {"last": {}}},
+        {"queryStringParameters": {"n": [1]}},
+        {"queryStringParameters": {"repositoryName": None}},
         {"body": 5},
         {"requestContext": {"http": {"method": 5}}},
         {"requestContext": {"http": {}, "requestId": 5}},

@@ -58,6 +58,39 @@ def test_a_failure_of_the_service_is_a_server_error_under_its_common_names(code:
     assert error_kind(ecr_error(code, status=503)) is errors.SERVER_ERROR
 
 
+# What ECR, BatchGetImage for a single image, KMS, and AWS services in common call each failure, beside throttling.
+CODES = {
+    "InvalidParameterException": "InvalidParameterException ValidationException",
+    "RepositoryNotFoundException": "RepositoryNotFoundException",
+    "LayersNotFoundException": "LayersNotFoundException",
+    "LayerInaccessibleException": "LayerInaccessibleException",
+    "UnableToGetUpstreamLayerException": "UnableToGetUpstreamLayerException",
+    "UnableToGetUpstreamImageException": "UnableToGetUpstreamImageException "
+    "UnableToListUpstreamImageReferrersException UpstreamUnavailable UpstreamAccessDenied",
+    "ImageNotFoundException": "ImageNotFoundException ImageNotFound ImageInaccessible ImageTagDoesNotMatchDigest "
+    "InvalidImageDigest InvalidImageTag MissingDigestAndTag",
+    "ImageUnreadable": "KmsError KmsException ImageReferencedByManifestList",
+    "ServerException": "ServerException InternalFailure InternalServerError ServiceUnavailable "
+    "ServiceUnavailableException",
+    "ThrottlingException": "ThrottlingException TooManyRequestsException RequestLimitExceeded LimitExceededException "
+    "UpstreamTooManyRequests",
+    "AccessDeniedException": "AccessDeniedException AccessDenied",
+    "CredentialsRefused": "ExpiredToken ExpiredTokenException IncompleteSignature InvalidClientTokenId "
+    "InvalidSignatureException MissingAuthenticationToken MissingAuthenticationTokenException NotAuthorized "
+    "RequestExpired SignatureDoesNotMatch UnrecognizedClientException",
+    "RequestTimeoutException": "RequestTimeout RequestTimeoutException",
+}
+
+
+@pytest.mark.parametrize(("row", "code"), [(row, code) for row, codes in CODES.items() for code in codes.split()])
+def test_each_code_that_aws_has_for_a_failure_means_its_row(row: str, code: str) -> None:
+    assert error_kind(ecr_error(code)).code == row
+
+
+def test_there_is_no_row_of_ecrs_that_is_not_among_these() -> None:
+    assert {kind.code for kind in ERROR_TABLE.values() if kind.ecr_codes} == set(CODES)
+
+
 @pytest.mark.parametrize(
     "code", ["ExpiredTokenException", "UnrecognizedClientException", "InvalidSignatureException", "IncompleteSignature"]
 )
