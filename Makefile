@@ -13,10 +13,11 @@ CDK := CDK_DISABLE_VERSION_CHECK=1 PATH="$(CURDIR)/$(BIN):$$PATH" $(CDK_CLI)
 DEPLOYED := $(VENV)/deployed-python
 TOOLS := $(addprefix $(VENV)/tools/,ministack checkov cfn-lint syft)
 AUDIT := $(VENV)/tools/audit
+MUTANTS := $(VENV)/tools/mutants
 # Registry clients that only Go can build. Where there is no Go, the tests with them are skipped.
 GO := $(shell command -v go)
 GO_CLIENTS := $(if $(GO),$(VENV)/tools/go-clients)
-export SEED INVOCATIONS INPUTS MINUTES
+export SEED INVOCATIONS INPUTS MINUTES SAMPLE PARTS
 PORT ?= 9000
 # How many processes run the tests; many of them wait for other programs.
 WORKERS ?= 3
@@ -30,7 +31,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 CHECKED := lambda_src client/ecr_layers local infra app.py tests benchmarks scripts
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve proxy smoke wheel unit test test-deployed-python lint format bench bench-client scaling audit sbom third-party pictures python synth bootstrap diff deploy destroy lock clean
+.PHONY: help demo serve proxy smoke wheel unit soak test test-deployed-python lint format bench bench-client scaling audit sbom third-party pictures mutants python synth bootstrap diff deploy destroy lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 11
@@ -70,6 +71,9 @@ test-deployed-python: $(INSTALLED)  ## Test the function and the local AWS with 
 # The C library keeps memory for each thread, and the servers in ECR's and S3's place have hundreds.
 soak: $(INSTALLED)  ## Send faults and hostile inputs for an hour (SEED=1 INVOCATIONS=10000 INPUTS=1000000 MINUTES=60)
 	@MALLOC_ARENA_MAX=1 PYTHONPATH=lambda_src:. $(BIN)/python -m tests.faults.soak
+
+mutants: $(INSTALLED) $(INSTALLED_CDK) $(CDK_CLI) $(MUTANTS)  ## Put small mistakes into the modules that decide, and see that tests notice (SEED=1 SAMPLE=400)
+	@$(BIN)/python tests/mutants
 
 lint: $(INSTALLED) $(INSTALLED_CDK)  ## ruff and mypy --strict
 	$(BIN)/ruff check $(CHECKED)
@@ -124,7 +128,7 @@ lock: $(INSTALLED)  ## Write the requirements files anew from their .in files, w
 	$(LOCK) lambda_src/requirements.in --output-file lambda_src/requirements.txt
 	$(LOCK) --constraints lambda_src/requirements.txt requirements-dev.in --output-file requirements-dev.txt
 	$(LOCK) --constraints requirements-dev.txt requirements.in --output-file requirements.txt
-	for tool in $(notdir $(TOOLS) $(AUDIT)); do $(LOCK) tests/tools/$$tool.in --output-file tests/tools/$$tool.txt || exit 1; done
+	for tool in $(notdir $(TOOLS) $(AUDIT) $(MUTANTS)); do $(LOCK) tests/tools/$$tool.in --output-file tests/tools/$$tool.txt || exit 1; done
 
 clean:  ## Remove what the other targets made
 	rm -rf $(VENV) build cdk.out node_modules .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .schemathesis

@@ -1,0 +1,139 @@
+"""Writes every mutant of some modules, one JSON document a line. Runs with the Python that has cosmic-ray."""
+
+import ast
+import json
+import sys
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import parso
+from cosmic_ray.mutating import mutate_code
+from cosmic_ray.operators.operator import Operator
+from cosmic_ray.plugins import get_operator
+from parso.python.tree import String
+
+# Of the replacements of one operator of Python's, the one that is nearest to it. Unions of types are left out: they
+# are in annotations, and any mutant of them is killed by the import.
+CORE = (
+    *(f"ReplaceBinaryOperator_{each}" for each in ("Add_Sub", "Sub_Add", "Mul_Div", "Div_Mul", "Mod_Mul")),
+    *(f"ReplaceComparisonOperator_{each}" for each in ("Eq_NotEq", "NotEq_Eq", "Is_IsNot", "IsNot_Is")),
+    *(f"ReplaceComparisonOperator_{each}" for each in ("Lt_LtE", "LtE_Lt", "Gt_GtE", "GtE_Gt")),
+    "ReplaceUnaryOperator_Delete_Not",
+    "ReplaceUnaryOperator_Delete_USub",
+    "AddNot",
+    "ReplaceTrueWithFalse",
+    "ReplaceFalseWithTrue",
+    "ReplaceAndWithOr",
+    "ReplaceOrWithAnd",
+    "ReplaceBreakWithContinue",
+    "ReplaceContinueWithBreak",
+    "ExceptionReplacer",
+    "NumberReplacer",
+    "RemoveDecorator",
+    "ZeroIterationForLoop",
+)
+PROSE = " "
+"""What a string has that is meant to be read; how messages are worded is no promise."""
+
+
+class RemoveCall(Operator):  # type: ignore[misc]
+    """Takes out a statement that is nothing but a call."""
+
+    def mutation_positions(self, node: Any) -> Iterator[Any]:
+        """Yield the place of each such statement."""
+        if node.type == "simple_stmt" and _is_call(node.children[0]):
+            yield node.start_pos, node.end_pos
+
+    def mutate(self, node: Any, index: int) -> Any:
+        """Put `pass` in the place of the statement."""
+        prefix = node.get_first_leaf().prefix
+        return parso.parse(f"{prefix}pass\n").children[0]
+
+    @classmethod
+    def examples(cls) -> tuple[()]:
+        """Return none; they are for cosmic-ray's own tests."""
+        return ()
+
+
+class ReplaceString(Operator):  # type: ignore[misc]
+    """Puts another string in the place of one that is a name, a pattern or a value."""
+
+    def mutation_positions(self, node: Any) -> Iterator[Any]:
+        """Yield the place of each string that is neither prose nor a docstring nor a type."""
+        if node.type == "string" and PROSE not in node.value and not _is_text_of_its_own(node):
+            yield node.start_pos, node.end_pos
+
+    def mutate(self, node: Any, index: int) -> Any:
+        """Put a character into the string."""
+        quote = node.value[-1]
+        start, _, rest = node.value.partition(quote)
+        return String(f"{start}{quote}X{rest}", node.start_pos, node.prefix)
+
+    @classmethod
+    def examples(cls) -> tuple[()]:
+        """Return none; they are for cosmic-ray's own tests."""
+        return ()
+
+
+def _is_call(node: Any) -> bool:
+    return (
+        node.type in {"atom_expr", "power"}
+        and node.children[-1].type == "trailer"
+        and node.children[-1].children[0] == "("
+    )
+
+
+def _is_text_of_its_own(node: Any) -> bool:
+    if node.parent.type in {"simple_stmt", "annassign", "tfpdef", "param", "strings"} or node.value.startswith(
+        ('"""', 'r"""')
+    ):
+        return True
+    before = node.get_previous_leaf()
+    return before is not None and before.value in {"->", ":"} and node.parent.type != "dictorsetmaker"
+
+
+def _is_python(code: str) -> bool:
+    try:
+        ast.parse(code)
+    except SyntaxError:
+        return False
+    return True
+
+
+def mutants_of(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield every mutant of a module."""
+    code = path.read_text()
+    operators = [(name, get_operator(f"core/{name}")()) for name in CORE]
+    operators += [(each.__name__, each()) for each in (RemoveCall, ReplaceString)]
+    for name, operator in operators:
+        for occurrence in count():
+            try:
+                mutated = mutate_code(code, operator, occurrence)
+            except AttributeError:
+                # cosmic-ray's own operators stumble over names with a dot.
+                continue
+            if mutated is None:
+                break
+            if not _is_python(mutated):
+                continue
+            lines, changed = code.splitlines(), mutated.splitlines()
+            line = next(
+                (number for number, pair in enumerate(zip(lines, changed, strict=False)) if pair[0] != pair[1]), None
+            )
+            if line is not None:
+                yield {
+                    "module": str(path),
+                    "operator": name,
+                    "line": line + 1,
+                    "before": lines[line].strip(),
+                    "after": changed[line].strip(),
+                    "code": mutated,
+                }
+
+
+if __name__ == "__main__":
+    for argument in sys.argv[1:]:
+        for mutant in mutants_of(Path(argument)):
+            print(json.dumps(mutant))
