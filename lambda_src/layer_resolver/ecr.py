@@ -97,7 +97,7 @@ class _Attempt:
     """One attempt of a call: when it ends, how large its answer may be, and the status of that, once there is one."""
 
     deadline: Deadline
-    most_bytes: int
+    most_bytes: int = _MOST_BYTES
     status: int | None = None
 
 

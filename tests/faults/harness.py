@@ -368,8 +368,19 @@ def check(outcome: Outcome, secrets: tuple[str, ...] = SECRETS) -> None:
     for line in outcome.written.splitlines():
         _check_that(len(line.encode(errors="replace")) <= LONGEST_LINE, "a line is too long", outcome)
         _check_that(isinstance(json.loads(line), dict), "a line is not JSON", outcome)
+    for described in _described_errors(outcome.written):
+        # What ECR says and nobody knows is an internal error; a mistake of the function's own would be one as well.
+        is_known = described["code"] != "InternalError" or described["cause"]["type"] == "ClientError"
+        _check_that(is_known, "the function failed by itself", outcome)
     lowered = outcome.written.lower()
     _check_that(not any(secret.lower() in lowered for secret in secrets), "a secret is written", outcome)
+
+
+def _described_errors(written: str) -> Iterator[dict[str, Any]]:
+    """Yield the errors that the log tells of."""
+    for line in map(json.loads, written.splitlines()):
+        yield from (line["error"],) if "error" in line else ()
+        yield from line.get("failures", ())
 
 
 def _check_that(is_so: bool, problem: str, outcome: Outcome) -> None:

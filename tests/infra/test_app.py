@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from aws_cdk.assertions import Template
 
-from infra.asset import LAMBDA
+import app
+from infra.asset import LAMBDA, Target
 from infra.regions import Region
 from infra.settings import DeploymentSettings
 from infra.stack import LayerResolverStack
@@ -61,6 +63,12 @@ def test_what_aws_would_refuse_ends_it(tmp_path: Path) -> None:
     assert result.returncode == 1
     assert "AWS would refuse this deployment:\n  The event pattern for requests has" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_package_that_can_not_be_built_ends_it_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CDK_OUTDIR", str(tmp_path))
+    with pytest.raises(SystemExit, match=r"dependencies could not be installed for Python 3\.13 on no-platform"):
+        app.main(Target(python_version="3.13", python_platform="no-platform"))
 
 
 def test_all_repositories_are_warned_about_until_some_are_named() -> None:

@@ -1,3 +1,5 @@
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -107,3 +109,23 @@ def test_no_text_makes_it_raise(text: str) -> None:
 )
 def test_the_expiry_is_read_from_the_url(query: str, expected: str | None) -> None:
     assert PresignedUrl.of(f"https://bucket.s3.amazonaws.com/key?{query}", NOW).expires_at == expected
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "age", "seconds"),
+    [
+        (600, 0, 300.0),
+        (600, 200, 100.0),
+        (600, 300, 0.0),
+        (600, 900, 0.0),
+        (3600, 0, 1800.0),
+        (3600, -7200, 1800.0),
+        (315_360_000, 0, 1800.0),
+    ],
+)
+def test_a_url_is_used_again_for_half_of_its_life_and_half_an_hour_at_most(
+    lifetime: int, age: int, seconds: float
+) -> None:
+    signed_at = datetime.fromtimestamp(NOW - age, UTC).strftime("%Y%m%dT%H%M%SZ")
+    url = PresignedUrl.of(f"https://b.s3.amazonaws.com/?X-Amz-Date={signed_at}&X-Amz-Expires={lifetime}", NOW)
+    assert (url.reusable_seconds, url.reusable_until) == (seconds, NOW + seconds)

@@ -1,6 +1,7 @@
 import threading
 import time
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -131,6 +132,24 @@ def test_what_comes_after_the_deadline_is_not_recorded_with_the_next_invocation(
     released.set()
     resolver.resolve(batch_of(digest(3), digest(4)), next_one)
     assert len(next_one.ecr_calls) == 2
+
+
+def test_what_comes_while_the_answer_is_made_does_not_change_it(
+    resolver: LayerUrlResolver, ecr: FakeEcr, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = threading.Event()
+    ecr.answer = released.wait
+    make_error = ResolverError.about
+
+    def make_error_late(*arguments: Any) -> ResolverError:
+        released.set()
+        resolver._threads.shutdown(wait=True)
+        return make_error(*arguments)
+
+    monkeypatch.setattr(ResolverError, "about", make_error_late)
+    resolution = resolver.resolve(batch_of(digest(1), digest(2)), within(0.1))
+    assert [error.kind for error in resolution.failures] == [TIMED_OUT] * 2
+    assert not resolution.resolved
 
 
 def test_without_time_left_ecr_is_not_asked(resolver: LayerUrlResolver, ecr: FakeEcr) -> None:
