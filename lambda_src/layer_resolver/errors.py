@@ -236,7 +236,6 @@ THROTTLED = ErrorKind(
     ecr_codes=frozenset(
         {
             *ThrottledRetryableChecker._THROTTLED_ERROR_CODES,  # type: ignore[attr-defined]  # noqa: SLF001
-            "LimitExceededException",
             "UpstreamTooManyRequests",
         }
     ),

@@ -133,15 +133,18 @@ class FakeEcr:
         return {"referrers": found[start : start + 2]} | more
 
     def list_images(self, **parameters: Any) -> dict[str, Any]:
-        """Give two tags at a time, and none in order."""
+        """Give two images at a time, in no order; those without a tag unless only those with one are asked for."""
         validate_parameters(parameters, SHAPE_FOR("ListImagesRequest"))
         self.image_calls.append(parameters)
         if self.image_error is not None:
             raise self.image_error
         tags = [reference for reference in self.images if ":" not in reference]
+        found = [{"imageTag": tag} for tag in tags]
+        if parameters.get("filter", {}).get("tagStatus") != "TAGGED":
+            found += [{"imageDigest": digest()}]
         start = _start_of_page(parameters)
-        more = {"nextToken": str(start + 2)} if start + 2 < len(tags) else {}
-        return {"imageIds": [{"imageTag": tag} for tag in tags[start : start + 2]]} | more
+        more = {"nextToken": str(start + 2)} if start + 2 < len(found) else {}
+        return {"imageIds": found[start : start + 2]} | more
 
 
 def _image(image_id: dict[str, str], content: bytes, media_type: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
-from layer_resolver.models import INDEX_MEDIA_TYPES, MANIFEST_MEDIA_TYPES, MAXIMUM_LAYERS
+from layer_resolver.models import INDEX_MEDIA_TYPES, MANIFEST_MEDIA_TYPES
 from layer_resolver.settings import Settings
 from tests.unit.fakes import DOCKER_MANIFEST, OCI_MANIFEST, FakeEcr, Send, digest, download_url, ecr_error, manifest
 
@@ -90,14 +90,22 @@ class TestManyLayers:
         assert "team/app" in missing["message"]
         assert (throttled["code"], throttled["retryable"]) == ("ThrottlingException", True)
 
-    def test_as_many_layers_as_allowed_are_resolved(self, send: Send) -> None:
-        digests = [digest(number) for number in range(MAXIMUM_LAYERS)]
+    def test_500_layers_are_resolved(self, send: Send) -> None:
+        digests = [digest(number) for number in range(500)]
         body = json.dumps({"repositoryName": "team/app", "layerDigests": digests})
         answer = send("POST", "/download-urls", body=body)
-        assert len(answer.json["downloadUrls"]) == MAXIMUM_LAYERS
+        assert len(answer.json["downloadUrls"]) == 500
         assert len(answer.text) < 6 * 2**20
 
-    @pytest.mark.parametrize("count", [0, MAXIMUM_LAYERS + 1])
+    @pytest.mark.parametrize(("layers", "status"), [(499, 200), (500, 400)])
+    def test_a_config_and_499_layers_are_resolved_and_no_more(self, send: Send, layers: int, status: int) -> None:
+        layer = {"mediaType": "application/vnd.oci.image.layer.v1.tar", "size": 1}
+        document = manifest(layers=[{**layer, "digest": digest(number)} for number in range(1000, 1000 + layers)])
+        query = {"repositoryName": "team/app"}
+        answer = send("POST", "/download-urls", query, body=json.dumps(document), content_type=OCI_MANIFEST)
+        assert answer.status == status
+
+    @pytest.mark.parametrize("count", [0, 501])
     def test_no_layer_or_too_many_are_refused(self, send: Send, ecr: FakeEcr, count: int) -> None:
         body = json.dumps({"repositoryName": "team/app", "layerDigests": [digest(1)] * count})
         answer = send("POST", "/download-urls", body=body)
@@ -339,10 +347,10 @@ class TestErrors:
         assert problem["requestId"] == "9e5d8b70-0000-4000-8000-000000000000"
         assert "arn:" not in answer.text
 
-    @pytest.mark.parametrize("code", ["ServerException", "TooManyRequestsException"])
+    @pytest.mark.parametrize("code", ["ServerException", "TooManyRequestsException", "ExpiredTokenException"])
     def test_an_error_that_passes_says_when_to_try_again(self, send: Send, ecr: FakeEcr, code: str) -> None:
         ecr.answer = ecr_error(code)
-        assert int(send("GET", "/download-url", ONE_LAYER).headers["Retry-After"]) > 0
+        assert send("GET", "/download-url", ONE_LAYER).headers["Retry-After"] == "2"
 
     def test_a_silent_ecr_is_a_504(self, send: Send, ecr: FakeEcr) -> None:
         ecr.answer = ReadTimeoutError(endpoint_url="https://api.ecr.us-east-1.amazonaws.com")
@@ -483,6 +491,20 @@ class TestImages:
         self.put_index(ecr, {"linux/arm64": image[1], "linux/arm64/v8": digest(9)})
         query = {"repositoryName": "team/app", "imageTag": "multi", "platform": asked}
         assert send("GET", "/images/download-urls", query).status == status
+
+    def test_of_two_images_for_a_platform_the_first_is_taken(
+        self, send: Send, ecr: FakeEcr, image: tuple[str, str]
+    ) -> None:
+        platform = {"os": "linux", "architecture": "arm64"}
+        # The second of the two is not in the repository.
+        entries = [
+            {"mediaType": OCI_MANIFEST, "size": 1, "digest": each, "platform": platform}
+            for each in (image[1], digest(9))
+        ]
+        content = json.dumps({"schemaVersion": 2, "manifests": entries}).encode()
+        ecr.images["multi"] = (content, INDEX_MEDIA_TYPES[0])
+        query = {"repositoryName": "team/app", "imageTag": "multi", "platform": "linux/arm64"}
+        assert send("GET", "/images/download-urls", query).json["imageDigest"] == image[1]
 
     def test_an_attestation_is_no_image_of_a_platform(self, send: Send, ecr: FakeEcr, image: tuple[str, str]) -> None:
         self.put_index(ecr, {"linux/amd64": image[1], "unknown/unknown": digest(9)})

@@ -1,5 +1,6 @@
 """Requests that end at their deadline. The other side is the end of a pair of sockets: no server is needed."""
 
+import gzip
 import socket
 import ssl
 import threading
@@ -232,6 +233,36 @@ def test_a_body_beyond_the_limit_is_not_read_to_its_end(monkeypatch: pytest.Monk
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n" + b"x" * 1001
     with talking_to(saying(answer), monkeypatch), pytest.raises(AnswerTooLargeError):
         get(HttpClient(1))
+
+
+def test_a_body_without_an_end_is_given_up_when_it_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    def peer(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        while True:
+            connection.sendall(bytes(65536))
+
+    with talking_to(peer, monkeypatch), pytest.raises(AnswerTooLargeError):
+        get(HttpClient(1), seconds=60)
+
+
+def test_a_redirect_is_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    redirect = b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n"
+    answers = [redirect, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"]
+
+    def peer(connection: socket.socket) -> None:
+        while connection.recv(65536):
+            connection.sendall(answers.pop(0))
+
+    with talking_to(peer, monkeypatch):
+        assert get(HttpClient(1)).status == 302
+
+
+def test_what_is_compressed_stays_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = gzip.compress(bytes(10_000_000))
+    answer = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body)
+    with talking_to(saying(answer + body), monkeypatch):
+        assert get(HttpClient(1), most_bytes=100_000).content == body
 
 
 def test_with_a_limit_of_nothing_the_body_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:

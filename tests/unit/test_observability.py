@@ -148,6 +148,14 @@ def test_metrics_count_what_was_resolved_and_what_failed_by_code(
         assert line["service"] == "ecr-layer-resolver"
 
 
+def test_latency_is_in_milliseconds(send: Send, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]) -> None:
+    ecr.answer = 0.05
+    ask(send, digest(1))
+    log, lines = written(capsys)
+    (latency,) = metric(lines, "EcrCallLatency")["EcrCallLatency"]
+    assert 50 <= latency <= log["durationMs"] + 1
+
+
 def test_the_error_code_is_a_dimension_of_failures_alone(
     send: Send, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]
 ) -> None:
