@@ -33,6 +33,7 @@ from layer_resolver.models import (
     INDEX_MEDIA_TYPES,
     LAYER_DIGEST,
     MANIFEST_MEDIA_TYPES,
+    MEDIA_TYPE,
     Repository,
     StoredManifest,
 )
@@ -44,8 +45,6 @@ CACHED_LISTINGS = 4
 """How many lists of tags are kept; one of 100,000 tags is about 10 MB."""
 
 _MEDIA_TYPES = [*MANIFEST_MEDIA_TYPES, *INDEX_MEDIA_TYPES]
-# RFC 6838, section 4.2: what a media type's names can be. Nothing else goes into a header.
-_MEDIA_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
 _ARTIFACT_TYPE = re.compile(r"[!-~]{1,255}")
 _PAGE_TOKEN = re.compile(r"[!-~]{1,4096}")
 _REFERRERS_A_PAGE = 50
@@ -202,7 +201,7 @@ def _checked_manifest(image: dict[str, Any], subject: Subject, reference: str) -
     image_id = image.get("imageId")
     if not isinstance(content, str) or not isinstance(image_id, dict):
         raise _unreadable(subject, "imageManifest or imageId")
-    if not isinstance(media_type, str) or not _MEDIA_TYPE.fullmatch(media_type):
+    if not isinstance(media_type, str) or not MEDIA_TYPE.admits(media_type):
         raise _unreadable(subject, "imageManifestMediaType")
     digest = image_id.get("imageDigest")
     try:
@@ -234,8 +233,7 @@ def _descriptor(referrer: dict[str, Any], subject: Subject) -> dict[str, Any]:
     artifact_type, annotations = referrer.get("artifactType"), referrer.get("annotations") or {}
     is_readable = bool(
         LAYER_DIGEST.admits(digest)
-        and isinstance(media_type, str)
-        and _MEDIA_TYPE.fullmatch(media_type)
+        and MEDIA_TYPE.admits(media_type)
         and type(size) is int
         and 0 <= size <= _LARGEST_SIZE
         # Clients name types of artifacts freely.

@@ -14,9 +14,12 @@ from layer_resolver.models import (
     INDEX_MEDIA_TYPES,
     LAYER_DIGEST,
     MAXIMUM_LAYERS,
+    MEDIA_TYPE,
+    PLATFORM,
     Layer,
     LayerBatch,
     Repository,
+    Rule,
     StoredManifest,
 )
 from layer_resolver.validation import check_number_of_values, described
@@ -339,7 +342,7 @@ def _digest_without_platform(entries: list[IndexEntry], platform: str | None, pl
 
 def _platform_refused(digest: str, platform: str | None, platforms: dict[str, str]) -> ResolverError:
     problem = "is an image index: name a platform" if platform is None else f"has no image for {platform}"
-    named = sorted(filter(_is_shown, platforms))
+    named = sorted(name for name in platforms if _is_shown(name, PLATFORM))
     listed = named[:LISTED_ENTRIES]
     more = f" and {len(platforms) - len(listed)} more" if len(platforms) > len(listed) else ""
     if not listed:
@@ -350,9 +353,9 @@ def _platform_refused(digest: str, platform: str | None, platforms: dict[str, st
 
 
 def _described_entry(entry: IndexEntry) -> dict[str, Any]:
-    """Return an entry of an index without what is too long to be quoted."""
+    """Return an entry of an index without what is not quoted."""
     left_out = set()
-    if len(entry.media_type) > _LONGEST_SHOWN:
+    if not _is_shown(entry.media_type, MEDIA_TYPE):
         left_out.add("media_type")
     if _shown(entry.platform) is None:
         left_out.add("platform")
@@ -365,15 +368,14 @@ def _in_short(platform: str) -> str:
 
 
 def _shown(platform: Platform | None) -> str | None:
-    """Return a platform as it may be quoted, None if it has none or one that is too long for that."""
-    name = "" if platform is None else str(platform)
-    return name if name and _is_shown(name) else None
+    """Return a platform as it is quoted, None if there is none or it is not."""
+    return str(platform) if platform is not None and _is_shown(str(platform), PLATFORM) else None
 
 
 def _quoted(media_type: str) -> str:
-    return media_type if _is_shown(media_type) else "(one that is not shown)"
+    return media_type if _is_shown(media_type, MEDIA_TYPE) else "(one that is not shown)"
 
 
-def _is_shown(name: str) -> bool:
-    """Tell whether a text may be quoted: it is short, and takes as many bytes as it has characters."""
-    return len(name) <= _LONGEST_SHOWN and name.isascii() and name.isprintable()
+def _is_shown(text: str, rule: Rule) -> bool:
+    """Tell whether a text is quoted: what is not as its rule says may be anything, a secret too."""
+    return len(text) <= _LONGEST_SHOWN and rule.admits(text)

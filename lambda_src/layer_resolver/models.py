@@ -121,11 +121,18 @@ IMAGE_TAG = Rule(
     example="latest",
     longest=128,
 )
-_PLATFORM = Rule(
+PLATFORM = Rule(
     pattern=r"[a-z0-9_.-]+(?:/[a-z0-9_.-]+){1,2}",
     words="an operating system and an architecture, such as linux/arm64",
     description="Platform to pick from an image index: operating system, architecture, and variant if it has one.",
     example="linux/arm64",
+)
+# RFC 6838, section 4.2: what a media type's names can be.
+MEDIA_TYPE = Rule(
+    pattern=r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}",
+    words="a media type",
+    description="Media type of a document.",
+    example="application/vnd.oci.image.manifest.v1+json",
 )
 _FLAG = Rule(
     pattern=r"true|false",
@@ -152,7 +159,7 @@ RegistryId = Annotated[str, REGISTRY_ID]
 LayerDigest = Annotated[str, LAYER_DIGEST]
 ImageDigest = Annotated[str, IMAGE_DIGEST]
 ImageTag = Annotated[str, IMAGE_TAG]
-PlatformName = Annotated[str, _PLATFORM]
+PlatformName = Annotated[str, PLATFORM]
 Flag = Annotated[str, _FLAG]
 Document = Annotated[str, _DOCUMENT]
 LayerDigests = Annotated[list[str], _DIGESTS]

@@ -8,6 +8,7 @@ import pytest
 
 from layer_resolver.handler import create_handler
 from layer_resolver.models import INDEX_MEDIA_TYPES
+from layer_resolver.settings import Settings
 from tests.unit.fakes import (
     OCI_MANIFEST,
     Context,
@@ -114,6 +115,35 @@ def test_a_name_has_one_spelling(send: Send, ecr: FakeEcr, name: str) -> None:
 
 def test_a_path_beyond_reason_is_no_route(send: Send) -> None:
     assert send("GET", "/v2/" + "a/" * 50_000).status == 404
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"platform": {"os": "linux", "architecture": "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY=="}},
+        {"platform": {"os": "Bearer K7MDENG", "architecture": "arm64"}},
+        {"platform": {"os": "linux", "architecture": "arm64", "variant": "X-Amz-Signature=K7MDENG"}},
+        {"mediaType": "K7MDENG"},
+        {"mediaType": "https://b.s3.amazonaws.com/?X-Amz-Signature=K7MDENG"},
+    ],
+    ids=str,
+)
+def test_an_error_quotes_nothing_of_an_index_that_is_not_of_its_form(
+    send: Send, ecr: FakeEcr, capsys: pytest.CaptureFixture[str], entry: dict[str, Any]
+) -> None:
+    index = json.dumps(
+        {"schemaVersion": 2, "manifests": [{"mediaType": OCI_MANIFEST, "digest": digest(), "size": 1, **entry}]}
+    )
+    query = {"repositoryName": "team/app"}
+    posted = send("POST", "/download-urls", query, body=index, content_type=INDEX_MEDIA_TYPES[0])
+    assert posted.status == 400
+    ecr.images = {"multi": (index.encode(), INDEX_MEDIA_TYPES[0])}
+    handler = create_handler(lambda: ecr, Settings(image_pull=True))
+    stored = handler(
+        function_url_event("GET", "/images/config", {**query, "imageTag": "multi", "platform": "linux/386"}), Context()
+    )
+    assert stored["statusCode"] >= 400
+    assert "K7MDENG" not in posted.text + str(stored) + capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
