@@ -189,11 +189,15 @@ def _fork(directory: Path, arguments: list[str]) -> int:
         os._exit(ended)
 
 
-def _tests_of_lines(copy: Copy) -> coverage.CoverageData:
-    """Return which tests of the function run which of its lines."""
-    _, status = os.waitpid(_fork(copy.path, [*TESTS, "--cov", "--cov-context=test", "--cov-report="]), 0)
+def _check_that_tests_pass(copy: Copy, tests: list[str]) -> None:
+    _, status = os.waitpid(_fork(copy.path, tests), 0)
     if status != 0:
         raise SystemExit((copy.path / "tests.log").read_text())
+
+
+def _tests_of_lines(copy: Copy) -> coverage.CoverageData:
+    """Return which tests of the function run which of its lines."""
+    _check_that_tests_pass(copy, [*TESTS, "--cov", "--cov-context=test", "--cov-report="])
     data = coverage.CoverageData(str(copy.path / ".coverage"))
     data.read()
     return data
@@ -271,6 +275,9 @@ def outcomes_of(chosen: list[Mutant]) -> Iterator[tuple[Mutant, str]]:
     running: list[Run] = []
     with tempfile.TemporaryDirectory() as directory:
         copies = [Copy(Path(directory) / str(number)) for number in range(WORKERS)]
+        # Tests that fail without a mistake would notice every mistake.
+        if "infra" in PARTS:
+            _check_that_tests_pass(copies[0], sorted({test for tests in INFRA_TESTS.values() for test in tests}))
         data, root = _tests_of_lines(copies[0]), copies[0].path
         while waiting or running:
             while waiting and copies:
@@ -291,6 +298,8 @@ def main() -> int:
     outcomes = []
     for mutant, outcome in outcomes_of(sample()):
         outcomes.append((mutant, outcome))
+        if len(outcomes) % 25 == 0:
+            print(f"  {len(outcomes)} tested", flush=True)
         if not outcome.startswith("killed"):
             print(f"{outcome}, {len(outcomes)}.: {mutant.operator}, line {mutant.line} of {mutant.name}", flush=True)
     explained: dict[str, str] = json.loads(EXPLAINED.read_text())
