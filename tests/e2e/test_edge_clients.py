@@ -1,12 +1,10 @@
 """Real clients of registries log in with a pull token at the edge, pull through it, and say why they may not."""
 
 import base64
-import hashlib
 import json
 import os
 import re
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +24,7 @@ from local.service import EVERYTHING, FunctionUrl, local_service
 from tests.commands import CLIENT, ROOT, tool
 from tests.e2e.emulator import wait_until
 from tests.loopback import resolve_localhost_names
+from tests.programs import answers, assert_has_all_blobs, attempt, run, started
 
 SYFT = Path(sys.prefix) / "tools" / "syft" / "bin" / "syft"
 GO_CLIENTS = Path(sys.prefix) / "tools" / "go-clients"
@@ -100,23 +99,6 @@ def token(name: str, scope: str, days: int = 1) -> PullToken:
     return PullToken(name, (scope,), now + timedelta(days=days), now)
 
 
-def attempt(*command: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(part) for part in command],
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
-def run(*command: str | Path, **environment: str) -> str:
-    result = attempt(*command, **environment)
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout
-
-
 def refusal(*command: str | Path, **environment: str) -> str:
     """Return what a command says that fails."""
     result = attempt(*command, **environment)
@@ -132,30 +114,12 @@ def assert_is_quoted(message: str, registry: str) -> None:
     assert said in CLIENTS, f"SAID {said}"
 
 
-def assert_has_all_blobs(directory: Path, layout: OciLayout) -> None:
-    for digest in layout.referenced_blobs:
-        content = (directory / digest.partition(":")[2]).read_bytes()
-        assert f"sha256:{hashlib.sha256(content).hexdigest()}" == digest
-
-
 def docker_config(directory: Path, registry: str, credentials: Credentials) -> Path:
     """Write what `docker login` writes, and return its directory."""
     directory.mkdir(exist_ok=True)
     encoded = base64.b64encode(":".join(credentials).encode()).decode()
     (directory / "config.json").write_text(json.dumps({"auths": {registry: {"auth": encoded}}}))
     return directory
-
-
-@contextmanager
-def started(*command: str | Path, output: Path) -> Iterator[None]:
-    """Run a program while the context lasts."""
-    with output.open("w") as file:
-        process = subprocess.Popen([str(part) for part in command], stdout=file, stderr=file)
-        try:
-            yield
-        finally:
-            process.terminate()
-            process.wait(timeout=20)
 
 
 class TestSkopeo:
@@ -222,7 +186,7 @@ http: {{addr: "{address}"}}
 proxy: {{remoteurl: "http://{name}:{password}@{registry}", username: "{name}", password: "{password}"}}
 """
         )
-        with started(tool("docker-registry"), "serve", directory / "config.yml", output=directory / "log"):
+        with started(tool("docker-registry"), "serve", directory / "config.yml", log=directory / "log"):
             wait_until(lambda: answers(f"http://{address}/v2/"))
             yield address
 
@@ -242,13 +206,6 @@ proxy: {{remoteurl: "http://{name}:{password}@{registry}", username: "{name}", p
         assert_is_quoted(message.replace(mirror, "mirror.example.com"), registry)
 
 
-def answers(url: str) -> bool:
-    try:
-        return httpx.get(url, trust_env=False).is_success
-    except httpx.TransportError:
-        return False
-
-
 @pytest.fixture(scope="module")
 def ctr(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ...]]:
     client, containerd = tool("ctr"), tool("containerd")
@@ -256,7 +213,7 @@ def ctr(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ...]]:
     # The path of a socket may be no longer than 107 bytes.
     state = directory / "s"
     options = ("--root", directory / "root", "--state", state, "--address", state / "c.sock")
-    with started(containerd, *options, output=directory / "log"):
+    with started(containerd, *options, log=directory / "log"):
         wait_until((state / "c.sock").exists)
         yield client, "--address", str(state / "c.sock"), "content"
 

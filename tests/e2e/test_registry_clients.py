@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -19,6 +18,7 @@ from local.oci_layout import OciLayout
 from local.sample_image import write_sample_image
 from tests.commands import Server, serving, tool
 from tests.e2e.emulator import wait_until
+from tests.programs import answers, assert_has_all_blobs, run, started
 
 SYFT = Path(sys.prefix) / "tools" / "syft" / "bin" / "syft"
 
@@ -53,38 +53,6 @@ def any_image(request: pytest.FixtureRequest) -> str:
     """Return the image, whichever of both things function URLs do to headers."""
     server: Server = request.getfixturevalue(request.param)
     return f"{server.url.removeprefix('http://')}/team/app:latest"
-
-
-def run(*command: str | Path, timeout: int = 60, **environment: str) -> str:
-    result = subprocess.run(
-        [str(part) for part in command],
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout
-
-
-def assert_has_all_blobs(directory: Path, layout: OciLayout) -> None:
-    """Check that a directory with a file for each blob has those of the layout, byte for byte."""
-    for digest in layout.referenced_blobs:
-        content = (directory / digest.partition(":")[2]).read_bytes()
-        assert f"sha256:{hashlib.sha256(content).hexdigest()}" == digest
-
-
-@contextmanager
-def started(*command: str | Path, log: Path) -> Iterator[None]:
-    """Run a program while the context lasts."""
-    with log.open("w") as output:
-        process = subprocess.Popen([str(part) for part in command], stdout=output, stderr=output)
-        try:
-            yield
-        finally:
-            process.terminate()
-            process.wait(timeout=20)
 
 
 class TestSkopeo:
@@ -190,13 +158,6 @@ proxy: {{remoteurl: "{server.url}"}}
 
         # It keeps them after it has answered.
         wait_until(kept)
-
-
-def answers(url: str) -> bool:
-    try:
-        return httpx.get(url, trust_env=False).is_success
-    except httpx.TransportError:
-        return False
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="containerd needs root")

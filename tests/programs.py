@@ -1,0 +1,58 @@
+"""Programs that tests run, clients of registries above all, and what they leave behind."""
+
+import hashlib
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from local.oci_layout import OciLayout
+
+
+def attempt(*command: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end, with further environment variables."""
+    return subprocess.run(
+        [str(part) for part in command],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def run(*command: str | Path, **environment: str) -> str:
+    """Run a program that has to succeed, and return its standard output."""
+    result = attempt(*command, **environment)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+@contextmanager
+def started(*command: str | Path, log: Path) -> Iterator[None]:
+    """Run a program while the context lasts."""
+    with log.open("w") as output:
+        process = subprocess.Popen([str(part) for part in command], stdout=output, stderr=output)
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait(timeout=20)
+
+
+def answers(url: str) -> bool:
+    """Tell whether a server answers a request well."""
+    try:
+        return httpx.get(url, trust_env=False).is_success
+    except httpx.TransportError:
+        return False
+
+
+def assert_has_all_blobs(directory: Path, layout: OciLayout) -> None:
+    """Check that a directory with a file for each blob has those of the layout, byte for byte."""
+    for digest in layout.referenced_blobs:
+        content = (directory / digest.partition(":")[2]).read_bytes()
+        assert f"sha256:{hashlib.sha256(content).hexdigest()}" == digest
