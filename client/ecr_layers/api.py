@@ -112,7 +112,7 @@ class Api:
                 answer = Answer(response.headers, _bounded(response))
                 error = None if response.status_code == httpx.codes.OK else self._error(response.status_code, answer)
                 return answer, error
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             problem = "does not answer in time" if isinstance(error, httpx.TimeoutException) else "can't be reached"
             message = f"{self.url} {problem} ({type(error).__name__}). Check the address and the network."
             return Answer(httpx.Headers(), b""), ServiceError(message, is_retryable=True)

@@ -1,10 +1,11 @@
 """The command line. Each command is a module of `ecr_layers.commands`, and one name in `COMMANDS`.
 
 Exit status: 0, all is well; 1, it failed; 2, it was asked for something impossible; 3, what was loaded is not what its
-digest says; 4, the target can't be written; 130, a signal cut it short.
+digest says; 4, the target or the output can't be written; 130, a signal cut it short; 141, nobody reads the output.
 """
 
 import argparse
+import io
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -12,10 +13,12 @@ from importlib import import_module
 from types import FrameType
 from typing import Protocol
 
+from ecr_layers import output
 from ecr_layers.errors import ClientError
 
-INTERRUPTED = 130
-"""Exit status of a command that a signal cut short; errors have their own, and 0 is that of a command that is done."""
+INTERRUPTED, NOBODY_READS = 130, 141
+"""Exit statuses of a command that a signal cut short, and of one whose output nobody reads any more, as a shell says of
+SIGPIPE. Errors have their own, and 0 is that of a command that is done."""
 
 
 class Command(Protocol):
@@ -55,14 +58,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # shell that starts the command in the background lets it ignore Ctrl-C.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # What others have named may have characters that the terminal does not.
+        sys.stdout.reconfigure(errors="backslashreplace")
     run: Callable[[argparse.Namespace], int] = options.run
     try:
-        return run(options)
+        status = run(options)
+        output.write_rest()
     except ClientError as error:
         print(error, file=sys.stderr)
         return error.exit_status
+    except BrokenPipeError:
+        output.forget_rest()
+        return NOBODY_READS
     except KeyboardInterrupt:
         return INTERRUPTED
+    return status
 
 
 def _stop(_: int, __: FrameType | None) -> None:

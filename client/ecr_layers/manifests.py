@@ -208,7 +208,7 @@ def _object(content: bytes) -> dict[str, Any]:
         document = json.loads(content)
     except (ValueError, RecursionError):
         raise ClientError("The manifest is not JSON. Give the image's manifest as the registry has it.") from None
-    if not isinstance(document, dict) or document.get("schemaVersion") not in {2, None}:
+    if not isinstance(document, dict) or document.get("schemaVersion") not in (2, None):
         raise ClientError("The manifest is of no kind that is known here: an OCI or Docker manifest (schema 2) is.")
     return document
 

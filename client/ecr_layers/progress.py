@@ -1,7 +1,6 @@
 """How a fetch shows how far it is: lines that move on a terminal, plain lines elsewhere, or JSON for programs."""
 
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, TaskID, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.progress import Progress as Bars
 
+from ecr_layers import output
 from ecr_layers.fetch import Fetched, Progress
 from ecr_layers.loader import BlobState
 
@@ -85,9 +85,9 @@ class JsonDisplay:
         try:
             print(json.dumps(members), flush=True)
         except BrokenPipeError:
-            # Whoever read this has gone; the fetch goes on. Python would fail to write the rest at its end.
+            # Whoever read this has gone; the fetch goes on.
             self._is_read = False
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            output.forget_rest()
 
 
 class PlainDisplay:

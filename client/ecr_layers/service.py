@@ -583,8 +583,8 @@ def _download_url(entry: dict[str, Any]) -> DownloadUrl:
     if not isinstance(url, str) or not isinstance(digest, str):
         raise _strange_answer()
     try:
-        expiry = None if expires_at is None else datetime.fromisoformat(str(expires_at))
-    except ValueError:
+        expiry = None if expires_at is None else datetime.fromisoformat(str(expires_at)).astimezone(UTC)
+    except (ValueError, OverflowError):
         raise _strange_answer() from None
     return DownloadUrl(digest, url, expiry)
 

@@ -181,20 +181,33 @@ def test_what_can_not_be_printed_is_one_line_and_a_status(
     assert result.error.count("\n") == 1 or result.error.startswith("usage: ecr-layers cat ")
 
 
-def test_nobody_reading_on_is_no_failure_of_the_file(url: str) -> None:
+PRINTED = [["cat", "1.2", "/bin/app"], ["cat", "1.2", "/etc/os-release"], ["inspect", "1.2"]]
+"""Commands that print more than Python keeps in memory, and less."""
+
+
+def printing(url: str, arguments: list[str], output: Any) -> tuple[int, bytes]:
+    """Run a command in a process of its own with this output; return its exit status and what it says of errors."""
+    name, tag, *others = arguments
+    command = [*CLIENT, name, url, f"{REPOSITORY}:{tag}", *others]
+    result = subprocess.run(command, cwd=ROOT, stdout=output, stderr=subprocess.PIPE, timeout=60, check=False)
+    return result.returncode, result.stderr
+
+
+@pytest.mark.parametrize("arguments", PRINTED)
+def test_nobody_reading_on_is_a_status_without_a_word(url: str, arguments: list[str]) -> None:
     unread, output = os.pipe()
     os.close(unread)
-    command = [*CLIENT, "cat", url, f"{REPOSITORY}:1.2", "/bin/app"]
-    result = subprocess.run(command, cwd=ROOT, stdout=output, stderr=subprocess.PIPE, timeout=60, check=False)
-    os.close(output)
-    assert (result.returncode, result.stderr) == (141, b"")
+    try:
+        assert printing(url, arguments, output) == (141, b"")
+    finally:
+        os.close(output)
 
 
-def test_an_output_that_is_full_is_one_line_and_status_4(url: str) -> None:
-    command = [*CLIENT, "cat", url, f"{REPOSITORY}:1.2", "/bin/app"]
+@pytest.mark.parametrize("arguments", PRINTED)
+def test_an_output_that_is_full_is_one_line_and_status_4(url: str, arguments: list[str]) -> None:
     with Path("/dev/full").open("wb") as full:
-        result = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, timeout=60, check=False)
-    assert (result.returncode, result.stderr) == (4, b"The output can't be written: No space left on device.\n")
+        found = printing(url, arguments, full)
+    assert found == (4, b"The output can't be written: No space left on device.\n")
 
 
 def test_an_image_is_inspected_for_people(url: str, command: Command) -> None:

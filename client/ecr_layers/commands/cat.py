@@ -1,18 +1,13 @@
 """`ecr-layers cat`: one file of an image, without unpacking it."""
 
 import argparse
-import os
-import sys
 
+from ecr_layers import output
 from ecr_layers.commands import arguments
-from ecr_layers.errors import TargetError
 from ecr_layers.image_files import MOST_BYTES
 from ecr_layers.references import ImageReference
 
 HELP = "Print one file of an image; only the layers that it takes to find it are read"
-
-NOBODY_READS = 141
-"""Exit status of a command whose output nobody reads any more: that of SIGPIPE in a shell."""
 
 _EPILOG = """\
 examples:
@@ -31,7 +26,8 @@ exit status:
   2  the command line or the credentials are wrong
   3  what was loaded is not what its digest says
   4  the output can't be written
-  130  a signal stopped it"""
+  130  a signal stopped it
+  141  nobody reads the output any more"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,14 +51,6 @@ def run(options: argparse.Namespace) -> int:
     with arguments.service(options) as service:
         manifest = arguments.find_image(options, service, reference)
         chunks = service.image_files(reference, manifest=manifest, max_bytes=options.max_bytes).read(path)
-        try:
-            for chunk in chunks:
-                sys.stdout.buffer.write(chunk)
-            sys.stdout.buffer.flush()
-        except BrokenPipeError:
-            # Python would complain of what is left when it ends.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return NOBODY_READS
-        except OSError as error:
-            raise TargetError(f"The output can't be written: {error.strerror}.") from None
+        for chunk in chunks:
+            output.write(chunk)
     return 0

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from ecr_layers import output
 from ecr_layers.commands import arguments
 from ecr_layers.image_config import ImageConfig
 from ecr_layers.manifests import Manifest, Platform
@@ -48,10 +49,8 @@ def run(options: argparse.Namespace) -> int:
     document = _document(manifest, config, platforms)
     if options.env:
         document["env"] = list(config.environment)
-    if options.json:
-        print(json.dumps(document, indent=2))
-    else:
-        print("\n".join(map(_printable, _lines(str(reference), document))))
+    lines = [json.dumps(document, indent=2)] if options.json else map(_printable, _lines(str(reference), document))
+    output.write("".join(f"{line}\n" for line in lines).encode())
     return 0
 
 
