@@ -37,6 +37,11 @@ SECONDS_OF_MANIFEST = 365 * 24 * 3600
 ARTIFACT_TYPES = 5
 """How many artifact types one request may filter by: as many as ECR takes."""
 
+# CloudFront keeps redirects if the edge is set to, whatever they say. Once that time is over it would go on giving them
+# out while the function fails, and their URLs expire; this forbids it:
+# https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/Expiration.html
+_NEVER_STALE = "no-store, stale-if-error=0"
+
 # Several parameters of one name arrive joined by commas, which a media type can't have (RFC 6838, section 4.2).
 _ARTIFACT_TYPE = re.compile(r"[!-+\--~]{1,255}")
 
@@ -92,7 +97,8 @@ class RegistryApi:
         except ResolverError as error:
             self._backend.point_to_images([error], request.invocation, f"Get /v2/{name}/manifests/{digest}.")
             raise
-        return Response(307, {"Location": url, "Docker-Content-Digest": digest})
+        headers = {"Location": url, "Docker-Content-Digest": digest, "Cache-Control": _NEVER_STALE}
+        return Response(307, headers)
 
     def _head_blob(self, request: Request, name: str, digest: str) -> Response:
         batch = self._batch(name, digest)

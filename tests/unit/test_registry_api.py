@@ -70,7 +70,11 @@ class TestGetBlob:
         assert (answer.status, answer.text) == (307, "")
         assert answer.headers["Location"] == download_url(digest())
         assert answer.headers["Docker-Content-Digest"] == digest()
-        assert answer.headers["Cache-Control"] == "no-store"
+
+    def test_a_cache_that_keeps_a_redirect_all_the_same_gives_it_out_no_longer_if_the_function_fails(
+        self, send: Send
+    ) -> None:
+        assert send("GET", BLOB).headers["Cache-Control"] == "no-store, stale-if-error=0"
 
     @pytest.mark.parametrize(
         ("path", "repository", "layer"),
