@@ -171,7 +171,8 @@ class RegistryApi:
         if types:
             headers["OCI-Filters-Applied"] = "artifactType"
         if found.next_token is not None:
-            query = urlencode([*(("artifactType", each) for each in types), ("nextToken", found.next_token)])
+            # Joined by commas, because the edge lets no parameter through twice.
+            query = urlencode(({"artifactType": ",".join(types)} if types else {}) | {"nextToken": found.next_token})
             headers["Link"] = f'</v2/{quote(name)}/referrers/{digest}?{query}>; rel="next"'
         index = {"schemaVersion": 2, "mediaType": INDEX_MEDIA_TYPES[0], "manifests": found.descriptors}
         return Response.json(index, headers)
