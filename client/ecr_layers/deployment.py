@@ -1,8 +1,11 @@
 """What a deployed stack says of itself, by CloudFormation."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from botocore.exceptions import ClientError
 
 from ecr_layers import aws
 from ecr_layers.errors import UsageError
@@ -86,10 +89,19 @@ def find_deployment(stack: str, region: str | None) -> Deployment:
 
 
 def _client(region: str | None) -> Any:
-    return aws.create_client("cloudformation", region)
+    # botocore itself reads AWS_DEFAULT_REGION alone.
+    return aws.create_client("cloudformation", region or os.environ.get("AWS_REGION") or None)
 
 
 def _outputs(client: Any, stack: str) -> dict[str, str]:
     with aws.one_line_errors("CloudFormation"):
-        (description,) = client.describe_stacks(StackName=stack)["Stacks"]
+        try:
+            (description,) = client.describe_stacks(StackName=stack)["Stacks"]
+        except ClientError as error:
+            if aws.code_of(error) != "ValidationError":
+                raise
+            place = client.meta.region_name
+            raise UsageError(
+                f"There is no stack {stack!r} in {place}. Name it with --stack, and its region with --region."
+            ) from None
     return {output["OutputKey"]: output["OutputValue"] for output in description.get("Outputs", [])}

@@ -86,9 +86,9 @@ def tokens(
         ("AWS_ACCESS_KEY_ID", ACCOUNT),
         ("AWS_SECRET_ACCESS_KEY", "any"),
         ("AWS_REGION", REGION),
-        ("AWS_DEFAULT_REGION", REGION),
     ):
         monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
     command = Tokens(store, api, capsys)
     yield command
     command.update(Deletes=[{"Key": name} for name in command.entries()])
@@ -163,7 +163,7 @@ def test_the_store_can_be_named_by_its_arn_on_the_command_line_or_in_the_environ
     assert tokens("create", "ci", "--repositories", "team/app", "--store", tokens.store)[0] == 0
     monkeypatch.setenv("ECR_LAYERS_TOKEN_STORE", tokens.store)
     monkeypatch.delenv("AWS_REGION")
-    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    assert tokens("list", "--stack", STACK)[2].startswith("The stack's region is not known.")
     assert json.loads(tokens("list", "--json")[1])[0]["name"] == "ci"
     assert tokens("revoke", "ci")[0] == 0
 
@@ -186,7 +186,7 @@ ABSENT = f"arn:aws:cloudfront::{ACCOUNT}:key-value-store/absent"
         (["create", "ci", "--repositories", *(f"team/{n:0>60}" for n in range(20))], "has room for about"),
         (["create", "ci", "--repositories", "team/app", "--store", ABSENT], "is not the token store of"),
         (["revoke", "unknown"], "There is no token 'unknown'."),
-        (["list", "--stack", "Missing"], "Missing"),
+        (["list", "--stack", "Missing"], "There is no stack 'Missing' in us-east-1. Name it with --stack"),
         (["list", "--stack", "WithoutStore"], "The stack WithoutStore has no token store."),
         (["list", "--store", ABSENT], f"There is no token store {ABSENT}."),
         (["revoke", "ci", "--store", ABSENT], f"There is no token store {ABSENT}."),
