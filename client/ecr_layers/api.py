@@ -17,7 +17,7 @@ from ecr_layers.retries import RETRYABLE_STATUSES, Retries, retry_after
 LARGEST_ANSWER = 8 * 1024 * 1024
 """How many bytes of an answer are read; a function URL answers 6 MB at most."""
 
-_TIMEOUT = httpx.Timeout(60.0, connect=10.0)
+_TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 

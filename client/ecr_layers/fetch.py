@@ -3,7 +3,6 @@
 import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +23,7 @@ from ecr_layers.image_layout import (
 from ecr_layers.loader import Blob, BlobState, Loader, TransferSettings, too_large
 from ecr_layers.manifests import LARGEST_MANIFEST, Descriptor, Manifest
 from ecr_layers.oci_conversion import as_oci
+from ecr_layers.parallel import in_parallel
 from ecr_layers.references import ImageReference, Repository
 
 if TYPE_CHECKING:
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 MOST_MANIFESTS = 1000
 """How many manifests an index, and the indexes in it, may name."""
-
-_REQUESTS_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,12 +193,11 @@ class Fetcher:
     def _all_manifests(self, root: Manifest) -> list[Manifest]:
         """Return a manifest, and if it is an index, all that it leads to; those that are named by others come first."""
         levels, seen, level = [[root]], {root.digest}, [root]
-        with ThreadPoolExecutor(_REQUESTS_AT_ONCE, "manifest") as pool:
-            while entries := _new_entries(level, seen):
-                if len(seen) > MOST_MANIFESTS:
-                    raise ClientError(f"{root.digest} names more than {MOST_MANIFESTS} manifests. Name a --platform.")
-                level = list(pool.map(lambda entry: self._service.read_entry(self._repository, entry), entries))
-                levels.append(level)
+        while entries := _new_entries(level, seen):
+            if len(seen) > MOST_MANIFESTS:
+                raise ClientError(f"{root.digest} names more than {MOST_MANIFESTS} manifests. Name a --platform.")
+            level = in_parallel(lambda entry: self._service.read_entry(self._repository, entry), entries)
+            levels.append(level)
         return [manifest for level in reversed(levels) for manifest in level]
 
     def _load(self, directory: Path, wanted: Sequence[tuple[str, int | None]]) -> tuple[int, int]:

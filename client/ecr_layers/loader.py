@@ -26,8 +26,9 @@ _MIB = 1024 * 1024
 # Few of them hash at the same time; the others wait for the disk.
 _BACKGROUND_THREADS = 6
 _SECONDS_BETWEEN_REPORTS = 0.1
-# How long threads that are to stop are waited for; those in the middle of a system call end with the process.
-_SECONDS_TO_STOP = 5.0
+# How long threads that are to stop are waited for. One that waits for an answer to begin can't be woken: it ends with
+# the process, or when its time is out, and can't write any more (`BlobFile.round`).
+_SECONDS_TO_STOP = 0.2
 # How many times slower than the others a range is that is asked for again, and how often at once at most.
 _FAR_SLOWER, _MOST_ATTEMPTS = 4, 3
 # How many seconds a range has to take before it is worth another connection's while.
@@ -46,11 +47,11 @@ class TransferSettings:
         patience: How many seconds a range is given before it can be found slow.
     """
 
-    connections: int = 16
+    connections: int = 32
     largest_range: int = 32 * _MIB
     smallest_range: int = 4 * _MIB
     block_size: int = BLOCK
-    patience: float = 1.0
+    patience: float = 0.75
 
 
 class BlobState(StrEnum):
@@ -466,11 +467,13 @@ class Loader:
         if file.is_right():
             file.finish()
             state = BlobState.FINISHED
-        elif blob.mismatches:
+        elif blob.mismatches or not file.size:
             file.discard()
             raise IntegrityError(
                 f"{blob.digest} was loaded twice and has another digest each time. Nothing of it is kept. Whoever "
                 "keeps the registry should check it."
+                if file.size
+                else f"{blob.digest} has no bytes by the manifest, and its digest is not that of nothing."
             )
         else:
             file.begin_again()

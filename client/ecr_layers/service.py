@@ -12,7 +12,6 @@ import os
 import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -36,6 +35,7 @@ from ecr_layers.manifests import (
     Platform,
     platforms_in_words,
 )
+from ecr_layers.parallel import in_parallel
 from ecr_layers.references import ImageReference, Repository, checked_digest
 from ecr_layers.retries import Retries
 from ecr_layers.transfer import Downloads
@@ -52,7 +52,6 @@ DEEPEST_INDEX = 4
 MOST_INDEXES = 32
 """How many nested indexes are read in the search for a platform."""
 
-_REQUESTS_AT_ONCE = 8
 # What ECR says of a digest that is no layer's, but may be an image's.
 _NO_LAYER = frozenset({"LayersNotFoundException", "LayerInaccessibleException"})
 # A URL that is about to expire is not used for a new request.
@@ -439,8 +438,7 @@ class Service:
                 self._takes_posts = False
         if len(digests) == 1:
             return [self._resolve_one(repository, digests[0])]
-        with ThreadPoolExecutor(_REQUESTS_AT_ONCE, "resolve") as pool:
-            return list(pool.map(lambda digest: self._resolve_one(repository, digest), digests))
+        return in_parallel(lambda digest: self._resolve_one(repository, digest), digests)
 
     def _resolve_one(self, repository: Repository, digest: str) -> DownloadUrl:
         try:

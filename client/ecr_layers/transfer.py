@@ -95,7 +95,7 @@ class Downloads:
         read_timeout: After how many seconds without a byte a connection is given up.
     """
 
-    def __init__(self, *, allows_http: bool, connections: int = 16, read_timeout: float = _READ_TIMEOUT) -> None:
+    def __init__(self, *, allows_http: bool, connections: int = 32, read_timeout: float = _READ_TIMEOUT) -> None:
         self._schemes = {"https", "http"} if allows_http else {"https"}
         self._connections = connections
         self._timeout = urllib3.Timeout(connect=_CONNECT_TIMEOUT, read=read_timeout)
@@ -191,6 +191,9 @@ def _body(response: urllib3.BaseHTTPResponse, first: int, last: int) -> Body:
     if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and content_range and content_range["size"] == "0":
         # That is how the empty blob is answered, which has no first byte.
         return Body(response, 0, 0, takes_ranges=True)
+    if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and content_range:
+        size = content_range["size"]
+        raise DownloadError(f"it has {size} bytes in S3, and others behind them were asked for", can_pass=False)
     raise _refusal(response)
 
 

@@ -16,7 +16,9 @@ from starlette.types import Receive, Scope, Send
 
 from local.server import LOCALHOST, close_connection, running
 
-Kind = Literal["expired", "throttled", "reset", "short", "wrong", "no ranges", "stall", "redirect", "other scheme"]
+Kind = Literal[
+    "expired", "throttled", "reset", "short", "wrong", "no ranges", "stall", "redirect", "other scheme", "hang"
+]
 
 _CHUNK = 16 * 1024
 _LONGEST_STALL_SECONDS = 8.0
@@ -88,15 +90,13 @@ class FaultyS3:
         self.asked.append(asked)
         fault = self._take(digest)
         kind = fault.kind if fault else None
-        if kind == "expired":
-            return Response("<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>", 403)
-        if kind == "throttled":
-            return Response("<Error><Code>SlowDown</Code></Error>", 503, {"Retry-After": "0"})
-        if kind in {"redirect", "other scheme"}:
-            target = str(request.url.replace(scheme="ftp" if kind == "other scheme" else "http"))
-            return Response(status_code=307, headers={"Location": target})
-        if not content:
-            return Response(status_code=416, headers={"Content-Range": "bytes */0"})
+        if kind == "hang":
+            await asyncio.sleep(_LONGEST_STALL_SECONDS)
+        refusal = _refusal(request, kind)
+        if refusal is not None:
+            return refusal
+        if first >= len(content):
+            return Response(status_code=416, headers={"Content-Range": f"bytes */{len(content)}"})
         headers = {"Content-Range": f"bytes {first}-{last}/{len(content)}", "Accept-Ranges": "bytes"}
         if kind == "no ranges":
             first, last, headers = 0, len(content) - 1, {}
@@ -121,6 +121,17 @@ class FaultyS3:
             asked.sent += len(chunk)
             # Also lets the other connections send.
             await asyncio.sleep(self.chunk_delay)
+
+
+def _refusal(request: Request, kind: Kind | None) -> Response | None:
+    if kind == "expired":
+        return Response("<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>", 403)
+    if kind == "throttled":
+        return Response("<Error><Code>SlowDown</Code></Error>", 503, {"Retry-After": "0"})
+    if kind in {"redirect", "other scheme"}:
+        target = str(request.url.replace(scheme="ftp" if kind == "other scheme" else "http"))
+        return Response(status_code=307, headers={"Location": target})
+    return None
 
 
 class _Body(Response):

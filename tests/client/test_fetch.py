@@ -252,10 +252,11 @@ def test_a_server_that_takes_no_ranges_and_breaks_at_the_same_place_is_given_up(
             service_with_images.s3.read = read
 
 
+@pytest.mark.parametrize("kind", ["stall", "hang"])
 def test_a_range_that_stalls_is_asked_for_again_on_a_new_connection(
-    service_with_images: Fetching, tmp_path: Path
+    service_with_images: Fetching, tmp_path: Path, kind: Kind
 ) -> None:
-    service_with_images.s3.faults = [Fault("stall", after=BLOCK, digest=service_with_images.large)]
+    service_with_images.s3.faults = [Fault(kind, after=BLOCK, digest=service_with_images.large)]
     with service_with_images.service() as service:
         service.fetch_image(f"{REPOSITORY}:large", tmp_path)
     asked = [each for each in service_with_images.s3.asked if each.digest == service_with_images.large]
@@ -300,6 +301,21 @@ def test_wrong_bytes_twice_are_an_error_and_leave_nothing_that_looks_finished(
     names = files_in(tmp_path)
     assert not {name for name in names if large.partition(":")[2] in name}
     assert "index.json" not in names
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [(0, "has no bytes by the manifest"), (2_500_212, "bytes in S3"), (9_000_000, "bytes in S3")],
+)
+def test_a_size_that_is_not_the_blobs_is_an_error(
+    service_with_images: Fetching, tmp_path: Path, size: int, message: str
+) -> None:
+    document = json.loads(service_with_images.blob(service_with_images.images["large"]["digest"]))
+    document["layers"][0]["size"] = size
+    manifest = Manifest.parse(json.dumps(document).encode())
+    with service_with_images.service() as service, pytest.raises(ClientError, match=message):
+        service.fetch_image(REPOSITORY, tmp_path, manifest=manifest)
+    assert not (tmp_path / "index.json").exists()
 
 
 def test_a_blob_that_is_larger_than_allowed_is_refused_before_anything_is_loaded(

@@ -16,7 +16,7 @@ from ecr_layers.service import Service
 HELP = "Load an image or layers, each blob verified, and go on where an earlier run stopped"
 
 OCI, DOCKER_ARCHIVE = "oci", "docker-archive"
-MOST_CONNECTIONS = 64
+MOST_CONNECTIONS = 128
 
 _EPILOG = """\
 examples:
@@ -72,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="refuse blobs with more bytes; with K, M or G behind it too",
     )
     parser.add_argument(
-        "--connections", type=connection_count, default=16, metavar="N", help="ranges to load at once (default: 16)"
+        "--connections", type=connection_count, default=32, metavar="N", help="ranges to load at once (default: 32)"
     )
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--json", action="store_true", help="write JSON objects, one a line, to the standard output")
@@ -138,6 +138,6 @@ def connection_count(text: str) -> int:
     Raises:
         argparse.ArgumentTypeError: If it names none.
     """
-    if not re.fullmatch("[0-9]{1,2}", text) or not 1 <= int(text) <= MOST_CONNECTIONS:
+    if not re.fullmatch("[0-9]{1,3}", text) or not 1 <= int(text) <= MOST_CONNECTIONS:
         raise argparse.ArgumentTypeError(f"a number from 1 to {MOST_CONNECTIONS}")
     return int(text)
