@@ -51,7 +51,7 @@ class TransferSettings:
     largest_range: int = 32 * _MIB
     smallest_range: int = 4 * _MIB
     block_size: int = BLOCK
-    patience: float = 0.75
+    patience: float = 0.5
 
 
 class BlobState(StrEnum):
