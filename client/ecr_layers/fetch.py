@@ -169,7 +169,8 @@ class Fetcher:
         fetched = self._load(directory / "blobs", [(blob.digest, blob.size) for blob in kept])
         written = as_oci(manifests)
         for digest, content in {each.digest: each.content for each in (*manifests, *written)}.items():
-            write_file(path_of(directory / "blobs", digest), content)
+            if not is_there(path_of(directory / "blobs", digest), len(content)):
+                write_file(path_of(directory / "blobs", digest), content)
         # The root is the last: it is named by none of the others.
         add_image(directory, written[-1].descriptor, tag)
         foreign = tuple(digest for digest, blob in descriptors.items() if blob.is_foreign)
