@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from layer_resolver.blobs import BlobReader
 from layer_resolver.errors import LAYER_INACCESSIBLE, LAYERS_NOT_FOUND, LISTED_ENTRIES, ResolverError
@@ -18,8 +18,7 @@ IMAGE_DIGEST_ADVICE = "Use it as imageDigest with GET /images/download-urls."
 _ABSENT = (LAYERS_NOT_FOUND, LAYER_INACCESSIBLE)
 
 
-@dataclass(frozen=True, slots=True)
-class Backend:
+class Backend(NamedTuple):
     """The parts behind the APIs.
 
     Attributes:

@@ -6,6 +6,7 @@ No answer is trusted: a URL that leads elsewhere is not passed on. Knows nothing
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 LONGEST_URL = 16 * 1024
@@ -41,8 +42,7 @@ class UrlRefusedError(Exception):
     """S3 refuses a download URL, which may be because it is no longer valid."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hosts:
+class Hosts(NamedTuple):
     """Where download URLs may lead.
 
     Attributes:

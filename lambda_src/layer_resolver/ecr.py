@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
 from threading import Lock
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 from urllib.parse import urlsplit
 
 import botocore.session
@@ -346,8 +346,7 @@ def _headers(request: AWSPreparedRequest) -> dict[str, str]:
     return {name: value for name, value in given.items() if name.lower() != "host"}
 
 
-@dataclass(frozen=True, slots=True)
-class _Content:
+class _Content(NamedTuple):
     """The part of urllib3's response that botocore reads."""
 
     content: bytes

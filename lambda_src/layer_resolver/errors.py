@@ -5,7 +5,7 @@ One row per error; nothing else in the package maps exceptions to answers. A new
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from botocore.exceptions import (
     ClientError,
@@ -405,8 +405,7 @@ RESULT_TOO_LARGE = ErrorKind(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(NamedTuple):
     """What an error is about.
 
     Attributes:

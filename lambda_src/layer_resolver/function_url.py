@@ -8,8 +8,7 @@ import base64
 import binascii
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote
 
 from layer_resolver.callers import caller_of
@@ -44,8 +43,7 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode
 _PRINTABLE = bytes(range(0x20, 0x7F))
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A request to the function URL.
 
     Attributes:
@@ -54,6 +52,8 @@ class Request:
         query: The decoded parameters of the query; values of one name are joined by commas.
         headers: The headers, whose names the platform gives in lower case; values of one name are joined by commas.
         invocation: The invocation that answers it: its deadline, and what is recorded of it.
+        encoded_body: The body as the event has it; `text` decodes it.
+        is_base64: Whether that is base64.
     """
 
     method: str
@@ -61,8 +61,8 @@ class Request:
     query: Mapping[str, str]
     headers: Mapping[str, str]
     invocation: Invocation
-    _body: str
-    _is_base64: bool
+    encoded_body: str
+    is_base64: bool
 
     @classmethod
     def of(
@@ -89,8 +89,8 @@ class Request:
             query=_texts(event, "queryStringParameters"),
             headers=_texts(event, "headers"),
             invocation=invocation,
-            _body=_text(event, "body"),
-            _is_base64=event.get("isBase64Encoded") is True,
+            encoded_body=_text(event, "body"),
+            is_base64=event.get("isBase64Encoded") is True,
         )
         caller = caller_of(context, request.header, edge_distribution_arn)
         invocation.caller_kind, invocation.caller, invocation.source_ip = caller.kind, caller.name, caller.source_ip
@@ -135,14 +135,14 @@ class Request:
         Raises:
             ResolverError: `INVALID_PARAMETER`, if there is no body or it is not text; `REQUEST_TOO_LARGE`.
         """
-        if not self._body:
+        if not self.encoded_body:
             raise ResolverError(INVALID_PARAMETER, "The request has no body. Post a JSON document.")
-        encoded = self._body
+        encoded = self.encoded_body
         # Base64 takes four characters for three bytes.
-        if len(encoded) > (longest * 4 // 3 + 4 if self._is_base64 else longest):
+        if len(encoded) > (longest * 4 // 3 + 4 if self.is_base64 else longest):
             raise ResolverError(REQUEST_TOO_LARGE)
         try:
-            text = base64.b64decode(encoded, validate=True).decode() if self._is_base64 else encoded
+            text = base64.b64decode(encoded, validate=True).decode() if self.is_base64 else encoded
             is_too_large = len(text.encode()) > longest
         except (binascii.Error, ValueError):
             raise ResolverError(INVALID_PARAMETER, "The body is not UTF-8 text. Post a JSON document.") from None
@@ -151,8 +151,7 @@ class Request:
         return text
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(NamedTuple):
     """An answer over HTTP.
 
     Attributes:
@@ -162,7 +161,7 @@ class Response:
     """
 
     status: int
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str]
     body: str = ""
 
     @classmethod

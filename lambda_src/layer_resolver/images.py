@@ -8,8 +8,7 @@ import re
 import time
 from bisect import bisect_right
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from botocore.exceptions import ClientError
 from cachetools import TTLCache
@@ -51,8 +50,7 @@ _REFERRERS_A_PAGE = 50
 _LARGEST_SIZE = 2**63 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Referrers:
+class Referrers(NamedTuple):
     """A page of what refers to an image.
 
     Attributes:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 MAXIMUM_LAYERS = 500
 """How many layers one request may ask for. A result of that many is about 1 MB, well below Lambda's 6 MB."""
@@ -245,8 +245,7 @@ class DigestedConfigRequest(DigestedImageRequest):
     include_env: Flag | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(NamedTuple):
     """One blob to resolve.
 
     Attributes:
@@ -262,8 +261,7 @@ class Layer:
     is_foreign: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class LayerBatch:
+class LayerBatch(NamedTuple):
     """Blobs of one repository, in the order of the request, each digest once."""
 
     repository: Repository
@@ -283,8 +281,7 @@ class LayerBatch:
         return cls.of(repository, (Layer(digest) for digest in digests))
 
 
-@dataclass(frozen=True, slots=True)
-class StoredManifest:
+class StoredManifest(NamedTuple):
     """A manifest or an index as it is stored.
 
     Attributes:

@@ -14,11 +14,10 @@ import weakref
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
 from functools import cache
 from http.client import HTTPException, HTTPResponse, IncompleteRead
 from threading import Lock
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 from urllib.parse import SplitResult, urlsplit
 
 from botocore.httpsession import get_cert_path
@@ -34,8 +33,7 @@ _PORTS = {"http": 80, "https": 443}
 _PRECISION_SECONDS = 0.01
 
 
-@dataclass(frozen=True, slots=True)
-class Deadline:
+class Deadline(NamedTuple):
     """The moment by which something has to be done.
 
     Attributes:
@@ -78,8 +76,7 @@ class AnswerTooLargeError(Exception):
     """The answer is larger than it may be."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """An answer over HTTP.
 
     Attributes:

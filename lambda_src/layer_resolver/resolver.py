@@ -6,8 +6,7 @@ Knows nothing of HTTP, events or Powertools. One instance serves a process; it i
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from cachetools import TLRUCache
 
@@ -33,8 +32,7 @@ CACHED_URLS = 2000
 """How many download URLs are kept for further requests; one is about 2 KB."""
 
 
-@dataclass(frozen=True, slots=True)
-class Resolution:
+class Resolution(NamedTuple):
     """The result of a batch: each layer is in one of the two lists, in the order of the request.
 
     Attributes:
@@ -45,9 +43,9 @@ class Resolution:
     """
 
     batch: LayerBatch
-    resolved: list[DownloadUrl] = field(default_factory=list)
-    failures: list[ResolverError] = field(default_factory=list)
-    hits: int = 0
+    resolved: list[DownloadUrl]
+    failures: list[ResolverError]
+    hits: int
 
     @property
     def fault(self) -> ResolverError | None:
@@ -224,7 +222,7 @@ def _failure(error: ResolverError) -> dict[str, Any]:
 
 
 def _resolution(batch: LayerBatch, outcomes: dict[str, _Outcome], hits: int) -> Resolution:
-    resolution = Resolution(batch, hits=hits)
+    resolution = Resolution(batch, [], [], hits)
     for layer in batch.layers:
         outcome = outcomes[layer.digest]
         if isinstance(outcome, ResolverError):

@@ -6,8 +6,7 @@ The stack sets them; infra/settings.py has what the operator says.
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 from layer_resolver.models import REGISTRY_ID
 
@@ -23,8 +22,7 @@ class SettingsError(Exception):
     """An environment variable has a value that it can't have; the message names it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(NamedTuple):
     """What the operator has opted into; without a variable, nothing.
 
     Attributes:
