@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 from botocore.awsrequest import AWSPreparedRequest
+from botocore.hooks import HierarchicalEmitter
+from botocore.session import get_session
 
 from layer_resolver import __version__, ecr
 from layer_resolver.ecr import ATTEMPTS, Ecr, create_ecr_client, rehearse
@@ -191,6 +193,44 @@ class TestCredentialsOfSnapStart:
         assert caught.value.kind is kind
         # botocore would wait a second.
         assert all(wait <= 0.9 for wait in waits)
+
+
+@pytest.mark.parametrize(
+    ("service", "action"),
+    [
+        ("ecr", "get_download_url_for_layer"),
+        ("ecr", "batch_get_image"),
+        ("ecr", "list_images"),
+        ("ecr", "list_image_referrers"),
+        ("events", "put_events"),
+    ],
+)
+def test_a_call_meets_all_of_botocores_handlers_that_it_meets_with_all_of_them(
+    outcomes: list[Outcome], monkeypatch: pytest.MonkeyPatch, service: str, action: str
+) -> None:
+    outcomes.append(answer({}))
+    met: list[tuple[str, list[str]]] = []
+    emitters: Any = HierarchicalEmitter
+    emit = emitters._emit
+
+    def recording(emitter: Any, event: str, *arguments: Any, **named: Any) -> Any:
+        handlers = emitter._handlers.prefix_search(event)
+        # Powertools registers its own whenever a session is made.
+        met.append((event, sorted(handler.__qualname__ for handler in handlers)))
+        return emit(emitter, event, *arguments, **named)
+
+    monkeypatch.setattr(emitters, "_emit", recording)
+
+    def met_by_a_call() -> list[tuple[str, list[str]]]:
+        met.clear()
+        with ecr.within(Deadline.after(5)):
+            getattr(ecr.create_client(service, connections=1), action)()
+        return list(met)
+
+    ours = met_by_a_call()
+    monkeypatch.setattr(ecr, "_create_session", get_session)
+    assert ours == met_by_a_call()
+    assert any("add_recursion_detection_header" in handlers for _, handlers in ours)
 
 
 def test_the_account_of_the_credentials_is_at_hand_for_endpoints_that_need_it(monkeypatch: pytest.MonkeyPatch) -> None:

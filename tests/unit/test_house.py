@@ -66,6 +66,7 @@ def test_nothing_but_the_door_knows_botocores_client() -> None:
                 "botocore.config",
                 "botocore.credentials",
                 "botocore.exceptions",
+                "botocore.handlers",
                 "botocore.loaders",
                 "botocore.utils",
             },
