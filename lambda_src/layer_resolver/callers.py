@@ -6,8 +6,7 @@ for a distribution of the operator's; SECURITY.md says why nobody else can send 
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 TOKEN_HEADER = "x-ecr-layers-token"  # noqa: S105
 """Has the name of the pull token; the edge sets it, and drops what a client sends under this name."""
@@ -33,8 +32,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
 _ADDRESS = re.compile(r"[0-9a-fA-F.:]{2,45}")
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(NamedTuple):
     """Who sent a request.
 
     Attributes:
@@ -62,7 +60,9 @@ def caller_of(context: Mapping[str, Any], header: Callable[[str], str], edge_dis
     arn, address = _arn(context), _source_ip(context)
     if arn is None:
         return Caller("public", None, address)
-    if not _is_signed_by_edge(arn, header(DISTRIBUTION_HEADER), edge_distribution_arn):
+    if edge_distribution_arn is None or not arn.startswith(CLOUDFRONT):
+        return Caller("iam", arn, address)
+    if not _is_of_edge(header(DISTRIBUTION_HEADER), edge_distribution_arn):
         return Caller("iam", arn, address)
     token = header(TOKEN_HEADER)
     viewer = header(ADDRESS_HEADER).rpartition(":")[0].strip("[]")
@@ -70,9 +70,7 @@ def caller_of(context: Mapping[str, Any], header: Callable[[str], str], edge_dis
     return Caller("token", token, address) if _TOKEN.fullmatch(token) else Caller("public", None, address)
 
 
-def _is_signed_by_edge(arn: str, distribution: str, expected: str | None) -> bool:
-    if expected is None or not arn.startswith(CLOUDFRONT):
-        return False
+def _is_of_edge(distribution: str, expected: str) -> bool:
     return distribution.startswith(expected[:-1]) if expected.endswith("/*") else distribution == expected
 
 

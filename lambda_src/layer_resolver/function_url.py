@@ -311,9 +311,9 @@ def _payload(api: Api, response: Response) -> dict[str, Any]:
         ResolverError: If it is larger than Lambda takes, or a header has a value that no header can have.
     """
     headers = {**_HEADERS, **api.headers, **response.headers}
-    for value in headers.values():
-        if not value.isascii() or value.encode().translate(None, _PRINTABLE):
-            raise ResolverError(INTERNAL_ERROR)
+    values = "".join(headers.values())
+    if not values.isascii() or values.encode().translate(None, _PRINTABLE):
+        raise ResolverError(INTERNAL_ERROR)
     body = response.body
     # Escaping takes at most six characters for one, so most answers need not be measured.
     if len(body) * 6 > LARGEST_ANSWER_BYTES and len(json.dumps(body)) > LARGEST_ANSWER_BYTES:

@@ -8,11 +8,14 @@ and what libraries log, appear at the level DEBUG alone, and after redaction.
 import json
 import logging
 import os
+import sys
+import time
 import traceback
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, TypedDict, cast
+from functools import lru_cache
+from typing import Any, cast
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
@@ -36,9 +39,10 @@ https://docs.docker.com/engine/storage/drivers/overlayfs-driver/"""
 LONGEST_LINE = 32 * 1024
 """How many bytes a log line may have."""
 
-# Python then does not look up who called the logger, which no line says; source:
+# Python then does not look up who called the logger, nor thread and process, which no line says; source:
 # https://docs.python.org/3/howto/logging.html#optimization
 logging._srcfile = None  # noqa: SLF001
+logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 _encode = json.JSONEncoder(default=str, separators=(",", ":")).encode
 _TRACED_FRAMES = 20
@@ -46,7 +50,16 @@ _TRACED_FRAMES = 20
 # How many values of one metric a line may have; source:
 # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 _VALUES_A_LINE = 100
-_REQUESTS = [{"Name": "Requests", "Unit": "Count"}]
+
+# The units of the metrics that are no counts.
+_UNITS = {"EcrCallLatency": "Milliseconds"}
+
+# How many kinds of lines are kept: they differ in which metrics they have, and with what dimensions.
+_FRAMES = 256
+
+_Values = dict[str, list[float]]
+# The names of metrics, and the names and values of their dimensions.
+_Names = tuple[tuple[str, ...], tuple[tuple[str, str], ...]]
 
 
 class _Formatter(LambdaPowertoolsFormatter):
@@ -135,43 +148,45 @@ class Publisher:
         if resolution is not None:
             counts |= {"CacheHits": resolution.hits, "LayersResolved": len(resolution.resolved)}
             for code, count in Counter(each.kind.code for each in resolution.failures).items():
-                self._write({"LayersFailed": _counted(count)}, code=code)
+                self._write(({"LayersFailed": [count]}, {"code": code}))
         if invocation.error is not None:
-            self._write({"RequestsFailed": _counted(1)}, code=invocation.error.kind.code)
+            self._write(({"RequestsFailed": [1]}, {"code": invocation.error.kind.code}))
         if invocation.pull_event_failure is not None:
             counts["PullEventsFailed"] = 1
-        values = {name: _counted(count) for name, count in counts.items() if count}
+        values: _Values = {name: [count] for name, count in counts.items() if count}
         milliseconds = [call.seconds * 1000 for call in invocation.ecr_calls if call.seconds is not None]
         if milliseconds:
-            values["EcrCallLatency"] = _Metric(Unit="Milliseconds", Value=milliseconds[:_VALUES_A_LINE])
-        self._write_with_request(values, {"callerKind": invocation.caller_kind, "outcome": _outcome(invocation)})
+            values["EcrCallLatency"] = milliseconds[:_VALUES_A_LINE]
+        # One line for all of them, because each is billed with all that belongs to a line.
+        requests = {"callerKind": invocation.caller_kind, "outcome": _outcome(invocation)}
+        self._write((values, {}), ({"Requests": [1]}, requests))
         for start in range(_VALUES_A_LINE, len(milliseconds), _VALUES_A_LINE):
-            more = milliseconds[start : start + _VALUES_A_LINE]
-            self._write({"EcrCallLatency": _Metric(Unit="Milliseconds", Value=more)})
+            self._write(({"EcrCallLatency": milliseconds[start : start + _VALUES_A_LINE]}, {}))
 
-    def _write_with_request(self, values: dict[str, "_Metric"], dimensions: dict[str, str]) -> None:
-        """Count an invocation by dimensions of its own, in the line of its other metrics if there are any."""
-        if not values:
-            self._write({"Requests": _counted(1)}, **dimensions)
-            return
-        line = self._line(values)
-        directive = {"Namespace": NAMESPACE, "Dimensions": [[*self._dimensions, *dimensions]], "Metrics": _REQUESTS}
-        line["_aws"]["CloudWatchMetrics"].append(directive)
-        print(_encode(line | dimensions | {"Requests": [1]}))
-
-    def _write(self, values: dict[str, "_Metric"], **dimensions: str) -> None:
-        print(_encode(self._line(values, **dimensions)))
-
-    def _line(self, values: dict[str, "_Metric"], **dimensions: str) -> dict[str, Any]:
-        line = metrics.serialize_metric_set(cast("Any", values), {**self._dimensions, **dimensions}, {})
-        return cast("dict[str, Any]", line)
+    def _write(self, *sets: tuple[_Values, dict[str, str]]) -> None:
+        """Write a line of metrics: the values of some, with their dimensions beside those of all, and of others."""
+        names: list[_Names] = []
+        values: _Values = {}
+        for own, dimensions in sets:
+            if own:
+                names.append((tuple(own), tuple({**self._dimensions, **dimensions}.items())))
+                values |= own
+        frame, now = _frame(tuple(names)), int(time.time() * 1000)
+        # In one piece: Lambda's runtime client flushes after each, and print writes the end of the line by itself.
+        sys.stdout.write(f'{{"_aws":{{"Timestamp":{now},{frame},{_encode(values)[1:]}\n')
 
 
-class _Metric(TypedDict):
-    """The values of a metric, as Powertools serializes them."""
-
-    Unit: str
-    Value: list[float]
+@lru_cache(maxsize=_FRAMES)
+def _frame(sets: tuple[_Names, ...]) -> str:
+    """Return what lines with the same metrics and dimensions have in common, encoded, as Powertools serializes it."""
+    directives: list[Any] = []
+    dimensions: dict[str, str] = {}
+    for names, own in sets:
+        unvalued: Any = {name: {"Unit": _UNITS.get(name, "Count"), "Value": []} for name in names}
+        line = cast("dict[str, Any]", metrics.serialize_metric_set(unvalued, dict(own), {}))
+        directives += line["_aws"]["CloudWatchMetrics"]
+        dimensions |= dict(own)
+    return f'"CloudWatchMetrics":{_encode(directives)}}},{_encode(dimensions)[1:-1]}'
 
 
 def _outcome(invocation: Invocation) -> str:
@@ -179,10 +194,6 @@ def _outcome(invocation: Invocation) -> str:
     if invocation.status < 400:
         return "answered"
     return "refused" if invocation.status < 500 else "failed"
-
-
-def _counted(count: int) -> _Metric:
-    return _Metric(Unit="Count", Value=[count])
 
 
 def _log(invocation: Invocation, *, is_cold_start: bool) -> None:

@@ -99,13 +99,10 @@ class LayerUrlResolver:
             ResolverError: If the layer has no download URL; its row of the error table says why.
         """
         (layer,) = batch.layers
-        outcomes: dict[str, _Outcome]
         known = self._known(batch, layer)
-        if known is not None:
-            outcomes = {layer.digest: known}
-        else:
-            # No thread is needed on the way of a single layer: every wait of the call ends at the deadline by itself.
-            outcomes = {layer.digest: self._ask(batch, layer, invocation)}
+        # No thread is needed on the way of a single layer: every wait of the call ends at the deadline by itself.
+        outcomes = {layer.digest: known or self._ask(batch, layer, invocation)}
+        if known is None:
             self._keep(batch, outcomes)
         resolution = _resolution(batch, outcomes, hits=int(known is not None))
         invocation.record(resolution)
