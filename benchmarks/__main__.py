@@ -27,6 +27,7 @@ def main() -> int:
             "versions": subjects.versions(),
             "is_compiled": subjects.is_compiled,
             "cpu_count": os.cpu_count(),
+            "load_average": round(os.getloadavg()[0], 1),
             "machine": f"{platform.system()} {platform.machine()}",
             "stand_in_milliseconds": round(stand_in_milliseconds(), 4),
         }

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -64,16 +65,17 @@ def build() -> Subjects:
     target = Target.host() if found.path is None else Target.host(LAMBDA.python_version)
     interpreter = found.path or Path(sys.executable)
     package = build_package(target, PACKAGES)
-    whole = _whole_libraries(target, interpreter, package.digest)
+    whole = _whole_libraries(target, interpreter)
+    functions = _functions(interpreter) if package.is_compiled else FUNCTIONS
     return Subjects(
         interpreter=interpreter,
         is_compiled=package.is_compiled,
         package=package.path,
         ours=Function("layer_resolver.handler.lambda_handler", (package.path,)),
         # Should the package do without boto3 one day, the baseline still has it.
-        bare=Function("bare.lambda_handler", (FUNCTIONS, package.path, whole)),
-        loop=Function("loop.lambda_handler", (FUNCTIONS, package.path, whole)),
-        tutorial=Function("tutorial.lambda_handler", (FUNCTIONS, whole)),
+        bare=Function("bare.lambda_handler", (package.path, functions, whole)),
+        loop=Function("loop.lambda_handler", (package.path, functions, whole)),
+        tutorial=Function("tutorial.lambda_handler", (whole, functions)),
     )
 
 
@@ -87,13 +89,29 @@ def zipped_bytes(package: Path) -> int:
     return len(zipped.getvalue())
 
 
-def _whole_libraries(target: Target, interpreter: Path, digest: str) -> Path:
+def _functions(interpreter: Path) -> Path:
+    """Return the directory of what the product is compared with, as bytecode like the product."""
+    path = PACKAGES / f"functions-{_key(interpreter, *sorted(FUNCTIONS.glob('*.py')))}"
+    if not path.is_dir():
+        made = Path(shutil.copytree(FUNCTIONS, path.with_suffix(".partial"), dirs_exist_ok=True))
+        compile_dependencies(interpreter, made)
+        made.rename(path)
+    return path
+
+
+def _key(interpreter: Path, *sources: Path) -> str:
+    """Return a name for what is made of some files for a Python."""
+    content = b"".join(path.read_bytes() for path in sources)
+    return hashlib.sha256(f"{interpreter} ".encode() + content).hexdigest()[:16]
+
+
+def _whole_libraries(target: Target, interpreter: Path) -> Path:
     """Install the function's libraries, uncut, with bytecode, once for each lock and Python."""
-    key = hashlib.sha256(f"{digest} {target} {interpreter}".encode()).hexdigest()[:16]
-    path = PACKAGES / f"libraries-{key}"
+    lock = SOURCE / "requirements.txt"
+    path = PACKAGES / f"libraries-{target.python_version}-{_key(interpreter, lock)}"
     if not path.is_dir():
         made = path.with_suffix(".partial")
-        install_dependencies(target, SOURCE / "requirements.txt", made)
+        install_dependencies(target, lock, made)
         compile_dependencies(interpreter, made)
         made.rename(path)
     return path

@@ -33,6 +33,23 @@ class Function:
     paths: tuple[Path, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What something takes.
+
+    Attributes:
+        seconds: By the clock.
+        cpu_seconds: Of the processor.
+    """
+
+    seconds: float
+    cpu_seconds: float
+
+    def __add__(self, other: "Taken") -> "Taken":
+        """Return what both take, one after the other."""
+        return Taken(self.seconds + other.seconds, self.cpu_seconds + other.cpu_seconds)
+
+
 class MeasurementError(Exception):
     """Something that was to be measured failed; the message says what."""
 
@@ -111,7 +128,7 @@ class Worker(_Process):
         ecr: What it takes for ECR.
 
     Attributes:
-        load_seconds: How long its module took to load.
+        loaded: What loading its module took.
     """
 
     def __init__(self, interpreter: Path, function: Function, ecr: Ecr) -> None:
@@ -137,16 +154,15 @@ class Worker(_Process):
         # Nothing but the standard library, so that the package shows that it is complete.
         command = [str(interpreter), "-S", str(HERE / "worker.py"), function.handler, *map(str, function.paths)]
         super().__init__(command, environment)
-        self.load_seconds: float = json.loads(self._read_line())["seconds"]
+        self.loaded = Taken(**json.loads(self._read_line()))
 
     def invoke(self, events: list[Any], *, status: int = 200, remaining_ms: int = REMAINING_MS) -> dict[str, Any]:
         """Invoke the function with each event in turn; see `worker.Worker.invoke`."""
         return self._do("invoke", events=events, status=status, remaining_ms=remaining_ms)
 
-    def restore(self) -> float:
-        """Run SnapStart's hooks and return the seconds that those of a restore take."""
-        seconds: float = self._do("restore")["seconds"]
-        return seconds
+    def restore(self) -> Taken:
+        """Run SnapStart's hooks and return what those of a restore take."""
+        return Taken(**self._do("restore"))
 
     def state(self) -> dict[str, int]:
         """Return what the process holds; see `worker.Worker.state`."""

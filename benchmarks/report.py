@@ -43,7 +43,8 @@ def heading(result: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     bytecode = "with" if result["is_compiled"] else "without"
     return (
-        f"{result['date']}: {versions}; {result['cpu_count']} processors, {result['machine']}; {bytecode} bytecode; "
+        f"{result['date']}: {versions}; {result['cpu_count']} processors, {result['machine']}; "
+        f"load average {result['load_average']}; {bytecode} bytecode; "
         f"one call of the stand-in for ECR takes {result['stand_in_milliseconds']:.3f} ms"
     )
 

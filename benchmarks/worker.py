@@ -1,6 +1,6 @@
 """Runs one function in a process of its own and measures it from inside.
 
-It is started by `environment.Worker`, with the interpreter and the package that are measured, and imports nothing but
+It is started by `processes.Worker`, with the interpreter and the package that are measured, and imports nothing but
 the standard library and the function. It takes commands as lines of JSON and gives one line for each.
 """
 
@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 
 class Context:
@@ -32,18 +32,33 @@ class Context:
         return max(0, int((self._end - time.monotonic()) * 1000))
 
 
+class _Stopwatch:
+    """Measures time by the clock, and the processor's time that this process takes meanwhile."""
+
+    def __init__(self) -> None:
+        self._seconds, self._cpu_seconds = time.perf_counter(), time.process_time()
+
+    def read(self) -> dict[str, float]:
+        """Return both in seconds."""
+        seconds, cpu_seconds = time.perf_counter() - self._seconds, time.process_time() - self._cpu_seconds
+        return {"seconds": seconds, "cpu_seconds": cpu_seconds}
+
+
 class Worker:
     """Holds the loaded function.
 
     Args:
         handler: Module and name of the handler.
+
+    Attributes:
+        loaded: What loading it took, in seconds: by the clock, and of the processor.
     """
 
     def __init__(self, handler: str) -> None:
         module, _, name = handler.rpartition(".")
-        started = time.perf_counter()
+        stopwatch = _Stopwatch()
         self._handler = getattr(importlib.import_module(module), name)
-        self.load_seconds = time.perf_counter() - started
+        self.loaded = stopwatch.read()
         self._count = 0
 
     def invoke(self, events: list[Any], status: int, remaining_ms: int) -> dict[str, Any]:
@@ -59,7 +74,7 @@ class Worker:
         """
         seconds = []
         answer: Any = None
-        cpu_started = time.process_time()
+        stopwatch = _Stopwatch()
         for event in events:
             self._count += 1
             context = Context(remaining_ms, self._count)
@@ -68,11 +83,11 @@ class Worker:
             seconds.append(time.perf_counter() - started)
             if answer["statusCode"] != status:
                 raise RuntimeError(f"{status} was expected, and the answer is {str(answer)[:500]}")
-        return {"seconds": seconds, "cpu_seconds": time.process_time() - cpu_started, "answer": answer}
+        return {"seconds": seconds, "cpu_seconds": stopwatch.read()["cpu_seconds"], "answer": answer}
 
     @staticmethod
     def restore() -> dict[str, Any]:
-        """Run the hooks of SnapStart, as the runtime client does, and return the seconds that those of a restore take.
+        """Run the hooks of SnapStart, as the runtime client does, and return what those of a restore take.
 
         Source: https://github.com/aws/aws-lambda-python-runtime-interface-client, lambda_runtime_hooks_runner.py
         """
@@ -81,10 +96,10 @@ class Worker:
         while before:
             function, arguments, keywords = before.pop()
             function(*arguments, **keywords)
-        started = time.perf_counter()
+        stopwatch = _Stopwatch()
         for function, arguments, keywords in hooks.get_after_restore():
             function(*arguments, **keywords)
-        return {"seconds": time.perf_counter() - started}
+        return stopwatch.read()
 
     @staticmethod
     def state() -> dict[str, Any]:
@@ -104,12 +119,31 @@ def _resident_memory() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
+class _Unbuffered:
+    """A stream that writes at once, as standard output is where Lambda's runtime client runs a function.
+
+    Source: https://github.com/aws/aws-lambda-python-runtime-interface-client, bootstrap.py
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> None:
+        """Write a text, and do not wait for more."""
+        self._stream.write(text)
+        self._stream.flush()
+
+
 def _separate_results() -> TextIO:
     """Return a stream for results, and let what the function prints go nowhere."""
     results = os.fdopen(os.dup(1), "w", buffering=1)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.close(nowhere)
+    sys.stdout = cast("TextIO", _Unbuffered(sys.stdout))
     return results
 
 
@@ -118,7 +152,7 @@ def main() -> None:
     results = _separate_results()
     sys.path[:0] = sys.argv[2:]
     worker = Worker(sys.argv[1])
-    results.write(json.dumps({"seconds": worker.load_seconds}) + "\n")
+    results.write(json.dumps(worker.loaded) + "\n")
     for line in sys.stdin:
         command, arguments = json.loads(line)
         results.write(json.dumps(getattr(worker, command)(**arguments)) + "\n")

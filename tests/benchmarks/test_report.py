@@ -13,6 +13,7 @@ def result_of(*rows: Row) -> dict[str, Any]:
         "versions": {"python": "3.13.1", "botocore": "1.44.5"},
         "is_compiled": True,
         "cpu_count": 2,
+        "load_average": 0.5,
         "machine": "Linux x86_64",
         "stand_in_milliseconds": 0.02,
         "rows": [row.as_dict() for row in rows],
@@ -52,4 +53,4 @@ def test_a_result_is_kept_and_takes_the_place_of_the_documents_table(
 
 def test_the_documents_table_is_that_of_a_kept_result() -> None:
     document = report.DOCUMENT.read_text()
-    assert any(report.markdown(json.loads(path.read_text())) in document for path in report.RESULTS.glob("*.json"))
+    assert any(report.markdown(json.loads(path.read_text())) in document for path in report.RESULTS.glob("*-python*.json"))
