@@ -208,7 +208,8 @@ def _checked_manifest(image: dict[str, Any], subject: Subject, reference: str) -
         raise _unreadable(subject, "imageManifest") from None
     if not isinstance(digest, str) or digest_of(stored, digest) != digest:
         raise ResolverError.about(subject, MANIFEST_DIGEST_MISMATCH)
-    if reference not in {digest, image_id.get("imageTag")}:
+    # What ECR gives for a tag need not be one, and a set takes no lists.
+    if reference not in (digest, image_id.get("imageTag")):
         raise ResolverError.about(subject, MANIFEST_DIGEST_MISMATCH)
     return StoredManifest(stored, media_type, digest)
 

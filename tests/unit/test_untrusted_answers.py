@@ -56,7 +56,16 @@ def test_a_manifest_that_can_not_be_read(send: Send, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(
-    "image_id", [{"imageDigest": 5, "imageTag": "1.0"}, {"imageDigest": TRUE_DIGEST, "imageTag": "2.0"}], ids=str
+    "image_id",
+    [
+        {"imageDigest": 5, "imageTag": "1.0"},
+        {"imageDigest": [], "imageTag": "1.0"},
+        {"imageDigest": TRUE_DIGEST, "imageTag": "2.0"},
+        {"imageDigest": TRUE_DIGEST, "imageTag": []},
+        {"imageDigest": TRUE_DIGEST, "imageTag": {}},
+        {"imageDigest": TRUE_DIGEST},
+    ],
+    ids=str,
 )
 def test_a_manifest_of_another_image(send: Send, monkeypatch: pytest.MonkeyPatch, image_id: dict[str, Any]) -> None:
     monkeypatch.setattr(FakeEcr, "batch_get_image", lambda *_, **__: image(imageId=image_id))
