@@ -219,16 +219,6 @@ def tests_of(mutant: Mutant, data: coverage.CoverageData, root: Path) -> list[st
     return first + random.Random(SEED).sample(others, min(len(others), MOST_OTHERS))
 
 
-def mutants() -> Iterator[Mutant]:
-    """Yield all mutants of the chosen parts."""
-    for part in PARTS:
-        made = subprocess.run(
-            [COSMIC_RAY, "tests/mutants/generate.py", *MODULES[part]], cwd=ROOT, capture_output=True, check=True
-        )
-        for line in made.stdout.splitlines():
-            yield Mutant(part, **json.loads(line))
-
-
 def promises() -> list[Mutant]:
     """Return the mutants that break what the documents promise, each of which has to be noticed.
 
@@ -253,18 +243,17 @@ def promises() -> list[Mutant]:
 
 
 def sample() -> list[Mutant]:
-    """Return the mutants that are tested, by the seed."""
-    if not SAMPLE:
-        return promises()
-    made = list(mutants())
-    choose = random.Random(SEED)
-    chosen: list[Mutant] = []
+    """Return the mutants that are tested: those that break promises, and others by the seed."""
+    chosen = promises()
     for part in PARTS:
-        own = [each for each in made if each.part == part]
-        share = SHARES[part] / sum(SHARES[each] for each in PARTS)
-        chosen += choose.sample(own, min(len(own), round(SAMPLE * share)))
-    print(f"{len(made):,} mutants, of which {len(chosen):,} are tested (SEED={SEED} SAMPLE={SAMPLE})", flush=True)
-    return promises() + chosen
+        count = round(SAMPLE * SHARES[part] / sum(SHARES[each] for each in PARTS))
+        command = [COSMIC_RAY, "tests/mutants/generate.py", str(count), SEED, *MODULES[part]]
+        made, *others = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout.splitlines()
+        chosen += [Mutant(part, **json.loads(each)) for each in others]
+        print(
+            f"{part}: {json.loads(made)['made']:,} mutants, of which {len(others)} are tested (SEED={SEED})", flush=True
+        )
+    return chosen
 
 
 def outcomes_of(chosen: list[Mutant]) -> Iterator[tuple[Mutant, str]]:
@@ -276,12 +265,13 @@ def outcomes_of(chosen: list[Mutant]) -> Iterator[tuple[Mutant, str]]:
     with tempfile.TemporaryDirectory() as directory:
         copies = [Copy(Path(directory) / str(number)) for number in range(WORKERS)]
         # Tests that fail without a mistake would notice every mistake.
-        if "infra" in PARTS:
+        if any(each.part == "infra" for each in chosen):
             _check_that_tests_pass(copies[0], sorted({test for tests in INFRA_TESTS.values() for test in tests}))
-        data, root = _tests_of_lines(copies[0]), copies[0].path
+        root = copies[0].path
+        data = _tests_of_lines(copies[0]) if any(not each.tests for each in chosen) else coverage.CoverageData()
         while waiting or running:
             while waiting and copies:
-                mutant = waiting.pop()
+                mutant = waiting.pop(0)
                 running.append(copies.pop().start(mutant, tests_of(mutant, data, root)))
             time.sleep(0.05)
             for run in list(running):

@@ -1,10 +1,10 @@
-"""Writes every mutant of some modules, one JSON document a line. Runs with the Python that has cosmic-ray."""
+"""Writes a sample of the mutants of some modules, one a line as JSON. Runs with the Python that has cosmic-ray."""
 
 import ast
 import json
+import random
 import sys
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,10 @@ def _is_text_of_its_own(node: Any) -> bool:
     return before is not None and before.value in {"->", ":"} and node.parent.type != "dictorsetmaker"
 
 
+OPERATORS: dict[str, Any] = {name: get_operator(f"core/{name}")() for name in CORE}
+OPERATORS |= {each.__name__: each() for each in (RemoveCall, ReplaceString)}
+
+
 def _is_python(code: str) -> bool:
     try:
         ast.parse(code)
@@ -102,38 +106,56 @@ def _is_python(code: str) -> bool:
     return True
 
 
-def mutants_of(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield every mutant of a module."""
+def places_of(path: Path) -> Iterator[tuple[Path, str, int]]:
+    """Yield every mutant of a module, by the name of its operator and the occurrence of that."""
+    nodes = list(_nodes(parso.parse(path.read_text())))
+    for name, operator in OPERATORS.items():
+        for occurrence in range(sum(len(list(operator.mutation_positions(node))) for node in nodes)):
+            yield path, name, occurrence
+
+
+def _nodes(node: Any) -> Iterator[Any]:
+    yield node
+    for child in getattr(node, "children", ()):
+        yield from _nodes(child)
+
+
+def mutant_of(path: Path, name: str, occurrence: int) -> dict[str, Any] | None:
+    """Return a mutant, None if it is no Python or the same as the module."""
     code = path.read_text()
-    operators = [(name, get_operator(f"core/{name}")()) for name in CORE]
-    operators += [(each.__name__, each()) for each in (RemoveCall, ReplaceString)]
-    for name, operator in operators:
-        for occurrence in count():
-            try:
-                mutated = mutate_code(code, operator, occurrence)
-            except AttributeError:
-                # cosmic-ray's own operators stumble over names with a dot.
-                continue
-            if mutated is None:
-                break
-            if not _is_python(mutated):
-                continue
-            lines, changed = code.splitlines(), mutated.splitlines()
-            line = next(
-                (number for number, pair in enumerate(zip(lines, changed, strict=False)) if pair[0] != pair[1]), None
-            )
-            if line is not None:
-                yield {
-                    "module": str(path),
-                    "operator": name,
-                    "line": line + 1,
-                    "before": lines[line].strip(),
-                    "after": changed[line].strip(),
-                    "code": mutated,
-                }
+    try:
+        mutated = mutate_code(code, OPERATORS[name], occurrence)
+    except AttributeError:
+        # cosmic-ray's own operators stumble over names with a dot.
+        return None
+    if mutated is None or not _is_python(mutated):
+        return None
+    lines, changed = code.splitlines(), mutated.splitlines()
+    line = next((number for number, pair in enumerate(zip(lines, changed, strict=False)) if pair[0] != pair[1]), None)
+    if line is None:
+        return None
+    return {
+        "module": str(path),
+        "operator": name,
+        "line": line + 1,
+        "before": lines[line].strip(),
+        "after": changed[line].strip(),
+        "code": mutated,
+    }
+
+
+def main(count: int, seed: str, paths: list[Path]) -> None:
+    """Write a sample of the mutants of some modules."""
+    places = [place for path in paths for place in places_of(path)]
+    print(json.dumps({"made": len(places)}))
+    for place in random.Random(seed).sample(places, len(places)):
+        if count == 0:
+            break
+        mutant = mutant_of(*place)
+        if mutant is not None:
+            print(json.dumps(mutant))
+            count -= 1
 
 
 if __name__ == "__main__":
-    for argument in sys.argv[1:]:
-        for mutant in mutants_of(Path(argument)):
-            print(json.dumps(mutant))
+    main(int(sys.argv[1]), sys.argv[2], [Path(each) for each in sys.argv[3:]])
