@@ -23,19 +23,28 @@ let store = {};
 let handler = null;
 
 // https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/functions-custom-methods.html
+const FORMATS = { string: (value) => value, json: JSON.parse, bytes: (value) => Buffer.from(value) };
 const keyValueStore = {
   async get(key, options) {
     const value = read()[key];
     if (value === undefined) {
       throw new Error('KeyNotFound');
     }
-    return options && options.format === 'json' ? JSON.parse(value) : value;
+    const format = (options && options.format) || 'string';
+    if (!(format in FORMATS)) {
+      throw new Error(`There is no format ${format}.`);
+    }
+    return FORMATS[format](value);
   },
   async exists(key) {
     return read()[key] !== undefined;
   },
   async count() {
     return Object.keys(read()).length;
+  },
+  async meta() {
+    const moment = new Date().toISOString();
+    return { creationDateTime: moment, lastUpdatedDateTime: moment, keyCount: Object.keys(read()).length };
   },
 };
 
