@@ -53,4 +53,6 @@ def test_a_result_is_kept_and_takes_the_place_of_the_documents_table(
 
 def test_the_documents_table_is_that_of_a_kept_result() -> None:
     document = report.DOCUMENT.read_text()
-    assert any(report.markdown(json.loads(path.read_text())) in document for path in report.RESULTS.glob("*-python*.json"))
+    assert any(
+        report.markdown(json.loads(path.read_text())) in document for path in report.RESULTS.glob("*-python*.json")
+    )

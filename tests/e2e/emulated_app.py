@@ -16,5 +16,5 @@ from infra.asset import Target
 app.main(
     Target.host(),
     AWS_ENDPOINT_URL_ECR=os.environ["LOCAL_ECR_URL"],
-    AWS_ENDPOINT_URL_EVENTS=os.environ["AWS_ENDPOINT_URL"],
+    AWS_ENDPOINT_URL_EVENTBRIDGE=os.environ["AWS_ENDPOINT_URL"],
 )

@@ -171,13 +171,13 @@ def test_an_event_is_billed_as_one_however_many_layers_there_are(ask: Ask, event
 
 
 @pytest.fixture
-def silence(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def silence(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
     """Put something that takes connections and never answers in the place of EventBridge."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        monkeypatch.setenv("AWS_ENDPOINT_URL_EVENTS", f"http://127.0.0.1:{listener.getsockname()[1]}")
-        yield
+        monkeypatch.setenv("AWS_ENDPOINT_URL_EVENTBRIDGE", f"http://127.0.0.1:{listener.getsockname()[1]}")
+        yield listener
 
 
 class TestFailure:
@@ -221,9 +221,12 @@ class TestFailure:
             handler(function_url_event("GET", f"/v2/team/app/blobs/{digest(1)}"), Context())
         assert [len(client.entries) for client in made] == [1, 2]
 
-    @pytest.mark.usefixtures("silence")
     def test_a_silent_eventbridge_is_not_waited_for_to_the_end(
-        self, ecr: FakeEcr, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+        self,
+        ecr: FakeEcr,
+        silence: socket.socket,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
     ) -> None:
         monkeypatch.setattr("layer_resolver.pull_events.PUT_SECONDS", 0.1)
         handler = create_handler(lambda: ecr, SETTINGS, create_events_client)
@@ -231,6 +234,9 @@ class TestFailure:
         answer = handler(function_url_event("GET", f"/v2/team/app/blobs/{digest(1)}"), Context(900_000))
         assert answer["statusCode"] == 307
         assert '"pullEventFailure":{"type":"RequestFailedError"}' in capsys.readouterr().out
+        connection, _ = silence.accept()
+        with connection:
+            assert b"X-Amz-Target: AWSEvents.PutEvents\r\n" in connection.recv(64 * 1024)
 
     def test_without_any_time_left_eventbridge_is_not_asked(
         self, ecr: FakeEcr, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
