@@ -42,7 +42,8 @@ def find_layer(url: str, client: httpx.Client, auth: httpx.Auth, repository: str
         status = f" It answered {error.response.status_code}." if isinstance(error, httpx.HTTPStatusError) else ""
         raise SmokeError(
             f"{url} gives no manifest of {repository}:{image or 'latest'}.{status} "
-            "Name another: REPOSITORY=… TAG=…, or a layer: REPOSITORY=… DIGEST=…"
+            "Name another with --repository and --image, or a layer with --repository and --digest: REPOSITORY=, TAG= "
+            "and DIGEST= of make."
         ) from None
 
 

@@ -87,10 +87,14 @@ def find_layer(ecr: Any, repository: str | None = None) -> Layer:
         layer = next((layer for name in names for layer in _layers(ecr, name)), None)
     except (BotoCoreError, ClientError) as error:
         raise SmokeError(
-            f"No layer to resolve could be looked up in ECR: {error}. Name one: REPOSITORY=… DIGEST=…"
+            f"No layer to resolve could be looked up in ECR: {error}. Name one with --repository and --digest, or "
+            "with REPOSITORY= and DIGEST= of make."
         ) from None
     if layer is None:
-        raise SmokeError("No image was found in ECR. Push one, or name a layer: REPOSITORY=… DIGEST=…")
+        raise SmokeError(
+            "No image was found in ECR. Push one, or name a layer with --repository and --digest, or with REPOSITORY= "
+            "and DIGEST= of make."
+        )
     return layer
 
 

@@ -227,7 +227,7 @@ def test_a_foreign_layer_is_not_taken(tmp_path: Path) -> None:
 
 
 def test_without_access_to_ecr_a_layer_has_to_be_named(ecr: Any) -> None:
-    with pytest.raises(SmokeError, match="Name one: REPOSITORY=… DIGEST=…"):
+    with pytest.raises(SmokeError, match="Name one with --repository and --digest"):
         find_layer(ecr, "team/missing")
 
 
