@@ -105,7 +105,7 @@ class _Budget:
 
 
 class ImageFiles:
-    """The files of an image.
+    """The files of an image, for one thread at a time.
 
     Args:
         layers: The image's layers, the lowest first.
