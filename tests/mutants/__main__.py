@@ -247,7 +247,7 @@ def sample() -> list[Mutant]:
     chosen = promises()
     for part in PARTS:
         count = round(SAMPLE * SHARES[part] / sum(SHARES[each] for each in PARTS))
-        command = [COSMIC_RAY, "tests/mutants/generate.py", str(count), SEED, *MODULES[part]]
+        command: list[str | Path] = [COSMIC_RAY, "tests/mutants/generate.py", str(count), SEED, *MODULES[part]]
         made, *others = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout.splitlines()
         chosen += [Mutant(part, **json.loads(each)) for each in others]
         print(
