@@ -85,9 +85,9 @@ def compared(subjects: Subjects, stream: Stream) -> tuple[list[str], float]:
     with ExitStack() as stack:
         ecr = stack.enter_context(Ecr(lifetime_seconds=int(stream.load.reuse_seconds * 2)))
         workers = [stack.enter_context(Worker(subjects.interpreter, subjects.ours, ecr)) for _ in range(ENVIRONMENTS)]
-        run(workers, digests, popularity, stream.warm_seconds)
+        run(workers, digests, popularity, stream.warm_seconds, seed="before")
         before, started = ecr.calls(), time.monotonic()
-        requests = run(workers, digests, popularity, stream.measured_seconds)
+        requests = run(workers, digests, popularity, stream.measured_seconds, seed="measured")
         seconds = time.monotonic() - started
         misses = ecr.calls() - before
     rate = requests / seconds / ENVIRONMENTS
@@ -96,8 +96,8 @@ def compared(subjects: Subjects, stream: Stream) -> tuple[list[str], float]:
     return [stream.name, f"{rate:,.0f}", f"{expected:.1%}", f"{measured:.1%}"], measured - expected
 
 
-def run(workers: list[Worker], digests: list[str], popularity: list[float], seconds: float) -> int:
-    """Let all workers answer requests for so long, and return how many they answered."""
+def run(workers: list[Worker], digests: list[str], popularity: list[float], seconds: float, seed: str) -> int:
+    """Let all workers answer requests for so long, and return how many they answered; another seed asks for others."""
     end = time.monotonic() + seconds
     counts: list[int] = []
 
@@ -108,7 +108,10 @@ def run(workers: list[Worker], digests: list[str], popularity: list[float], seco
             count += len(worker.invoke([events.download_url(digest) for digest in chosen])["seconds"])
         counts.append(count)
 
-    threads = [threading.Thread(target=work, args=(worker, random.Random(seed))) for seed, worker in enumerate(workers)]
+    threads = [
+        threading.Thread(target=work, args=(worker, random.Random(f"{seed} {number}")))
+        for number, worker in enumerate(workers)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
