@@ -31,7 +31,7 @@ def main() -> int:
         name
         for report in (faults, inputs)
         for name, most in MOST_KEPT.items()
-        if report.after[name] > report.before[name] + most
+        if report.before and report.after[name] > report.before[name] + most
     ]
     if grown:
         print(f"More than the pools keep: {', '.join(grown)}", file=sys.stderr)

@@ -1,4 +1,5 @@
 import inspect
+from typing import get_args
 
 import botocore.session
 import pytest
@@ -56,6 +57,51 @@ def test_each_spelling_of_throttling_that_botocore_knows_is_throttling(code: str
 @pytest.mark.parametrize("code", ["InternalFailure", "ServiceUnavailable", "InternalServerError"])
 def test_a_failure_of_the_service_is_a_server_error_under_its_common_names(code: str) -> None:
     assert error_kind(ecr_error(code, status=503)) is errors.SERVER_ERROR
+
+
+# All rows: HTTP status, status and code under /v2, whether a retry can help, whether it is the service's own fault.
+ROWS = {
+    "InvalidParameterException": (400, 400, "NAME_INVALID", False, False),
+    "RepositoryNotFoundException": (404, 404, "NAME_UNKNOWN", False, False),
+    "LayersNotFoundException": (404, 404, "BLOB_UNKNOWN", False, False),
+    "LayerInaccessibleException": (409, 404, "BLOB_UNKNOWN", False, False),
+    "UnableToGetUpstreamLayerException": (502, 502, "UNKNOWN", True, False),
+    "UnableToGetUpstreamImageException": (502, 502, "UNKNOWN", True, False),
+    "ImageNotFoundException": (404, 404, "MANIFEST_UNKNOWN", False, False),
+    "ImageUnreadable": (409, 404, "MANIFEST_UNKNOWN", False, False),
+    "UnsupportedImage": (409, 409, "UNSUPPORTED", False, False),
+    "ManifestDigestMismatch": (502, 502, "UNKNOWN", True, False),
+    "ServerException": (503, 503, "UNAVAILABLE", True, False),
+    "ThrottlingException": (429, 429, "TOOMANYREQUESTS", True, False),
+    "AccessDeniedException": (403, 403, "DENIED", False, False),
+    "CredentialsRefused": (503, 503, "UNAVAILABLE", True, True),
+    "RequestTimeoutException": (504, 504, "UNAVAILABLE", True, False),
+    "InternalError": (500, 500, "UNKNOWN", False, True),
+    "ForeignLayer": (404, 404, "BLOB_UNKNOWN", False, False),
+    "NotEnabled": (403, 403, "DENIED", False, False),
+    "InvalidDigest": (400, 400, "DIGEST_INVALID", False, False),
+    "InvalidPaginationNumber": (400, 400, "PAGINATION_NUMBER_INVALID", False, False),
+    "InvalidPageToken": (400, 400, "PAGINATION_NUMBER_INVALID", False, False),
+    "InvalidArtifactType": (400, 400, "UNSUPPORTED", False, False),
+    "BlobUnreadable": (502, 502, "UNKNOWN", True, False),
+    "RouteNotFound": (404, 404, "UNSUPPORTED", False, False),
+    "MethodNotAllowed": (405, 405, "UNSUPPORTED", False, False),
+    "ReferrersNotRead": (404, 404, "UNSUPPORTED", False, False),
+    "RequestTooLarge": (413, 413, "SIZE_INVALID", False, False),
+    "UnsupportedEvent": (400, 400, "UNSUPPORTED", False, False),
+    "ResultTooLarge": (413, 413, "UNSUPPORTED", False, False),
+}
+
+
+def test_the_table_is_this_one() -> None:
+    assert {
+        code: (kind.http_status, kind.registry_http_status, kind.registry_code, kind.retryable, kind.is_fault)
+        for code, kind in ERROR_TABLE.items()
+    } == ROWS
+
+
+def test_errors_arise_in_places_that_there_are() -> None:
+    assert {place for kind in ERROR_TABLE.values() for place in kind.arises_in} == set(get_args(errors.Place))
 
 
 # What ECR, BatchGetImage for a single image, KMS, and AWS services in common call each failure, beside throttling.
