@@ -88,6 +88,7 @@ def test_a_refused_request_is_logged_with_the_reason(send: Send, capsys: pytest.
     assert log["error"] == {"code": "InvalidParameterException", "message": "layerDigest is missing."}
     assert "repositoryName" not in log
     assert metric(metrics, "RequestsFailed")["code"] == "InvalidParameterException"
+    assert metric(metrics, "RequestsFailed")["RequestsFailed"] == [1]
     assert not [line for line in metrics if "LayersFailed" in line]
 
 
