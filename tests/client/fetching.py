@@ -13,7 +13,7 @@ from typing import Any
 from ecr_layers import Service, TransferSettings
 from local.aws import S3
 from local.oci_layout import OciLayout
-from local.service import EVERYTHING, local_service
+from local.service import EVERYTHING, FunctionUrl, local_service
 from tests.client.faulty_s3 import FaultyS3, faulty_s3
 from tests.client.small_parts import QUICK, REPOSITORY, SMALL_PARTS
 from tests.layouts import DOCKER_LIST, OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Descriptor, LayoutWriter, for_platform
@@ -56,7 +56,9 @@ class Fetching:
 
 
 @contextmanager
-def fetching(directory: Path, opted_into: Mapping[str, str] = EVERYTHING) -> Iterator[Fetching]:
+def fetching(
+    directory: Path, opted_into: Mapping[str, str] = EVERYTHING, function_url: FunctionUrl | None = None
+) -> Iterator[Fetching]:
     """Write the images to a directory, and run the service."""
     images = write_images(directory)
 
@@ -67,7 +69,11 @@ def fetching(directory: Path, opted_into: Mapping[str, str] = EVERYTHING) -> Ite
     with (
         faulty_s3(read) as (s3, s3_url),
         local_service(
-            {REPOSITORY: layout}, s3=S3(url=s3_url), opted_into=opted_into, write_log=lambda _: None
+            {REPOSITORY: layout},
+            function_url=function_url or FunctionUrl(),
+            s3=S3(url=s3_url),
+            opted_into=opted_into,
+            write_log=lambda _: None,
         ) as running,
     ):
         yield Fetching(running.url, s3, directory, images)

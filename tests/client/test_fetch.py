@@ -8,19 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.credentials import Credentials
 
 from ecr_layers import (
+    Authentication,
     BlobState,
     ClientError,
     IntegrityError,
     Manifest,
     Progress,
+    Service,
     ServiceError,
     TargetError,
     TransferError,
     UsageError,
 )
 from ecr_layers.image_layout import locked
+from local.service import FunctionUrl
 from tests.client.faulty_s3 import Fault, Kind
 from tests.client.fetching import LARGE, Fetching, fetching, files_in
 from tests.client.small_parts import BLOCK, QUICK, REPOSITORY
@@ -343,6 +347,17 @@ def test_a_manifest_of_ones_own_takes_one_permission(tmp_path: Path) -> None:
         manifest = Manifest.parse(origin.blob(origin.images["large"]["digest"]))
         service.fetch_image(f"{REPOSITORY}:large", tmp_path / "app", manifest=manifest)
         assert_layout_is_right(tmp_path / "app", origin)
+
+
+def test_a_function_url_that_takes_signed_requests_alone_is_asked_with_the_callers_credentials(tmp_path: Path) -> None:
+    # tests/conftest.py has put these into the environment.
+    caller = Credentials(os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"])
+    with fetching(tmp_path / "images", function_url=FunctionUrl(caller=caller)) as origin:
+        with Service(origin.url, Authentication(region="us-east-1"), QUICK) as service:
+            service.fetch_image(f"{REPOSITORY}:image", tmp_path / "app")
+        assert_layout_is_right(tmp_path / "app", origin)
+        with Service(origin.url, retries=QUICK) as service, pytest.raises(ServiceError, match="without credentials"):
+            service.fetch_image(f"{REPOSITORY}:image", tmp_path / "other")
 
 
 def test_two_runs_into_one_directory_wait_for_each_other(service_with_images: Fetching, tmp_path: Path) -> None:
