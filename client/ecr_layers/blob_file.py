@@ -16,7 +16,7 @@ from typing import Any
 
 from ecr_layers.references import hasher
 
-_READ_AT_ONCE = 4 * 1024 * 1024
+_READ_AT_ONCE = 1024 * 1024
 _LOCKS = 32
 # What file systems say that can't reserve space.
 _CAN_NOT_RESERVE = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
