@@ -16,7 +16,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ SAMPLE = int(os.environ.get("SAMPLE", "400"))
 SEED = os.environ.get("SEED", "1")
 PARTS = os.environ.get("PARTS", "function,infra").split(",")
 WORKERS = 2
-LONGEST_SECONDS = 240
+LONGEST_SECONDS = 120
 """How long the tests of one mutant may take; one that never ends is noticed."""
 
 FUNCTION = "lambda_src/layer_resolver"
@@ -64,8 +64,8 @@ INFRA_TESTS = {
     "event_triggers": ["tests/infra/test_template.py", "tests/infra/test_monitoring.py"],
     "resolver_function": ["tests/infra/test_template.py", "tests/infra/test_limits.py"],
 }
-MOST_OTHERS = 80
-"""How many tests run that are not called as the module is: a line of the way of all requests is run by a thousand."""
+MOST_OTHERS = 40
+"""How many tests run at first that are not called as the module is; a mutant that they don't notice meets all."""
 
 LIBRARIES = (
     "aws_lambda_powertools.logging.formatter", "aws_lambda_powertools.utilities.parser.models", "botocore.session",
@@ -117,12 +117,13 @@ class Copy:
         for shared in (".venv", "node_modules"):
             (self.path / shared).symlink_to(ROOT / shared)
 
-    def start(self, mutant: Mutant, tests: list[str]) -> "Run":
+    def start(self, mutant: Mutant, tests: list[list[str]]) -> "Run":
         """Let tests begin with a mutant."""
         module = self.path / mutant.module
         original = module.read_text()
         module.write_text(mutant.code)
-        return Run(self, mutant, original, _fork(self.path, ["-x", *tests]))
+        first, *later = tests
+        return Run(self, mutant, original, _fork(self.path, ["-x", *first]), later)
 
 
 @dataclass
@@ -134,12 +135,14 @@ class Run:
         mutant: The mutant that is there.
         original: The module without the mistake.
         process: The id of the process, which is that of its group as well.
+        later: The tests of the runs that follow if this one notices nothing.
     """
 
     copy: Copy
     mutant: Mutant
     original: str
     process: int
+    later: list[list[str]]
     started: float = field(default_factory=time.monotonic)
 
     def outcome(self) -> str | None:
@@ -150,6 +153,9 @@ class Run:
                 return None
             os.killpg(self.process, signal.SIGKILL)
             os.waitpid(self.process, 0)
+        elif status == 0 and self.later:
+            self.process, self.started = _fork(self.copy.path, ["-x", *self.later.pop(0)]), time.monotonic()
+            return None
         (self.copy.path / self.mutant.module).write_text(self.original)
         if ended == 0:
             return "killed: it never ends"
@@ -203,20 +209,29 @@ def _tests_of_lines(copy: Copy) -> coverage.CoverageData:
     return data
 
 
-def tests_of(mutant: Mutant, data: coverage.CoverageData, root: Path) -> list[str]:
-    """Return the tests that apply: those that are called as the module is, and some of those that run the line."""
+def tests_of(mutant: Mutant, data: coverage.CoverageData, root: Path) -> list[list[str]]:
+    """Return the tests that apply, in the order of their runs.
+
+    Those that are called as the module is come first, with some of those that run the line; then the others of these.
+    """
     if mutant.tests:
-        return list(mutant.tests)
+        return [list(mutant.tests)]
     if mutant.part == "infra":
-        return INFRA_TESTS[Path(mutant.module).stem]
+        return [INFRA_TESTS[Path(mutant.module).stem]]
     contexts = data.contexts_by_lineno(str(root / mutant.module)).get(mutant.line, [])
-    tests = sorted({each.partition("|")[0].partition("[")[0] for each in contexts if each})
-    if not tests:
-        # It runs when the module is imported.
-        tests = sorted({each.partition("|")[0].partition("[")[0] for each in data.measured_contexts() if each})
-    own = f"test_{Path(mutant.module).stem}"
-    first, others = [test for test in tests if own in test], [test for test in tests if own not in test]
-    return first + random.Random(SEED).sample(others, min(len(others), MOST_OTHERS))
+    running = _names(contexts)
+    # A test of what is made by the import runs no line of the module.
+    own = f"tests/unit/test_{Path(mutant.module).stem}.py"
+    first = [own] if (root / own).exists() else []
+    others = [each for each in running or _names(data.measured_contexts()) if not first or not each.startswith(own)]
+    random.Random(SEED).shuffle(others)
+    later = others[MOST_OTHERS:] if running else TESTS
+    return [each for each in (first + others[:MOST_OTHERS], later) if each]
+
+
+def _names(contexts: Iterable[str]) -> list[str]:
+    """Return the names of tests, each with all its parameters."""
+    return sorted({each.partition("|")[0].partition("[")[0] for each in contexts if each})
 
 
 def promises() -> list[Mutant]:

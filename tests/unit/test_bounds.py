@@ -189,6 +189,15 @@ def test_an_answer_that_lambda_would_not_take_is_refused_with_a_reason(
     assert (answer.status, answer.json["code"]) == (413, "ResultTooLarge")
 
 
+def test_an_answer_of_half_of_what_lambda_takes_is_given(send: Send, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = f"{download_url(digest())}{'0' * 6_000}"
+    monkeypatch.setattr("tests.unit.fakes.download_url", lambda _: url)
+    body = json.dumps({"repositoryName": "team/app", "layerDigests": [digest(number) for number in range(500)]})
+    answer = send("POST", "/download-urls", body=body)
+    assert (answer.status, len(answer.json["downloadUrls"])) == (200, 500)
+    assert len(answer.text) > 3 * 2**20
+
+
 @pytest.mark.parametrize(
     ("error", "status"),
     [

@@ -66,6 +66,18 @@ def test_anything_else_is_not(url: str) -> None:
     assert not Hosts().admit(url)
 
 
+@pytest.mark.parametrize(("length", "is_admitted"), [(253, True), (254, False)])
+def test_a_host_is_as_long_as_names_can_be(length: int, is_admitted: bool) -> None:
+    host = ".s3.us-east-1.amazonaws.com"
+    assert Hosts().admit(f"https://{'b' * (length - len(host))}{host}/a") == is_admitted
+
+
+@pytest.mark.parametrize(("length", "is_admitted"), [(16 * 1024, True), (16 * 1024 + 1, False)])
+def test_a_url_has_16_kb_at_most(length: int, is_admitted: bool) -> None:
+    address = "https://bucket.s3.us-east-1.amazonaws.com/"
+    assert Hosts().admit(address + "a" * (length - len(address))) == is_admitted
+
+
 def test_a_partition_without_cloudfront_has_none() -> None:
     assert not Hosts("aws-iso").admit("https://d5l0dvt14r5h8.cloudfront.net/a")
 

@@ -120,6 +120,20 @@ def test_a_config_that_says_next_to_nothing_is_answered(
     assert (answer.json["platform"], answer.json["labels"], answer.json["exposedPorts"]) == (None, {}, [])
 
 
+def test_no_more_than_4_mb_of_a_config_are_read(
+    send: Send, s3: list[network.Answer | Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bounds = []
+
+    def request(*_: Any, most_bytes: int, **__: Any) -> network.Answer | Exception:
+        bounds.append(most_bytes)
+        return s3[0]
+
+    monkeypatch.setattr(HttpClient, "request", request)
+    assert send("GET", "/images/config", QUERY).status == 200
+    assert bounds == [4 * 2**20]
+
+
 def test_a_config_whose_digest_nobody_can_check_is_not_read(send: Send, ecr: FakeEcr) -> None:
     descriptor = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": "md5:00", "size": 1}
     ecr.images["1.0"] = (json.dumps(manifest(config=descriptor)).encode(), OCI_MANIFEST)
@@ -148,7 +162,17 @@ def test_a_config_that_is_none_is_the_images_fault_and_said_to_be(
     )
 
 
-@pytest.mark.parametrize("media_type", ["application/octet-stream", "application/vnd.docker.container.image.v1+json"])
+@pytest.mark.parametrize(
+    "media_type",
+    [
+        "application/json",
+        "application/octet-stream",
+        "application/vnd.docker.container.image.v1+json",
+        "application/vnd.oci.image.config.v1+json",
+        "text/html",
+        "",
+    ],
+)
 def test_every_media_type_that_docker_takes_for_a_config_is_read(send: Send, ecr: FakeEcr, media_type: str) -> None:
     put_image(ecr, CONFIG, media_type)
     assert send("GET", "/images/config", QUERY).json["platform"] == "linux/arm64"

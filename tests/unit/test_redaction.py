@@ -110,6 +110,11 @@ def test_what_is_called_a_secret_is_one_however_short(text: str) -> None:
     assert "short" not in redact(text)
 
 
+@pytest.mark.parametrize("invisible", ["\0", "\u00ad", "\u200b", "\u200c", "\u200d", "\u2060", "\ufeff"])
+def test_characters_that_show_as_nothing_hide_no_secret(invisible: str) -> None:
+    assert "short" not in redact(f"pass{invisible}word=short")
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -159,6 +159,7 @@ class TestHeadBlob:
         assert (answer.status, answer.text) == (200, "")
         assert answer.headers["Content-Length"] == size
         assert answer.headers["Docker-Content-Digest"] == digest()
+        assert answer.headers["Content-Type"] == "application/octet-stream"
         assert "Location" not in answer.headers
         (request,) = asked
         assert (request.method, request.headers["range"]) == ("GET", "bytes=0-0")
@@ -186,11 +187,20 @@ class TestHeadBlob:
         answer = send("HEAD", BLOB)
         assert (answer.status, error_of(answer)["code"]) == (502, "UNKNOWN")
 
+    @pytest.mark.parametrize("statuses", [(500, 502), (503, 504)])
     def test_a_failure_of_s3_that_passes_is_not_noticed(
+        self, send: Send, answers: list[Response], asked: list[Request], statuses: tuple[int, int]
+    ) -> None:
+        answers += [Response(b"", status) for status in statuses]
+        answers += [Response(b"x", 206, {"Content-Range": "bytes 0-0/7"})]
+        assert send("HEAD", BLOB).headers["Content-Length"] == "7"
+        assert len(asked) == 3
+
+    def test_s3_is_asked_three_times_at_most(
         self, send: Send, answers: list[Response], asked: list[Request]
     ) -> None:
-        answers += [Response(b"", 503), Response(b"", 500), Response(b"x", 206, {"Content-Range": "bytes 0-0/7"})]
-        assert send("HEAD", BLOB).headers["Content-Length"] == "7"
+        answers += [Response(b"", 503)] * 4
+        assert send("HEAD", BLOB).status == 502
         assert len(asked) == 3
 
     def test_s3_does_not_decide_how_long_the_function_waits(self, send: Send, answers: list[Response]) -> None:
