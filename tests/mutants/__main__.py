@@ -55,6 +55,19 @@ MODULES = {
     ],
 }  # fmt: skip
 TESTS = ["tests/unit"]
+OWN_TESTS = {
+    "blobs": ["test_registry_api", "test_image_configs"],
+    "errors": ["test_errors", "test_registry_api"],
+    "foreign_events": ["test_event_api"],
+    "function_url": ["test_http_api", "test_bounds"],
+    "images": ["test_registry_api", "test_untrusted_answers"],
+    "invocation": ["test_observability"],
+    "manifests": ["test_http_api", "test_image_configs"],
+    "models": ["test_values", "test_http_api"],
+    "validation": ["test_values", "test_http_api"],
+}
+"""Where to look first for what is wrong with a module, if not in the tests that are called as it is."""
+
 INFRA_TESTS = {
     "asset": ["tests/infra/test_asset.py"],
     "sources": ["tests/infra/test_sources.py", "tests/infra/test_asset.py"],
@@ -64,7 +77,7 @@ INFRA_TESTS = {
     "event_triggers": ["tests/infra/test_template.py", "tests/infra/test_monitoring.py"],
     "resolver_function": ["tests/infra/test_template.py", "tests/infra/test_limits.py"],
 }
-MOST_OTHERS = 40
+MOST_OTHERS = 20
 """How many tests run at first that are not called as the module is; a mutant that they don't notice meets all."""
 
 LIBRARIES = (
@@ -212,7 +225,7 @@ def _tests_of_lines(copy: Copy) -> coverage.CoverageData:
 def tests_of(mutant: Mutant, data: coverage.CoverageData, root: Path) -> list[list[str]]:
     """Return the tests that apply, in the order of their runs.
 
-    Those that are called as the module is come first, with some of those that run the line; then the others of these.
+    The module's own come first, with some of those that run the line; then the others of these.
     """
     if mutant.tests:
         return [list(mutant.tests)]
@@ -220,10 +233,10 @@ def tests_of(mutant: Mutant, data: coverage.CoverageData, root: Path) -> list[li
         return [INFRA_TESTS[Path(mutant.module).stem]]
     contexts = data.contexts_by_lineno(str(root / mutant.module)).get(mutant.line, [])
     running = _names(contexts)
-    # A test of what is made by the import runs no line of the module.
-    own = f"tests/unit/test_{Path(mutant.module).stem}.py"
-    first = [own] if (root / own).exists() else []
-    others = [each for each in running or _names(data.measured_contexts()) if not first or not each.startswith(own)]
+    # Whole files, because a test of what the import has made runs no line of the module.
+    stem = Path(mutant.module).stem
+    first = [f"{TESTS[0]}/{each}.py" for each in OWN_TESTS.get(stem, [f"test_{stem}"])]
+    others = [each for each in running or _names(data.measured_contexts()) if each.partition("::")[0] not in first]
     random.Random(SEED).shuffle(others)
     later = others[MOST_OTHERS:] if running else TESTS
     return [each for each in (first + others[:MOST_OTHERS], later) if each]

@@ -196,9 +196,7 @@ class TestHeadBlob:
         assert send("HEAD", BLOB).headers["Content-Length"] == "7"
         assert len(asked) == 3
 
-    def test_s3_is_asked_three_times_at_most(
-        self, send: Send, answers: list[Response], asked: list[Request]
-    ) -> None:
+    def test_s3_is_asked_three_times_at_most(self, send: Send, answers: list[Response], asked: list[Request]) -> None:
         answers += [Response(b"", 503)] * 4
         assert send("HEAD", BLOB).status == 502
         assert len(asked) == 3
