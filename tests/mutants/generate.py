@@ -3,6 +3,7 @@
 import ast
 import json
 import random
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +37,14 @@ CORE = (
 )
 PROSE = " "
 """What a string has that is meant to be read; how messages are worded is no promise."""
+
+
+SAME = {
+    "RemoveDecorator": re.compile(r"@cache\b"),
+    "ReplaceTrueWithFalse": re.compile(r"@dataclass\(|\bzip\("),
+    "ReplaceString": re.compile(r"\bTypeVar\("),
+}
+"""Lines that do the same with a mistake of the kind: what is kept for speed alone, and what is for type checkers."""
 
 
 class RemoveCall(Operator):  # type: ignore[misc]
@@ -121,7 +130,7 @@ def _nodes(node: Any) -> Iterator[Any]:
 
 
 def mutant_of(path: Path, name: str, occurrence: int) -> dict[str, Any] | None:
-    """Return a mutant, None if it is no Python or the same as the module."""
+    """Return a mutant, None if it is no Python or does the same as the module."""
     code = path.read_text()
     try:
         mutated = mutate_code(code, OPERATORS[name], occurrence)
@@ -134,11 +143,14 @@ def mutant_of(path: Path, name: str, occurrence: int) -> dict[str, Any] | None:
     line = next((number for number, pair in enumerate(zip(lines, changed, strict=False)) if pair[0] != pair[1]), None)
     if line is None:
         return None
+    before = next(each for each in lines[line:] if each.strip())
+    if name in SAME and SAME[name].search(before):
+        return None
     return {
         "module": str(path),
         "operator": name,
         "line": line + 1,
-        "before": lines[line].strip(),
+        "before": before.strip(),
         "after": changed[line].strip(),
         "code": mutated,
     }

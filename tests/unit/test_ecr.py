@@ -165,6 +165,7 @@ class TestCredentialsOfSnapStart:
         first, *others = requests
         assert (first["url"], first["headers"]["Authorization"]) == (self.URL, "0123")
         assert first["deadline"].remaining() <= 2
+        assert first["most_bytes"] == 64 * 1024
         assert [signed_with(request) for request in others] == ["AKIDCONTAINER"] * 2
 
     @pytest.mark.parametrize(

@@ -303,6 +303,17 @@ class TestSize:
         assert caught.value.kind is RESULT_TOO_LARGE
         assert invoke(request(*range(300)))["failures"] == []
 
+    def test_a_direct_result_may_be_as_large_as_lambda_takes_to_the_byte(
+        self, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        size = len(json.dumps(invoke(request(1))))
+        monkeypatch.setattr("layer_resolver.event_api.LARGEST_ANSWER_BYTES", size)
+        assert len(invoke(request(1))["downloadUrls"]) == 1
+        monkeypatch.setattr("layer_resolver.event_api.LARGEST_ANSWER_BYTES", size - 1)
+        with pytest.raises(ResolverError) as caught:
+            invoke(request(1))
+        assert caught.value.kind is RESULT_TOO_LARGE
+
     def test_an_event_beyond_any_depth_is_refused(self, invoke: Invoke) -> None:
         deep: dict[str, Any] = {}
         for _ in range(100_000):

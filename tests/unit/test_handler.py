@@ -12,12 +12,26 @@ import pytest
 import snapshot_restore_py
 
 from layer_resolver import handler
-from tests.unit.fakes import Context, digest, function_url_event
+from layer_resolver.network import Deadline
+from tests.unit.fakes import Context, FakeEcr, digest, function_url_event
 
 
 def test_lambdas_entry_point_answers() -> None:
     answer = handler.lambda_handler(function_url_event("GET", "/healthz"), Context())
     assert (answer["statusCode"], answer["body"]) == (200, '{"status":"ok"}')
+
+
+def test_the_deadline_is_lambdas_less_half_a_second_for_writing_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[float] = []
+    after = Deadline.after
+
+    def after_seconds(seconds: float) -> Deadline:
+        given.append(seconds)
+        return after(seconds)
+
+    monkeypatch.setattr(Deadline, "after", after_seconds)
+    handler.create_handler(FakeEcr)(function_url_event("GET", "/healthz"), Context(7_000))
+    assert given[0] == 6.5
 
 
 def test_after_a_restore_random_numbers_are_others() -> None:

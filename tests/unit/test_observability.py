@@ -359,6 +359,20 @@ def test_an_error_about_tags_or_an_image_says_so(capsys: pytest.CaptureFixture[s
     log, _ = written(capsys)
     assert (log["error"]["image"], log["image"]) == ("1.0", "team/app 1.0")
     assert "layerDigest" not in log["error"]
+    handler(function_url_event("GET", f"/v2/team/app/referrers/{digest()}"), Context())
+    log, _ = written(capsys)
+    assert log["error"]["image"] == digest()
+
+
+def test_an_image_that_ecr_gives_no_reason_for_has_a_cause_without_a_code(
+    capsys: pytest.CaptureFixture[str], ecr: FakeEcr, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ecr, "batch_get_image", lambda **_: {"images": [], "failures": [{"imageId": {}}]})
+    handler = create_handler(lambda: ecr, Settings(image_pull=True))
+    handler(function_url_event("GET", "/v2/team/app/manifests/1.0"), Context())
+    log, _ = written(capsys)
+    assert log["error"]["cause"]["type"] == "ClientError"
+    assert not log["error"]["cause"].get("code")
 
 
 def test_only_the_first_invocation_is_a_cold_start(send: Send, capsys: pytest.CaptureFixture[str]) -> None:
