@@ -8,6 +8,7 @@ import importlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -34,7 +35,7 @@ SAMPLE = int(os.environ.get("SAMPLE", "400"))
 SEED = os.environ.get("SEED", "1")
 PARTS = os.environ.get("PARTS", "function,infra").split(",")
 WORKERS = 2
-LONGEST_SECONDS = 120
+LONGEST_SECONDS = 300
 """How long the tests of one mutant may take; one that never ends is noticed."""
 
 FUNCTION = "lambda_src/layer_resolver"
@@ -175,10 +176,10 @@ class Run:
         code = os.waitstatus_to_exitcode(status)
         if code == pytest.ExitCode.OK:
             return "survived"
-        if code in {pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED}:
-            return "killed"
-        # A module that can't even be imported ends pytest with its configuration.
         log = (self.copy.path / "tests.log").read_text(errors="replace")
+        if code in {pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED}:
+            return " by ".join(["killed", *re.findall(r"^(?:FAILED|ERROR) (\S+)", log, re.MULTILINE)[:1]])
+        # A module that can't even be imported ends pytest with its configuration.
         return "killed: no import" if "while loading conftest" in log else f"not tested: {log[-500:]}"
 
 
@@ -323,7 +324,7 @@ def main() -> int:
     explained: dict[str, str] = json.loads(EXPLAINED.read_text())
     survivors = [mutant for mutant, outcome in outcomes if not outcome.startswith("killed")]
     unexplained = [mutant for mutant in survivors if mutant.name not in explained]
-    counted: Counter[str] = Counter(outcome for _, outcome in outcomes)
+    counted: Counter[str] = Counter(outcome.partition(" by ")[0] for _, outcome in outcomes)
     share = 100 * len(survivors) / len(outcomes)
     print(f"\n{len(outcomes):,} mutants in {(time.monotonic() - started) / 60:.0f} minutes: {dict(counted)}")
     print(f"{share:.1f} of 100 survive, {len(unexplained)} of them without an explanation in {EXPLAINED.name}")

@@ -22,6 +22,11 @@ NOW = 1_795_428_000.0
         ("aws-cn", "https://bucket.s3.cn-north-1.amazonaws.com.cn/a"),
         ("aws-eusc", "https://bucket.s3.eusc-de-east-1.amazonaws.eu/a"),
         ("aws-iso", "https://bucket.s3.us-iso-east-1.c2s.ic.gov/a"),
+        ("aws-iso-b", "https://bucket.s3.us-isob-east-1.sc2s.sgov.gov/a"),
+        ("aws-iso-e", "https://bucket.s3.eu-isoe-west-1.cloud.adc-e.uk/a"),
+        ("aws-iso-f", "https://bucket.s3.us-isof-south-1.csp.hci.ic.gov/a"),
+        ("aws-cn", "https://d5l0dvt14r5h8.cloudfront.cn/a"),
+        ("aws-eusc", "https://d5l0dvt14r5h8.cloudfront.eu/a"),
         ("a-new-partition", "https://bucket.s3.us-east-1.amazonaws.com/a"),
     ],
 )

@@ -303,6 +303,17 @@ class TestSize:
         assert caught.value.kind is RESULT_TOO_LARGE
         assert invoke(request(*range(300)))["failures"] == []
 
+    def test_event_result_and_4_kb_for_the_rest_of_the_record_may_fill_the_destination(self, ecr: FakeEcr) -> None:
+        handler = create_handler(lambda: ecr, Settings(maximum_result_kilobytes=8))
+        event = eventbridge_event(request(1))
+        result = handler(event, Context())
+        ecr.url_padding = 8 * 1024 - 4 * 1024 - len(json.dumps(event)) - len(json.dumps(result))
+        assert len(handler(event, Context())["downloadUrls"]) == 1
+        ecr.url_padding += 1
+        with pytest.raises(ResolverError) as caught:
+            handler(event, Context())
+        assert caught.value.kind is RESULT_TOO_LARGE
+
     def test_a_direct_result_may_be_as_large_as_lambda_takes_to_the_byte(
         self, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
     ) -> None:
