@@ -19,7 +19,7 @@ GO := $(shell command -v go)
 GO_CLIENTS := $(if $(GO),$(VENV)/tools/go-clients)
 export SEED INVOCATIONS INPUTS MINUTES SAMPLE PARTS
 PORT ?= 9000
-# How many processes run the tests; many of them wait for other programs.
+# How many processes run the tests; many of them wait for other programs. They take files in their order, the slowest first.
 WORKERS ?= 3
 # An OCI image layout to use in the place of the sample image, and the repository to serve it as.
 LAYOUT ?=
@@ -56,7 +56,7 @@ unit: $(INSTALLED)  ## Test the function by itself: in seconds, without a server
 	$(BIN)/python -m pytest -q tests/unit --cov --cov-report=term
 
 test: $(INSTALLED) $(INSTALLED_CDK) $(CDK_CLI) $(TOOLS) $(GO_CLIENTS)  ## Run everything that has to pass
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --cov --cov-report=term
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report=term
 	@$(MAKE) --no-print-directory test-deployed-python
 
 # Beside the Python of the virtual environment, whichever it is, the one that runs the deployed function.
