@@ -288,7 +288,7 @@ class TestLookUp:
     @pytest.fixture(autouse=True)
     def _no_memory(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         network._addresses.clear()
-        with ThreadPoolExecutor(2) as threads:
+        with ThreadPoolExecutor(2, thread_name_prefix="names") as threads:
             monkeypatch.setattr(network, "_lookups", threads)
             yield
 
@@ -300,7 +300,7 @@ class TestLookUp:
             with pytest.raises(RequestFailedError):
                 get(HttpClient(1), seconds=0.1)
         assert time.monotonic() - started < 2
-        assert sum(thread.name.startswith("ThreadPool") for thread in threading.enumerate()) <= 3
+        assert sum(thread.name.startswith("names") for thread in threading.enumerate()) == 1
         released.set()
 
     def test_all_who_want_an_address_wait_for_one_look_up(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -319,6 +319,24 @@ class TestLookUp:
             assert [each.result() for each in waiting] == [[]] * 8
         assert len(asked) == 1
         assert not network._pending
+
+    @pytest.mark.parametrize(
+        ("url", "port"),
+        [("https://s3.example.com/a", 443), ("http://s3.example.com/a", 80), ("https://s3.example.com:8443/a", 8443)],
+    )
+    def test_a_url_without_a_port_leads_to_that_of_its_scheme(
+        self, monkeypatch: pytest.MonkeyPatch, url: str, port: int
+    ) -> None:
+        asked: list[object] = []
+
+        def look_up(_: bytes, *more: object, **__: object) -> list[object]:
+            asked.append(more[0])
+            return []
+
+        monkeypatch.setattr(socket, "getaddrinfo", look_up)
+        with pytest.raises(RequestFailedError):
+            HttpClient(1).request("GET", url, {}, Deadline.after(10), most_bytes=1)
+        assert asked == [port]
 
     def test_a_name_that_there_is_not_is_a_failure(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def fail(*_: object, **__: object) -> None:
