@@ -110,15 +110,23 @@ def test_a_request_is_sent_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     assert b"X-A: b\r\n" in received[0]
 
 
-def test_the_query_of_a_url_is_sent_with_its_path(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [
+        ("http://s3.example.com:9000/blob?X-Amz-Signature=0123", b"/blob?X-Amz-Signature=0123"),
+        ("http://s3.example.com:9000?X-Amz-Signature=0123", b"/?X-Amz-Signature=0123"),
+        ("http://s3.example.com:9000", b"/"),
+    ],
+)
+def test_the_query_of_a_url_is_sent_with_its_path(monkeypatch: pytest.MonkeyPatch, url: str, target: bytes) -> None:
     received: list[bytes] = []
 
     def peer(connection: socket.socket) -> None:
         received.append(connection.recv(65536))
 
     with talking_to(peer, monkeypatch), pytest.raises(RequestFailedError):
-        get(HttpClient(1))
-    assert received == [b"GET /blob?X-Amz-Signature=0123 HTTP/1.1\r\nHost: s3.example.com:9000\r\n\r\n"]
+        HttpClient(1).request("GET", url, {}, Deadline.after(5), most_bytes=1)
+    assert received == [b"GET " + target + b" HTTP/1.1\r\nHost: s3.example.com:9000\r\n\r\n"]
 
 
 def test_the_port_that_a_scheme_has_anyway_is_not_sent_because_it_is_not_signed(
