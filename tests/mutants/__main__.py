@@ -179,8 +179,12 @@ class Run:
         log = (self.copy.path / "tests.log").read_text(errors="replace")
         if code in {pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED}:
             return " by ".join(["killed", *re.findall(r"^(?:FAILED|ERROR) (\S+)", log, re.MULTILINE)[:1]])
-        # A module that can't even be imported ends pytest with its configuration.
-        return "killed: no import" if "while loading conftest" in log else f"not tested: {log[-500:]}"
+        # A module that can't even be imported ends pytest with its configuration, or with the first module of tests.
+        return (
+            "killed: no import"
+            if re.search(r"while loading conftest|^ERROR tests/", log, re.MULTILINE)
+            else f"not tested: {log[-500:]}"
+        )
 
 
 # Plugins of pytest's that are loaded already, with the libraries, are no reason to warn.

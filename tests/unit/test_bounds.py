@@ -2,10 +2,23 @@
 
 import base64
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from layer_resolver import (
+    blobs,
+    download_urls,
+    ecr,
+    errors,
+    function_url,
+    http_api,
+    models,
+    network,
+    observability,
+    validation,
+)
 from layer_resolver.handler import create_handler
 from layer_resolver.models import INDEX_MEDIA_TYPES
 from layer_resolver.settings import Settings
@@ -20,7 +33,38 @@ from tests.unit.fakes import (
     function_url_event,
 )
 
+RELIABILITY = (Path(__file__).parents[2] / "docs" / "reliability.md").read_text()
+KB, MB = 1024, 1024 * 1024
+
 TWO_LAYERS = json.dumps({"repositoryName": "team/app", "layerDigests": [digest(1), digest(2)]})
+
+
+@pytest.mark.parametrize(
+    ("words", "actual", "documented"),
+    [
+        ("One call to ECR is tried 3 times, 4 s each", (ecr.ATTEMPTS, ecr.ATTEMPT_SECONDS), (3, 4)),
+        ("a look at S3 3 times, 3 s each", (blobs._ATTEMPTS, blobs._ATTEMPT_SECONDS), (3, 3)),
+        ("less than 50 ms left does not start", ecr.MINIMUM_SECONDS, 0.05),
+        ("Calls to ECR share 32 threads", ecr.CONNECTIONS, 32),
+        ("look-ups of names 2", network._LOOKUP_THREADS, 2),
+        ("An answer has less than 6 MB", function_url.LARGEST_ANSWER_BYTES, 6 * MB - 64 * KB),
+        ("an error 16 KB", function_url.LARGEST_ERROR_BYTES, 16 * KB),
+        ("a line of the log 32 KB", observability.LONGEST_LINE, 32 * KB),
+        ("A request has 1 MB", function_url.LARGEST_BODY, MB),
+        ("a manifest 4 MB", http_api.LARGEST_MANIFEST, 4 * MB),
+        ("a document 100,000 JSON values", validation.MOST_JSON_VALUES, 100_000),
+        ("a path 8 KB", function_url.LONGEST_PATH, 8 * KB),
+        ("64 KB for a URL, 9 MB for anything else", (ecr._MOST_BYTES_OF_URL, ecr._MOST_BYTES), (64 * KB, 9 * MB)),
+        ("an image's config has 4 MB", blobs.LARGEST_CONFIG, 4 * MB),
+        ("A download URL is HTTPS, of 16 KB at most", download_urls.LONGEST_URL, 16 * KB),
+        ("half an hour at most", download_urls.LONGEST_REUSE_SECONDS, 1800),
+        ("500 layers", models.MAXIMUM_LAYERS, 500),
+        ("ten of any list", errors.LISTED_ENTRIES, 10),
+    ],
+)
+def test_a_bound_is_as_the_document_says(words: str, actual: object, documented: object) -> None:
+    assert words in RELIABILITY
+    assert actual == documented
 
 
 @pytest.mark.parametrize("is_base64_encoded", [False, True])
@@ -111,6 +155,13 @@ def test_base64_that_is_none_is_the_callers_fault(send: Send, body: str) -> None
 def test_a_name_has_one_spelling(send: Send, ecr: FakeEcr, name: str) -> None:
     assert send("GET", "/download-url", {name: "team/app", "layerDigest": digest()}).status == 400
     assert not ecr.calls
+
+
+@pytest.mark.parametrize(("length", "code"), [(8 * 1024, "InvalidParameterException"), (8 * 1024 + 1, "RouteNotFound")])
+def test_a_path_of_8_kb_is_the_longest_that_is_read(send: Send, length: int, code: str) -> None:
+    before, after = "/v2/", "/tags/list"
+    answer = send("GET", f"{before}{'a' * (length - len(before) - len(after))}{after}")
+    assert answer.json["errors"][0]["detail"]["code"] == code
 
 
 def test_a_path_beyond_reason_is_no_route(send: Send) -> None:

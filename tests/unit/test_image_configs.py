@@ -120,6 +120,18 @@ def test_a_config_that_says_next_to_nothing_is_answered(
     assert (answer.json["platform"], answer.json["labels"], answer.json["exposedPorts"]) == (None, {}, [])
 
 
+def test_a_config_is_checked_by_its_digest_of_sha512_as_well(
+    send: Send, ecr: FakeEcr, s3: list[network.Answer | Exception]
+) -> None:
+    digest_of_config = f"sha512:{hashlib.sha512(CONFIG).hexdigest()}"
+    descriptor = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest_of_config, "size": 1}
+    ecr.images["1.0"] = (json.dumps(manifest(config=descriptor)).encode(), OCI_MANIFEST)
+    s3[:] = [network.Answer(200, {}, CONFIG + b" ")]
+    assert send("GET", "/images/config", QUERY).status == 502
+    s3[:] = [network.Answer(200, {}, CONFIG)]
+    assert send("GET", "/images/config", QUERY).json["platform"] == "linux/arm64"
+
+
 def test_no_more_than_4_mb_of_a_config_are_read(
     send: Send, s3: list[network.Answer | Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
