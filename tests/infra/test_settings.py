@@ -7,6 +7,7 @@ from typing import Any
 import aws_cdk
 import pytest
 from aws_cdk import App
+from botocore.session import get_session
 from constructs import Node
 
 from infra.regions import Region
@@ -209,6 +210,11 @@ def test_all_bad_values_are_named_at_once() -> None:
         DeploymentSettings.from_values({"memorySize": 1, "timeoutSeconds": 1})
     assert "memorySize" in str(caught.value)
     assert "timeoutSeconds" in str(caught.value)
+
+
+def test_the_retentions_are_those_that_cloudwatch_logs_names() -> None:
+    days = get_session().get_service_model("logs").shape_for("Days")
+    assert [int(number) for number in re.findall(r"\d+", days.documentation)] == list(RETENTION_DAYS)
 
 
 @pytest.mark.parametrize("days", RETENTION_DAYS)

@@ -40,11 +40,12 @@ PROSE = " "
 
 
 SAME = {
+    "ReplaceBinaryOperator_Mul_Div": re.compile(r"^def \w+\(.*\*,"),
     "RemoveDecorator": re.compile(r"@cache\b"),
     "ReplaceTrueWithFalse": re.compile(r"@dataclass\(|\bzip\("),
     "ReplaceString": re.compile(r"\bTypeVar\("),
 }
-"""Lines that do the same with a mistake of the kind: what is kept for speed alone, and what is for type checkers."""
+"""Lines that do the same with a mistake of the kind: what is there for speed, for readers, or for type checkers."""
 
 
 class RemoveCall(Operator):  # type: ignore[misc]

@@ -105,9 +105,10 @@ def test_a_config_says_what_the_image_is_and_names_its_layers(send: Send, ecr: F
     assert {call["layerDigest"] for call in ecr.calls} == {digest_of(CONFIG)}
 
 
-def test_the_environment_is_told_to_whoever_asks_for_it(send: Send) -> None:
-    assert send("GET", "/images/config", {**QUERY, "includeEnv": "true"}).json["env"] == ["PASSWORD=hunter2"]
-    assert "env" not in send("GET", "/images/config", {**QUERY, "includeEnv": "false"}).json
+def test_the_environment_is_told_to_whoever_asks_for_it(send: Send, image_digest: str) -> None:
+    for query in (QUERY, {"repositoryName": "team/app", "imageDigest": image_digest}):
+        assert send("GET", "/images/config", {**query, "includeEnv": "true"}).json["env"] == ["PASSWORD=hunter2"]
+        assert "env" not in send("GET", "/images/config", {**query, "includeEnv": "false"}).json
     assert send("GET", "/images/config", {**QUERY, "includeEnv": "yes"}).status == 400
 
 
