@@ -212,6 +212,35 @@ def test_all_bad_values_are_named_at_once() -> None:
     assert "timeoutSeconds" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "longest"),
+    [
+        ("alarmEmail", f"{'a' * 64}@{'b' * 251}.com"),
+        ("allowedOrigins", f"https://{'a' * 245}"),
+        ("eventBusName", "b" * 256),
+        ("eventSources", "s" * 256),
+        ("repositories", "r" * 256),
+        ("stackName", "s" * 128),
+    ],
+)
+def test_a_value_is_as_long_as_aws_takes_it(name: str, longest: str) -> None:
+    assert DeploymentSettings.from_values({name: longest})
+    with pytest.raises(SettingsError, match=name):
+        DeploymentSettings.from_values({name: f"{longest}m"})
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "most"),
+    [("memorySize", 128, 10240), ("timeoutSeconds", 3, 900), ("maximumResultKilobytes", 16, 1024)],
+)
+def test_a_number_is_one_that_aws_takes(name: str, least: int, most: int) -> None:
+    for number in (least, most):
+        assert DeploymentSettings.from_values({name: number})
+    for number in (least - 1, most + 1):
+        with pytest.raises(SettingsError, match=name):
+            DeploymentSettings.from_values({name: number})
+
+
 def test_the_retentions_are_those_that_cloudwatch_logs_names() -> None:
     days = get_session().get_service_model("logs").shape_for("Days")
     assert [int(number) for number in re.findall(r"\d+", days.documentation)] == list(RETENTION_DAYS)
