@@ -19,7 +19,8 @@ GO := $(shell command -v go)
 GO_CLIENTS := $(if $(GO),$(VENV)/tools/go-clients)
 export SEED INVOCATIONS INPUTS MINUTES SAMPLE PARTS
 PORT ?= 9000
-# How many processes run the tests; many of them wait for other programs. They take files in their order, the slowest first.
+# How many processes run the tests; many of them wait for other programs. They take files in the order of their folders:
+# by the number of tests, as by default, the deployments would come last, and alone.
 WORKERS ?= 3
 # An OCI image layout to use in the place of the sample image, and the repository to serve it as.
 LAYOUT ?=
