@@ -25,33 +25,23 @@ def tool(name: str) -> str:
     return path
 
 
-def local_command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run `python -m local` to its end, with further environment variables."""
-    return subprocess.run(
-        [sys.executable, "-m", "local", *arguments],
-        cwd=ROOT,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
 CLIENT = (sys.executable, "-m", "ecr_layers")
 """The command `ecr-layers`, which is the same."""
 
 
+def local_command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `python -m local` to its end, with further environment variables."""
+    return _run([sys.executable, "-m", "local", *arguments], environment)
+
+
 def client_command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run `ecr-layers` to its end, with further environment variables."""
+    return _run([*CLIENT, *arguments], environment)
+
+
+def _run(command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*CLIENT, *arguments],
-        cwd=ROOT,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+        command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, timeout=120, check=False
     )
 
 
