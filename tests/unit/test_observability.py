@@ -67,6 +67,14 @@ def test_an_invocation_leaves_one_log_line_that_says_what_was_done(
     assert failure["cause"] == {"type": "ClientError", "code": "LayersNotFoundException", "status": 400}
 
 
+def test_the_registry_that_was_asked_is_logged(ecr: FakeEcr, capsys: pytest.CaptureFixture[str]) -> None:
+    handler = create_handler(lambda: ecr, Settings(image_pull=True, allowed_registries=("210987654321",)))
+    for path in (f"/v2/210987654321/team/app/blobs/{digest()}", "/v2/210987654321/team/app/manifests/1.0"):
+        handler(function_url_event("GET", path), Context())
+        log, _ = written(capsys)
+        assert (log["registryId"], log["repositoryName"]) == ("210987654321", "team/app")
+
+
 def test_a_failed_service_is_an_error_with_its_trace(
     send: Send, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]
 ) -> None:
