@@ -61,7 +61,7 @@ OWN_TESTS = {
     "errors": ["test_errors", "test_registry_api"],
     "foreign_events": ["test_event_api"],
     "function_url": ["test_http_api", "test_bounds"],
-    "images": ["test_registry_api", "test_untrusted_answers"],
+    "images": ["test_registry_api", "test_untrusted_answers", "test_observability"],
     "invocation": ["test_observability"],
     "manifests": ["test_http_api", "test_image_configs"],
     "models": ["test_values", "test_http_api"],

@@ -13,6 +13,11 @@ from tests.unit.fakes import DOCKER_MANIFEST, OCI_MANIFEST, FakeEcr, Send, diges
 ONE_LAYER = {"repositoryName": "team/app", "layerDigest": digest()}
 
 
+def one_layer(times: int = 1, **members: Any) -> dict[str, Any]:
+    """Return a manifest with a layer, some members of which are others."""
+    return manifest(layers=[{"mediaType": "x", "digest": digest(), "size": 1} | members] * times)
+
+
 class TestOneLayer:
     def test_get_answers_the_download_url_and_when_it_expires(self, send: Send) -> None:
         answer = send("GET", "/download-url", ONE_LAYER)
@@ -214,11 +219,18 @@ class TestManifest:
         ("posted", "complaint"),
         [
             (manifest(DOCKER_MANIFEST), "Make them agree"),
-            (manifest(schemaVersion=1), "schemaVersion"),
-            (manifest(layers=[{"mediaType": "x", "digest": "sha256:zz", "size": 1}]), "layers[0].digest must be"),
-            (manifest(layers=[{"mediaType": "x", "digest": digest(), "size": -1}]), "layers[0].size"),
-            (manifest(layers=[{"mediaType": "x", "digest": digest(), "size": "1"}]), "layers[0].size"),
-            (manifest(config=None), "config"),
+            (manifest(schemaVersion=1), "schemaVersion must be 2."),
+            (one_layer(digest="sha256:zz"), "layers[0].digest must be"),
+            (one_layer(size=-1), "layers[0].size must be 0 or more."),
+            (one_layer(size=2**63), "layers[0].size must be 9223372036854775807 or less."),
+            (one_layer(size="1"), "layers[0].size must be a whole number."),
+            (one_layer(size=1.5), "layers[0].size must be a whole number."),
+            (one_layer(mediaType=1), "layers[0].mediaType must be a string."),
+            (one_layer(mediaType="x" * 256), "layers[0].mediaType must have at most 255 characters."),
+            (manifest(layers="x"), "layers must be a list."),
+            (manifest(layers=["x"]), "layers[0] must be a JSON object."),
+            (one_layer(times=500), "layers must have at most 499 entries."),
+            (manifest(config=None), "config must be a JSON object."),
             ({"schemaVersion": 2, "manifests": []}, "config is missing; layers is missing"),
             ([], "The document must be a JSON object"),
         ],

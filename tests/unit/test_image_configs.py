@@ -161,6 +161,9 @@ def test_a_config_whose_digest_nobody_can_check_is_not_read(send: Send, ecr: Fak
         (b"\xff\xfe", "The document is not JSON: expected value at line 1 column 1."),
         (b'{"config": {"Labels": {"secret": 1}}}', "config.Labels.secret must be a string."),
         (b'{"os": ["linux"]}', "os must be a string."),
+        (b'{"config": {"Labels": ["a"]}}', "config.Labels must be a JSON object."),
+        (b'{"config": {"Cmd": "a"}}', "config.Cmd must be a list."),
+        (b'{"config": []}', "config must be a JSON object."),
     ],
 )
 def test_a_config_that_is_none_is_the_images_fault_and_said_to_be(
