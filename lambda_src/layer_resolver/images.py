@@ -205,7 +205,8 @@ def _checked_manifest(image: dict[str, Any], subject: Subject, reference: str) -
     try:
         stored = content.encode()
     except UnicodeEncodeError:
-        raise _unreadable(subject, "imageManifest") from None
+        unreadable = _unreadable(subject, "imageManifest")
+        raise unreadable from unreadable.__cause__
     if not isinstance(digest, str) or digest_of(stored, digest) != digest:
         raise ResolverError.about(subject, MANIFEST_DIGEST_MISMATCH)
     # What ECR gives for a tag need not be one, and a set takes no lists.

@@ -383,6 +383,29 @@ def test_an_image_that_ecr_gives_no_reason_for_has_a_cause_without_a_code(
     assert "when calling the BatchGetImage operation" in json.dumps(log["error"])
 
 
+@pytest.mark.usefixtures("debugging")
+@pytest.mark.parametrize(
+    ("image", "name"),
+    [
+        ({"imageManifest": "{}", "imageId": {}}, "imageManifestMediaType"),
+        ({"imageManifest": "\ud800", "imageManifestMediaType": "a/b", "imageId": {}}, "imageManifest"),
+        ({"imageManifest": "{}", "imageManifestMediaType": "a/b"}, "imageManifest or imageId"),
+    ],
+)
+def test_debugging_shows_what_of_ecrs_answer_can_not_be_read(
+    capsys: pytest.CaptureFixture[str],
+    ecr: FakeEcr,
+    monkeypatch: pytest.MonkeyPatch,
+    image: dict[str, object],
+    name: str,
+) -> None:
+    monkeypatch.setattr(ecr, "batch_get_image", lambda **_: {"images": [image], "failures": []})
+    handler = create_handler(lambda: ecr, Settings(image_pull=True))
+    handler(function_url_event("GET", "/v2/team/app/manifests/1.0"), Context())
+    log, _ = written(capsys)
+    assert log["error"]["cause"]["text"] == f"{name} is not what ECR answers"
+
+
 def test_only_the_first_invocation_is_a_cold_start(send: Send, capsys: pytest.CaptureFixture[str]) -> None:
     for is_cold in (True, False):
         send("GET", "/healthz")
