@@ -145,7 +145,7 @@ class LayerUrlResolver:
         try:
             return use(self.resolve_one(batch, invocation).url)
         except UrlRefusedError as error:
-            raise ResolverError.about(_subject(batch, layer), BLOB_UNREADABLE, error) from None
+            raise ResolverError.about(_subject(batch, layer), BLOB_UNREADABLE) from error
 
     def _known(self, batch: LayerBatch, layer: Layer) -> PresignedUrl | None:
         known = self._urls.get(_cache_key(batch, layer.digest))

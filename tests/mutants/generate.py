@@ -40,7 +40,7 @@ PROSE = " "
 
 
 SAME = {
-    "ReplaceBinaryOperator_Mul_Div": re.compile(r"^def \w+\(.*\*,"),
+    "ReplaceBinaryOperator_Mul_Div": re.compile(r"^\s*def \w+\(.*\*,"),
     "RemoveDecorator": re.compile(r"@cache\b"),
     "ReplaceTrueWithFalse": re.compile(r"@dataclass\(|\bzip\("),
     "ReplaceString": re.compile(r"\bTypeVar\("),

@@ -233,12 +233,13 @@ class TestHeadBlob:
         assert (len(ecr.calls), len(asked)) == (2, 2)
 
     def test_an_s3_that_refuses_the_second_url_as_well_is_a_502(
-        self, send: Send, ecr: FakeEcr, answers: list[Response]
+        self, send: Send, ecr: FakeEcr, answers: list[Response], capsys: pytest.CaptureFixture[str]
     ) -> None:
         answers += [Response(b"", 403), Response(b"", 403)]
         answer = send("HEAD", BLOB)
         assert (answer.status, error_of(answer)["code"]) == (502, "UNKNOWN")
         assert len(ecr.calls) == 2
+        assert '"cause":{"type":"UrlRefusedError"}' in capsys.readouterr().out
 
 
 class TestErrors:
