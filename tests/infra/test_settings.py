@@ -56,7 +56,7 @@ def test_values_come_from_cdk_json_or_from_the_command_line(values: dict[str, An
         ({"repositories": ["UPPER"]}, "repositories[0]: must be a repository name, a prefix such as 'team/*'"),
         ({"repositories": ["team/app", "*app"]}, "repositories[1]: must be"),
         ({"registries": ["1"]}, "registries[0]: must be an AWS account id, twelve digits"),
-        ({"authType": "IAM"}, "authType"),
+        ({"authType": "IAM"}, "authType: must be AWS_IAM or NONE"),
         ({"allowedPrincipals": ["*"]}, "allowedPrincipals[0]: must be an account id"),
         ({"allowedOrigins": ["example.com"]}, "allowedOrigins[0]: must be an origin such as https://example.com"),
         ({"memorySize": 127}, "memorySize"),

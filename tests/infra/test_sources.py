@@ -101,6 +101,12 @@ def test_where_each_key_comes_from_is_known_a_foreign_one_among_them(project: Pa
     }
 
 
+def test_a_value_that_begins_like_a_list_and_is_none_is_compared_as_it_is(project: Path) -> None:
+    write(project / "cdk.json", alarmEmail="[a", stackName="[b")
+    found = sources_of({"alarmEmail": "[a", "stackName": "[c"}, context_files(project, project.parent / "home"))
+    assert found == {"alarmEmail": "cdk.json", "stackName": "command line"}
+
+
 @pytest.mark.parametrize("content", ["", "[]", '{"context": []}', "{"])
 def test_a_file_without_a_context_has_no_settings(project: Path, content: str) -> None:
     (project / "cdk.json").write_text(content)

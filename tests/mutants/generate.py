@@ -43,7 +43,7 @@ SAME = {
     "ReplaceBinaryOperator_Mul_Div": re.compile(r"^\s*def \w+\(.*\*,"),
     "RemoveDecorator": re.compile(r"@cache\b"),
     "ReplaceTrueWithFalse": re.compile(r"@dataclass\(|\bzip\("),
-    "ReplaceString": re.compile(r"\bTypeVar\("),
+    "ReplaceString": re.compile(r"\b(?:TypeVar|cast)\(\"X"),
 }
 """Lines that do the same with a mistake of the kind: what is there for speed, for readers, or for type checkers."""
 
@@ -145,7 +145,7 @@ def mutant_of(path: Path, name: str, occurrence: int) -> dict[str, Any] | None:
     if line is None:
         return None
     before = next(each for each in lines[line:] if each.strip())
-    if name in SAME and SAME[name].search(before):
+    if name in SAME and SAME[name].search(f"{before}\n{changed[line]}"):
         return None
     return {
         "module": str(path),

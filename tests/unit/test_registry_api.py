@@ -160,6 +160,7 @@ class TestHeadBlob:
         assert answer.headers["Content-Length"] == size
         assert answer.headers["Docker-Content-Digest"] == digest()
         assert answer.headers["Content-Type"] == "application/octet-stream"
+        assert answer.headers["Accept-Ranges"] == "bytes"
         assert "Location" not in answer.headers
         (request,) = asked
         assert (request.method, request.headers["range"]) == ("GET", "bytes=0-0")
