@@ -115,8 +115,9 @@ EMPTY = "{}," * 40_000 + "{}"
         f'{{"a":{{"b":[{NUMBERS * 2}]}}}}',
         f'{{"urls":"{"," * 100_001}"}}',
         '{"a":' * 100_001,
+        "[" * 100_001,
     ],
-    ids=["objects", "numbers", "unknown member", "commas", "depth"],
+    ids=["objects", "numbers", "unknown member", "commas", "depth", "depth of lists"],
 )
 @pytest.mark.parametrize("content_type", ["application/json", OCI_MANIFEST, INDEX_MEDIA_TYPES[0]])
 def test_a_document_of_too_many_values_is_not_read(send: Send, document: str, content_type: str) -> None:

@@ -133,6 +133,18 @@ def test_a_config_is_checked_by_its_digest_of_sha512_as_well(
     assert send("GET", "/images/config", QUERY).json["platform"] == "linux/arm64"
 
 
+@pytest.mark.parametrize("part", [b",", b"[", b"{"], ids=["members", "lists", "objects"])
+def test_a_config_of_too_many_values_is_not_read(
+    send: Send, ecr: FakeEcr, s3: list[network.Answer | Exception], part: bytes
+) -> None:
+    config = part * 100_001
+    put_image(ecr, config)
+    s3[:] = [network.Answer(200, {}, config)]
+    answer = send("GET", "/images/config", QUERY)
+    assert answer.status == 409
+    assert "has more than 100000 values" in answer.json["detail"]
+
+
 def test_no_more_than_4_mb_of_a_config_are_read(
     send: Send, s3: list[network.Answer | Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,6 +87,25 @@ def test_an_answer_comes_with_its_status_headers_and_body(monkeypatch: pytest.Mo
         assert len(connections) == 1
 
 
+def test_a_connection_that_is_used_again_waits_no_longer_than_the_new_request_may(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def peer(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        while connection.recv(65536):
+            pass
+
+    with talking_to(peer, monkeypatch) as connections:
+        client = HttpClient(1)
+        get(client, seconds=30)
+        started = time.monotonic()
+        with pytest.raises(RequestFailedError):
+            get(client, seconds=0.2)
+        assert time.monotonic() - started < 10
+        assert len(connections) == 1
+
+
 def test_a_request_is_sent_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     received: list[bytes] = []
 

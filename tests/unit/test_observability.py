@@ -87,6 +87,14 @@ def test_a_failed_service_is_an_error_with_its_trace(
     assert "could not read" not in json.dumps(log)
 
 
+def test_a_bug_with_an_image_is_an_error_as_well(ecr: FakeEcr, capsys: pytest.CaptureFixture[str]) -> None:
+    ecr.image_error = RuntimeError()
+    handler = create_handler(lambda: ecr, Settings(image_pull=True))
+    handler(function_url_event("GET", "/v2/team/app/manifests/1.0"), Context())
+    log, _ = written(capsys)
+    assert (log["status"], log["level"]) == (500, "ERROR")
+
+
 def test_a_refused_request_is_logged_with_the_reason(send: Send, capsys: pytest.CaptureFixture[str]) -> None:
     send("GET", "/download-url", {"repositoryName": "team/app"})
     log, metrics = written(capsys)
