@@ -1,10 +1,10 @@
 """The stand-in for S3 of the client's benchmark, and how its result is shown."""
 
 import json
-import time
 import random
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.error import URLError
