@@ -12,13 +12,13 @@ import httpx
 from botocore.exceptions import BotoCoreError
 
 from ecr_layers.errors import ClientError, ServiceError, UsageError, one_line
+from ecr_layers.hosts import LOOPBACK
 from ecr_layers.retries import RETRYABLE_STATUSES, Retries, retry_after
 
 LARGEST_ANSWER = 8 * 1024 * 1024
 """How many bytes of an answer are read; a function URL answers 6 MB at most."""
 
 _TIMEOUT = httpx.Timeout(30.0, connect=10.0)
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Api:
         self._retries = retries
         # A proxy that the environment names can't reach this machine's own addresses.
         self._client = httpx.Client(
-            timeout=_TIMEOUT, follow_redirects=False, trust_env=self.url.host not in _LOOPBACK, auth=None
+            timeout=_TIMEOUT, follow_redirects=False, trust_env=self.url.host not in LOOPBACK, auth=None
         )
 
     def close(self) -> None:

@@ -9,10 +9,10 @@ import httpx
 
 from ecr_layers.docker_config import DockerConfig
 from ecr_layers.errors import UsageError
+from ecr_layers.hosts import LOOPBACK
 from ecr_layers.signing import FunctionUrlAuth, callers_credentials, is_function_url, region_of
 
 TOKEN_VARIABLE = "ECR_LAYERS_TOKEN"  # noqa: S105 (the name of a variable)
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
 
 
 class PullTokenAuth(httpx.BasicAuth):
@@ -83,6 +83,6 @@ def _token(text: str, place: str) -> tuple[str, str]:
 
 def _basic(url: str, token: tuple[str, str]) -> httpx.Auth:
     target = httpx.URL(url)
-    if target.scheme != "https" and target.host not in _LOOPBACK:
+    if target.scheme != "https" and target.host not in LOOPBACK:
         raise UsageError(f"A pull token is sent over HTTPS only, and {url} is not. Use https://{target.host}/.")
     return PullTokenAuth(*token)

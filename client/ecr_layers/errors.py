@@ -60,5 +60,10 @@ class TargetError(ClientError):
 def one_line(text: str) -> str:
     """Return another's text as it may be shown: one line, not too long, and of each URL the scheme alone."""
     shown = _URL.sub(r"\g<scheme>://…", " ".join(text.split()))
-    printable = "".join(character if character.isprintable() else "?" for character in shown)
-    return printable if len(printable) <= LONGEST_MESSAGE else f"{printable[:LONGEST_MESSAGE]}…"
+    line = printable(shown)
+    return line if len(line) <= LONGEST_MESSAGE else f"{line[:LONGEST_MESSAGE]}…"
+
+
+def printable(line: str) -> str:
+    """Return a line with nothing in it that a terminal would obey."""
+    return "".join(character if character.isprintable() else "?" for character in line)

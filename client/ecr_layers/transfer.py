@@ -19,6 +19,7 @@ import httpx
 import urllib3
 from urllib3.exceptions import HTTPError
 
+from ecr_layers.hosts import LOOPBACK
 from ecr_layers.retries import RETRYABLE_STATUSES, retry_after
 
 BLOCK = 256 * 1024
@@ -28,7 +29,6 @@ MOST_REDIRECTS = 3
 """How many redirects are followed."""
 
 _CONNECT_TIMEOUT, _READ_TIMEOUT = 10.0, 20.0
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _CONTENT_RANGE = re.compile(r"bytes (?:(?P<first>[0-9]{1,18})-(?P<last>[0-9]{1,18})|\*)/(?P<size>[0-9]{1,18}|\*)")
 # S3 says so of a URL that was signed with credentials that are no longer valid:
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
@@ -171,7 +171,7 @@ class Downloads:
 def _proxy(url: str) -> str | None:
     """Return the proxy that the environment names for a URL, None for none."""
     parts = urlsplit(url)
-    if parts.hostname in _LOOPBACK or urllib.request.proxy_bypass(parts.hostname or ""):
+    if parts.hostname in LOOPBACK or urllib.request.proxy_bypass(parts.hostname or ""):
         return None
     proxy = urllib.request.getproxies().get(parts.scheme)
     return proxy if proxy is not None and proxy.startswith(("http://", "https://")) else None

@@ -7,6 +7,7 @@ from typing import Any
 
 from ecr_layers import output
 from ecr_layers.commands import arguments
+from ecr_layers.errors import printable
 from ecr_layers.image_config import ImageConfig
 from ecr_layers.manifests import Manifest, Platform
 from ecr_layers.references import ImageReference
@@ -49,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
     document = _document(manifest, config, platforms)
     if options.env:
         document["env"] = list(config.environment)
-    lines = [json.dumps(document, indent=2)] if options.json else map(_printable, _lines(str(reference), document))
+    lines = [json.dumps(document, indent=2)] if options.json else map(printable, _lines(str(reference), document))
     output.write("".join(f"{line}\n" for line in lines).encode())
     return 0
 
@@ -97,8 +98,3 @@ def _lines(image: str, document: dict[str, Any]) -> Iterator[str]:
 
 def _list(name: str, values: list[str]) -> Iterator[str]:
     yield from (f"{name if number == 0 else '':12} {value}" for number, value in enumerate(values))
-
-
-def _printable(line: str) -> str:
-    """Return a line with nothing in it that a terminal would obey."""
-    return "".join(character if character.isprintable() else "?" for character in line)
