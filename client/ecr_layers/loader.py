@@ -354,6 +354,9 @@ class Loader:
                     return body.size
             except DownloadError as error:
                 attempts.failed(error)
+                # Nobody waits for the size any more.
+                if self._stopped.is_set():
+                    raise
 
     def _load(self, attempt: _Attempt) -> None:
         """Load a range, as often as it takes."""

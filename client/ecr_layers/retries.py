@@ -5,6 +5,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+# Not the process's generator: what a program draws from that, after seeding it, is not for a library to change.
+_JITTER = random.SystemRandom()
+
 RETRYABLE_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses that can be another one next time, where the answer does not say whether they can."""
 
@@ -36,7 +39,7 @@ class Retries:
         """
         if attempt >= self.attempts or (retry_after or 0.0) > self.longest_wait:
             return None
-        wait = min(self.longest_wait, self.shortest_wait * float(2 ** (attempt - 1))) * (0.5 + random.random() / 2)  # noqa: S311
+        wait = min(self.longest_wait, self.shortest_wait * float(2 ** (attempt - 1))) * _JITTER.uniform(0.5, 1)
         return max(wait, retry_after or 0.0)
 
 

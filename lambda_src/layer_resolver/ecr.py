@@ -49,6 +49,9 @@ ATTEMPT_SECONDS = 4.0
 MINIMUM_SECONDS = 0.05
 """How much time must be left before the deadline for an attempt to start."""
 
+JITTER = random.SystemRandom()
+"""The random part of waits. It has no state that a snapshot of the environment could give to others."""
+
 # Many of these are under way at once, and each has a URL of 16 KB at most.
 _MOST_BYTES_OF_URL = 64 * 1024
 # BatchGetImage gives a manifest, at most 4 MB of JSON, as a string in JSON: each quotation mark takes two bytes there.
@@ -334,7 +337,7 @@ def _has_waited(tries: int, deadline: Deadline) -> bool:
     The wait is random and its limit doubles, as in botocore's standard mode; source:
     https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
     """
-    seconds = random.uniform(0, 2 ** (tries - 1))  # noqa: S311
+    seconds = JITTER.uniform(0, 2 ** (tries - 1))
     if tries >= ATTEMPTS or deadline.remaining() < seconds + MINIMUM_SECONDS:
         return False
     time.sleep(seconds)

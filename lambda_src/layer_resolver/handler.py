@@ -124,7 +124,7 @@ def load_before_snapshot() -> None:
 
 
 def renew_after_restore() -> None:
-    """Give each environment random numbers of its own; they spread retries."""
+    """Give each environment random numbers of its own, for libraries that draw from the process's generator."""
     random.seed()
 
 

@@ -17,6 +17,7 @@ from ecr_layers import (
     IntegrityError,
     Manifest,
     Progress,
+    Retries,
     Service,
     ServiceError,
     TargetError,
@@ -268,6 +269,27 @@ def test_a_range_that_stalls_is_asked_for_again_on_a_new_connection(
     others = [each for each in asked if each is not stalled and stalled.first < each.first <= stalled.last]
     assert others, "nothing was asked for in the place of what stalled"
     assert_layout_is_right(tmp_path, service_with_images)
+
+
+def test_a_size_is_not_asked_for_again_after_another_blob_has_failed(
+    service_with_images: Fetching, tmp_path: Path
+) -> None:
+    waits, fails = (each["digest"] for each in service_with_images.layers("large")[:2])
+    service_with_images.s3.faults = [
+        Fault("throttled", times=1000, digest=waits),
+        Fault("other scheme", times=1000, digest=fails),
+    ]
+    before = set(threading.enumerate())
+    with (
+        Service(service_with_images.url, retries=Retries(shortest_wait=30)) as service,
+        pytest.raises(TransferError, match=fails),
+    ):
+        service.fetch_layers(REPOSITORY, [waits, fails], tmp_path)
+    for thread in set(threading.enumerate()) - before:
+        if thread.name.startswith("load-"):
+            thread.join(10)
+            assert not thread.is_alive()
+    assert sum(each.digest == waits for each in service_with_images.s3.asked) <= 1
 
 
 @pytest.mark.parametrize("kind", ["throttled", "reset", "short", "expired"])

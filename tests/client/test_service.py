@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import random
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -98,6 +99,12 @@ def test_waits_become_longer_and_differ() -> None:
         assert len(waits) > 1
         assert all(wait is not None and most / 2 <= wait <= most for wait in waits)
     assert retries.wait(6) is None
+
+
+def test_waits_leave_the_programs_random_numbers_alone() -> None:
+    before = random.getstate()
+    Retries().wait(1)
+    assert random.getstate() == before
 
 
 @pytest.mark.parametrize(

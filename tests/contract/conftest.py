@@ -89,7 +89,7 @@ def written(template: dict[str, Any]) -> Written:
     (stream,) = logger.handlers
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(output):
         patch.setattr(stream, "stream", output)
-        patch.setattr("layer_resolver.ecr.random.uniform", lambda *_: 0.0)
+        patch.setattr("layer_resolver.ecr.JITTER.uniform", lambda *_: 0.0)
         patch.setattr("tests.unit.fakes.download_url", _url_signed_now)
         _invoke(handler, events)
         # ECR's throttling and denials of what concerns no single layer.

@@ -434,7 +434,7 @@ def _environment(ecr_port: int) -> Iterator[None]:
     for module in _LOADED_LATER:
         importlib.import_module(module)
     # The waits between attempts are random; short ones let more happen before the deadline.
-    with patch.dict(os.environ, variables), patch("layer_resolver.ecr.random.uniform", lambda low, high: high / 50):
+    with patch.dict(os.environ, variables), patch("layer_resolver.ecr.JITTER.uniform", lambda low, high: high / 50):
         yield
 
 

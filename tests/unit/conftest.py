@@ -31,7 +31,7 @@ def _log_to_current_stdout() -> None:
 def _no_waiting_between_attempts() -> Iterator[None]:
     """The waits are random, so a wait of nothing is one of them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("layer_resolver.ecr.random.uniform", lambda *_: 0.0)
+        patch.setattr("layer_resolver.ecr.JITTER.uniform", lambda *_: 0.0)
         yield
 
 

@@ -332,7 +332,7 @@ def test_the_wait_between_attempts_is_random_and_never_longer_than_what_is_left(
         limits.append(limit)
         return 0.25 * limit
 
-    monkeypatch.setattr("layer_resolver.ecr.random.uniform", uniform)
+    monkeypatch.setattr("layer_resolver.ecr.JITTER.uniform", uniform)
     monkeypatch.setattr("layer_resolver.ecr.time.sleep", waits.append)
     outcomes.append(refusal("ThrottlingException"))
     with pytest.raises(ResolverError):
