@@ -138,15 +138,12 @@ class Request(NamedTuple):
         if not self.encoded_body:
             raise ResolverError(INVALID_PARAMETER, "The request has no body. Post a JSON document.")
         encoded = self.encoded_body
-        # Base64 takes four characters for three bytes.
-        if len(encoded) > (longest * 4 // 3 + 4 if self.is_base64 else longest):
-            raise ResolverError(REQUEST_TOO_LARGE)
         try:
-            text = base64.b64decode(encoded, validate=True).decode() if self.is_base64 else encoded
-            is_too_large = len(text.encode()) > longest
+            content = base64.b64decode(encoded, validate=True) if self.is_base64 else encoded.encode()
+            text = content.decode()
         except (binascii.Error, ValueError):
             raise ResolverError(INVALID_PARAMETER, "The body is not UTF-8 text. Post a JSON document.") from None
-        if is_too_large:
+        if len(content) > longest:
             raise ResolverError(REQUEST_TOO_LARGE)
         return text
 
