@@ -168,8 +168,7 @@ def _read_event(event: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
     try:
         envelope = parse(event=event, model=EventBridgeModel)
     except ValidationError as error:
-        problems = error.errors(include_url=False, include_context=True, include_input=False)
-        raise ResolverError(INVALID_PARAMETER, described([dict(problem) for problem in problems])) from None
+        raise ResolverError(INVALID_PARAMETER, described([dict(each) for each in error.errors()])) from None
     return envelope.detail_type, envelope.id, event["detail"]
 
 

@@ -54,6 +54,14 @@ def request(*numbers: int, **more: Any) -> dict[str, Any]:
     return {"repositoryName": "team/app", "layerDigests": [digest(number) for number in numbers], **more}
 
 
+def test_a_manifest_has_4_mb_at_most(invoke: Invoke) -> None:
+    document = json.dumps(manifest())
+    largest = document + " " * (4 * 2**20 - len(document))
+    assert len(invoke({"repositoryName": "team/app", "imageManifest": largest})["downloadUrls"]) == 3
+    with pytest.raises(ResolverError, match="imageManifest must be the text of an image manifest"):
+        invoke({"repositoryName": "team/app", "imageManifest": f"{largest} "})
+
+
 class TestResults:
     def test_an_event_is_answered_with_its_id_and_what_was_resolved(self, invoke: Invoke, ecr: FakeEcr) -> None:
         ecr.answers = {digest(2): ecr_error("LayersNotFoundException")}

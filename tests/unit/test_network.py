@@ -419,6 +419,14 @@ class TestConnect:
             assert 0.6 < patience[1] <= 0.9
             assert (connected.gettimeout() or 9) <= 0.8
 
+    def test_a_request_is_not_held_back_until_the_one_before_has_been_acknowledged(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(network._Connection, "connect", lambda *_: None, raising=False)
+        address = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 443))
+        with network._connect([address], Deadline.after(5)) as connected:
+            assert connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
     @pytest.mark.parametrize("error", [ConnectionRefusedError, TimeoutError])
     def test_without_a_connection_there_is_no_answer(
         self, monkeypatch: pytest.MonkeyPatch, error: type[OSError]

@@ -1,5 +1,8 @@
 import json
 import logging
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -164,6 +167,28 @@ def test_metrics_count_what_was_resolved_and_what_failed_by_code(
         assert line["service"] == "ecr-layer-resolver"
 
 
+def test_each_metric_is_declared_with_its_unit_and_dimensions(
+    send: Send, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ecr.answers = {digest(2): ecr_error("LayersNotFoundException")}
+    ask(send, digest(1), digest(2))
+    send("GET", "/nowhere")
+    declared = {
+        metric["Name"]: (metric["Unit"], *directive["Dimensions"])
+        for line in map(json.loads, capsys.readouterr().out.splitlines())
+        for directive in line.get("_aws", {"CloudWatchMetrics": []})["CloudWatchMetrics"]
+        for metric in directive["Metrics"]
+    }
+    assert declared == {
+        "ColdStart": ("Count", ["service", "stack"]),
+        "LayersResolved": ("Count", ["service", "stack"]),
+        "LayersFailed": ("Count", ["service", "stack", "code"]),
+        "RequestsFailed": ("Count", ["service", "stack", "code"]),
+        "EcrCallLatency": ("Milliseconds", ["service", "stack"]),
+        "Requests": ("Count", ["service", "stack", "callerKind", "outcome"]),
+    }
+
+
 def test_latency_is_in_milliseconds(send: Send, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]) -> None:
     ecr.answer = 0.05
     ask(send, digest(1))
@@ -249,6 +274,24 @@ def test_the_clients_own_mistakes_do_not_count_as_failed_layers(send: Send, caps
     send("GET", "/download-url", {"repositoryName": "team/app", "layerDigest": "x"})
     _, lines = written(capsys)
     assert not [line for line in lines if "LayersFailed" in line]
+
+
+@pytest.mark.parametrize(("variables", "level"), [({}, "INFO"), ({"POWERTOOLS_LOG_LEVEL": "DEBUG"}, "DEBUG")])
+def test_the_level_of_the_log_is_the_operators_whatever_lambdas_is(variables: dict[str, str], level: str) -> None:
+    script = (
+        "import logging; from layer_resolver.observability import SERVICE;"
+        "print(logging.getLevelName(logging.getLogger(SERVICE).level))"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "POWERTOOLS_LOG_LEVEL"}
+    paths = os.pathsep.join(sys.path)
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**environment, "PYTHONPATH": paths, "AWS_LAMBDA_LOG_LEVEL": "WARN", **variables},
+    )
+    assert result.stdout.strip() == level
 
 
 @pytest.fixture

@@ -107,6 +107,13 @@ def test_answers_fit_their_schemas(send: Send, ecr: FakeEcr, failing: bool) -> N
         )
 
 
+@pytest.mark.parametrize(("name", "least"), [("repositoryName", 2), ("layerDigest", 1), ("registryId", 1)])
+def test_the_document_says_how_short_a_value_can_be(name: str, least: int) -> None:
+    parameters = openapi_document()["paths"]["/download-url"]["get"]["parameters"]
+    (schema,) = [each["schema"] for each in parameters if each["name"] == name]
+    assert schema["minLength"] == least
+
+
 def test_the_bounds_of_a_size_are_in_the_document() -> None:
     size = openapi_document()["components"]["schemas"]["Descriptor"]["properties"]["size"]
     assert (size["minimum"], size["maximum"]) == (0, 2**63 - 1)

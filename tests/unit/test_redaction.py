@@ -139,6 +139,10 @@ def test_a_long_text_is_cut() -> None:
     assert len(redact("a word " * 10_000)) <= LONGEST_TEXT
 
 
+def test_what_stands_behind_the_longest_text_is_not_even_decoded() -> None:
+    assert redact("%61 " * (LONGEST_TEXT // 4) + "later") == "a " * (LONGEST_TEXT // 4)
+
+
 @given(st.text(), st.text(), st.sampled_from(sorted(ENCODINGS)))
 def test_a_url_is_redacted_whatever_stands_around_it(before: str, after: str, encoding: str) -> None:
     redacted = redact(ENCODINGS[encoding](f"{before} {URL} {after}"))

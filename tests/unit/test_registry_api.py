@@ -164,6 +164,8 @@ class TestHeadBlob:
         assert "Location" not in answer.headers
         (request,) = asked
         assert (request.method, request.headers["range"]) == ("GET", "bytes=0-0")
+        # A compressed answer would have another size.
+        assert request.headers["accept-encoding"] == "identity"
 
     def test_the_size_of_a_digest_is_asked_for_once(
         self, send: Send, ecr: FakeEcr, answers: list[Response], asked: list[Request]
@@ -532,6 +534,12 @@ class TestReferrers:
         assert [each["digest"] for each in answer.json["manifests"]] == [digest(1), digest(3)]
         assert answer.headers["OCI-Filters-Applied"] == "artifactType"
         assert ecr.image_calls[0]["filter"] == {"artifactTypes": ["application/sbom"]}
+
+    @pytest.mark.parametrize("types", [["a", "b", "c", "d", "e"], ["a" * 255]])
+    def test_as_many_types_can_be_asked_for_as_ecr_takes(self, send: Send, ecr: FakeEcr, types: list[str]) -> None:
+        answer = send("GET", f"/v2/team/app/referrers/{digest()}", {"artifactType": ",".join(types)})
+        assert answer.status == 200
+        assert ecr.image_calls[0]["filter"] == {"artifactTypes": types}
 
     def test_the_filter_goes_on_to_the_next_page(self, send: Send, ecr: FakeEcr) -> None:
         ecr.referrers *= 2

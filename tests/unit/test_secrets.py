@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import pytest
 from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
 
+from layer_resolver.download_urls import PresignedUrl
 from layer_resolver.errors import ERROR_TABLE
-from layer_resolver.models import INDEX_MEDIA_TYPES, MANIFEST_MEDIA_TYPES
+from layer_resolver.models import INDEX_MEDIA_TYPES, MANIFEST_MEDIA_TYPES, DownloadUrl, Layer
 from tests.unit.fakes import SECRETS, FakeEcr, Send, digest, download_url, ecr_error, manifest
 
 SECRET_URL = download_url(digest())
@@ -34,6 +35,12 @@ def all_loggers() -> Iterator[None]:
     yield
     root.removeHandler(handler)
     root.setLevel(before)
+
+
+def test_what_holds_a_url_does_not_show_it() -> None:
+    for holder in (PresignedUrl.of(SECRET_URL, 0.0), DownloadUrl(Layer(digest()), SECRET_URL, None)):
+        assert holder.url == SECRET_URL
+        assert "amazonaws" not in repr(holder)
 
 
 @pytest.mark.usefixtures("all_loggers")
