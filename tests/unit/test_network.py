@@ -459,10 +459,11 @@ class TestTls:
     def serving(authority: trustme.CA, host: str, heard: list[bytes]) -> Peer:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert(host).configure_cert(context)
+        context.set_alpn_protocols(["h2", "http/1.1"])
 
         def peer(connection: socket.socket) -> None:
             with suppress(ssl.SSLError), context.wrap_socket(connection, server_side=True) as encrypted:
-                heard.append(encrypted.recv(65536))
+                heard.append(encrypted.recv(65536) + f"\n{encrypted.selected_alpn_protocol()}".encode())
                 encrypted.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 
         return peer
@@ -479,6 +480,8 @@ class TestTls:
         heard: list[bytes] = []
         assert self.ask(self.serving(trusted, self.HOST, heard), monkeypatch).content == b"ok"
         assert heard[0].startswith(b"GET /blob HTTP/1.1")
+        # To whoever does not name it, some servers would talk in another version.
+        assert heard[0].endswith(b"\nhttp/1.1")
 
     @pytest.mark.parametrize("host", [HOST, "other.example.com"])
     def test_a_server_that_is_not_to_be_trusted_is_told_nothing(
@@ -489,7 +492,7 @@ class TestTls:
         with pytest.raises(RequestFailedError) as caught:
             self.ask(self.serving(authority, host, heard), monkeypatch)
         assert "CERTIFICATE_VERIFY_FAILED" in str(caught.value.__cause__)
-        assert heard in ([], [b""])
+        assert heard in ([], [b"\nhttp/1.1"])
 
     @pytest.mark.usefixtures("trusted")
     @pytest.mark.parametrize(

@@ -221,13 +221,24 @@ def test_the_error_code_is_a_dimension_of_failures_alone(
 
 @pytest.mark.parametrize(
     ("path", "error", "outcome"),
-    [("/healthz", None, "answered"), ("/nowhere", None, "refused"), (None, "ServerException", "failed")],
+    [
+        ("/healthz", None, "answered"),
+        ("/nowhere", None, "refused"),
+        (None, RuntimeError(), "failed"),
+        (None, ecr_error("ServerException"), "failed"),
+    ],
+    ids=["200", "404", "500", "503"],
 )
 def test_each_request_is_counted_by_its_outcome_and_kind_of_caller_and_by_no_callers_name(
-    send: Send, ecr: FakeEcr, capsys: pytest.CaptureFixture[str], path: str | None, error: str | None, outcome: str
+    send: Send,
+    ecr: FakeEcr,
+    capsys: pytest.CaptureFixture[str],
+    path: str | None,
+    error: Exception | None,
+    outcome: str,
 ) -> None:
     if error is not None:
-        ecr.answer = ecr_error(error)
+        ecr.answer = error
     send("GET", path or f"/v2/team/app/blobs/{digest()}")
     log, lines = written(capsys)
     line = metric(lines, "Requests")

@@ -122,6 +122,7 @@ def test_characters_that_show_as_nothing_hide_no_secret(invisible: str) -> None:
         "why? because",
         "An error occurred (ThrottlingException) when calling the GetDownloadUrlForLayer operation: Rate exceeded",
         f"There is no layer sha256:{'0a' * 32} in repository team/app-with-a-long-name/service",
+        f"There is no layer sha512:{'0a' * 64} in repository team/app",
         'Could not connect to the endpoint URL: "https://api.ecr.us-east-1.amazonaws.com/"',
         "not authorized to perform ecr:BatchGetImage on arn:aws:ecr:us-east-1:123456789012:repository/team/app",
         "request 9e5d8b70-0000-4000-8000-000000000000",
@@ -140,7 +141,7 @@ def test_a_long_text_is_cut() -> None:
 
 
 def test_what_stands_behind_the_longest_text_is_not_even_decoded() -> None:
-    assert redact("%61 " * (LONGEST_TEXT // 4) + "later") == "a " * (LONGEST_TEXT // 4)
+    assert redact("%61 " * 1024 + "later") == "a " * 1024
 
 
 @given(st.text(), st.text(), st.sampled_from(sorted(ENCODINGS)))

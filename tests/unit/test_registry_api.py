@@ -618,8 +618,10 @@ class TestTags:
     def _images(self, ecr: FakeEcr) -> None:
         ecr.images = dict.fromkeys(("b", "e", "a", "d", "c"), (b"{}", OCI_MANIFEST))
 
-    def test_all_tags_of_all_of_ecrs_pages_are_listed_in_order(self, send: Send) -> None:
+    def test_all_tags_of_all_of_ecrs_pages_are_listed_in_order(self, send: Send, ecr: FakeEcr) -> None:
         answer = send("GET", "/v2/team/app/tags/list")
+        # As few calls as ECR lets a list take, for tags alone.
+        assert {(call["maxResults"], call["filter"]["tagStatus"]) for call in ecr.image_calls} == {(1000, "TAGGED")}
         assert answer.json == {"name": "team/app", "tags": ["a", "b", "c", "d", "e"]}
         assert "Link" not in answer.headers
 
