@@ -78,3 +78,99 @@ def test_a_long_partition_counts() -> None:
 def test_more_actions_cost_next_to_nothing_since_all_are_in_one_statement() -> None:
     # Three statements would have all ARNs three times.
     check_limits(synth(repositories=[f"team-{each}/*" for each in range(100)], listTags=True))
+
+
+class TestBounds:
+    """A template of one resource, as long as AWS takes it, and a character longer."""
+
+    @staticmethod
+    def problems(**resources: dict[str, Any]) -> list[str]:
+        try:
+            check_limits({"Resources": resources}, Region.named("eu-west-1"))
+        except LimitError as error:
+            return str(error).splitlines()[1:]
+        return []
+
+    def role(self, *policies: Any) -> dict[str, Any]:
+        return {"Type": "AWS::IAM::Role", "Properties": {"Policies": [{"PolicyDocument": each} for each in policies]}}
+
+    def test_of_policies_in_all_their_places(self) -> None:
+        # Each list counts for itself: `["…"]` has four characters beside its own, and white space has none.
+        attached = {
+            "Type": "AWS::IAM::Policy",
+            "Properties": {"PolicyDocument": ["c" * 1000], "Roles": [{"Ref": "Role"}]},
+        }
+        for more, count in (0, 0), (1, 1):
+            role = self.role(["a" * 8000 + " " * 99], ["b" * (10_240 - 9_000 - 12 + more)])
+            problems = self.problems(Role=role, Policy=attached)
+            assert len(problems) == count
+        assert "have 10,241 characters" in problems[0]
+        alone = self.problems(Role={"Type": "AWS::IAM::Role"}, Policy=attached)
+        assert alone == []
+
+    def test_of_each_role_by_itself(self) -> None:
+        assert self.problems(One=self.role(["a" * 10_236]), Two=self.role(["b" * 10_236])) == []
+        assert len(self.problems(One=self.role(["a" * 10_237]), Two=self.role(["b" * 10_237]))) == 2
+
+    @pytest.mark.parametrize(("source", "what"), [("aws.ecr", "images that are pushed"), ("com.example", "requests")])
+    def test_of_patterns(self, source: str, what: str) -> None:
+        for more, count in (0, 0), (1, 1):
+            pattern = {
+                "source": [source],
+                "detail": "ü" * (2_048 - len(f'{{"source":["{source}"],"detail":""}}') + more),
+            }
+            problems = self.problems(Rule={"Type": "AWS::Events::Rule", "Properties": {"EventPattern": pattern}})
+            assert len(problems) == count
+        assert f"The event pattern for {what} has 2,049 characters" in problems[0]
+
+    def test_of_environments(self) -> None:
+        for more, count in (0, 0), (1, 1):
+            variables = {"NAME": "ü" * 1000, "OTHER": "v" * (4_096 - 2_009 + more)}
+            function = {"Type": "AWS::Lambda::Function", "Properties": {"Environment": {"Variables": variables}}}
+            problems = self.problems(Function=function, Without={"Type": "AWS::Lambda::Function"})
+            assert len(problems) == count
+        assert "has 4,097 bytes" in problems[0]
+
+    def test_of_functions_at_the_edge(self) -> None:
+        for more, count in (0, 0), (1, 1):
+            code = "ü" * 5_000 + "a" * (240 + more)
+            problems = self.problems(Edge={"Type": "AWS::CloudFront::Function", "Properties": {"FunctionCode": code}})
+            assert len(problems) == count
+        assert "has 10,241 bytes" in problems[0]
+
+    def test_of_resource_policies_with_all_that_lambda_writes_into_them(self) -> None:
+        def permission(length: int) -> dict[str, Any]:
+            properties = {
+                "Action": "lambda:InvokeFunctionUrl",
+                "FunctionName": {"Ref": "Function"},
+                "FunctionUrlAuthType": "AWS_IAM",
+                "InvokedViaFunctionUrl": True,
+                "Principal": "1" * length,
+            }
+            return {"Type": "AWS::Lambda::Permission", "Properties": properties}
+
+        # As an account's policy has it, with the id that CloudFormation puts behind a logical id.
+        statement = (
+            '{"Sid":"Permission-XXXXXXXXXXXXX","Effect":"Allow","Principal":{"AWS":"arn:aws:iam:::root"},'
+            '"Action":"lambda:InvokeFunctionUrl","Resource":"Function-XXXXXXXXXXXXX","Condition":'
+            '{"StringEquals":{"lambda:FunctionUrlAuthType":"AWS_IAM"},"Bool":{"lambda:FunctionUrlAuthType":true}}}'
+        )
+        longest = 20 * 1024 - len(statement)
+        assert self.problems(Permission=permission(longest)) == []
+        assert "has about 20,481 bytes" in self.problems(Permission=permission(longest + 1))[0]
+
+    def test_of_names_that_are_known_only_after_a_deployment(self) -> None:
+        arn = {
+            "Fn::Join": ["", ["a:", {"Ref": "AWS::Partition"}, {"Ref": "AWS::Region"}, {"Ref": "AWS::AccountId"}]],
+        }
+        names = [arn, {"Fn::GetAtt": ["Queue", "Arn"]}, {"Ref": "Queue"}, {"Ref": "AWS::URLSuffix"}]
+        written = [
+            f"a:awseu-west-1{'0' * 12}",
+            f"arn:sqs:aws:eu-west-1:{'0' * 12}:Queue-XXXXXXXXXXXXX",
+            "Queue-XXXXXXXXXXXXX",
+            "amazonaws.com",
+        ]
+        left = 10_240 - len(str(written).replace("', '", '","')) - len(',""')
+        for more, count in (0, 0), (1, 1):
+            role = self.role([*names, "x" * (left + more)])
+            assert len(self.problems(Role=role, Queue={"Type": "AWS::SQS::Queue"})) == count
