@@ -5,8 +5,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from infra.audit import QUERIES
 from tests.infra.templates import Resource, only, resources, synth
 
@@ -132,34 +130,55 @@ def dashboard(template: dict[str, Any]) -> str:
     return json.dumps(only(template, "AWS::CloudWatch::Dashboard")["Properties"]["DashboardBody"])
 
 
-@pytest.mark.parametrize(
-    "metric",
-    [
-        "UrlRequestCount",
-        "Url4xxCount",
-        "Url5xxCount",
-        "UrlRequestLatency",
-        "Invocations",
-        "Duration",
-        "Errors",
-        "Throttles",
-        "ConcurrentExecutions",
-        "ColdStart",
-        "LayersResolved",
-        "LayersFailed",
-        "RequestsFailed",
-        "Requests",
-        "CacheHits",
-        "EcrCallLatency",
-        "ApproximateNumberOfMessagesVisible",
-        "ApproximateAgeOfOldestMessage",
-        "MatchedEvents",
-        "FailedInvocations",
-        "InvocationsSentToDlq",
-    ],
-)
-def test_the_dashboard_shows_what_an_operator_looks_for(metric: str) -> None:
-    assert metric in dashboard(synth())
+def shown(widget: dict[str, Any]) -> list[str]:
+    """Return the metrics of a widget, each with its statistic."""
+    rows: list[str] = []
+    for *named, last in widget["properties"].get("metrics", ()):
+        options = last if isinstance(last, dict) else {}
+        search = re.search(r'MetricName="(\w+)".*\'(\w+)\', 300', options.get("expression", ""))
+        rows.append(" ".join(search.groups() if search else (named[1], options.get("stat", "Average"))))
+    return rows
+
+
+RULE_METRICS = ["MatchedEvents Sum", "Invocations Sum", "FailedInvocations Sum", "InvocationsSentToDlq Sum"]
+WIDGETS = [
+    ("### Requests over HTTP", []),
+    ("Requests, and those answered with 4xx and 5xx", ["UrlRequestCount Sum", "Url4xxCount Sum", "Url5xxCount Sum"]),
+    ("Latency", ["UrlRequestLatency Average", "UrlRequestLatency Maximum"]),
+    ("### Callers", []),
+    ("Invocations by kind of caller and outcome", ["Requests Sum"]),
+    ("Events about pulls that failed", ["PullEventsFailed Sum"]),
+    ("### Function", []),
+    ("Invocations, errors and throttles", ["Invocations Sum", "Errors Sum", "Throttles Sum"]),
+    ("Duration", ["Duration p50", "Duration p90", "Duration p99"]),
+    ("Concurrency and cold starts", ["ConcurrentExecutions Maximum", "ColdStart Sum"]),
+    ("### Layers", []),
+    ("Layers resolved, and those of them from the cache", ["LayersResolved Sum", "CacheHits Sum"]),
+    ("Layers failed by code", ["LayersFailed Sum"]),
+    ("Requests failed by code", ["RequestsFailed Sum"]),
+    ("ECR latency", ["EcrCallLatency p50", "EcrCallLatency p90", "EcrCallLatency p99"]),
+    ("### Rules", []),
+    ("Request rule", RULE_METRICS),
+    ("Push rule", RULE_METRICS),
+    ("### Failure queue", []),
+    ("Messages that wait", ["ApproximateNumberOfMessagesVisible Maximum"]),
+    ("Age of the oldest", ["ApproximateAgeOfOldestMessage Maximum"]),
+]
+
+
+def test_the_dashboard_shows_what_an_operator_looks_for_by_the_statistic_that_tells() -> None:
+    body = json.loads(body_of_dashboard(synth(imagePull=True, pullEvents=True)))
+    alarms_first, *widgets = body["widgets"]
+    assert (alarms_first["type"], alarms_first["width"]) == ("alarm", 24)
+    named = [each["properties"].get("title") or each["properties"]["markdown"] for each in widgets]
+    assert list(zip(named, map(shown, widgets), strict=True)) == WIDGETS
+    # What has no statistic of its own has that of its widget, which is the average.
+    assert not [each for each in widgets if "stat" in each["properties"]]
+
+
+def test_there_is_one_dashboard_whose_name_is_that_of_the_stack_and_the_region() -> None:
+    one = only(synth(stackName="One"), "AWS::CloudWatch::Dashboard")
+    assert one["Properties"]["DashboardName"] == {"Fn::Join": ["", ["One-", {"Ref": "AWS::Region"}]]}
 
 
 def test_the_dashboard_shows_every_alarm() -> None:
