@@ -41,7 +41,7 @@ PROSE = " "
 
 SAME = {
     "ReplaceBinaryOperator_Mul_Div": re.compile(r"^\s*def \w+\(.*\*,"),
-    "RemoveDecorator": re.compile(r"@cache\b"),
+    "RemoveDecorator": re.compile(r"@(?:lru_)?cache\b"),
     "ReplaceTrueWithFalse": re.compile(r"@dataclass\(|\bzip\("),
     "ReplaceString": re.compile(r"\b(?:TypeVar|cast)\(\"X"),
 }
@@ -125,6 +125,9 @@ def places_of(path: Path) -> Iterator[tuple[Path, str, int]]:
 
 
 def _nodes(node: Any) -> Iterator[Any]:
+    if node.type == "classdef" and "(Protocol):" in node.get_code().partition("\n")[0]:
+        # Only type checkers read what is in it.
+        return
     yield node
     for child in getattr(node, "children", ()):
         yield from _nodes(child)

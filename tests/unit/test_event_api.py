@@ -303,6 +303,7 @@ class TestSize:
         with pytest.raises(ResolverError, match=r"Ask for at most 1[12][0-9] layers with one event") as caught:
             invoke(eventbridge_event(request(*range(130))))
         assert caught.value.kind is RESULT_TOO_LARGE
+        assert "The result is larger than 256 KB, so it would be lost." in caught.value.detail
 
     def test_a_direct_invocation_is_told_that_its_result_is_too_large(self, invoke: Invoke, ecr: FakeEcr) -> None:
         ecr.url_padding = 14_000

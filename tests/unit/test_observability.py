@@ -12,9 +12,12 @@ import pytest
 
 from layer_resolver import __version__
 from layer_resolver.handler import create_handler
+from layer_resolver.invocation import EcrCall, Invocation
+from layer_resolver.network import Deadline
 from layer_resolver.observability import (
     LONGEST_LINE,
     SERVICE,
+    Publisher,
     logger,
     quieten_libraries,
 )
@@ -56,18 +59,34 @@ def test_an_invocation_leaves_one_log_line_that_says_what_was_done(
     ecr.answers = {digest(2): ecr_error("LayersNotFoundException", "not here")}
     ask(send, digest(1), digest(2))
     log, _ = written(capsys)
-    assert log["level"] == "INFO"
-    assert log["service"] == "ecr-layer-resolver"
-    assert log["version"] == __version__
-    assert log["correlation_id"] == "9e5d8b70-0000-4000-8000-000000000000"
-    assert isinstance(log["cold_start"], bool)
-    assert (log["trigger"], log["route"], log["status"]) == ("http", "POST /download-urls", 200)
-    assert (log["repositoryName"], log["layerDigests"]) == ("team/app", [digest(1), digest(2)])
-    assert (log["layersRequested"], log["layersResolved"], log["layersFailed"]) == (2, 1, 1)
-    assert log["durationMs"] >= 0
-    (failure,) = log["failures"]
-    assert (failure["layerDigest"], failure["code"]) == (digest(2), "LayersNotFoundException")
-    assert failure["cause"] == {"type": "ClientError", "code": "LayersNotFoundException", "status": 400}
+    assert abs(datetime.fromisoformat(log.pop("timestamp")).timestamp() - time.time()) < 600
+    assert log.pop("durationMs") >= 0
+    cause = {"type": "ClientError", "code": "LayersNotFoundException", "status": 400}
+    assert log == {
+        "level": "INFO",
+        "message": "POST /download-urls answered 200",
+        "service": "ecr-layer-resolver",
+        "version": __version__,
+        "cold_start": True,
+        "function_arn": "arn:aws:lambda:us-east-1:123456789012:function:ecr-layer-resolver:live",
+        "function_request_id": "f7a5c1de-0000-4000-8000-000000000000",
+        "correlation_id": "9e5d8b70-0000-4000-8000-000000000000",
+        "trigger": "http",
+        "route": "POST /download-urls",
+        "status": 200,
+        "callerKind": "public",
+        "sourceIp": "203.0.113.7",
+        "repositoryName": "team/app",
+        "registryId": None,
+        "layersRequested": 2,
+        "layersResolved": 1,
+        "layersFailed": 1,
+        "failures": [{"code": "LayersNotFoundException", "layerDigest": digest(2), "cause": cause}],
+        "layerDigests": [digest(1), digest(2)],
+    }
+    ask(send, digest(1))
+    log, _ = written(capsys)
+    assert (log["cold_start"], "failures" in log) == (False, False)
 
 
 def test_the_registry_that_was_asked_is_logged(ecr: FakeEcr, capsys: pytest.CaptureFixture[str]) -> None:
@@ -189,6 +208,15 @@ def test_each_metric_is_declared_with_its_unit_and_dimensions(
     }
 
 
+def test_a_second_is_a_thousand_milliseconds(capsys: pytest.CaptureFixture[str]) -> None:
+    invocation = Invocation(Deadline.after(5), ecr_calls=[EcrCall("a", 1, 2.0), EcrCall("b", 1, None)])
+    invocation.started -= 3
+    Publisher("local").publish(invocation)
+    log, lines = written(capsys)
+    assert metric(lines, "EcrCallLatency")["EcrCallLatency"] == [2000]
+    assert 3000 <= log["durationMs"] < 3003
+
+
 def test_latency_is_in_milliseconds(send: Send, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]) -> None:
     ecr.answer = 0.05
     ask(send, digest(1))
@@ -278,7 +306,8 @@ def test_layers_that_come_from_the_cache_are_counted(
 def test_more_calls_than_one_metric_line_takes_are_all_reported(send: Send, capsys: pytest.CaptureFixture[str]) -> None:
     ask(send, *map(digest, range(250)))
     _, lines = written(capsys)
-    assert sum(len(line.get("EcrCallLatency", [])) for line in lines) == 250
+    # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
+    assert sorted(len(line.get("EcrCallLatency", [])) for line in lines) == [50, 100, 100]
 
 
 def test_the_clients_own_mistakes_do_not_count_as_failed_layers(send: Send, capsys: pytest.CaptureFixture[str]) -> None:
@@ -380,6 +409,9 @@ def test_what_is_logged_otherwise_is_redacted_and_cut(capsys: pytest.CaptureFixt
     line = capsys.readouterr().out
     assert "X-Amz" not in line
     assert len(line) <= LONGEST_LINE + 1
+    log = json.loads(line)
+    del log["timestamp"]
+    assert log == {"level": "WARNING", "message": "see REDACTED?REDACTED REDACTED", "service": "ecr-layer-resolver"}
 
 
 def test_a_line_that_would_be_too_long_goes_without_what_it_lists(

@@ -528,6 +528,8 @@ class TestReferrers:
         assert [each["digest"] for each in second.json["manifests"]] == [digest(3)]
         assert "Link" not in second.headers
         assert ecr.image_calls[0]["subjectId"] == {"imageDigest": digest()}
+        # https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_ListImageReferrers.html
+        assert ecr.image_calls[0]["maxResults"] == 50
 
     def test_a_filter_by_type_is_applied_and_said_to_be(self, send: Send, ecr: FakeEcr) -> None:
         answer = send("GET", f"/v2/team/app/referrers/{digest()}", {"artifactType": "application/sbom"})
