@@ -12,6 +12,7 @@ from infra.limits import LimitError, check_limits
 from infra.regions import Region
 from infra.settings import DeploymentSettings, SettingsError
 from tests.infra.templates import ACCOUNT, PARTITION, REGION, Resource, only, resources, synth, synth_in, variables
+from tests.infra.test_monitoring import body_of_dashboard, shown
 
 CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/12345678-1234-1234-1234-123456789012"
 DOMAIN: dict[str, Any] = {"domainName": "registry.example.com", "certificateArn": CERTIFICATE}
@@ -102,6 +103,24 @@ def test_cloudfront_signs_each_request_to_the_function_url_itself() -> None:
         },
         "DomainName": {"Fn::Select": [2, {"Fn::Split": ["/", {"Fn::GetAtt": [url, "FunctionUrl"]}]}]},
         "OriginAccessControlId": {"Fn::GetAtt": [access_control, "Id"]},
+    }
+
+
+def test_the_edge_waits_as_long_as_cloudfront_does_without_a_higher_quota() -> None:
+    for seconds, waited in ((59, 60), (900, 60)):
+        (origin,) = distribution(timeoutSeconds=seconds)["Origins"]
+        assert origin["CustomOriginConfig"]["OriginReadTimeout"] == waited
+
+
+def test_browsers_are_told_to_use_tls_alone_and_to_guess_no_type() -> None:
+    policy = only(edge(), "AWS::CloudFront::ResponseHeadersPolicy")["Properties"]["ResponseHeadersPolicyConfig"]
+    year = 365 * 24 * 3600
+    assert policy == {
+        "Name": NAME,
+        "SecurityHeadersConfig": {
+            "ContentTypeOptions": {"Override": True},
+            "StrictTransportSecurity": {"AccessControlMaxAgeSec": year, "IncludeSubdomains": False, "Override": True},
+        },
     }
 
 
@@ -236,8 +255,12 @@ def test_a_web_acl_is_attached() -> None:
 def test_access_logs_go_to_a_group_of_the_stack_without_queries_cookies_and_referrers() -> None:
     template = synth_in(VIRGINIA, edge=True, edgeLogs=True, logRetentionDays=7)
     delivery = only(template, "AWS::Logs::Delivery")["Properties"]
-    assert "cs-uri-stem" in delivery["RecordFields"]
-    assert not {"cs-uri-query", "cs(Cookie)", "cs(Referer)"} & set(delivery["RecordFields"])
+    # https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/standard-logs-reference.html
+    assert delivery["RecordFields"] == [
+        *("date", "time", "x-edge-location", "sc-bytes", "c-ip", "cs-method", "x-host-header", "cs-uri-stem"),
+        *("sc-status", "cs(User-Agent)", "x-edge-result-type", "x-edge-detailed-result-type", "x-edge-request-id"),
+        *("cs-protocol-version", "ssl-protocol", "time-taken"),
+    ]
     (group,) = [name for name in resources(template, "AWS::Logs::LogGroup") if name.startswith("Edge")]
     assert template["Resources"][group]["Properties"]["RetentionInDays"] == 7
     destination = only(template, "AWS::Logs::DeliveryDestination")["Properties"]
@@ -245,10 +268,24 @@ def test_access_logs_go_to_a_group_of_the_stack_without_queries_cookies_and_refe
     assert destination["DestinationResourceArn"] == {"Fn::Join": ["", arn]}
     source = only(template, "AWS::Logs::DeliverySource")["Properties"]
     assert source["LogType"] == "ACCESS_LOGS"
-    assert source["Name"] == delivery["DeliverySourceName"]
-    policy = json.dumps(only(template, "AWS::Logs::ResourcePolicy")["Properties"]["PolicyDocument"])
-    assert "delivery.logs.amazonaws.com" in policy
-    assert "aws:SourceAccount" in policy
+    assert source["Name"] == destination["Name"] == delivery["DeliverySourceName"]
+    assert len(source["Name"]) <= 60
+    assert destination["OutputFormat"] == "json"
+    parts = only(template, "AWS::Logs::ResourcePolicy")["Properties"]["PolicyDocument"]["Fn::Join"][1]
+    names = {"AWS::AccountId": "ACCOUNT", "AWS::Partition": "aws", "AWS::Region": "REGION", group: "GROUP"}
+    policy = json.loads("".join(part if isinstance(part, str) else names[part["Ref"]] for part in parts))
+    assert policy["Statement"] == [
+        {
+            "Action": ["logs:CreateLogStream", "logs:PutLogEvents"],
+            "Condition": {
+                "StringEquals": {"aws:SourceAccount": "ACCOUNT"},
+                "ArnLike": {"aws:SourceArn": "arn:aws:logs:REGION:ACCOUNT:*"},
+            },
+            "Effect": "Allow",
+            "Principal": {"Service": "delivery.logs.amazonaws.com"},
+            "Resource": "arn:aws:logs:REGION:ACCOUNT:log-group:GROUP:log-stream:*",
+        }
+    ]
     assert not resources(synth_in(VIRGINIA, edge=True), "AWS::Logs::Delivery")
 
 
@@ -270,13 +307,32 @@ def test_alarms_of_the_edge_are_where_its_metrics_are_and_the_dashboard_is_every
 ) -> None:
     template = synth_in(region, edge=True)
     alarms = [each["Properties"] for each in resources(template, "AWS::CloudWatch::Alarm").values()]
-    of_edge = {each["MetricName"] for each in alarms if each["Namespace"] == "AWS/CloudFront"}
-    names = {"5xxErrorRate", "4xxErrorRate", "401ErrorRate", "FunctionExecutionErrors", "FunctionThrottles"}
-    assert of_edge == (names if are_there else set())
-    body = json.dumps(only(template, "AWS::CloudWatch::Dashboard")["Properties"]["DashboardBody"])
-    for name in (*names, "Requests", "CacheHitRate", "403ErrorRate"):
-        assert name in body
-    assert body.count("us-east-1") >= 5
+    of_edge = {
+        each["MetricName"]: (each["Statistic"], each["Threshold"], each["EvaluationPeriods"])
+        for each in alarms
+        if each["Namespace"] == "AWS/CloudFront"
+    }
+    of_requests = {
+        "5xxErrorRate": ("Average", 1, 1),
+        "4xxErrorRate": ("Average", 50, 3),
+        "401ErrorRate": ("Average", 50, 3),
+    }
+    of_function = {"FunctionExecutionErrors": ("Sum", 0, 1), "FunctionThrottles": ("Sum", 0, 1)}
+    assert of_edge == (of_requests | of_function if are_there else {})
+    # The first widget has the state of the alarms.
+    _, *widgets = json.loads(body_of_dashboard(template))["widgets"]
+    assert [(each["properties"].get("title"), shown(each)) for each in widgets[1:6]] == [
+        ("Requests to the edge", ["Requests Sum"]),
+        ("Answered with 4xx and 5xx, in %", ["4xxErrorRate Average", "5xxErrorRate Average"]),
+        ("Answered with 401, 403 and 404, in %", [f"{status}ErrorRate Average" for status in (401, 403, 404)]),
+        ("Answered from the edge's cache, in %", ["CacheHitRate Average"]),
+        (
+            "Function at the edge",
+            ["FunctionInvocations Sum", "FunctionExecutionErrors Sum", "FunctionThrottles Sum"],
+        ),
+    ]
+    for widget in widgets[1:6]:
+        assert {each[-1]["region"] for each in widget["properties"]["metrics"]} == {"us-east-1"}
 
 
 def test_a_metric_of_cloudfront_has_the_one_statistic_that_it_has() -> None:

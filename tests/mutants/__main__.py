@@ -51,7 +51,8 @@ MODULES = {
     "infra": [
         f"infra/{name}.py"
         for name in (
-            "asset", "event_triggers", "limits", "monitoring", "resolver_function", "settings", "sources",
+            "asset", "audit", "edge", "event_triggers", "limits", "monitoring", "regions", "resolver_function",
+            "settings", "sources", "stack",
         )
     ],
 }  # fmt: skip
@@ -74,6 +75,10 @@ INFRA_TESTS = {
     "sources": ["tests/infra/test_sources.py", "tests/infra/test_asset.py"],
     "settings": ["tests/infra/test_settings.py", "tests/infra/test_app.py", "tests/infra/test_template.py"],
     "limits": ["tests/infra/test_limits.py", "tests/infra/test_template.py"],
+    "audit": ["tests/infra/test_monitoring.py"],
+    "edge": ["tests/infra/test_edge.py", "tests/infra/test_template.py"],
+    "regions": ["tests/infra/test_settings.py", "tests/infra/test_edge.py", "tests/infra/test_app.py"],
+    "stack": ["tests/infra/test_template.py", "tests/infra/test_edge.py", "tests/infra/test_app.py"],
     "monitoring": ["tests/infra/test_monitoring.py", "tests/infra/test_template.py"],
     "event_triggers": ["tests/infra/test_template.py", "tests/infra/test_monitoring.py"],
     "resolver_function": ["tests/infra/test_template.py", "tests/infra/test_limits.py"],
