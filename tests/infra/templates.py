@@ -1,6 +1,7 @@
 """Templates of the stack, and what tests look for in them."""
 
 import json
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -78,3 +79,19 @@ def statements(template: dict[str, Any]) -> list[Resource]:
                 yield from found(each)
 
     return list(found(template["Resources"]))
+
+
+def body_of_dashboard(template: dict[str, Any]) -> str:
+    """Return the dashboard's document, with names in the place of what CloudFormation puts in."""
+    _, parts = only(template, "AWS::CloudWatch::Dashboard")["Properties"]["DashboardBody"]["Fn::Join"]
+    return "".join(part if isinstance(part, str) else "name" for part in parts)
+
+
+def shown(widget: dict[str, Any]) -> list[str]:
+    """Return the metrics of a widget, each with its statistic."""
+    rows: list[str] = []
+    for *named, last in widget["properties"].get("metrics", ()):
+        options = last if isinstance(last, dict) else {}
+        search = re.search(r'MetricName="(\w+)".*\'(\w+)\', 300', options.get("expression", ""))
+        rows.append(" ".join(search.groups() if search else (named[1], options.get("stat", "Average"))))
+    return rows

@@ -11,8 +11,19 @@ from infra.edge import viewer_request, viewer_response
 from infra.limits import LimitError, check_limits
 from infra.regions import Region
 from infra.settings import DeploymentSettings, SettingsError
-from tests.infra.templates import ACCOUNT, PARTITION, REGION, Resource, only, resources, synth, synth_in, variables
-from tests.infra.test_monitoring import body_of_dashboard, shown
+from tests.infra.templates import (
+    ACCOUNT,
+    PARTITION,
+    REGION,
+    Resource,
+    body_of_dashboard,
+    only,
+    resources,
+    shown,
+    synth,
+    synth_in,
+    variables,
+)
 
 CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/12345678-1234-1234-1234-123456789012"
 DOMAIN: dict[str, Any] = {"domainName": "registry.example.com", "certificateArn": CERTIFICATE}

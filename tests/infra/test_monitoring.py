@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.audit import QUERIES
-from tests.infra.templates import Resource, only, resources, synth
+from tests.infra.templates import Resource, body_of_dashboard, only, resources, shown, synth
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -120,24 +120,8 @@ def test_nothing_a_client_does_by_itself_rings_an_alarm() -> None:
     assert {code for _, code in watched}.isdisjoint(codes)
 
 
-def body_of_dashboard(template: dict[str, Any]) -> str:
-    """Return the dashboard's document, with names in the place of what CloudFormation puts in."""
-    _, parts = only(template, "AWS::CloudWatch::Dashboard")["Properties"]["DashboardBody"]["Fn::Join"]
-    return "".join(part if isinstance(part, str) else "name" for part in parts)
-
-
 def dashboard(template: dict[str, Any]) -> str:
     return json.dumps(only(template, "AWS::CloudWatch::Dashboard")["Properties"]["DashboardBody"])
-
-
-def shown(widget: dict[str, Any]) -> list[str]:
-    """Return the metrics of a widget, each with its statistic."""
-    rows: list[str] = []
-    for *named, last in widget["properties"].get("metrics", ()):
-        options = last if isinstance(last, dict) else {}
-        search = re.search(r'MetricName="(\w+)".*\'(\w+)\', 300', options.get("expression", ""))
-        rows.append(" ".join(search.groups() if search else (named[1], options.get("stat", "Average"))))
-    return rows
 
 
 RULE_METRICS = ["MatchedEvents Sum", "Invocations Sum", "FailedInvocations Sum", "InvocationsSentToDlq Sum"]
