@@ -43,9 +43,9 @@ MODULES = {
     "function": [
         f"{FUNCTION}/{name}.py"
         for name in (
-            "blobs", "download_urls", "ecr", "errors", "event_api", "foreign_events", "function_url", "handler",
-            "http_api", "images", "invocation", "manifests", "models", "network", "observability", "redaction",
-            "registry_api", "resolver", "settings", "validation",
+            "backend", "blobs", "callers", "download_urls", "ecr", "errors", "event_api", "foreign_events",
+            "function_url", "handler", "http_api", "images", "invocation", "manifests", "models", "network",
+            "observability", "pull_events", "redaction", "registry_api", "resolver", "settings", "validation",
         )
     ],
     "infra": [
@@ -58,6 +58,7 @@ MODULES = {
 }  # fmt: skip
 TESTS = ["tests/unit"]
 OWN_TESTS = {
+    "backend": ["test_http_api", "test_registry_api"],
     "blobs": ["test_registry_api", "test_image_configs"],
     "errors": ["test_errors", "test_registry_api"],
     "foreign_events": ["test_event_api"],
