@@ -268,3 +268,138 @@ def test_cdk_json_has_the_feature_flags_of_a_new_app_so_that_the_cli_asks_for_no
         recommended = json.load(content)
     context = json.loads((Path(__file__).parents[2] / "cdk.json").read_text())["context"]
     assert {name: value for name, value in context.items() if name.startswith("@")} == recommended
+
+
+ROLE = "arn:aws:iam::123456789012:role"
+DOMAIN = {"edge": True, "certificateArn": "arn:aws:acm:us-east-1:123456789012:certificate/0-a_B"}
+ZONE = {**DOMAIN, "domainName": "r.example.com"}
+WEB_ACL = "arn:aws:wafv2:us-east-1:123456789012:global/webacl"
+
+
+@pytest.mark.parametrize(
+    ("name", "right", "wrong", "others"),
+    [
+        (
+            "allowedPrincipals",
+            ["123456789012", f"{ROLE}/a/b+c=d,e.f@g-h_i", ROLE.replace("role", "user/ci"), f"o-{'a' * 10}", f"o-{'0' * 32}"],
+            ["12345678901", "1" * 13, ROLE, f"{ROLE}/", f"{ROLE}/a b", f"{ROLE}/*", f"o-{'a' * 9}", f"o-{'a' * 33}", "o-A"],
+            {},
+        ),
+        (
+            "allowedOrigins",
+            ["*", "https://example.com", "http://localhost:8080", "https://*.example.com:65535"],
+            ["", "https://", "https://example.com/", "https://example.com:", "https://example.com:123456", "ftp://a.b"],
+            {},
+        ),
+        (
+            "repositories",
+            ["*", "ab", "a/b", "a.b_c__d-e--f/0", "team/*", "team*", "a*"],
+            ["a", "A", "a//b", "/a", "a/", "a._b", "a___b", "*a", "a**", "-a*", "a b"],
+            {},
+        ),
+        ("pullThroughPrefixes", ["ROOT", "ab/c", "a" * 30], ["root/", "ROOT/a", "a" * 31], {"repositories": ["*"]}),
+        ("registries", ["0" * 12], ["0" * 11, "0" * 13, "x" * 12], {}),
+        ("eventSources", ["a", "com.example/builds_1-2"], ["aws.", "aws.ecr", "a b", "ü"], {}),
+        ("eventBusName", ["default", "a", "com.example-b_1", "awsome"], ["aws.events", "a/b", "a b"], {}),
+        ("stackName", ["A", "a-1"], ["1a", "-a", "a_b", "a.b"], {}),
+        ("alarmEmail", ["a@b.c", "a+b@x.example.com"], ["a@b", "@b.c", "a@.c", "a@b.", "a@b..c", "a b@c.d"], {}),
+        (
+            "domainName",
+            ["a.bc", "r-1.example.com", f"{'a' * 63}.{'b' * 63}.com", f"a.{'b' * 63}"],
+            ["-a.bc", "a-.bc", f"{'a' * 64}.com", "a..b", "a.1b", "a.b-", "a.b", ".".join(["a" * 63] * 4)],
+            DOMAIN,
+        ),
+        ("hostedZoneId", ["Z0", f"Z{'A9' * 15}Q"], ["Z", "z0", "A0", f"Z{'A' * 32}", "Z-0"], ZONE),
+        (
+            "webAclArn",
+            [f"{WEB_ACL}/a-b_C/0-1"],
+            [f"{WEB_ACL}/a", f"{WEB_ACL}/a/b/c", WEB_ACL.replace("us-east-1", "eu-west-1") + "/a/b"],
+            {"edge": True},
+        ),
+        (
+            "publicRepositories",
+            ["team/*", "123456789012/team/app", "ab"],
+            ["12345678901/TEAM", "A", "a"],
+            {"edge": True, "registries": ["123456789012"]},
+        ),
+        ("edgeCacheSeconds", [0, "0", 1500, "1500"], [-1, 1501, "-1", "1.5", True, None, "1" * 10], {"edge": True}),
+        ("reservedConcurrency", [0, "0", 1000, "999999999"], [-1, "x", True, 1.5], {}),
+        ("memorySize", ["0512", 128], [512.5, "", False, "1" * 10], {}),
+        ("ipv6", [True, "True", "false", False], ["", "1", 1, "no"], {}),
+    ],
+)  # fmt: skip
+def test_what_each_setting_can_be(name: str, right: list[Any], wrong: list[Any], others: dict[str, Any]) -> None:
+    is_list = isinstance(DeploymentSettings().values()[name], list)
+    for value in right:
+        assert DeploymentSettings.from_values({**others, name: [value] if is_list else value})
+    for value in wrong:
+        with pytest.raises(SettingsError, match=name):
+            DeploymentSettings.from_values({**others, name: [value] if is_list else value})
+
+
+@pytest.mark.parametrize(
+    ("value", "items"),
+    [
+        (["a/b", "a/b", "c/d"], ("a/b", "c/d")),
+        (("a/b",), ("a/b",)),
+        (" a/b ,, c/d, ", ("a/b", "c/d")),
+        (' ["a/b", "c/d"]', ("a/b", "c/d")),
+    ],
+)
+def test_a_list_is_one_however_it_is_written(value: Any, items: tuple[str, ...]) -> None:
+    assert DeploymentSettings.from_values({"repositories": value}).repositories == items
+
+
+@pytest.mark.parametrize("value", [5, {"a": "b"}, True, '[{"a":', '{"a": "b"}'])
+def test_what_is_no_list_is_refused(value: Any) -> None:
+    with pytest.raises(SettingsError, match=r"repositories(\[0\])?: must be"):
+        DeploymentSettings.from_values({"repositories": value})
+
+
+def test_only_what_differs_from_the_defaults_is_a_change() -> None:
+    assert DeploymentSettings().changes() == {}
+    settings = DeploymentSettings.from_values({"memorySize": 512, "ipv6": True, "repositories": ["a/b"]})
+    assert settings.changes() == {"ipv6": True, "repositories": ["a/b"]}
+
+
+@pytest.mark.parametrize(
+    ("repositories", "prefix", "overlaps"),
+    [
+        (["docker-hub/library/nginx"], "docker-hub", True),
+        (["docker-hub/*"], "docker-hub", True),
+        (["docker*"], "docker-hub", True),
+        (["docker-hub/library/*"], "docker-hub", True),
+        (["docker-hub"], "docker-hub", False),
+        (["docker-hubs/*"], "docker-hub", False),
+        (["team/*", "web/app"], "docker-hub", False),
+    ],
+)
+def test_a_pull_through_cache_has_to_have_repositories(repositories: list[str], prefix: str, overlaps: bool) -> None:
+    values = {"repositories": repositories, "pullThroughPrefixes": [prefix]}
+    if overlaps:
+        assert DeploymentSettings.from_values(values)
+        return
+    with pytest.raises(SettingsError, match="repositories has none of docker-hub/\\*; add it"):
+        DeploymentSettings.from_values(values)
+
+
+@pytest.mark.parametrize(
+    ("repositories", "public", "covers"),
+    [
+        (["team/*"], "team/app", True),
+        (["team/*"], "team/a*", True),
+        (["te*"], "team/*", True),
+        (["team/app"], "team/app", True),
+        (["*"], "team/app", True),
+        (["team/app"], "team/apps", False),
+        (["team/app"], "team/app*", False),
+        (["team/a*"], "team/*", False),
+    ],
+)
+def test_what_is_public_has_to_be_among_the_repositories(repositories: list[str], public: str, covers: bool) -> None:
+    values = {"edge": True, "repositories": repositories, "publicRepositories": [public]}
+    if covers:
+        assert DeploymentSettings.from_values(values)
+        return
+    with pytest.raises(SettingsError, match="but repositories does not; add it"):
+        DeploymentSettings.from_values(values)
