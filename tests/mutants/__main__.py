@@ -74,7 +74,12 @@ OWN_TESTS = {
 INFRA_TESTS = {
     "asset": ["tests/infra/test_asset.py"],
     "sources": ["tests/infra/test_sources.py", "tests/infra/test_asset.py"],
-    "settings": ["tests/infra/test_settings.py", "tests/infra/test_app.py", "tests/infra/test_template.py"],
+    "settings": [
+        "tests/infra/test_settings.py",
+        "tests/infra/test_edge.py",
+        "tests/infra/test_app.py",
+        "tests/infra/test_template.py",
+    ],
     "limits": ["tests/infra/test_limits.py", "tests/infra/test_template.py"],
     "audit": ["tests/infra/test_monitoring.py"],
     "edge": ["tests/infra/test_edge.py", "tests/infra/test_template.py"],
