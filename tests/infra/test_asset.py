@@ -1,3 +1,4 @@
+import gzip
 import hashlib
 import io
 import json
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import zipfile
 from base64 import urlsafe_b64encode
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -289,11 +291,13 @@ def test_pyenvs_versions_are_found_behind_shims_that_fail(monkeypatch: pytest.Mo
     assert find_interpreter(version).path == interpreter
 
 
-def write_wheel(directory: Path, platform: str) -> Path:
+def write_wheel(directory: Path, platform: str, files: Mapping[str, bytes] | None = None) -> Path:
     """Write a lock of one wheel that is made for a platform, and return the directory with both."""
-    name = f"native-1.0-cp313-cp313-{platform}.whl"
-    tags = f"Wheel-Version: 1.0\nRoot-Is-Purelib: false\nTag: cp313-cp313-{platform}\n"
+    python = "py3-none" if platform == "any" else "cp313-cp313"
+    name = f"native-1.0-{python}-{platform}.whl"
+    tags = f"Wheel-Version: 1.0\nRoot-Is-Purelib: false\nTag: {python}-{platform}\n"
     contents = {
+        **(files or {}),
         "native.py": b"",
         "native-1.0.dist-info/METADATA": b"Metadata-Version: 2.1\nName: native\nVersion: 1.0\n",
         "native-1.0.dist-info/WHEEL": tags.encode(),
@@ -310,6 +314,60 @@ def write_wheel(directory: Path, platform: str) -> Path:
     digest = hashlib.sha256((directory / name).read_bytes()).hexdigest()
     (directory / "requirements.txt").write_text(f"native @ file://{directory / name} --hash=sha256:{digest}\n")
     return directory
+
+
+POWERTOOLS = "aws_lambda_powertools/utilities"
+KEPT = [
+    "aws_lambda_powertools/utilities/parser/models.pyc",
+    "boto3/session.pyc",
+    "botocore/data/ecr/2015-09-21/service-2.json.gz",
+    "botocore/data/endpoints.json",
+    "botocore/data/events/2015-10-07/service-2.json.gz",
+    "botocore/data/partitions.json",
+    "dateutil/tz.pyc",
+    *(f"native-1.0.dist-info/{name}" for name in ("AUTHORS.md", "COPYING", "LICENCE", "LICENSE.txt", "METADATA")),
+    *(f"native-1.0.dist-info/{name}" for name in ("NOTICE", "licenses/LICENSE", "sboms/native.cdx.json")),
+    "native.pyc",
+    "pydantic/main.pyc",
+]
+LEFT_OUT = [
+    *(f"{POWERTOOLS}/{feature}/base.py" for feature in ("auth_alpha", "batch", "circuit_breaker", "data_masking")),
+    *(f"{POWERTOOLS}/{feature}/base.py" for feature in ("feature_flags", "idempotency", "kafka", "parameters")),
+    f"{POWERTOOLS}/streaming/base.py",
+    "bin/tool",
+    "boto3/data/ec2/resources-1.json",
+    "boto3/examples/s3.rst",
+    "botocore/data/ecr/2015-09-21/examples-1.json",
+    "botocore/data/s3/2006-03-01/service-2.json.gz",
+    "dateutil/zoneinfo/dateutil-zoneinfo.tar.gz",
+    "native-1.0.dist-info/INSTALLER",
+    "native-1.0.dist-info/entry_points.txt",
+    "pydantic/main.pyi",
+    "pydantic/mypy.py",
+    "pydantic/py.typed",
+    "pydantic/tests/test_main.py",
+    "swagger/swagger.css",
+    "swagger/swagger.js",
+]
+
+
+def test_what_nothing_reads_is_left_out_and_licences_are_kept(tmp_path: Path) -> None:
+    models = {"ecr": "api.ecr", "events": "events", "s3": "s3"}
+    contents = dict.fromkeys(
+        (name.removesuffix("c") if name.endswith(".pyc") else name for name in KEPT + LEFT_OUT), b""
+    )
+    for name in contents:
+        if name.endswith("service-2.json.gz"):
+            prefix = models[name.split("/")[2]]
+            contents[name] = gzip.compress(json.dumps({"metadata": {"endpointPrefix": prefix}}).encode())
+    services: dict[str, Any] = {"api.ecr": {"endpoints": {"us-east-1": {}}}, "events": {}, "s3": {}}
+    contents["botocore/data/endpoints.json"] = json.dumps({"partitions": [{"services": services}]}).encode()
+    del contents["native-1.0.dist-info/METADATA"], contents["native.py"]
+    package = build_package(HOST, tmp_path / "packages", write_wheel(tmp_path / "source", "any", contents))
+    assert sorted(files(package)) == KEPT
+    kept = json.loads((package.path / "botocore" / "data" / "endpoints.json").read_text())
+    del services["s3"]
+    assert kept == {"partitions": [{"services": services}]}
 
 
 def test_a_library_for_lambdas_own_glibc_is_installed(tmp_path: Path) -> None:
