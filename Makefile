@@ -73,7 +73,7 @@ test-deployed-python: $(INSTALLED)  ## Test the function and the local AWS with 
 soak: $(INSTALLED)  ## Send faults and hostile inputs for an hour (SEED=1 INVOCATIONS=10000 INPUTS=1000000 MINUTES=60)
 	@MALLOC_ARENA_MAX=1 PYTHONPATH=lambda_src:. $(BIN)/python -m tests.faults.soak
 
-mutants: $(INSTALLED) $(INSTALLED_CDK) $(CDK_CLI) $(MUTANTS)  ## Put small mistakes into the modules that decide, and see that tests notice (SEED=1 SAMPLE=400)
+mutants: $(INSTALLED) $(INSTALLED_CDK) $(CDK_CLI) $(MUTANTS) $(TOOLS)  ## Put small mistakes into the modules that decide, and see that tests notice (SEED=1 SAMPLE=400)
 	@$(BIN)/python tests/mutants
 
 lint: $(INSTALLED) $(INSTALLED_CDK)  ## ruff and mypy --strict

@@ -319,16 +319,16 @@ def test_alarms_of_the_edge_are_where_its_metrics_are_and_the_dashboard_is_every
     template = synth_in(region, edge=True)
     alarms = [each["Properties"] for each in resources(template, "AWS::CloudWatch::Alarm").values()]
     of_edge = {
-        each["MetricName"]: (each["Statistic"], each["Threshold"], each["EvaluationPeriods"])
+        each["MetricName"]: (each["Statistic"], each["Threshold"], each["EvaluationPeriods"], each["Period"])
         for each in alarms
         if each["Namespace"] == "AWS/CloudFront"
     }
     of_requests = {
-        "5xxErrorRate": ("Average", 1, 1),
-        "4xxErrorRate": ("Average", 50, 3),
-        "401ErrorRate": ("Average", 50, 3),
+        "5xxErrorRate": ("Average", 1, 1, 300),
+        "4xxErrorRate": ("Average", 50, 3, 300),
+        "401ErrorRate": ("Average", 50, 3, 300),
     }
-    of_function = {"FunctionExecutionErrors": ("Sum", 0, 1), "FunctionThrottles": ("Sum", 0, 1)}
+    of_function = {"FunctionExecutionErrors": ("Sum", 0, 1, 300), "FunctionThrottles": ("Sum", 0, 1, 300)}
     assert of_edge == (of_requests | of_function if are_there else {})
     # The first widget has the state of the alarms.
     _, *widgets = json.loads(body_of_dashboard(template))["widgets"]

@@ -89,6 +89,9 @@ INFRA_TESTS = {
     "event_triggers": ["tests/infra/test_template.py", "tests/infra/test_monitoring.py"],
     "resolver_function": ["tests/infra/test_template.py", "tests/infra/test_limits.py"],
 }
+CHECKS = ["tests/infra/test_checks.py"]
+"""What a mutant of the stack meets that no other test has noticed: cdk-nag, cfn-lint and checkov, which take long."""
+
 MOST_OTHERS = 20
 """How many tests run at first that are not called as the module is; a mutant that they don't notice meets all."""
 
@@ -246,7 +249,7 @@ def tests_of(mutant: Mutant, data: coverage.CoverageData, root: Path) -> list[li
     if mutant.tests:
         return [list(mutant.tests)]
     if mutant.part == "infra":
-        return [INFRA_TESTS[Path(mutant.module).stem]]
+        return [INFRA_TESTS[Path(mutant.module).stem], CHECKS]
     contexts = data.contexts_by_lineno(str(root / mutant.module)).get(mutant.line, [])
     running = _names(contexts)
     # Whole files, because a test of what the import has made runs no line of the module.

@@ -207,6 +207,12 @@ class TestWhatIsRefused:
         with pytest.raises(ResolverError, match=rf"image index.*{digest(7)} \(linux/arm64\)"):
             invoke(eventbridge_event({"repositoryName": "team/app", "imageManifest": json.dumps(index)}))
 
+    @pytest.mark.parametrize("name", ["repositoryName", "layerDigest", "layerDigests", "imageManifest"])
+    def test_whatever_has_a_field_of_a_request_is_one_that_lacks_others(self, invoke: Invoke, name: str) -> None:
+        with pytest.raises(ResolverError, match=r"repositoryName|layerDigests") as caught:
+            invoke({name: "ab"})
+        assert caught.value.kind is INVALID_PARAMETER
+
     @pytest.mark.parametrize("missing", ["version", "id", "source", "account", "time", "region", "resources"])
     def test_an_envelope_that_is_not_eventbridges_is_raised(self, invoke: Invoke, missing: str) -> None:
         event = eventbridge_event(request(1))

@@ -535,14 +535,35 @@ class TestImages:
         ecr.images["multi"] = (json.dumps(document).encode(), INDEX_MEDIA_TYPES[0])
 
     @pytest.mark.usefixtures("index")
-    @pytest.mark.parametrize("platform", [{}, {"platform": "windows/amd64"}])
+    @pytest.mark.parametrize(
+        ("platform", "problem"),
+        [
+            ({}, "is an image index: name a platform"),
+            ({"platform": "windows/amd64"}, "has no image for windows/amd64"),
+        ],
+    )
     def test_without_such_a_platform_the_answer_lists_those_that_there_are(
-        self, send: Send, platform: dict[str, str]
+        self, send: Send, platform: dict[str, str], problem: str
     ) -> None:
         answer = send("GET", "/images/download-urls", {"repositoryName": "team/app", "imageTag": "multi", **platform})
         assert (answer.status, answer.json["code"]) == (400, "InvalidParameterException")
         assert answer.json["platforms"] == ["linux/arm/v7", "linux/arm64"]
-        assert "linux/arm/v7, linux/arm64" in answer.json["detail"]
+        assert answer.json["detail"].endswith(f"{problem}. It has linux/arm/v7, linux/arm64.")
+
+    def test_of_more_platforms_than_ten_the_others_are_counted(self, send: Send, ecr: FakeEcr) -> None:
+        self.put_index(ecr, {f"linux/{letter}": digest(number) for number, letter in enumerate("abcdefghijkl")})
+        answer = send("GET", "/images/download-urls", {"repositoryName": "team/app", "imageTag": "multi"})
+        assert answer.json["platforms"] == [f"linux/{letter}" for letter in "abcdefghij"]
+        assert answer.json["detail"].endswith("linux/i, linux/j and 2 more.")
+
+    @pytest.mark.parametrize(("length", "is_shown"), [(100, True), (101, False)])
+    def test_a_platform_of_a_hundred_characters_is_the_longest_that_is_quoted(
+        self, send: Send, ecr: FakeEcr, length: int, is_shown: bool
+    ) -> None:
+        name = f"{'o' * (length - 6)}/arm64"
+        self.put_index(ecr, {name: digest(1), "linux/386": digest(2)})
+        answer = send("GET", "/images/download-urls", {"repositoryName": "team/app", "imageTag": "multi"})
+        assert answer.json["platforms"] == ["linux/386"] + [name] * is_shown
 
     @pytest.mark.usefixtures("image")
     @pytest.mark.parametrize(
