@@ -2,6 +2,8 @@
 
 import os
 
+from hypothesis import HealthCheck, settings
+
 for name in [name for name in os.environ if name.startswith(("AWS_", "POWERTOOLS_"))]:
     del os.environ[name]
 os.environ |= {
@@ -13,3 +15,7 @@ os.environ |= {
     # The function's module makes its ECR client when it is imported, as Lambda does.
     "AWS_DEFAULT_REGION": "us-east-1",
 }
+
+# How long a generated case takes says more of the machine than of the code.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")

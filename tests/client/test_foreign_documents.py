@@ -45,7 +45,7 @@ READERS: list[Callable[[dict[str, Any]], object]] = [
 ]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.dictionaries(NAMES, VALUES, max_size=7))
 def test_any_document_is_read_or_refused(document: dict[str, Any]) -> None:
     for reader in READERS:

@@ -195,7 +195,7 @@ VALID = extension(tarfile.XGLTYPE, record("comment", "x")) + tar(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_damage_anywhere_is_an_error_or_goes_unnoticed(data: st.DataObject) -> None:
     plain = bytearray(VALID)
@@ -208,7 +208,7 @@ def test_damage_anywhere_is_an_error_or_goes_unnoticed(data: st.DataObject) -> N
             assert str(error).isprintable()  # noqa: PT017
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=2000), st.sampled_from([b"", b"\x1f\x8b\x08\0", b"\x28\xb5\x2f\xfd"]))
 def test_any_bytes_are_an_error_or_an_archive(content: bytes, start: bytes) -> None:
     with pytest.raises(ClientError):

@@ -333,7 +333,7 @@ def written(layer: Sequence[tuple[str, str, Any]]) -> bytes:
     return tar(*members)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.lists(MEMBERS, max_size=5).filter(has_simple_form), min_size=1, max_size=4), PATHS)
 def test_a_path_leads_to_what_unpacking_all_layers_would_have_there(
     layers: list[list[tuple[str, str, Any]]], path: str

@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ecr_layers.cli import main
@@ -79,7 +79,6 @@ def _admits(scope: str, name: str) -> bool:
     return name.startswith(scope[:-1]) if scope.endswith("*") else name == scope
 
 
-@settings(deadline=None)
 @given(st.lists(_scopes, min_size=1, max_size=3), _scopes.filter(lambda scope: len(scope) > 1 or scope == "*"))
 def test_a_scope_that_is_taken_gives_nothing_that_the_deployment_does_not_serve(served: list[str], scope: str) -> None:
     try:

@@ -201,7 +201,7 @@ TARGETS = st.one_of(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(method=st.sampled_from(["GET", "HEAD"]), target=TARGETS)
 def test_edge_and_function_never_read_different_repositories_in_a_request_that_goes_on(
     edge: ViewerFunction, method: str, target: str
@@ -240,7 +240,7 @@ def normalized(path: str) -> str:
     return posixpath.normpath(re.sub("/+", "/", unescaped)) + ("/" if unescaped.endswith("/") else "")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(path=st.one_of(st.builds("/v2/{}/{}".format, NAMES, REFERENCES), NAMES.map("/{}".format)))
 def test_it_makes_no_difference_whether_cloudfront_shows_the_path_that_it_sends_or_a_normalized_one(
     edge: ViewerFunction, path: str

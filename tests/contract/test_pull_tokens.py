@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ecr_layers.errors import UsageError
@@ -56,7 +56,6 @@ def test_a_new_token_is_let_in_with_its_password_until_it_expires(function: View
 _NAMES = st.text(st.sampled_from("aZ0._-:/ é\n"), min_size=1, max_size=4) | st.integers(62, 66).map("a".__mul__)
 
 
-@settings(deadline=None)
 @given(name=_NAMES)
 def test_the_client_takes_the_names_that_the_edge_takes(function: ViewerFunction, name: str) -> None:
     try:
@@ -73,7 +72,6 @@ _SCOPES = _REPOSITORIES | _REPOSITORIES.map("{}/*".format) | _REPOSITORIES.map("
 _ACCOUNTS = st.sampled_from(["", f"{REGISTRY}/"])
 
 
-@settings(deadline=None)
 @given(
     served=st.lists(_SCOPES, min_size=1, max_size=2),
     scope=st.builds("{}{}".format, _ACCOUNTS, _SCOPES),

@@ -60,7 +60,7 @@ documents = plausible | st.dictionaries(members, values, max_size=5) | values
 bodies = documents.map(lambda document: json.dumps(document).encode()) | st.binary(max_size=200)
 header_values = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=100)
 
-generated = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+generated = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(scope="module")

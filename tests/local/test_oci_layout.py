@@ -164,7 +164,7 @@ class TestForeignLayouts:
         assert not layout.has_blob(digest)
 
     @given(digest=st.text() | st.from_regex(r"[a-z0-9./+_-]+:[a-fA-F0-9]*", fullmatch=True))
-    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
     def test_no_digest_leads_out_of_the_layout(self, layout: OciLayout, digest: str) -> None:
         assert not layout.has_blob(digest)
 

@@ -43,7 +43,7 @@ methods = st.sampled_from(["GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS"]) |
 content_types = st.none() | st.sampled_from([*MANIFEST_MEDIA_TYPES, *INDEX_MEDIA_TYPES, "application/json"]) | st.text()
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     method=methods,
     path=st.sampled_from(PATHS) | st.text().filter(lambda path: not path.startswith("/v2")),
@@ -68,7 +68,7 @@ def test_a_malformed_request_is_the_callers_error_and_never_ours(
         assert json.loads(answer["body"])["status"] == answer["statusCode"]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(event=json_values)
 def test_an_event_of_any_kind_is_refused_unless_it_is_a_request(event: Any) -> None:
     fields = {"repositoryName", "layerDigest", "layerDigests"}
@@ -78,7 +78,7 @@ def test_an_event_of_any_kind_is_refused_unless_it_is_a_request(event: Any) -> N
         handler(event, Context())
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     changes=st.dictionaries(
         st.sampled_from(["version", "id", "source", "account", "time", "resources", "detail-type", "detail"]),
@@ -94,7 +94,7 @@ def test_an_event_of_eventbridge_with_broken_parts_is_resolved_or_refused(change
     assert outcome in {1, INVALID_PARAMETER, UNSUPPORTED_EVENT}
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     detail=st.dictionaries(
         st.sampled_from(["repositoryName", "layerDigests", "layerDigest", "imageManifest"]), json_values
@@ -105,7 +105,7 @@ def test_an_event_with_any_detail_is_refused_with_what_is_wrong(detail: dict[str
         handler(eventbridge_event(detail), Context())
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     changes=st.dictionaries(
         st.sampled_from(["rawPath", "headers", "queryStringParameters", "body", "isBase64Encoded", "requestContext"]),
@@ -118,7 +118,7 @@ def test_a_function_url_event_with_broken_parts_is_answered(changes: dict[str, A
     assert answer["statusCode"] in {200, 400, 404}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(code=st.text(), status=st.integers(400, 599), message=st.text())
 def test_any_error_of_ecr_ends_in_the_table(code: str, status: int, message: str) -> None:
     failing = create_handler(lambda: FakeEcr(answer=ecr_error(code, message, status)))
