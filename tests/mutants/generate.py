@@ -41,6 +41,7 @@ PROSE = " "
 
 SAME = {
     "ReplaceBinaryOperator_Mul_Div": re.compile(r"^\s*def \w+\(.*\*,"),
+    "NumberReplacer": re.compile(r"^_?(?:CACHED_\w+|FRAMES) = "),
     "RemoveDecorator": re.compile(r"@(?:lru_)?cache\b"),
     "ReplaceTrueWithFalse": re.compile(r"@dataclass\(|\bzip\("),
     "ReplaceString": re.compile(r"\b(?:TypeVar|cast)\(\"X"),
@@ -100,8 +101,18 @@ def _is_text_of_its_own(node: Any) -> bool:
         ('"""', 'r"""')
     ):
         return True
-    before = node.get_previous_leaf()
-    return before is not None and before.value in {"->", ":"} and node.parent.type != "dictorsetmaker"
+    return _is_in_annotation(node)
+
+
+def _is_in_annotation(node: Any) -> bool:
+    while node.parent is not None:
+        before = node.get_previous_sibling()
+        if before is not None and (
+            before == "->" or (before == ":" and node.parent.type in {"annassign", "tfpdef", "param"})
+        ):
+            return True
+        node = node.parent
+    return False
 
 
 OPERATORS: dict[str, Any] = {name: get_operator(f"core/{name}")() for name in CORE}
