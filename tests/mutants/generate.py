@@ -44,7 +44,7 @@ SAME = {
     "NumberReplacer": re.compile(r"^_?(?:CACHED_\w+|FRAMES) = "),
     "RemoveDecorator": re.compile(r"@(?:lru_)?cache\b"),
     "ReplaceTrueWithFalse": re.compile(r"@dataclass\(|\bzip\("),
-    "ReplaceString": re.compile(r"\b(?:TypeVar|cast)\(\"X"),
+    "ReplaceString": re.compile(r"\b(?:(?:TypeVar|ContextVar|cast)\(|thread_name_prefix=)\"X"),
 }
 """Lines that do the same with a mistake of the kind: what is there for speed, for readers, or for type checkers."""
 
