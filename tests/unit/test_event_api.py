@@ -249,7 +249,7 @@ class TestWhatIsRefused:
         ("event", "name"),
         [
             ({"Records": [{"eventSource": "aws:s3", "s3": {}}]}, "an S3 event"),
-            ({"Records": [{"eventSource": "aws:sqs", "body": "{}"}]}, "an SQS batch"),
+            ({"Records": [{"eventSource": "aws:sqs", "body": "{}"}, {}]}, "an SQS batch"),
             ({"Records": [{"EventSource": "aws:sns", "Sns": {}}]}, "an SNS notification"),
             ({"Records": [{"eventSource": "aws:dynamodb", "dynamodb": {}}]}, "a DynamoDB stream batch"),
             ({"Records": [{"eventSource": "aws:kinesis", "kinesis": {}}]}, "a Kinesis batch"),

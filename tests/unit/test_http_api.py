@@ -230,6 +230,8 @@ class TestManifest:
             (manifest(layers="x"), "layers must be a list."),
             (manifest(layers=["x"]), "layers[0] must be a JSON object."),
             (one_layer(times=500), "layers must have at most 499 entries."),
+            (one_layer(times=5, size=-1), "; layers[4].size must be 0 or more."),
+            (one_layer(times=8, size=-1), "; layers[4].size must be 0 or more; and 3 more."),
             (manifest(config=None), "config must be a JSON object."),
             ({"schemaVersion": 2, "manifests": []}, "config is missing; layers is missing"),
             ([], "The document must be a JSON object"),
