@@ -274,11 +274,14 @@ def test_an_interpreter_that_does_not_run_is_reported_in_uvs_words(
     assert "\n" not in found.problem
 
 
-def test_pyenvs_versions_are_found_behind_shims_that_fail(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("variable", "root"), [("PYENV_ROOT", "pyenv"), ("HOME", "home/.pyenv")])
+def test_pyenvs_versions_are_found_behind_shims_that_fail(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str, root: str
+) -> None:
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     shim, interpreter = (
-        tmp_path / "shims" / f"python{version}",
-        tmp_path / "versions" / version / "bin" / f"python{version}",
+        tmp_path / root / "shims" / f"python{version}",
+        tmp_path / root / "versions" / version / "bin" / f"python{version}",
     )
     for path in (shim, interpreter):
         path.parent.mkdir(parents=True)
@@ -286,7 +289,8 @@ def test_pyenvs_versions_are_found_behind_shims_that_fail(monkeypatch: pytest.Mo
     shim.chmod(0o755)
     interpreter.symlink_to(os.path.realpath(sys.executable))
     monkeypatch.setenv("PATH", str(shim.parent))
-    monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
+    monkeypatch.delenv("PYENV_ROOT", raising=False)
+    monkeypatch.setenv(variable, str(tmp_path / root.removesuffix("/.pyenv")))
     monkeypatch.setenv("UV_PYTHON_INSTALL_DIR", str(tmp_path))
     assert find_interpreter(version).path == interpreter
 
