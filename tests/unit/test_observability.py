@@ -252,10 +252,11 @@ def test_the_error_code_is_a_dimension_of_failures_alone(
     [
         ("/healthz", None, "answered"),
         ("/nowhere", None, "refused"),
+        ("/download-url", None, "refused"),
         (None, RuntimeError(), "failed"),
         (None, ecr_error("ServerException"), "failed"),
     ],
-    ids=["200", "404", "500", "503"],
+    ids=["200", "404", "400", "500", "503"],
 )
 def test_each_request_is_counted_by_its_outcome_and_kind_of_caller_and_by_no_callers_name(
     send: Send,
