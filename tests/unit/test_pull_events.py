@@ -152,6 +152,12 @@ def test_a_request_that_got_nothing_has_no_event(
     assert events.entries == []
 
 
+def test_an_image_that_was_read_and_not_given_has_no_event(ask: Ask, ecr: FakeEcr, events: FakeEvents) -> None:
+    ecr.images = {"1.0": (json.dumps(manifest()).encode(), OCI_MANIFEST)}
+    assert ask("GET", "/v2/team/app/manifests/1.0", headers={"accept": "text/plain"})["statusCode"] == 404
+    assert events.entries == []
+
+
 def test_what_an_event_asked_for_has_no_second_event(ecr: FakeEcr, events: FakeEvents) -> None:
     handler = create_handler(lambda: ecr, SETTINGS, lambda: events)
     handler(eventbridge_event(json.loads(batch(1))), Context())
