@@ -326,10 +326,10 @@ def test_the_wait_between_attempts_is_random_and_never_longer_than_what_is_left(
     outcomes: list[Outcome], requests: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
-    limits: list[float] = []
+    limits: list[tuple[float, float]] = []
 
-    def uniform(_: float, limit: float) -> float:
-        limits.append(limit)
+    def uniform(least: float, limit: float) -> float:
+        limits.append((least, limit))
         return 0.25 * limit
 
     monkeypatch.setattr("layer_resolver.ecr.JITTER.uniform", uniform)
@@ -337,7 +337,7 @@ def test_the_wait_between_attempts_is_random_and_never_longer_than_what_is_left(
     outcomes.append(refusal("ThrottlingException"))
     with pytest.raises(ResolverError):
         call()
-    assert (waits, limits[:2]) == ([0.25, 0.5], [1, 2])
+    assert (waits, limits[:2]) == ([0.25, 0.5], [(0, 1), (0, 2)])
     requests.clear()
     with pytest.raises(ResolverError) as caught:
         call(seconds=0.2)

@@ -451,6 +451,16 @@ class TestPushes:
             invoke(self.push())
         assert caught.value.kind is THROTTLED
 
+    def test_an_image_that_can_not_be_read_is_called_by_its_digest(
+        self, invoke: Invoke, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        content = b'{"schemaVersion": 1}'
+        image_digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        ecr.images = {image_digest: (content, OCI_MANIFEST)}
+        with pytest.raises(ResolverError, match=f"image {image_digest} in repository team/app"):
+            invoke(self.push(**{"image-digest": image_digest}))
+        assert json.loads(capsys.readouterr().out.splitlines()[0])["error"]["image"] == image_digest
+
     @pytest.mark.parametrize("changes", [{"image-digest": "x"}, {"repository-name": None}])
     def test_a_malformed_push_is_refused(self, invoke: Invoke, changes: dict[str, Any]) -> None:
         with pytest.raises(ResolverError) as caught:

@@ -12,7 +12,7 @@ import pytest
 import snapshot_restore_py
 
 from layer_resolver import handler
-from layer_resolver.network import Deadline
+from layer_resolver.network import Deadline, tls_context
 from tests.unit.fakes import Context, FakeEcr, digest, function_url_event
 
 
@@ -60,8 +60,11 @@ def test_a_snapshot_has_all_that_a_request_needs_loaded_and_a_handler_that_has_a
     loaded: list[str] = []
     monkeypatch.setattr(importlib, "import_module", loaded.append)
     before = handler._handler
+    tls_context.cache_clear()
     handler.load_before_snapshot()
     gc.unfreeze()
+    # Certificates take long to read.
+    assert tls_context.cache_info().currsize == 1
     assert {"layer_resolver.manifests", "layer_resolver.openapi"} <= set(loaded)
     assert handler._handler is not before
     assert handler.lambda_handler(function_url_event("GET", "/healthz"), Context())["statusCode"] == 200

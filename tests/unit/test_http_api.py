@@ -125,6 +125,10 @@ class TestManyLayers:
         assert "layerDigests[1] must be" in answer.json["detail"]
         assert not ecr.calls
 
+    def test_one_malformed_digest_is_named_among_as_many_as_there_can_be(self, send: Send) -> None:
+        body = json.dumps({"repositoryName": "team/app", "layerDigests": [*[digest()] * 499, "x"]})
+        assert "layerDigests[499] must be" in send("POST", "/download-urls", body=body).json["detail"]
+
     def test_a_message_names_some_of_many_problems_and_counts_the_rest(self, send: Send) -> None:
         body = json.dumps({"repositoryName": "team/app", "layerDigests": ["x"] * 100})
         assert " and 95 more must be an algorithm" in send("POST", "/download-urls", body=body).json["detail"]

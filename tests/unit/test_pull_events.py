@@ -14,6 +14,7 @@ from botocore.validate import validate_parameters
 from layer_resolver import ecr as ecr_module
 from layer_resolver.handler import create_handler
 from layer_resolver.network import RequestFailedError
+from layer_resolver.models import INDEX_MEDIA_TYPES
 from layer_resolver.pull_events import PUT_SECONDS, create_events_client
 from layer_resolver.settings import Settings
 from tests.unit.fakes import (
@@ -153,8 +154,16 @@ def test_a_request_that_got_nothing_has_no_event(
 
 
 def test_an_image_that_was_read_and_not_given_has_no_event(ask: Ask, ecr: FakeEcr, events: FakeEvents) -> None:
-    ecr.images = {"1.0": (json.dumps(manifest()).encode(), OCI_MANIFEST)}
-    assert ask("GET", "/v2/team/app/manifests/1.0", headers={"accept": "text/plain"})["statusCode"] == 404
+    entries = [{"mediaType": OCI_MANIFEST, "digest": digest(number), "size": 1} for number in (1, 2)]
+    index = {"schemaVersion": 2, "manifests": entries}
+    ecr.images = {
+        "1.0": (json.dumps(manifest()).encode(), OCI_MANIFEST),
+        "multi": (json.dumps(index).encode(), INDEX_MEDIA_TYPES[0]),
+    }
+    ruled_out = {"accept": f"{OCI_MANIFEST};q=0"}
+    assert ask("GET", "/v2/team/app/manifests/1.0", headers=ruled_out)["statusCode"] == 404
+    query = {"repositoryName": "team/app", "imageTag": "multi"}
+    assert ask("GET", "/images/download-urls", query)["statusCode"] == 400
     assert events.entries == []
 
 
