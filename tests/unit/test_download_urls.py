@@ -98,6 +98,7 @@ def test_a_local_ecr_may_lead_to_this_machine() -> None:
     hosts = Hosts(is_local=True)
     assert hosts.admit("http://localhost:9000/a")
     assert hosts.admit("http://127.0.0.1:9000/a")
+    assert hosts.admit("http://[::1]:9000/a")
     assert not hosts.admit("http://10.0.0.1/a")
     assert not hosts.admit("http://example.com/a")
 

@@ -13,8 +13,8 @@ from botocore.validate import validate_parameters
 
 from layer_resolver import ecr as ecr_module
 from layer_resolver.handler import create_handler
-from layer_resolver.network import RequestFailedError
 from layer_resolver.models import INDEX_MEDIA_TYPES
+from layer_resolver.network import RequestFailedError
 from layer_resolver.pull_events import PUT_SECONDS, create_events_client
 from layer_resolver.settings import Settings
 from tests.unit.fakes import (

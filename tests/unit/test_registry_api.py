@@ -416,12 +416,13 @@ class TestManifests:
             (f"{OCI_MANIFEST};q=nonsense", 200),
         ],
     )
-    def test_accept_is_honoured(self, send: Send, accept: str, status: int) -> None:
+    def test_accept_is_honoured(self, send: Send, capsys: pytest.CaptureFixture[str], accept: str, status: int) -> None:
         answer = send("GET", "/v2/team/app/manifests/1.0", headers={"Accept": accept})
         assert answer.status == status
         if status == 404:
             assert error_of(answer)["code"] == "MANIFEST_UNKNOWN"
             assert OCI_MANIFEST in answer.text
+            assert json.loads(capsys.readouterr().out.splitlines()[0])["error"]["image"] == "1.0"
 
     @pytest.mark.parametrize(("accept", "status"), [(OCI_MANIFEST, 404), (INDEX_MEDIA_TYPES[1], 200), ("*/*", 200)])
     def test_an_index_is_kept_from_a_client_that_reads_manifests_alone(
