@@ -127,6 +127,18 @@ def _is_python(code: str) -> bool:
     return True
 
 
+def _is_in_protocol(code: str, line: int) -> bool:
+    """Tell whether a line belongs to a protocol, which only type checkers read."""
+    return any(
+        isinstance(node, ast.ClassDef) and "Protocol" in map(ast.unparse, node.bases) and line in _lines_of(node)
+        for node in ast.walk(ast.parse(code))
+    )
+
+
+def _lines_of(node: ast.ClassDef) -> range:
+    return range(node.lineno, (node.end_lineno or node.lineno) + 1)
+
+
 def places_of(path: Path) -> Iterator[tuple[Path, str, int]]:
     """Yield every mutant of a module, by the name of its operator and the occurrence of that."""
     nodes = list(_nodes(parso.parse(path.read_text())))
@@ -136,9 +148,6 @@ def places_of(path: Path) -> Iterator[tuple[Path, str, int]]:
 
 
 def _nodes(node: Any) -> Iterator[Any]:
-    if node.type == "classdef" and "(Protocol):" in node.get_code().partition("\n")[0]:
-        # Only type checkers read what is in it.
-        return
     yield node
     for child in getattr(node, "children", ()):
         yield from _nodes(child)
@@ -156,7 +165,7 @@ def mutant_of(path: Path, name: str, occurrence: int) -> dict[str, Any] | None:
         return None
     lines, changed = code.splitlines(), mutated.splitlines()
     line = next((number for number, pair in enumerate(zip(lines, changed, strict=False)) if pair[0] != pair[1]), None)
-    if line is None:
+    if line is None or _is_in_protocol(code, line + 1):
         return None
     before = next(each for each in lines[line:] if each.strip())
     if name in SAME and SAME[name].search(f"{before}\n{changed[line]}"):

@@ -8,6 +8,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from layer_resolver.backend import Backend
 from layer_resolver.http_api import HttpApi
+from layer_resolver.models import LAYER_DIGEST
 from layer_resolver.openapi import openapi_document
 from layer_resolver.registry_api import RegistryApi
 from layer_resolver.settings import Settings
@@ -117,3 +118,9 @@ def test_the_document_says_how_short_a_value_can_be(name: str, least: int) -> No
 def test_the_bounds_of_a_size_are_in_the_document() -> None:
     size = openapi_document()["components"]["schemas"]["Descriptor"]["properties"]["size"]
     assert (size["minimum"], size["maximum"]) == (0, 2**63 - 1)
+
+
+def test_a_digest_in_a_manifest_has_the_form_of_digests() -> None:
+    digest_of_blob = openapi_document()["components"]["schemas"]["Descriptor"]["properties"]["digest"]
+    assert digest_of_blob["pattern"] == f"^{LAYER_DIGEST.pattern}$"
+    assert digest_of_blob["description"] == LAYER_DIGEST.description
