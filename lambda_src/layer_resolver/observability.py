@@ -117,7 +117,7 @@ def _shows_text() -> bool:
     return _level.isEnabledFor(logging.DEBUG)
 
 
-logger = Logger(service=SERVICE, logger_formatter=_Formatter(utc=True, use_rfc3339=True, location=None))
+logger = Logger(service=SERVICE, logger_formatter=_Formatter())
 # Powertools would prefer Lambda's own level, which lets metrics pass and therefore is never above INFO; source:
 # https://docs.aws.amazon.com/powertools/python/latest/core/logger/#aws-lambda-advanced-logging-controls-alc
 _level = logging.getLogger(SERVICE)

@@ -25,7 +25,6 @@ MOST_JSON_VALUES = 100_000
 _WORDS = {
     "missing": "is missing",
     "model_type": "must be a JSON object",
-    "model_attributes_type": "must be a JSON object",
     "dict_type": "must be a JSON object",
     "list_type": "must be a list",
     "string_type": "must be a string",

@@ -41,10 +41,10 @@ PROSE = " "
 
 SAME = {
     "ReplaceBinaryOperator_Mul_Div": re.compile(r"^\s*def \w+\(.*\*,"),
-    "NumberReplacer": re.compile(r"^_?(?:CACHED_\w+|FRAMES) = "),
+    "NumberReplacer": re.compile(r"^_?(?:CACHED_\w+|FRAMES) = |\b(?:TTL|LRU)Cache\("),
     "RemoveDecorator": re.compile(r"@(?:lru_)?cache\b"),
     "ReplaceTrueWithFalse": re.compile(r"@dataclass\(|\bzip\("),
-    "ReplaceString": re.compile(r"\b(?:(?:TypeVar|ContextVar|cast)\(|thread_name_prefix=)\"X"),
+    "ReplaceString": re.compile(r"\b(?:(?:TypeVar|ContextVar|cast)\(|thread_name_prefix=)\"X|= Literal\["),
 }
 """Lines that do the same with a mistake of the kind: what is there for speed, for readers, or for type checkers."""
 

@@ -68,6 +68,7 @@ class FakeEcr:
         calls: The parameters of each call for a layer.
         images: Content and media type of the manifest that a tag or a digest names.
         image_failure: The failure code of images that are not there.
+        failure_reason: Why they are not, in ECR's words.
         image_error: What calls about images raise.
         image_calls: The parameters of each call about images.
     """
@@ -78,6 +79,7 @@ class FakeEcr:
     calls: list[dict[str, str]] = field(default_factory=list)
     images: dict[str, tuple[bytes, str]] = field(default_factory=dict)
     image_failure: str | None = "ImageNotFound"
+    failure_reason: str = "Requested image not found"
     image_error: Exception | None = None
     image_calls: list[dict[str, Any]] = field(default_factory=list)
     referrers: list[dict[str, Any]] = field(default_factory=list)
@@ -117,7 +119,8 @@ class FakeEcr:
             if found is not None:
                 images.append(_image(image_id, *found))
             elif self.image_failure:
-                failures.append({"imageId": image_id, "failureCode": self.image_failure})
+                failure = {"imageId": image_id, "failureCode": self.image_failure, "failureReason": self.failure_reason}
+                failures.append(failure)
         return {"images": images, "failures": failures}
 
     def list_image_referrers(self, **parameters: Any) -> dict[str, Any]:

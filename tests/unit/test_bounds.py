@@ -241,6 +241,14 @@ def test_an_answer_that_lambda_would_not_take_is_refused_with_a_reason(
     assert (answer.status, answer.json["code"]) == (413, "ResultTooLarge")
 
 
+def test_what_takes_six_characters_on_the_way_counts_as_six(ecr: FakeEcr) -> None:
+    handler = create_handler(lambda: ecr, Settings(image_pull=True))
+    for count, status in ((1_000_000, 200), (1_100_000, 413)):
+        content = json.dumps({"schemaVersion": 2, "annotations": {"a": "ü" * count}}, ensure_ascii=False).encode()
+        ecr.images = {"1.0": (content, OCI_MANIFEST)}
+        assert handler(function_url_event("GET", "/v2/team/app/manifests/1.0"), Context())["statusCode"] == status
+
+
 def test_an_answer_of_half_of_what_lambda_takes_is_given(send: Send, monkeypatch: pytest.MonkeyPatch) -> None:
     url = f"{download_url(digest())}{'0' * 6_000}"
     monkeypatch.setattr("tests.unit.fakes.download_url", lambda _: url)

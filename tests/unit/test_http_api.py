@@ -129,6 +129,10 @@ class TestManyLayers:
         body = json.dumps({"repositoryName": "team/app", "layerDigests": [*[digest()] * 499, "x"]})
         assert "layerDigests[499] must be" in send("POST", "/download-urls", body=body).json["detail"]
 
+    def test_a_message_names_all_of_few_problems(self, send: Send) -> None:
+        body = json.dumps({"repositoryName": "team/app", "layerDigests": ["x"] * 5})
+        assert "layerDigests[4] must be an algorithm" in send("POST", "/download-urls", body=body).json["detail"]
+
     def test_a_message_names_some_of_many_problems_and_counts_the_rest(self, send: Send) -> None:
         body = json.dumps({"repositoryName": "team/app", "layerDigests": ["x"] * 100})
         assert " and 95 more must be an algorithm" in send("POST", "/download-urls", body=body).json["detail"]
@@ -206,6 +210,12 @@ class TestManifest:
                 "platform": {"os": "linux", "architecture": "arm64", "variant": "v8"},
             },
             {"mediaType": OCI_MANIFEST, "digest": digest(2), "size": 501},
+            {
+                "mediaType": OCI_MANIFEST,
+                "digest": digest(3),
+                "size": 502,
+                "platform": {"os": "linux", "architecture": "386"},
+            },
         ]
         answer = send(
             "POST",

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from layer_resolver import network
+from layer_resolver.blobs import BlobReader
+from layer_resolver.errors import ResolverError, Subject
 from layer_resolver.handler import create_handler
-from layer_resolver.models import INDEX_MEDIA_TYPES
-from layer_resolver.network import HttpClient
+from layer_resolver.models import INDEX_MEDIA_TYPES, Repository
+from layer_resolver.network import Deadline, HttpClient, RequestFailedError
 from layer_resolver.settings import Settings
 from tests.unit.fakes import (
     OCI_MANIFEST,
@@ -80,6 +82,22 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> list[network.Answer | Exception]:
 
     monkeypatch.setattr(HttpClient, "request", request)
     return answers
+
+
+def test_what_time_is_left_is_shared_by_the_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares: list[float] = []
+
+    def fail(_: HttpClient, __: str, ___: str, ____: object, share: Deadline, **_____: object) -> None:
+        shares.append(share.remaining())
+        raise RequestFailedError
+
+    monkeypatch.setattr(HttpClient, "request", fail)
+    subject = Subject(Repository(repository_name="team/app"), "layer", digest())
+    for seconds, expected in ((6.0, [2.0, 3.0, 3.0]), (90.0, [3.0, 3.0, 3.0])):
+        with pytest.raises(ResolverError):
+            BlobReader().size(subject, download_url(digest()), Deadline.after(seconds))
+        assert shares == pytest.approx(expected, abs=0.5)
+        shares.clear()
 
 
 def test_a_config_says_what_the_image_is_and_names_its_layers(send: Send, ecr: FakeEcr, image_digest: str) -> None:

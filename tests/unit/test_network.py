@@ -299,6 +299,14 @@ def test_with_a_limit_of_nothing_the_body_is_not_read(monkeypatch: pytest.Monkey
     assert (answer.content, answer.headers["content-length"]) == (b"", "100000")
 
 
+def test_a_connection_with_a_body_that_was_not_read_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    with talking_to(saying(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"), monkeypatch) as connections:
+        client = HttpClient(1)
+        for _ in range(2):
+            assert get(client, most_bytes=0).status == 200
+        assert len(connections) == 2
+
+
 def test_without_time_left_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
     with talking_to(saying(answer), monkeypatch) as connections:

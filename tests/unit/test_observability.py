@@ -208,6 +208,24 @@ def test_each_metric_is_declared_with_its_unit_and_dimensions(
     }
 
 
+def test_each_environment_starts_cold_once(send: Send, capsys: pytest.CaptureFixture[str]) -> None:
+    send("GET", "/healthz")
+    _, lines = written(capsys)
+    assert metric(lines, "ColdStart")["ColdStart"] == [1]
+    send("GET", "/healthz")
+    _, lines = written(capsys)
+    assert not [line for line in lines if "ColdStart" in line]
+
+
+@pytest.mark.usefixtures("debugging")
+def test_debugging_shows_why_ecr_does_not_give_an_image(ecr: FakeEcr, capsys: pytest.CaptureFixture[str]) -> None:
+    ecr.failure_reason = "The key is disabled."
+    handler = create_handler(lambda: ecr, Settings(image_pull=True))
+    handler(function_url_event("GET", "/v2/team/app/manifests/1.0"), Context())
+    log, _ = written(capsys)
+    assert "The key is disabled." in log["error"]["cause"]["text"]
+
+
 def test_a_second_is_a_thousand_milliseconds(capsys: pytest.CaptureFixture[str]) -> None:
     invocation = Invocation(Deadline.after(5), ecr_calls=[EcrCall("a", 1, 2.0), EcrCall("b", 1, None)])
     invocation.started -= 3
@@ -352,6 +370,7 @@ class TestLibraries:
         root = logging.getLogger()
         before = root.level
         root.addHandler(handler)
+        root.setLevel(logging.DEBUG)
         quieten_libraries()
         yield handler
         root.removeHandler(handler)

@@ -128,6 +128,7 @@ def test_an_image_has_its_reference_and_its_digest(ask: Ask, ecr: FakeEcr, event
         assert (detail["repositoryName"], detail["imageReference"]) == ("team/app", "1.0")
         assert detail["imageDigest"] == f"sha256:{hashlib.sha256(content).hexdigest()}"
     assert of_manifest["layerDigests"] == []
+    assert (of_manifest["outcome"], of_manifest["layersResolved"], of_manifest["layersFailed"]) == ("resolved", 0, 0)
     assert of_image["layerDigests"] == [digest(100), digest(1), digest(2)]
 
 

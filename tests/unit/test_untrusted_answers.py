@@ -147,3 +147,12 @@ def test_nothing_reaches_a_header_that_is_no_header_value(send: Send, monkeypatc
     answer = send("GET", f"/v2/team/app/blobs/{digest()}")
     assert answer.status == 500
     assert "Set-Cookie" not in str(answer)
+
+
+@pytest.mark.parametrize(("end", "status"), [(" ", 307), ("~", 307), ("\x1f", 500), ("\x7f", 500), ("\x80", 500)])
+def test_a_header_value_is_what_shows_in_ascii(
+    send: Send, monkeypatch: pytest.MonkeyPatch, end: str, status: int
+) -> None:
+    monkeypatch.setattr("layer_resolver.download_urls.Hosts.admit", lambda *_: True)
+    monkeypatch.setattr("tests.unit.fakes.download_url", lambda _: f"https://x/{end}")
+    assert send("GET", f"/v2/team/app/blobs/{digest()}").status == status
