@@ -126,7 +126,11 @@ def test_no_text_makes_it_raise(text: str) -> None:
     ],
 )
 def test_the_expiry_is_read_from_the_url(query: str, expected: str | None) -> None:
-    assert PresignedUrl.of(f"https://bucket.s3.amazonaws.com/key?{query}", NOW).expires_at == expected
+    url = PresignedUrl.of(f"https://bucket.s3.amazonaws.com/key?{query}", NOW)
+    assert url.expires_at == expected
+    if expected is None:
+        # What does not say how long it lives is not used again.
+        assert (url.reusable_until, url.reusable_seconds) == (NOW, 0)
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,8 @@ def function_settings() -> Settings:
         ("registryId", "1" * 12, 200),
         ("registryId", "1" * 13, 400),
         ("layerDigest", "sha256:", 400),
+        ("layerDigest", f"sha256:{'0' * 293}", 200),
+        ("layerDigest", f"sha256:{'0' * 294}", 400),
         ("layerDigest", "s-h_a+2.56:aF0", 200),
     ],
     ids=lambda value: f"{value[:20]} of {len(value)}" if isinstance(value, str) else str(value),
