@@ -152,6 +152,15 @@ def test_base64_that_is_none_is_the_callers_fault(send: Send, body: str) -> None
     assert send("POST", "/download-url", body=body, is_base64_encoded=True).status == 400
 
 
+@pytest.mark.parametrize("foreign", ["\n", " ", "*", "-"])
+def test_base64_with_a_character_of_none_is_the_callers_fault(send: Send, foreign: str) -> None:
+    request = base64.b64encode(json.dumps({"repositoryName": "team/app", "layerDigest": digest()}).encode()).decode()
+    assert send("POST", "/download-url", body=request, is_base64_encoded=True).status == 200
+    assert (
+        send("POST", "/download-url", body=f"{request[:8]}{foreign}{request[8:]}", is_base64_encoded=True).status == 400
+    )
+
+
 @pytest.mark.parametrize("name", ["repository_name", "RepositoryName", "repositoryname"])
 def test_a_name_has_one_spelling(send: Send, ecr: FakeEcr, name: str) -> None:
     assert send("GET", "/download-url", {name: "team/app", "layerDigest": digest()}).status == 400
@@ -277,6 +286,12 @@ def test_a_batch_that_fails_by_a_fault_of_our_own_is_no_success(
     assert answer.status == status
     assert answer.json["requestId"] == "9e5d8b70-0000-4000-8000-000000000000"
     assert ('"level":"ERROR"' in capsys.readouterr().out) == (status >= 500)
+
+
+def test_the_fault_of_a_batch_of_one_is_that_of_its_layer(send: Send, ecr: FakeEcr) -> None:
+    ecr.answer = ecr_error("ExpiredTokenException")
+    body = json.dumps({"repositoryName": "team/app", "layerDigests": [digest()]})
+    assert send("POST", "/download-urls", body=body).status == 503
 
 
 def test_a_bug_with_one_of_the_layers_is_its_failure_and_an_error_in_the_log(

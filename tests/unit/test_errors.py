@@ -274,5 +274,9 @@ def test_advice_says_what_it_is_about(kind: ErrorKind, subject: Subject, words: 
     assert "{" not in error.detail
 
 
+def test_a_repository_has_no_other_name() -> None:
+    assert str(Subject(TEAM_APP)) == "repository team/app"
+
+
 def test_a_message_is_cut() -> None:
     assert len(ResolverError(errors.INVALID_PARAMETER, "x" * 100_000).detail) == 2000

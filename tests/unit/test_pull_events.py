@@ -15,7 +15,7 @@ from layer_resolver import ecr as ecr_module
 from layer_resolver.handler import create_handler
 from layer_resolver.models import INDEX_MEDIA_TYPES
 from layer_resolver.network import RequestFailedError
-from layer_resolver.pull_events import PUT_SECONDS, create_events_client
+from layer_resolver.pull_events import PUT_SECONDS, _beginning, create_events_client
 from layer_resolver.settings import Settings
 from tests.unit.fakes import (
     OCI_MANIFEST,
@@ -173,6 +173,11 @@ def test_what_an_event_asked_for_has_no_second_event(ecr: FakeEcr, events: FakeE
     handler(eventbridge_event(json.loads(batch(1))), Context())
     handler(json.loads(batch(1)), Context())
     assert events.entries == []
+
+
+def test_digests_that_just_fit_are_all_there() -> None:
+    assert _beginning(["a" * 7] * 3, 30) == ["a" * 7] * 3
+    assert _beginning(["a" * 7] * 3, 29) == ["a" * 7] * 2
 
 
 def test_an_event_is_billed_as_one_however_many_layers_there_are(ask: Ask, events: FakeEvents) -> None:

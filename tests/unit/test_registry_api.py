@@ -306,6 +306,7 @@ class TestErrors:
         [
             "/v2/team/app",
             "/v2//",
+            f"/v2//blobs/{digest()}",
             f"/v2/blobs/{digest()}",
             "/v2/manifests/latest",
             "/v2/%FF/blobs/x",
@@ -414,6 +415,7 @@ class TestManifests:
             (";;q=0,,", 200),
             ("q=0", 200),
             (f"{OCI_MANIFEST};q=nonsense", 200),
+            (f"{INDEX_MEDIA_TYPES[0]};q=0", 200),
         ],
     )
     def test_accept_is_honoured(self, send: Send, capsys: pytest.CaptureFixture[str], accept: str, status: int) -> None:
