@@ -379,3 +379,17 @@ def test_each_client_reads_the_environment_anew(monkeypatch: pytest.MonkeyPatch)
 def test_a_host_that_a_signer_has_added_is_not_sent_twice() -> None:
     headers: Any = {"host": "a", "X-Amz-Date": b"1", "X": "2"}
     assert ecr._headers(AWSPreparedRequest("POST", "https://a/", headers, b"", False)) == {"X-Amz-Date": "1", "X": "2"}
+
+
+def test_clients_share_the_service_models_because_reading_them_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[str] = []
+    load = ecr._SERVICE_MODELS.load_service_model
+
+    def load_service_model(service: str, *more: Any, **others: Any) -> Any:
+        loaded.append(service)
+        return load(service, *more, **others)
+
+    monkeypatch.setattr(ecr._SERVICE_MODELS, "load_service_model", load_service_model)
+    for _ in range(2):
+        create_ecr_client()
+    assert loaded.count("ecr") >= 2

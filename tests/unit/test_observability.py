@@ -5,12 +5,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from layer_resolver import __version__
+from layer_resolver.errors import ResolverError
 from layer_resolver.handler import create_handler
 from layer_resolver.invocation import EcrCall, Invocation
 from layer_resolver.network import Deadline
@@ -305,6 +307,17 @@ def test_an_event_is_counted_as_one_and_its_account_is_the_caller(
     assert (log["callerKind"], log["caller"]) == ("event", "123456789012")
     line = metric(lines, "Requests")
     assert (line["callerKind"], line["outcome"]) == ("event", "answered")
+
+
+@pytest.mark.parametrize("account", ["12345678901", "Bearer s3cr3t", "", 123456789012, None])
+def test_who_put_an_event_is_logged_only_if_it_is_an_account(
+    ecr: FakeEcr, capsys: pytest.CaptureFixture[str], account: object
+) -> None:
+    event = {**eventbridge_event({"repositoryName": "team/app", "layerDigests": [digest()]}), "account": account}
+    with suppress(ResolverError):
+        create_handler(lambda: ecr)(event, Context())
+    log, _ = written(capsys)
+    assert "caller" not in log
 
 
 def test_layers_that_come_from_the_cache_are_counted(
