@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layer_resolver.callers import ADDRESS_HEADER, CLOUDFRONT, DISTRIBUTION_HEADER, TOKEN_HEADER, caller_of
+from layer_resolver.callers import caller_of
 from layer_resolver.handler import create_handler
 from layer_resolver.settings import Settings
 from tests.unit.fakes import Context, FakeEcr, function_url_event
@@ -15,6 +15,9 @@ from tests.unit.fakes import Context, FakeEcr, function_url_event
 EDGE = "arn:aws:cloudfront::123456789012:distribution/E2C44L7OVKRQ6N"
 EVERY_EDGE = "arn:aws:cloudfront::123456789012:distribution/*"
 USER = "arn:aws:iam::123456789012:user/builder"
+CLOUDFRONT = "arn:aws:sts::856369053181:assumed-role/OriginAccessControlRole/"
+TOKEN_HEADER, ADDRESS_HEADER = "x-ecr-layers-token", "cloudfront-viewer-address"
+DISTRIBUTION_HEADER = "x-amz-source-arn"
 AT_THE_EDGE = {TOKEN_HEADER: "ci", ADDRESS_HEADER: "198.51.100.9:46532", DISTRIBUTION_HEADER: EDGE}
 
 
@@ -48,6 +51,9 @@ def test_a_token_is_believed_if_cloudfront_has_signed_for_the_operators_distribu
         ("203.0.113.7:1", "203.0.113.7"),
         ("2406:2d40:728d:fa10::c4a:42838", "2406:2d40:728d:fa10::c4a"),
         ("[2001:db8::7]:46532", "2001:db8::7"),
+        (f"{'f' * 45}:1", "f" * 45),
+        (f"{'f' * 46}:1", None),
+        ("f:1", None),
         ("203.0.113.7", None),
         ("nonsense\n:1", None),
         ("", None),
@@ -58,6 +64,19 @@ def test_the_clients_address_is_that_which_cloudfront_saw_without_its_port(
 ) -> None:
     headers = AT_THE_EDGE | {ADDRESS_HEADER: address}
     assert logged(capsys, f"{CLOUDFRONT}OriginAccessSession", headers) == ("token", "ci", expected)
+
+
+@pytest.mark.parametrize("token", ["a", "0._@+-Z", "x" * 128])
+def test_the_name_of_a_token_is_logged(capsys: pytest.CaptureFixture[str], token: str) -> None:
+    headers = AT_THE_EDGE | {TOKEN_HEADER: token}
+    assert logged(capsys, f"{CLOUDFRONT}OriginAccessSession", headers) == ("token", token, "198.51.100.9")
+
+
+@pytest.mark.parametrize(("length", "kind"), [(304, "iam"), (305, "public")])
+def test_an_arn_has_300_characters_behind_its_first_part(
+    capsys: pytest.CaptureFixture[str], length: int, kind: str
+) -> None:
+    assert logged(capsys, USER + "b" * (length - len(USER)), {})[0] == kind
 
 
 @pytest.mark.parametrize("token", ["", " ", "a b", 'ci"', "ci\n", "-ci", "x" * 129, "arn:aws:iam::123456789012:root"])
