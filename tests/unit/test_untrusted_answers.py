@@ -141,6 +141,13 @@ def test_a_referrer(send: Send, ecr: FakeEcr, part: dict[str, Any]) -> None:
     assert (refused.status, refused.json["errors"][0]["code"]) == (503, "UNAVAILABLE")
 
 
+def test_an_answer_without_images_and_without_failures_is_that_of_an_image_that_is_not_there(
+    send: Send, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeEcr, "batch_get_image", lambda *_, **__: {"images": []})
+    assert send("GET", "/v2/team/app/manifests/1.0").status == 404
+
+
 def test_nothing_reaches_a_header_that_is_no_header_value(send: Send, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("layer_resolver.download_urls.Hosts.admit", lambda *_: True)
     monkeypatch.setattr("tests.unit.fakes.download_url", lambda _: "https://x/\r\nSet-Cookie: a=b")
