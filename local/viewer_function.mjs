@@ -2,8 +2,8 @@
 //
 // Reads one JSON object a line, and writes one for each:
 // - {"source": the file's text} loads the function; answers {"loaded": true};
-// - {"event": a viewer-request event, "store": {key: value, …}, or null for a store that can't be read} calls it; answers
-//   {"returned": what it returned}.
+// - {"event": a viewer-request event, "store": {key: value, …}} calls it; answers {"returned": what it returned}. A store
+//   that is null can't be read, and neither can a value that is.
 // What fails is answered {"error": message}; CloudFront answers 503 then.
 //
 // Started as: node --experimental-vm-modules --no-warnings viewer_function.mjs
@@ -29,6 +29,9 @@ const keyValueStore = {
     const value = read()[key];
     if (value === undefined) {
       throw new Error('KeyNotFound');
+    }
+    if (value === null) {
+      throw new Error('The value can not be read.');
     }
     const format = (options && options.format) || 'string';
     if (!(format in FORMATS)) {

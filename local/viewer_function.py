@@ -70,13 +70,13 @@ class ViewerFunction:
     ) -> None:
         self._stack.close()
 
-    def call(self, event: Mapping[str, Any], store: Mapping[str, str] | None) -> dict[str, Any]:
+    def call(self, event: Mapping[str, Any], store: Mapping[str, str | None] | None) -> dict[str, Any]:
         """Return what the function returns: the request that goes on, or the answer, which has a `statusCode`.
 
         Args:
             event: A viewer-request event:
                 https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/functions-event-structure.html
-            store: What the KeyValueStore has; None for one that can't be read.
+            store: What the KeyValueStore has; None for one that can't be read, or for a value that can't.
 
         Raises:
             ViewerFunctionError: If the function fails.

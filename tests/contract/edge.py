@@ -14,7 +14,7 @@ from layer_resolver.handler import create_handler
 from layer_resolver.settings import Settings
 from tests.unit.fakes import Context, FakeEcr, digest, ecr_error, function_url_event
 
-Store = Mapping[str, str] | None
+Store = Mapping[str, str | None] | None
 Headers = dict[str, list[str]]
 Repository = tuple[str | None, str]
 
@@ -29,6 +29,7 @@ SETTINGS: dict[str, Any] = {
 }
 
 _SEED = "correct horse battery staple"
+_HASH = hashlib.sha256(_SEED.encode()).hexdigest()
 _FUTURE, _PAST = "2999-01-01T00:00:00Z", "2020-01-01T00:00:00Z"
 
 
@@ -58,6 +59,7 @@ STORE = {
     "colon": token("team/*", password="a:b"),
     "unhashed": json.dumps({"repositories": ["team/*"], "notAfter": _FUTURE}),
     "broken": json.dumps({"sha256": hashlib.sha256(_SEED.encode()).hexdigest(), "notAfter": _FUTURE}),
+    "overlong": token("team/*").replace(_HASH, f"{_HASH}00"),
     "garbled": "{",
     "nothing": "null",
 }
@@ -72,7 +74,6 @@ def _authorized(*values: str) -> Headers:
     return {"authorization": list(values)}
 
 
-_HASH = hashlib.sha256(_SEED.encode()).hexdigest()
 WHO: dict[str, tuple[Headers, Store]] = {
     **{name: (_authorized(basic(name)), STORE) for name in STORE if name != "colon"},
     "none": ({}, STORE),
@@ -96,6 +97,7 @@ WHO: dict[str, tuple[Headers, Store]] = {
     "lowercase": (_authorized(basic("team").replace("Basic", "basic")), STORE),
     "colon": (_authorized(basic("colon", "a:b")), STORE),
     "down": (_authorized(basic("team")), None),
+    "unread": (_authorized(basic("team")), STORE | {"team": None}),
     # A client that says itself which token let it in.
     "named": ({"x-ecr-layers-token": ["team"]}, STORE),
     "page": (

@@ -250,6 +250,13 @@ def test_an_answer_that_lambda_would_not_take_is_refused_with_a_reason(
     assert (answer.status, answer.json["code"]) == (413, "ResultTooLarge")
 
 
+def test_an_answer_of_just_what_lambda_takes_is_given(send: Send, monkeypatch: pytest.MonkeyPatch) -> None:
+    length = len(json.dumps(send("GET", "/openapi.json").text))
+    for most, status in ((length, 200), (length - 1, 413)):
+        monkeypatch.setattr("layer_resolver.function_url.LARGEST_ANSWER_BYTES", most)
+        assert send("GET", "/openapi.json").status == status
+
+
 def test_what_takes_six_characters_on_the_way_counts_as_six(ecr: FakeEcr) -> None:
     handler = create_handler(lambda: ecr, Settings(image_pull=True))
     for count, status in ((1_000_000, 200), (1_100_000, 413)):

@@ -106,6 +106,28 @@ def test_a_connection_that_is_used_again_waits_no_longer_than_the_new_request_ma
         assert len(connections) == 1
 
 
+def test_a_peer_that_takes_no_more_of_a_request_is_waited_for_until_the_deadline(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    over = threading.Event()
+
+    def peer(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        over.wait(20)
+
+    with talking_to(peer, monkeypatch) as connections:
+        client = HttpClient(1)
+        get(client, seconds=30)
+        started = time.monotonic()
+        with pytest.raises(RequestFailedError):
+            client.request("POST", URL, {}, Deadline.after(0.2), body=bytes(10_000_000), most_bytes=10)
+        waited = time.monotonic() - started
+        over.set()
+        assert waited < 10
+        assert len(connections) == 1
+
+
 def test_a_request_is_sent_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     received: list[bytes] = []
 
