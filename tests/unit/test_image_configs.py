@@ -275,10 +275,15 @@ def test_a_config_is_read_once(send: Send, s3: list[network.Answer | Exception])
     ids=repr,
 )
 def test_a_config_that_s3_does_not_give_is_not_guessed(
-    send: Send, s3: list[network.Answer | Exception], answer: network.Answer | Exception, status: int
+    send: Send,
+    s3: list[network.Answer | Exception],
+    capsys: pytest.CaptureFixture[str],
+    answer: network.Answer | Exception,
+    status: int,
 ) -> None:
     s3[:] = [answer]
     assert send("GET", "/images/config", QUERY).status == status
+    assert json.loads(capsys.readouterr().out.splitlines()[0])["error"]["layerDigest"] == digest_of(CONFIG)
 
 
 def test_a_refused_url_is_replaced(send: Send, ecr: FakeEcr, s3: list[network.Answer | Exception]) -> None:

@@ -431,6 +431,13 @@ def test_debugging_shows_what_ecr_was_asked_how_often_and_what_the_cache_had(
     }
 
 
+@pytest.mark.usefixtures("debugging")
+def test_what_asked_for_nothing_had_nothing_from_the_cache(send: Send, capsys: pytest.CaptureFixture[str]) -> None:
+    send("GET", "/healthz")
+    log, _ = written(capsys)
+    assert (log["ecrCalls"], log["ecrCallsMade"], log["cacheHits"]) == ([], 0, 0)
+
+
 def test_without_debugging_it_is_left_out(send: Send, capsys: pytest.CaptureFixture[str]) -> None:
     ask(send, digest())
     log, _ = written(capsys)

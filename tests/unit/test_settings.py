@@ -14,6 +14,35 @@ def test_variables_are_read() -> None:
     )
 
 
+def test_each_variable_has_its_setting() -> None:
+    arn = "arn:aws:cloudfront::123456789012:distribution/*"
+    environment = {
+        "ALLOWED_REGISTRIES": "123456789012",
+        "DOWNLOAD_URL_HOSTS": "cache.example.com, mirror.example.com",
+        "EDGE_DISTRIBUTION_ARN": arn,
+        "IMAGE_PULL": "true",
+        "LIST_TAGS": "true",
+        "MAXIMUM_RESULT_KILOBYTES": "1024",
+        "PULL_EVENT_BUS": "layers",
+        "STACK_NAME": "Production",
+    }
+    assert Settings.from_environment(environment) == Settings(
+        allowed_registries=("123456789012",),
+        download_url_hosts=("cache.example.com", "mirror.example.com"),
+        edge_distribution_arn=arn,
+        image_pull=True,
+        list_tags=True,
+        maximum_result_kilobytes=1024,
+        pull_event_bus="layers",
+        stack_name="Production",
+    )
+
+
+def test_without_variables_results_are_as_large_as_events_are_everywhere() -> None:
+    settings = Settings.from_environment({})
+    assert (settings.maximum_result_kilobytes, settings.stack_name) == (256, "local")
+
+
 @pytest.mark.parametrize("name", ["E2C44L7OVKRQ6N", "*"])
 def test_the_edge_is_a_distribution_or_those_of_an_account(name: str) -> None:
     arn = f"arn:aws:cloudfront::123456789012:distribution/{name}"
@@ -28,7 +57,9 @@ def test_the_edge_is_a_distribution_or_those_of_an_account(name: str) -> None:
         ("LIST_TAGS", ""),
         ("ALLOWED_REGISTRIES", "12345"),
         ("DOWNLOAD_URL_HOSTS", "https://example.com"),
+        ("DOWNLOAD_URL_HOSTS", "Example.com"),
         ("MAXIMUM_RESULT_KILOBYTES", "0"),
+        ("MAXIMUM_RESULT_KILOBYTES", "10000"),
         ("MAXIMUM_RESULT_KILOBYTES", "1e3"),
         ("EDGE_DISTRIBUTION_ARN", "E2C44L7OVKRQ6N"),
         ("EDGE_DISTRIBUTION_ARN", "arn:aws:cloudfront::123456789012:distribution/"),
