@@ -104,6 +104,21 @@ def test_snap_start_where_lambda_has_none_is_warned_about() -> None:
     assert not any("SnapStart" in each for each in warnings(Region.named("eu-west-1"), snapStart=True))
 
 
+def test_each_warning_has_the_id_by_which_an_operator_acknowledges_it() -> None:
+    all_of_them = [
+        *warnings(Region.named("eu-west-1"), edge=True),
+        *warnings(Region.named("eu-south-2"), repositories=["team/*"]),
+        *warnings(Region.named("us-gov-west-1"), repositories=["team/*"], snapStart=True),
+    ]
+    assert [re.findall(r"\[ack: (.*?)\]$", each) for each in all_of_them] == [
+        ["EcrLayerResolver:EdgeWithoutImagePull"],
+        ["EcrLayerResolver:EdgeWithoutAlarms"],
+        ["EcrLayerResolver:AllRepositories"],
+        ["EcrLayerResolver:NoFunctionUrls"],
+        ["EcrLayerResolver:NoSnapStart"],
+    ]
+
+
 def test_the_dashboards_address_is_that_of_the_partitions_console() -> None:
     def address(region: str) -> str:
         settings = DeploymentSettings.from_values({}, Region.named(region))

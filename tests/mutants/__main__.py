@@ -190,15 +190,20 @@ class Run:
         code = os.waitstatus_to_exitcode(status)
         if code == pytest.ExitCode.OK:
             return "survived"
-        log = (self.copy.path / "tests.log").read_text(errors="replace")
-        if code in {pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED}:
-            return " by ".join(["killed", *re.findall(r"^(?:FAILED|ERROR) (\S+)", log, re.MULTILINE)[:1]])
-        # A module that can't even be imported ends pytest with its configuration, or with the first module of tests.
-        return (
-            "killed: no import"
-            if re.search(r"while loading conftest|^ERROR tests/", log, re.MULTILINE)
-            else f"not tested: {log[-500:]}"
-        )
+        return _why_it_failed(code, (self.copy.path / "tests.log").read_text(errors="replace"))
+
+
+def _why_it_failed(code: int, log: str) -> str:
+    """Tell what ended tests that did not pass, by their exit code and what they printed."""
+    if code in {pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED}:
+        return " by ".join(["killed", *re.findall(r"^(?:FAILED|ERROR) (\S+)", log, re.MULTILINE)[:1]])
+    # What is left open is found when pytest ends, after the last test.
+    if "PytestUnraisableExceptionWarning" in log:
+        return "killed: something is left open"
+    # A module that can't even be imported ends pytest with its configuration, or with the first module of tests.
+    if re.search(r"while loading conftest|^ERROR tests/", log, re.MULTILINE):
+        return "killed: no import"
+    return f"not tested: {log[-500:]}"
 
 
 # Plugins of pytest's that are loaded already, with the libraries, are no reason to warn.
