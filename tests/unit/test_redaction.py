@@ -89,7 +89,7 @@ def test_no_secret_is_left_in_any_spelling(text: str, encoding: str) -> None:
         "X-Amz-Signature\\u003dshort",
         "token%3Dshort",
         "token%253Dshort",
-        "token%2525253Dshort",
+        "bearer%25252520short",
         "token\\u003dshort",
         "token&#61;short",
         "basic%20short",
