@@ -236,9 +236,12 @@ def test_a_new_row_is_in_the_table_and_answers_its_codes(monkeypatch: pytest.Mon
     assert row.registry_http_status == 418
 
 
-@pytest.mark.parametrize(("code", "ecr_codes"), [("ServerException", set()), ("New", {"ServerException"})])
-def test_a_second_row_for_a_code_is_refused(code: str, ecr_codes: set[str]) -> None:
-    with pytest.raises(ValueError, match="second row"):
+@pytest.mark.parametrize(
+    ("code", "ecr_codes", "taken"),
+    [("ServerException", set(), "its code"), ("New", {"ServerException"}, "ServerException")],
+)
+def test_a_second_row_for_a_code_is_refused(code: str, ecr_codes: set[str], taken: str) -> None:
+    with pytest.raises(ValueError, match=f"{code} is a second row for {taken}"):
         ErrorKind(
             code=code,
             title="",

@@ -59,13 +59,14 @@ def test_a_snapshot_has_all_that_a_request_needs_loaded_and_a_handler_that_has_a
 ) -> None:
     loaded: list[str] = []
     monkeypatch.setattr(importlib, "import_module", loaded.append)
+    monkeypatch.setattr(handler, "rehearse", lambda: loaded.append("rehearsed"))
     before = handler._handler
     tls_context.cache_clear()
     handler.load_before_snapshot()
     gc.unfreeze()
     # Certificates take long to read.
     assert tls_context.cache_info().currsize == 1
-    assert {"layer_resolver.manifests", "layer_resolver.openapi"} <= set(loaded)
+    assert {"layer_resolver.manifests", "layer_resolver.openapi", "rehearsed"} <= set(loaded)
     assert handler._handler is not before
     assert handler.lambda_handler(function_url_event("GET", "/healthz"), Context())["statusCode"] == 200
 

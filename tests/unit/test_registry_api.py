@@ -462,6 +462,11 @@ class TestManifests:
         answer = send("GET", "/v2/team/app/manifests/2.0")
         assert (answer.status, error_of(answer)["code"]) == (status, code)
 
+    def test_what_can_be_no_tag_is_not_there_and_not_quoted(self, send: Send, ecr: FakeEcr) -> None:
+        error = error_of(send("GET", "/v2/team/app/manifests/-s3cr3t"))
+        assert error["message"].startswith("There is no image of that name in repository team/app.")
+        assert not ecr.image_calls
+
     def test_the_log_has_the_reason_that_the_caller_is_not_told(
         self, send: Send, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]
     ) -> None:
