@@ -451,6 +451,25 @@ def test_removing_the_stack_leaves_nothing_unless_logs_are_to_be_kept() -> None:
     assert only(synth(keepLogs=True), "AWS::Logs::LogGroup")["DeletionPolicy"] == "Retain"
 
 
+def test_an_upgrade_replaces_nothing_that_others_know_or_that_keeps_something() -> None:
+    # A resource whose logical id changes is made anew, and the old one deleted: a URL that callers know, pull tokens,
+    # events that wait, logs.
+    template = synth_in(Region.named("us-east-1"), edge=True, edgeLogs=True, imagePull=True)
+    lasting = {
+        "AWS::CloudFront::Distribution": ["EdgeDistribution0060737B"],
+        "AWS::CloudFront::KeyValueStore": ["EdgeTokenStoreCB66EEE3"],
+        "AWS::Events::EventBus": ["EventsBus45DE4339"],
+        "AWS::IAM::Role": ["ResolverRoleAEF8B50A"],
+        "AWS::Lambda::Alias": ["ResolverAlias0F732E2E"],
+        "AWS::Lambda::Function": ["ResolverFunction8C958500"],
+        "AWS::Lambda::Url": ["ResolverAliasFunctionUrlA3CD90A1"],
+        "AWS::Logs::LogGroup": ["ResolverLogGroup4E6FE11D", "EdgeLogGroup6DBFC131"],
+        "AWS::SNS::Topic": ["MonitoringAlarmTopicAF62D4F1"],
+        "AWS::SQS::Queue": ["EventsFailureQueue134A9891"],
+    }
+    assert {kind: list(resources(template, kind)) for kind in lasting} == lasting
+
+
 def test_versions_are_kept_to_go_back_to_if_the_operator_says_so() -> None:
     assert only(synth(keepVersions=True), "AWS::Lambda::Version")["DeletionPolicy"] == "Retain"
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -24,6 +25,7 @@ from layer_resolver.models import INDEX_MEDIA_TYPES, Repository
 from layer_resolver.network import Deadline
 from layer_resolver.settings import Settings
 from local.server import running
+from tests.unit import fakes
 from tests.unit.fakes import (
     DOCKER_MANIFEST,
     OCI_MANIFEST,
@@ -234,6 +236,17 @@ class TestHeadBlob:
         answers += [Response(b"", status), Response(b"x", 206, {"Content-Range": "bytes 0-0/7"})]
         assert send("HEAD", BLOB).headers["Content-Length"] == "7"
         assert (len(ecr.calls), len(asked)) == (2, 2)
+
+    def test_a_url_that_was_kept_and_that_s3_refuses_is_kept_no_longer(
+        self, send: Send, ecr: FakeEcr, answers: list[Response], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        url = f"{fakes.download_url('')}&X-Amz-Date={datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+        monkeypatch.setattr("tests.unit.fakes.download_url", lambda _: url)
+        assert [send("GET", BLOB).status for _ in range(2)] == [307, 307]
+        assert len(ecr.calls) == 1
+        answers += [Response(b"", 403), Response(b"x", 206, {"Content-Range": "bytes 0-0/7"})]
+        assert send("HEAD", BLOB).status == 200
+        assert len(ecr.calls) == 2
 
     def test_an_s3_that_refuses_the_second_url_as_well_is_a_502(
         self, send: Send, ecr: FakeEcr, answers: list[Response], capsys: pytest.CaptureFixture[str]
