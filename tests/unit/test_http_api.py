@@ -1,5 +1,6 @@
 import base64
 import hashlib
+import itertools
 import json
 from typing import Any
 
@@ -502,14 +503,14 @@ class TestImages:
         query = {"repositoryName": "team/app", "imageTag": "multi", "platform": "linux/arm64"}
         assert send("GET", "/images/download-urls", query).json["imageDigest"] == image[1]
 
-    @pytest.mark.parametrize("stored", ["linux/arm64", "linux/arm64/v8"])
-    @pytest.mark.parametrize("asked", ["linux/arm64", "linux/arm64/v8"])
+    @pytest.mark.parametrize(("short", "long"), [("amd64", "amd64/v1"), ("arm", "arm/v7"), ("arm64", "arm64/v8")])
     def test_a_variant_that_goes_without_saying_makes_no_difference(
-        self, send: Send, ecr: FakeEcr, image: tuple[str, str], stored: str, asked: str
+        self, send: Send, ecr: FakeEcr, image: tuple[str, str], short: str, long: str
     ) -> None:
-        self.put_index(ecr, {stored: image[1], "linux/arm/v6": digest(9)})
-        query = {"repositoryName": "team/app", "imageTag": "multi", "platform": asked}
-        assert send("GET", "/images/download-urls", query).json["imageDigest"] == image[1]
+        for stored, asked in itertools.product((short, long), repeat=2):
+            self.put_index(ecr, {f"linux/{stored}": image[1], "linux/arm/v6": digest(9)})
+            query = {"repositoryName": "team/app", "imageTag": "multi", "platform": f"linux/{asked}"}
+            assert send("GET", "/images/download-urls", query).json["imageDigest"] == image[1]
 
     @pytest.mark.parametrize(("asked", "status"), [("linux/arm64", 200), ("linux/arm64/v8", 404)])
     def test_the_very_platform_comes_before_one_that_means_the_same(
