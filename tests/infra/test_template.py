@@ -453,16 +453,24 @@ def test_removing_the_stack_leaves_nothing_unless_logs_are_to_be_kept() -> None:
 
 def test_an_upgrade_replaces_nothing_that_others_know_or_that_keeps_something() -> None:
     # A resource whose logical id changes is made anew, and the old one deleted: a URL that callers know, pull tokens,
-    # events that wait, logs.
-    template = synth_in(Region.named("us-east-1"), edge=True, edgeLogs=True, imagePull=True)
+    # events that wait, logs. What has a name of ours can't be made anew at all, as long as the old one has it.
+    template = synth_in(Region.named("us-east-1"), edge=True, edgeLogs=True, edgeCacheSeconds=60, imagePull=True)
     lasting = {
+        "AWS::CloudFront::CachePolicy": ["EdgeCachePolicy32B47291"],
         "AWS::CloudFront::Distribution": ["EdgeDistribution0060737B"],
+        "AWS::CloudFront::Function": ["EdgeViewerRequest3FB6D975", "EdgeViewerResponse2BAC8FBA"],
         "AWS::CloudFront::KeyValueStore": ["EdgeTokenStoreCB66EEE3"],
+        "AWS::CloudFront::OriginAccessControl": ["EdgeAccessControlDFD05F92"],
+        "AWS::CloudFront::OriginRequestPolicy": ["EdgeOriginRequestPolicyFC6270B4"],
+        "AWS::CloudFront::ResponseHeadersPolicy": ["EdgeResponseHeadersPolicyB22687B9"],
+        "AWS::CloudWatch::Dashboard": ["MonitoringDashboardsDashboard7D19B914"],
         "AWS::Events::EventBus": ["EventsBus45DE4339"],
         "AWS::IAM::Role": ["ResolverRoleAEF8B50A"],
         "AWS::Lambda::Alias": ["ResolverAlias0F732E2E"],
         "AWS::Lambda::Function": ["ResolverFunction8C958500"],
         "AWS::Lambda::Url": ["ResolverAliasFunctionUrlA3CD90A1"],
+        "AWS::Logs::DeliveryDestination": ["EdgeDeliveryDestination92064617"],
+        "AWS::Logs::DeliverySource": ["EdgeDeliverySourceBAC2A62A"],
         "AWS::Logs::LogGroup": ["ResolverLogGroup4E6FE11D", "EdgeLogGroup6DBFC131"],
         "AWS::SNS::Topic": ["MonitoringAlarmTopicAF62D4F1"],
         "AWS::SQS::Queue": ["EventsFailureQueue134A9891"],
