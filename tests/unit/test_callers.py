@@ -117,6 +117,7 @@ def test_an_iam_caller_who_sends_the_edges_headers_is_still_who_it_is(
         (EDGE, "arn:aws:cloudfront::210987654321:distribution/E2C44L7OVKRQ6N"),
         (EDGE, ""),
         (EVERY_EDGE, "arn:aws:cloudfront::210987654321:distribution/E2C44L7OVKRQ6N"),
+        (EVERY_EDGE, "arn:aws:cloudfront::123456789012:distributions/E2C44L7OVKRQ6N"),
         (EVERY_EDGE, ""),
     ],
 )

@@ -381,6 +381,17 @@ def test_a_host_that_a_signer_has_added_is_not_sent_twice() -> None:
     assert ecr._headers(AWSPreparedRequest("POST", "https://a/", headers, b"", False)) == {"X-Amz-Date": "1", "X": "2"}
 
 
+def test_a_rehearsal_goes_through_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Client:
+        def get_download_url_for_layer(self, **parameters: str) -> None:
+            called.append(parameters)
+
+    called: list[dict[str, str]] = []
+    monkeypatch.setattr(ecr, "_create_client", lambda *_: Client())
+    rehearse()
+    assert called
+
+
 def test_clients_share_the_service_models_because_reading_them_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: list[str] = []
     load = ecr._SERVICE_MODELS.load_service_model

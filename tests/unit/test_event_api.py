@@ -311,6 +311,11 @@ class TestSize:
         assert caught.value.kind is RESULT_TOO_LARGE
         assert "The result is larger than 256 KB, so it would be lost." in caught.value.detail
 
+    def test_at_least_one_layer_is_advised(self, ecr: FakeEcr) -> None:
+        handler = create_handler(lambda: ecr, Settings(maximum_result_kilobytes=8))
+        with pytest.raises(ResolverError, match="Ask for at most 1 layers with one event"):
+            handler(eventbridge_event(request(*range(500))), Context())
+
     def test_a_direct_invocation_is_told_that_its_result_is_too_large(self, invoke: Invoke, ecr: FakeEcr) -> None:
         ecr.url_padding = 14_000
         with pytest.raises(ResolverError) as caught:

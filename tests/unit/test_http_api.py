@@ -130,6 +130,10 @@ class TestManyLayers:
         body = json.dumps({"repositoryName": "team/app", "layerDigests": [*[digest()] * 499, "x"]})
         assert "layerDigests[499] must be" in send("POST", "/download-urls", body=body).json["detail"]
 
+    def test_the_only_digest_is_named_as_well(self, send: Send) -> None:
+        body = json.dumps({"repositoryName": "team/app", "layerDigests": ["x"]})
+        assert "layerDigests[0] must be an algorithm" in send("POST", "/download-urls", body=body).json["detail"]
+
     def test_a_message_names_all_of_few_problems(self, send: Send) -> None:
         body = json.dumps({"repositoryName": "team/app", "layerDigests": ["x"] * 5})
         assert "layerDigests[4] must be an algorithm" in send("POST", "/download-urls", body=body).json["detail"]

@@ -309,6 +309,24 @@ def test_nested_indexes_are_followed_and_not_for_ever(send: Send, ecr: FakeEcr, 
     assert statuses == [200, 200, 200, 200, 400]
 
 
+@pytest.mark.parametrize(("platform", "status"), [({}, 400), ({"platform": "linux/arm64"}, 200)])
+def test_an_index_among_images_is_looked_into_for_a_platform_that_they_are_not_for(
+    send: Send, ecr: FakeEcr, image_digest: str, platform: dict[str, str], status: int
+) -> None:
+    inner, outer = (
+        {"mediaType": OCI_MANIFEST, "digest": each, "size": 1, "platform": {"os": "linux", "architecture": name}}
+        for each, name in ((image_digest, "arm64"), (digest(9), "amd64"))
+    )
+    nested = json.dumps({"schemaVersion": 2, "manifests": [inner]}).encode()
+    entry = {"mediaType": INDEX_MEDIA_TYPES[0], "digest": digest_of(nested), "size": 1}
+    content = json.dumps({"schemaVersion": 2, "manifests": [outer, entry]}).encode()
+    ecr.images |= {digest_of(nested): (nested, INDEX_MEDIA_TYPES[0]), "multi": (content, INDEX_MEDIA_TYPES[0])}
+    query = {"repositoryName": "team/app", "imageTag": "multi", **platform}
+    answer = send("GET", "/images/config", query)
+    assert answer.status == status
+    assert answer.json.get("platforms") == (["linux/amd64"] if status == 400 else None)
+
+
 def test_configs_are_for_the_operator_to_turn_on(ecr: FakeEcr) -> None:
     answer = create_handler(lambda: ecr)(function_url_event("GET", "/images/config", QUERY), Context())
     assert answer["statusCode"] == 403

@@ -235,6 +235,7 @@ def test_a_second_is_a_thousand_milliseconds(capsys: pytest.CaptureFixture[str])
     log, lines = written(capsys)
     assert metric(lines, "EcrCallLatency")["EcrCallLatency"] == [2000]
     assert 3000 <= log["durationMs"] < 3003
+    assert log["durationMs"] == round(log["durationMs"], 1)
 
 
 def test_latency_is_in_milliseconds(send: Send, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]) -> None:
