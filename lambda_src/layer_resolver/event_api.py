@@ -168,7 +168,7 @@ def _read_event(event: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
     try:
         envelope = parse(event=event, model=EventBridgeModel)
     except ValidationError as error:
-        raise ResolverError(INVALID_PARAMETER, described([dict(each) for each in error.errors()])) from None
+        raise ResolverError(INVALID_PARAMETER, described(error)) from None
     return envelope.detail_type, envelope.id, event["detail"]
 
 

@@ -169,7 +169,7 @@ def parse_document(document: str | bytes, model: type[Model]) -> Model:
         if error.error_count() > _MOST_PROBLEMS:
             raise ResolverError(INVALID_PARAMETER, f"The document is wrong in {error.error_count()} places.") from None
         # The cause holds the values, so it must not go on to the log.
-        raise ResolverError(INVALID_PARAMETER, described([dict(each) for each in error.errors()])) from None
+        raise ResolverError(INVALID_PARAMETER, described(error)) from None
 
 
 def batch_of_manifest(document: str | bytes, media_type: str | None, repository: Repository) -> LayerBatch:

@@ -9,10 +9,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from functools import cache
-from typing import Any, TypeVar, cast, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args, get_type_hints
 
 from layer_resolver.errors import INVALID_PARAMETER, ResolverError
 from layer_resolver.models import ListRule, Rule, field_name
+
+if TYPE_CHECKING:
+    # Requests over HTTP do without pydantic.
+    from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
 
 Model = TypeVar("Model")
 
@@ -171,16 +176,12 @@ def _rule_of(hint: Any) -> Rule | ListRule:
     return _rule_of(next(each for each in get_args(hint) if each is not type(None)))
 
 
-def described(problems: list[dict[str, Any]]) -> str:
-    """Return what pydantic found wrong with a document, in the caller's words and without values.
-
-    Args:
-        problems: pydantic's errors, in the form of its `ErrorDetails`.
-    """
-    return _joined([_describe(problem) for problem in problems])
+def described(error: "ValidationError") -> str:
+    """Return what pydantic found wrong with a document, in the caller's words and without values."""
+    return _joined([_describe(problem) for problem in error.errors()])
 
 
-def _describe(problem: dict[str, Any]) -> str:
+def _describe(problem: "ErrorDetails") -> str:
     kind = problem["type"]
     if kind == "json_invalid":
         return f"The document is not JSON: {problem['ctx']['error']}"
