@@ -3,6 +3,7 @@
 import hashlib
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,12 @@ def run(*command: str | Path, **environment: str) -> str:
     result = attempt(*command, **environment)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
+
+
+def run_python(script: str, *arguments: str, **environment: str) -> str:
+    """Run a script with the modules that this process finds, and return the last line that it prints."""
+    path = os.pathsep.join(sys.path)
+    return run(sys.executable, "-c", script, *arguments, PYTHONPATH=path, **environment).splitlines()[-1]
 
 
 @contextmanager

@@ -58,7 +58,7 @@ STORE = {
     "misdated": token("team/*", not_after="whenever"),
     "colon": token("team/*", password="a:b"),
     "unhashed": json.dumps({"repositories": ["team/*"], "notAfter": _FUTURE}),
-    "broken": json.dumps({"sha256": hashlib.sha256(_SEED.encode()).hexdigest(), "notAfter": _FUTURE}),
+    "broken": json.dumps({"sha256": _HASH, "notAfter": _FUTURE}),
     "overlong": token("team/*").replace(_HASH, f"{_HASH}00"),
     "garbled": "{",
     "nothing": "null",

@@ -49,6 +49,11 @@ def only(template: dict[str, Any], resource_type: str) -> Resource:
     return resource
 
 
+def logical_id(template: dict[str, Any], resource_type: str) -> str:
+    (name,) = resources(template, resource_type)
+    return name
+
+
 def variables(template: dict[str, Any]) -> dict[str, str]:
     found: dict[str, str] = only(template, "AWS::Lambda::Function")["Properties"]["Environment"]["Variables"]
     return found

@@ -17,6 +17,7 @@ from tests.infra.templates import (
     REGION,
     Resource,
     body_of_dashboard,
+    logical_id,
     only,
     resources,
     shown,
@@ -42,8 +43,7 @@ def distribution(**values: Any) -> Resource:
 
 
 def ref(template: dict[str, Any], resource_type: str) -> Resource:
-    (name,) = resources(template, resource_type)
-    return {"Ref": name}
+    return {"Ref": logical_id(template, resource_type)}
 
 
 def without_metadata(template: dict[str, Any], *resource_types: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 import json
 import re
 import tarfile
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -362,6 +363,11 @@ def test_only_what_differs_from_the_defaults_is_a_change() -> None:
     assert settings.changes() == {"ipv6": True, "repositories": ["a/b"]}
 
 
+def refused_unless(is_right: bool, complaint: str) -> AbstractContextManager[object]:
+    """Expect settings to be refused with a complaint, or else to be taken."""
+    return nullcontext() if is_right else pytest.raises(SettingsError, match=complaint)
+
+
 @pytest.mark.parametrize(
     ("repositories", "prefix", "overlaps"),
     [
@@ -375,12 +381,8 @@ def test_only_what_differs_from_the_defaults_is_a_change() -> None:
     ],
 )
 def test_a_pull_through_cache_has_to_have_repositories(repositories: list[str], prefix: str, overlaps: bool) -> None:
-    values = {"repositories": repositories, "pullThroughPrefixes": [prefix]}
-    if overlaps:
-        DeploymentSettings.from_values(values)
-        return
-    with pytest.raises(SettingsError, match="repositories has none of docker-hub/\\*; add it"):
-        DeploymentSettings.from_values(values)
+    with refused_unless(overlaps, r"repositories has none of docker-hub/\*; add it"):
+        DeploymentSettings.from_values({"repositories": repositories, "pullThroughPrefixes": [prefix]})
 
 
 @pytest.mark.parametrize(
@@ -397,9 +399,5 @@ def test_a_pull_through_cache_has_to_have_repositories(repositories: list[str], 
     ],
 )
 def test_what_is_public_has_to_be_among_the_repositories(repositories: list[str], public: str, covers: bool) -> None:
-    values = {"edge": True, "repositories": repositories, "publicRepositories": [public]}
-    if covers:
-        DeploymentSettings.from_values(values)
-        return
-    with pytest.raises(SettingsError, match="but repositories does not; add it"):
-        DeploymentSettings.from_values(values)
+    with refused_unless(covers, "but repositories does not; add it"):
+        DeploymentSettings.from_values({"edge": True, "repositories": repositories, "publicRepositories": [public]})

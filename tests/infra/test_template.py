@@ -11,6 +11,7 @@ from tests.infra.templates import (
     REGION,
     Resource,
     bus_arn,
+    logical_id,
     only,
     repository_arn,
     resources,
@@ -491,18 +492,20 @@ def test_an_address_subscribes_to_the_alarms() -> None:
 def test_the_outputs_say_where_everything_is() -> None:
     template = synth()
 
-    def name_of(resource_type: str) -> str:
-        (name,) = resources(template, resource_type)
-        return name
-
     before = "https://console.aws.amazon.com/cloudwatch/home?region="
     dashboard = {"Fn::Join": ["", [before, REGION, "#dashboards/dashboard/EcrLayerResolver-", REGION]]}
     assert {name: (each["Value"], each["Description"]) for name, each in template["Outputs"].items()} == {
-        "FunctionUrl": ({"Fn::GetAtt": [name_of("AWS::Lambda::Url"), "FunctionUrl"]}, "Where to send requests"),
-        "FunctionArn": ({"Fn::GetAtt": [name_of("AWS::Lambda::Function"), "Arn"]}, "The function"),
-        "AliasArn": ({"Ref": name_of("AWS::Lambda::Alias")}, "The alias behind the function URL"),
-        "EventBusName": ({"Ref": name_of("AWS::Events::EventBus")}, "Where to send events, and where results go"),
-        "FailureQueueUrl": ({"Ref": name_of("AWS::SQS::Queue")}, "Where events end that failed"),
+        "FunctionUrl": (
+            {"Fn::GetAtt": [logical_id(template, "AWS::Lambda::Url"), "FunctionUrl"]},
+            "Where to send requests",
+        ),
+        "FunctionArn": ({"Fn::GetAtt": [logical_id(template, "AWS::Lambda::Function"), "Arn"]}, "The function"),
+        "AliasArn": ({"Ref": logical_id(template, "AWS::Lambda::Alias")}, "The alias behind the function URL"),
+        "EventBusName": (
+            {"Ref": logical_id(template, "AWS::Events::EventBus")},
+            "Where to send events, and where results go",
+        ),
+        "FailureQueueUrl": ({"Ref": logical_id(template, "AWS::SQS::Queue")}, "Where events end that failed"),
         "Dashboard": (dashboard, "Requests, errors, latency and alarms"),
     }
 

@@ -3,30 +3,15 @@
 import gc
 import importlib
 import json
-import os
 import random
-import subprocess
-import sys
 
 import pytest
 import snapshot_restore_py
 
 from layer_resolver import handler
 from layer_resolver.network import Deadline, tls_context
+from tests.programs import run_python
 from tests.unit.fakes import Context, FakeEcr, digest, function_url_event
-
-
-def run_python(script: str, given: str = "") -> str:
-    """Return the last line that a script prints in a process of its own."""
-    result = subprocess.run(
-        [sys.executable, "-c", script],
-        input=given,
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    return result.stdout.splitlines()[-1]
 
 
 def test_lambdas_entry_point_answers() -> None:
@@ -92,7 +77,7 @@ def test_a_request_for_one_layer_loads_neither_pydantic_nor_the_parser_nor_what_
         "from layer_resolver.handler import create_handler;"
         "from tests.unit.fakes import Context, FakeEcr;"
         "before = 'pydantic' in sys.modules;"
-        "answer = create_handler(FakeEcr)(json.loads(sys.stdin.read()), Context());"
+        "answer = create_handler(FakeEcr)(json.loads(sys.argv[1]), Context());"
         "print(answer['statusCode'], before, [name for name in sys.modules if name.startswith(('pydantic', "
         "'aws_lambda_powertools.utilities.parser', 's3transfer', 'layer_resolver.pull_events'))])"
     )

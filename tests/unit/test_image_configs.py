@@ -87,7 +87,8 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> list[network.Answer | Exception]:
 def test_what_time_is_left_is_shared_by_the_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
     shares: list[float] = []
 
-    def fail(_: HttpClient, __: str, ___: str, ____: object, share: Deadline, **_____: object) -> None:
+    def fail(*arguments: Any, **_: Any) -> None:
+        (share,) = (each for each in arguments if isinstance(each, Deadline))
         shares.append(share.remaining())
         raise RequestFailedError
 

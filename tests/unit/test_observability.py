@@ -1,8 +1,5 @@
 import json
 import logging
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -24,6 +21,7 @@ from layer_resolver.observability import (
     quieten_libraries,
 )
 from layer_resolver.settings import Settings
+from tests.programs import run_python
 from tests.unit.fakes import (
     Context,
     FakeEcr,
@@ -355,16 +353,7 @@ def test_the_level_of_the_log_is_the_operators_whatever_lambdas_is(variables: di
         "import logging; from layer_resolver.observability import SERVICE;"
         "print(logging.getLevelName(logging.getLogger(SERVICE).level))"
     )
-    environment = {name: value for name, value in os.environ.items() if name != "POWERTOOLS_LOG_LEVEL"}
-    paths = os.pathsep.join(sys.path)
-    result = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**environment, "PYTHONPATH": paths, "AWS_LAMBDA_LOG_LEVEL": "WARN", **variables},
-    )
-    assert result.stdout.strip() == level
+    assert run_python(script, AWS_LAMBDA_LOG_LEVEL="WARN", **variables) == level
 
 
 @pytest.fixture
