@@ -33,9 +33,8 @@ def run(*command: str | Path, **environment: str) -> str:
 
 
 def run_python(script: str, *arguments: str, **environment: str) -> str:
-    """Run a script with the modules that this process finds, and return the last line that it prints."""
-    path = os.pathsep.join(sys.path)
-    return run(sys.executable, "-c", script, *arguments, PYTHONPATH=path, **environment).splitlines()[-1]
+    """Run a script that has to succeed, with the modules that this process finds, and return its standard output."""
+    return run(sys.executable, "-c", script, *arguments, PYTHONPATH=os.pathsep.join(sys.path), **environment)
 
 
 @contextmanager

@@ -63,7 +63,7 @@ def test_the_hooks_of_snap_start_are_registered() -> None:
 
 def test_garbage_is_collected_after_loading_but_not_looked_for_in_what_was_loaded() -> None:
     script = "import gc; import layer_resolver.handler; print(gc.isenabled(), gc.get_freeze_count() > 10_000)"
-    assert run_python(script) == "True True"
+    assert run_python(script).strip() == "True True"
 
 
 @pytest.mark.parametrize(
@@ -81,4 +81,4 @@ def test_a_request_for_one_layer_loads_neither_pydantic_nor_the_parser_nor_what_
         "print(answer['statusCode'], before, [name for name in sys.modules if name.startswith(('pydantic', "
         "'aws_lambda_powertools.utilities.parser', 's3transfer', 'layer_resolver.pull_events'))])"
     )
-    assert run_python(script, json.dumps(event)) in {"200 False []", "307 False []"}
+    assert run_python(script, json.dumps(event)).splitlines()[-1] in {"200 False []", "307 False []"}

@@ -353,7 +353,7 @@ def test_the_level_of_the_log_is_the_operators_whatever_lambdas_is(variables: di
         "import logging; from layer_resolver.observability import SERVICE;"
         "print(logging.getLevelName(logging.getLogger(SERVICE).level))"
     )
-    assert run_python(script, AWS_LAMBDA_LOG_LEVEL="WARN", **variables) == level
+    assert run_python(script, AWS_LAMBDA_LOG_LEVEL="WARN", **variables).strip() == level
 
 
 @pytest.fixture
