@@ -14,7 +14,7 @@ from botocore.config import Config
 
 from benchmarks.events import new_digests
 from benchmarks.processes import Ecr
-from benchmarks.stand_in import HANGING, StandIn
+from benchmarks.stand_in import HANGING
 
 
 @pytest.fixture
@@ -46,24 +46,14 @@ def test_boto3_gets_the_url_of_the_layer_it_asks_for(ecr: Ecr) -> None:
         assert digest in answer["downloadUrl"]
 
 
-def test_a_url_is_as_long_as_a_real_one_and_was_signed_now(ecr: Ecr) -> None:
-    url = ask(client_of(ecr), new_digests(1)[0])["downloadUrl"]
+def test_a_url_is_as_long_as_a_real_one_and_was_signed_now() -> None:
+    with Ecr(lifetime_seconds=8) as ecr:
+        url = ask(client_of(ecr), new_digests(1)[0])["downloadUrl"]
     query = parse_qs(urlsplit(url).query)
     signed_at = datetime.strptime(query["X-Amz-Date"][0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     assert 1500 <= len(url) <= 2048
     assert abs(datetime.now(UTC) - signed_at) < timedelta(seconds=10)
-    assert query["X-Amz-Expires"] == ["3600"]
-
-
-def test_urls_are_signed_anew_each_second() -> None:
-    moments = iter([1_000_000_000.0, 1_000_000_000.9, 1_000_000_001.0])
-    stand_in = StandIn(lifetime_seconds=8, now=lambda: next(moments))
-    first, second, third = (stand_in.answer(b'{"layerDigest": "sha256:aa"}') for _ in range(3))
-    assert first == second
-    assert b"X-Amz-Date=20010909T014640Z" in (second or b"")
-    assert b"X-Amz-Date=20010909T014641Z" in (third or b"")
-    assert b"X-Amz-Expires=8&" in (third or b"")
-    stand_in.close()
+    assert query["X-Amz-Expires"] == ["8"]
 
 
 def test_a_request_may_arrive_in_pieces(ecr: Ecr) -> None:
