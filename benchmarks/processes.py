@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,58 +13,22 @@ from urllib.request import urlopen
 from benchmarks.stand_in import URL_LIFETIME_SECONDS
 
 HERE = Path(__file__).parent
-FUNCTIONS = HERE / "functions"
 
 REMAINING_MS = 15_000
-"""The time that an invocation has, as the deployed function by default."""
-
-
-@dataclass(frozen=True, slots=True)
-class Function:
-    """A function to measure.
-
-    Attributes:
-        handler: Module and name of the handler.
-        paths: What it is imported from.
-    """
-
-    handler: str
-    paths: tuple[Path, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """What something takes.
-
-    Attributes:
-        seconds: By the clock.
-        cpu_seconds: Of the processor.
-    """
-
-    seconds: float
-    cpu_seconds: float
-
-    def __add__(self, other: "Taken") -> "Taken":
-        """Return what both take, one after the other."""
-        return Taken(self.seconds + other.seconds, self.cpu_seconds + other.cpu_seconds)
+"""An invocation's time limit, as deployed by default."""
 
 
 class MeasurementError(Exception):
-    """Something that was to be measured failed; the message says what."""
+    """A measurement failed; the message says which."""
 
 
 class _Process:
-    """A process that is talked to by lines, and is ended with the context that it is used in."""
+    """A process that is driven line by line, and ends with its context."""
 
     def __init__(self, command: list[str], environment: dict[str, str]) -> None:
         self._process = subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
-
-    @property
-    def identifier(self) -> int:
-        """The process's id."""
-        return self._process.pid
 
     def __enter__(self) -> Self:
         return self
@@ -83,7 +46,7 @@ class _Process:
         assert stderr is not None
         line = stdout.readline()
         if not line:
-            raise MeasurementError(f"A measured process has ended:\n{stderr.read()[-3000:]}")
+            raise MeasurementError(f"A measured process ended:\n{stderr.read()[-3000:]}")
         return line
 
     def _write_line(self, line: str) -> None:
@@ -120,23 +83,24 @@ class Ecr(_Process):
 
 
 class Worker(_Process):
-    """A loaded function, in a new process that knows nothing of the developer's own AWS settings.
+    """A loaded function, in a new process without the developer's AWS settings.
 
     Args:
-        interpreter: The Python to run it with.
-        function: What to load.
-        ecr: What it takes for ECR.
+        interpreter: The Python that runs it.
+        handler: Module and name of the handler.
+        paths: Directories to import from.
+        ecr: The ECR that it asks.
 
     Attributes:
-        loaded: What loading its module took.
+        load_ms: Processor time of loading its module.
     """
 
-    def __init__(self, interpreter: Path, function: Function, ecr: Ecr) -> None:
+    def __init__(self, interpreter: Path, handler: str, paths: tuple[Path, ...], ecr: Ecr) -> None:
         environment = {
             "PATH": os.environ.get("PATH", ""),
             "LANG": "en_US.UTF-8",
             "TZ": ":UTC",
-            # As in Lambda, where the package's directory can't be written to.
+            # As in Lambda, where the package's directory is read-only.
             "PYTHONDONTWRITEBYTECODE": "1",
             "AWS_LAMBDA_FUNCTION_NAME": "benchmark",
             "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
@@ -151,24 +115,40 @@ class Worker(_Process):
             "AWS_ENDPOINT_URL_ECR": ecr.url,
             "POWERTOOLS_TRACE_DISABLED": "true",
         }
-        # Nothing but the standard library, so that the package shows that it is complete.
-        command = [str(interpreter), "-S", str(HERE / "worker.py"), function.handler, *map(str, function.paths)]
+        # -S: the standard library alone, which proves the package complete.
+        command = [str(interpreter), "-S", str(HERE / "worker.py"), handler, *map(str, paths)]
         super().__init__(command, environment)
-        self.loaded = Taken(**json.loads(self._read_line()))
+        self.load_ms = float(self._read_line())
 
-    def invoke(self, events: list[Any], *, status: int = 200, remaining_ms: int = REMAINING_MS) -> dict[str, Any]:
-        """Invoke the function with each event in turn; see `worker.Worker.invoke`."""
-        return self._do("invoke", events=events, status=status, remaining_ms=remaining_ms)
+    def invoke(
+        self, events: list[Any], *, status: int = 200, urls: int = 1, remaining_ms: int = REMAINING_MS
+    ) -> list[float]:
+        """Invoke the function with each event in turn, and return the milliseconds of each.
 
-    def restore(self) -> Taken:
-        """Run SnapStart's hooks and return what those of a restore take."""
-        return Taken(**self._do("restore"))
+        Args:
+            events: The events.
+            status: The status that each answer must have.
+            urls: How many download URLs each answer's body must have.
+            remaining_ms: The time limit of each invocation.
+        """
+        arguments = {"events": events, "status": status, "urls": urls, "remaining_ms": remaining_ms}
+        milliseconds: list[float] = self._do("invoke", **arguments)["ms"]
+        return milliseconds
+
+    def first_answer_ms(self, event: Any) -> float:
+        """Invoke the function once, and return the processor time in milliseconds."""
+        result = self._do("invoke", events=[event], status=200, urls=1, remaining_ms=REMAINING_MS)
+        return float(result["cpu_ms"])
+
+    def restore_ms(self) -> float:
+        """Run SnapStart's hooks, and return the processor time of those after a restore, in milliseconds."""
+        return float(self._do("restore"))
 
     def state(self) -> dict[str, int]:
-        """Return what the process holds; see `worker.Worker.state`."""
-        return self._do("state")
+        """Return resident memory in bytes, threads and file descriptors."""
+        state: dict[str, int] = self._do("state")
+        return state
 
-    def _do(self, command: str, **arguments: Any) -> dict[str, Any]:
+    def _do(self, command: str, **arguments: Any) -> Any:
         self._write_line(json.dumps([command, arguments]))
-        result: dict[str, Any] = json.loads(self._read_line())
-        return result
+        return json.loads(self._read_line())

@@ -2,11 +2,9 @@
 
 import json
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-from rich.console import Console
-from rich.table import Table
 
 RESULTS = Path(__file__).parent / "results"
 DOCUMENT = Path(__file__).parent.parent / "docs" / "performance.md"
@@ -15,68 +13,65 @@ BEGIN, END = "<!-- Written by `make bench` from here -->", "<!-- to here -->"
 COLUMNS = ("", "bare", "tutorial", "ours", "ratio (range)", "target", "met")
 
 
-def cells(row: dict[str, Any]) -> tuple[str, ...]:
-    """Return a row's cells, in the order of COLUMNS."""
+def markdown(result: dict[str, Any]) -> str:
+    """Return a result as Markdown: what was measured on what, and the table."""
+    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    heading = (
+        f"{result['date']}: {versions}; {result['cpu_count']} processors, {result['machine']}; load average "
+        f"{result['load_average']}; {'with' if result['is_compiled'] else 'without'} bytecode"
+    )
+    return f"{heading}\n\n{table([COLUMNS, *map(_cells, result['rows'])])}"
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table whose first row is its head."""
+    head, *body = (f"| {' | '.join(row)} |" for row in rows)
+    return "\n".join([head, "|" + "---|" * len(rows[0]), *body])
+
+
+def write(result: dict[str, Any]) -> Path:
+    """Write a result's file and the document's table, and return the file.
+
+    Raises:
+        ValueError: If the document lacks the table's place; nothing is written then.
+    """
+    text = with_block(DOCUMENT.read_text(), BEGIN, END, markdown(result))
+    RESULTS.mkdir(exist_ok=True)
+    version = ".".join(result["versions"]["python"].split(".")[:2])
+    path = RESULTS / f"{result['date']}-python{version}.json"
+    path.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
+    DOCUMENT.write_text(text)
+    return path
+
+
+def with_block(text: str, begin: str, end: str, block: str) -> str:
+    """Return a document with another text between two markers.
+
+    Raises:
+        ValueError: If a marker is missing.
+    """
+    before, found_begin, rest = text.partition(begin)
+    _, found_end, after = rest.partition(end)
+    if not (found_begin and found_end):
+        raise ValueError(f"The document has no place for generated text: {begin} … {end}")
+    return f"{before}{begin}\n\n{block}\n\n{end}{after}"
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     return (
         row["name"],
-        _value(row["baseline"], row["unit"]),
-        _value(row["others"].get("tutorial"), row["unit"]),
-        _value(row["ours"], row["unit"]),
+        *(_value(row["values"].get(name), row["unit"]) for name in ("bare", "tutorial", "ours")),
         _ratio(row["ratios"]),
         row["target"],
         "yes" if row["is_met"] else "no",
     )
 
 
-def show(result: dict[str, Any]) -> None:
-    """Print a result."""
-    table = Table(title=heading(result), title_justify="left")
-    for column in COLUMNS:
-        table.add_column(column, justify="left" if column in {"", "target", "met"} else "right")
-    for row in result["rows"]:
-        table.add_row(*cells(row))
-    Console(width=160).print(table)
-
-
-def heading(result: dict[str, Any]) -> str:
-    """Return what was measured, on what."""
-    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
-    bytecode = "with" if result["is_compiled"] else "without"
-    return (
-        f"{result['date']}: {versions}; {result['cpu_count']} processors, {result['machine']}; "
-        f"load average {result['load_average']}; {bytecode} bytecode; "
-        f"one call of the stand-in for ECR takes {result['stand_in_milliseconds']:.3f} ms"
-    )
-
-
-def markdown(result: dict[str, Any]) -> str:
-    """Return a result as Markdown."""
-    lines = [
-        f"| {' | '.join(COLUMNS)} |",
-        "|" + "|".join("---" for _ in COLUMNS) + "|",
-        *(f"| {' | '.join(cells(row))} |" for row in result["rows"]),
-    ]
-    return f"{heading(result)}\n\n" + "\n".join(lines)
-
-
-def write(result: dict[str, Any]) -> Path:
-    """Write a result's file and the document's table, and return the file."""
-    RESULTS.mkdir(exist_ok=True)
-    version = ".".join(result["versions"]["python"].split(".")[:2])
-    path = RESULTS / f"{result['date']}-python{version}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    text = DOCUMENT.read_text()
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    DOCUMENT.write_text(f"{before}{BEGIN}\n\n{markdown(result)}\n\n{END}{after}")
-    return path
-
-
 def _value(value: float | None, unit: str) -> str:
     if value is None:
         return ""
-    digits = 3 if value < 1 else 2 if value < 10 else 1 if value < 100 else 0
-    return f"{value:,.{0 if unit == '' else digits}f} {unit}".strip()
+    digits = 0 if unit == "" else 3 if abs(value) < 1 else 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
+    return f"{value:,.{digits}f} {unit}".strip()
 
 
 def _ratio(ratios: list[float]) -> str:

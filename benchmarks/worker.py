@@ -1,7 +1,7 @@
-"""Runs one function in a process of its own and measures it from inside.
+"""Runs one function in a process of its own, and measures it from inside.
 
-It is started by `processes.Worker`, with the interpreter and the package that are measured, and imports nothing but
-the standard library and the function. It takes commands as lines of JSON and gives one line for each.
+`processes.Worker` starts it with the measured interpreter and package. It imports the standard library and the function
+alone. It reads commands as lines of JSON, and answers each with one line.
 """
 
 import importlib
@@ -16,7 +16,7 @@ from typing import Any, TextIO, cast
 
 
 class Context:
-    """What Lambda tells a function about one invocation."""
+    """Lambda's context of one invocation."""
 
     function_name = "benchmark"
     function_version = "1"
@@ -28,20 +28,8 @@ class Context:
         self._end = time.monotonic() + remaining_ms / 1000
 
     def get_remaining_time_in_millis(self) -> int:
-        """Return how long the invocation may still take."""
+        """Return the time left."""
         return max(0, int((self._end - time.monotonic()) * 1000))
-
-
-class _Stopwatch:
-    """Measures time by the clock, and the processor's time that this process takes meanwhile."""
-
-    def __init__(self) -> None:
-        self._seconds, self._cpu_seconds = time.perf_counter(), time.process_time()
-
-    def read(self) -> dict[str, float]:
-        """Return both in seconds."""
-        seconds, cpu_seconds = time.perf_counter() - self._seconds, time.process_time() - self._cpu_seconds
-        return {"seconds": seconds, "cpu_seconds": cpu_seconds}
 
 
 class Worker:
@@ -51,43 +39,38 @@ class Worker:
         handler: Module and name of the handler.
 
     Attributes:
-        loaded: What loading it took, in seconds: by the clock, and of the processor.
+        load_ms: Processor time of loading it.
     """
 
     def __init__(self, handler: str) -> None:
         module, _, name = handler.rpartition(".")
-        stopwatch = _Stopwatch()
+        started = time.process_time()
         self._handler = getattr(importlib.import_module(module), name)
-        self.loaded = stopwatch.read()
+        self.load_ms = _cpu_ms_since(started)
         self._count = 0
 
-    def invoke(self, events: list[Any], status: int, remaining_ms: int) -> dict[str, Any]:
-        """Invoke the function with each event in turn.
+    def invoke(self, events: list[Any], status: int, urls: int, remaining_ms: int) -> dict[str, Any]:
+        """Invoke the function with each event in turn; see `processes.Worker.invoke`.
 
-        Args:
-            events: The events.
-            status: The status code that each answer has to have.
-            remaining_ms: The time that each invocation has.
-
-        Returns:
-            The seconds of each invocation, the processor time of all, and the last answer.
+        Raises:
+            RuntimeError: If an answer has another status or another number of URLs.
         """
-        seconds = []
-        answer: Any = None
-        stopwatch = _Stopwatch()
+        milliseconds = []
+        started_all = time.process_time()
         for event in events:
             self._count += 1
             context = Context(remaining_ms, self._count)
             started = time.perf_counter()
             answer = self._handler(event, context)
-            seconds.append(time.perf_counter() - started)
-            if answer["statusCode"] != status:
-                raise RuntimeError(f"{status} was expected, and the answer is {str(answer)[:500]}")
-        return {"seconds": seconds, "cpu_seconds": stopwatch.read()["cpu_seconds"], "answer": answer}
+            milliseconds.append((time.perf_counter() - started) * 1000)
+            found = answer.get("body", "").count('"downloadUrl":')
+            if answer["statusCode"] != status or found != urls:
+                raise RuntimeError(f"Expected {status} with {urls} URLs, not {found} in {str(answer)[:500]}")
+        return {"ms": milliseconds, "cpu_ms": _cpu_ms_since(started_all)}
 
     @staticmethod
-    def restore() -> dict[str, Any]:
-        """Run the hooks of SnapStart, as the runtime client does, and return what those of a restore take.
+    def restore() -> float:
+        """Run SnapStart's hooks as the runtime client does; see `processes.Worker.restore_ms`.
 
         Source: https://github.com/aws/aws-lambda-python-runtime-interface-client, lambda_runtime_hooks_runner.py
         """
@@ -96,14 +79,14 @@ class Worker:
         while before:
             function, arguments, keywords = before.pop()
             function(*arguments, **keywords)
-        stopwatch = _Stopwatch()
+        started = time.process_time()
         for function, arguments, keywords in hooks.get_after_restore():
             function(*arguments, **keywords)
-        return stopwatch.read()
+        return _cpu_ms_since(started)
 
     @staticmethod
-    def state() -> dict[str, Any]:
-        """Return what the process holds: resident memory in bytes, threads and file descriptors."""
+    def state() -> dict[str, int]:
+        """Return what the process holds; see `processes.Worker.state`."""
         return {
             "memory": _resident_memory(),
             "threads": threading.active_count(),
@@ -111,8 +94,12 @@ class Worker:
         }
 
 
+def _cpu_ms_since(started: float) -> float:
+    return (time.process_time() - started) * 1000
+
+
 def _resident_memory() -> int:
-    """Return the resident memory in bytes: of now where /proc tells, else the most that there was."""
+    """Return resident memory in bytes; without /proc its peak."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
     except FileNotFoundError:
@@ -120,7 +107,7 @@ def _resident_memory() -> int:
 
 
 class _Unbuffered:
-    """A stream that writes at once, as standard output is where Lambda's runtime client runs a function.
+    """An unbuffered stream, as Lambda's runtime client makes of standard output.
 
     Source: https://github.com/aws/aws-lambda-python-runtime-interface-client, bootstrap.py
     """
@@ -132,13 +119,13 @@ class _Unbuffered:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> None:
-        """Write a text, and do not wait for more."""
+        """Write a text at once."""
         self._stream.write(text)
         self._stream.flush()
 
 
 def _separate_results() -> TextIO:
-    """Return a stream for results, and let what the function prints go nowhere."""
+    """Return a stream for results, and discard what the function prints."""
     results = os.fdopen(os.dup(1), "w", buffering=1)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
@@ -148,11 +135,11 @@ def _separate_results() -> TextIO:
 
 
 def main() -> None:
-    """Load the function that the first argument names, from the directories that follow it, and serve commands."""
+    """Load the handler in the first argument from the directories in the others, and serve commands."""
     results = _separate_results()
     sys.path[:0] = sys.argv[2:]
     worker = Worker(sys.argv[1])
-    results.write(json.dumps(worker.loaded) + "\n")
+    results.write(json.dumps(worker.load_ms) + "\n")
     for line in sys.stdin:
         command, arguments = json.loads(line)
         results.write(json.dumps(getattr(worker, command)(**arguments)) + "\n")

@@ -1,4 +1,4 @@
-"""The least that gives out a download URL: what every call costs with boto3 alone."""
+"""The least code that resolves a layer: boto3 alone."""
 
 import json
 from typing import Any
