@@ -76,9 +76,10 @@ soak: $(INSTALLED)  ## Send faults and hostile inputs for an hour (SEED=1 INVOCA
 mutants: $(INSTALLED) $(INSTALLED_CDK) $(CDK_CLI) $(MUTANTS) $(TOOLS)  ## Put small mistakes into the modules that decide, and see that tests notice (SEED=1 SAMPLE=400)
 	@$(BIN)/python tests/mutants
 
-lint: $(INSTALLED) $(INSTALLED_CDK)  ## ruff and mypy --strict
+lint: $(INSTALLED) $(INSTALLED_CDK)  ## ruff, import-linter and mypy --strict
 	$(BIN)/ruff check $(CHECKED)
 	$(BIN)/ruff format --check $(CHECKED)
+	PYTHONPATH=lambda_src:client:. $(BIN)/lint-imports --no-logo --no-cache
 	$(BIN)/mypy $(CHECKED)
 
 format: $(INSTALLED)  ## Put the code into the form that lint asks for
