@@ -34,8 +34,11 @@ _CONFIGURATION = "const CONFIGURATION = "
 
 # What the function URL gets of a client's headers. Authorization can't be among them: CloudFront signs in its place.
 _FORWARDED_HEADERS = ("Accept", "If-None-Match", "Origin", contract.TOKEN_HEADER)
+# On cached paths, only headers that don't change the answer. Another client would get a 304 or a 404 that answers
+# If-None-Match or Accept.
+_FORWARDED_TO_CACHED_PATHS = (contract.TOKEN_HEADER,)
 
-# What identifies an answer that is kept, beside its path: the edge's function sets the first, a browser the second.
+# The cache key beside the path: the edge's function sets the first header, a browser the second. Both are forwarded.
 _METHOD_HEADER = "x-ecr-layers-method"
 _KEPT_PATHS = ("/v2/*/blobs/*:*", "/v2/*/manifests/*:*")
 
@@ -134,9 +137,11 @@ class Edge(Construct):
             # As long as the function may run, and CloudFront may wait without a higher quota.
             read_timeout=Duration.seconds(min(settings.timeout_seconds + 1, 60)),
         )
-        forwarded, security = self._origin_request_policy(), self._response_headers_policy()
+        security = self._response_headers_policy()
 
-        def behaviour(cache_policy: cloudfront.ICachePolicy) -> dict[str, Any]:
+        def behaviour(
+            cache_policy: cloudfront.ICachePolicy, forwarded: cloudfront.OriginRequestPolicy
+        ) -> dict[str, Any]:
             return {
                 "origin": origin,
                 "cache_policy": cache_policy,
@@ -157,15 +162,16 @@ class Edge(Construct):
                 ],
             }
 
+        default = behaviour(cloudfront.CachePolicy.CACHING_DISABLED, self._origin_request_policy())
         kept = {}
         if settings.edge_cache_seconds:
-            policy = self._cache_policy(settings)
-            kept = {path: cloudfront.BehaviorOptions(**behaviour(policy)) for path in _KEPT_PATHS}
+            cached = behaviour(self._cache_policy(settings), self._origin_request_policy_of_cached_paths())
+            kept = {path: cloudfront.BehaviorOptions(**cached) for path in _KEPT_PATHS}
         distribution = cloudfront.Distribution(
             self,
             "Distribution",
             comment="Edge of an ECR Layer Resolver",
-            default_behavior=cloudfront.BehaviorOptions(**behaviour(cloudfront.CachePolicy.CACHING_DISABLED)),
+            default_behavior=cloudfront.BehaviorOptions(**default),
             additional_behaviors=kept,
             **own_domain,
             http_version=cloudfront.HttpVersion.HTTP2_AND_3,
@@ -191,6 +197,23 @@ class Edge(Construct):
                 *_FORWARDED_HEADERS, "CloudFront-Viewer-Address"
             ),
             query_string_behavior=cloudfront.OriginRequestQueryStringBehavior.all(),
+            cookie_behavior=cloudfront.OriginRequestCookieBehavior.none(),
+        )
+
+    def _origin_request_policy_of_cached_paths(self) -> cloudfront.OriginRequestPolicy:
+        """Return what goes to the function URL beside the cache key, where answers are cached.
+
+        CloudFront sends If-None-Match itself to revalidate an expired answer:
+        https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/RequestAndResponseBehaviorCustomOrigin.html#RequestCustomConditionalGETs
+        """
+        return cloudfront.OriginRequestPolicy(
+            self,
+            "CachedOriginRequestPolicy",
+            origin_request_policy_name=f"{self._name}-cached",
+            header_behavior=cloudfront.OriginRequestHeaderBehavior.allow_list(
+                *_FORWARDED_TO_CACHED_PATHS, "CloudFront-Viewer-Address"
+            ),
+            query_string_behavior=cloudfront.OriginRequestQueryStringBehavior.none(),
             cookie_behavior=cloudfront.OriginRequestCookieBehavior.none(),
         )
 

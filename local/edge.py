@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ecr_layers.signing import FunctionUrlAuth
 from local.aws import REGION
-from local.edge_cache import EdgeCache
+from local.edge_cache import KEY_HEADERS, EdgeCache
 from local.key_value_store import KeyValueStore
 from local.server import LOCALHOST, RequestTooLargeError, read_body, running, running_on
 from local.viewer_event import Headers, apply_response, pairs_of, response_event, target_of, viewer_event
@@ -48,6 +48,9 @@ _NAME = "d111111abcdef8.cloudfront.net"
 FORWARDED_HEADERS = frozenset({"accept", "if-none-match", "origin", "x-ecr-layers-token"})
 """What goes on of a request's headers, as the origin request policy of infra/edge.py has it. The client's Authorization
 is not among them: CloudFront signs in its place."""
+
+FORWARDED_TO_CACHED_PATHS = frozenset({"x-ecr-layers-token"})
+"""The same where answers are cached, beside the cache key: nothing else of a request changes the answer."""
 # The server here has its own clock and name.
 _NOT_ANSWERED = frozenset(
     {"connection", "date", "keep-alive", "server", "trailer", "transfer-encoding", "upgrade", "via"}
@@ -169,7 +172,9 @@ class Edge:
         client = request.client
         address = (client.host, client.port) if client else ("", 0)
         before = "".join(f"{value}, " for name, value in headers if name == "x-forwarded-for")
-        forwarded = FORWARDED_HEADERS | self._cache.key_headers(request.method, target)
+        forwarded = FORWARDED_HEADERS
+        if self._cache.is_cached(request.method, target):
+            forwarded, target = FORWARDED_TO_CACHED_PATHS | KEY_HEADERS, target.partition("?")[0]
         own = [
             ("cloudfront-viewer-address", f"{address[0]}:{address[1]}"),
             ("user-agent", "Amazon CloudFront"),

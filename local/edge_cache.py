@@ -20,7 +20,9 @@ the function puts the method into a header."""
 
 _KEPT_PATH = re.compile("|".join(re.escape(path).replace(r"\*", ".*") for path in KEPT_PATHS))
 # With a minimum TTL, what says `no-store` is kept all the same; errors are not, with an error caching TTL of 0.
-_KEPT_STATUSES = frozenset({200, 203, 204, 300, 301, 302, 307, 308})
+# CloudFront's manual lists 304 among the 3xx answers that it caches, so here one would be kept as well:
+# https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/http-3xx-status-codes.html
+_KEPT_STATUSES = frozenset({200, 203, 204, 300, 301, 302, 304, 307, 308})
 _MOST_ANSWERS = 10_000
 
 _Key = tuple[str, tuple[tuple[str, str], ...]]
@@ -46,7 +48,7 @@ class EdgeCache:
             target: Its path and query, as they go to the origin.
             headers: Its headers, as the function has left them.
         """
-        if not self._is_kept(method, target):
+        if not self.is_cached(method, target):
             return None
         with self._lock:
             kept = self._answers.get(_key(target, headers))
@@ -61,17 +63,14 @@ class EdgeCache:
 
     def put(self, method: str, target: str, headers: Headers, answer: Response) -> None:
         """Keep an answer, if it is one that is kept."""
-        if self._is_kept(method, target) and answer.status_code in _KEPT_STATUSES:
+        if self.is_cached(method, target) and answer.status_code in _KEPT_STATUSES:
             kept = Response(answer.body, answer.status_code)
             kept.raw_headers = list(answer.raw_headers)
             with self._lock:
                 self._answers[_key(target, headers)] = kept
 
-    def key_headers(self, method: str, target: str) -> frozenset[str]:
-        """Return what of a request's headers goes to the origin because it is part of the cache key."""
-        return KEY_HEADERS if self._is_kept(method, target) else frozenset()
-
-    def _is_kept(self, method: str, target: str) -> bool:
+    def is_cached(self, method: str, target: str) -> bool:
+        """Tell whether answers to a request are kept, unless they are errors."""
         is_readable = method in {"GET", "HEAD"} and self._seconds > 0
         return is_readable and _KEPT_PATH.fullmatch(target.partition("?")[0]) is not None
 

@@ -33,6 +33,21 @@ VIRGINIA, IRELAND = Region.named("us-east-1"), Region.named("eu-west-1")
 SIGNS = {"SigningBehavior": "always", "SigningProtocol": "sigv4"}
 
 
+ALL_FORWARDED = {
+    "CookiesConfig": {"CookieBehavior": "none"},
+    "HeadersConfig": {
+        "HeaderBehavior": "whitelist",
+        "Headers": ["Accept", "If-None-Match", "Origin", "x-ecr-layers-token", "CloudFront-Viewer-Address"],
+    },
+    "Name": NAME,
+    "QueryStringsConfig": {"QueryStringBehavior": "all"},
+}
+
+
+# What the function only writes into its log.
+INFORMS_ONLY = {"x-ecr-layers-token", "cloudfront-viewer-address"}
+
+
 def edge(**values: Any) -> dict[str, Any]:
     return synth(edge=True, **values)
 
@@ -44,6 +59,11 @@ def distribution(**values: Any) -> Resource:
 
 def ref(template: dict[str, Any], resource_type: str) -> Resource:
     return {"Ref": logical_id(template, resource_type)}
+
+
+def origin_request_policies(template: dict[str, Any]) -> list[Resource]:
+    policies = resources(template, "AWS::CloudFront::OriginRequestPolicy").values()
+    return [each["Properties"]["OriginRequestPolicyConfig"] for each in policies]
 
 
 def without_metadata(template: dict[str, Any], *resource_types: str) -> dict[str, Any]:
@@ -159,16 +179,7 @@ def test_every_request_passes_the_function_at_the_edge_and_only_over_tls_and_not
 
 
 def test_the_function_url_gets_the_headers_that_are_named_and_no_cookie() -> None:
-    policy = only(edge(), "AWS::CloudFront::OriginRequestPolicy")["Properties"]["OriginRequestPolicyConfig"]
-    assert policy == {
-        "CookiesConfig": {"CookieBehavior": "none"},
-        "HeadersConfig": {
-            "HeaderBehavior": "whitelist",
-            "Headers": ["Accept", "If-None-Match", "Origin", "x-ecr-layers-token", "CloudFront-Viewer-Address"],
-        },
-        "Name": NAME,
-        "QueryStringsConfig": {"QueryStringBehavior": "all"},
-    }
+    assert origin_request_policies(edge()) == [ALL_FORWARDED]
 
 
 def test_the_store_of_tokens_is_made_empty_so_that_no_deployment_changes_a_token() -> None:
@@ -224,10 +235,10 @@ def test_manifests_by_digest_and_blobs_are_kept_for_as_long_as_is_set_by_path_an
     template = edge(edgeCacheSeconds=600, allowedOrigins=origins)
     config = only(template, "AWS::CloudFront::Distribution")["Properties"]["DistributionConfig"]
     assert [each["PathPattern"] for each in config["CacheBehaviors"]] == ["/v2/*/blobs/*:*", "/v2/*/manifests/*:*"]
+    policies = {"CachePolicyId", "OriginRequestPolicyId"}
+    default = {name: each for name, each in config["DefaultCacheBehavior"].items() if name not in policies}
     for behaviour in config["CacheBehaviors"]:
-        same = {name: each for name, each in behaviour.items() if name not in {"PathPattern", "CachePolicyId"}}
-        default = {name: each for name, each in config["DefaultCacheBehavior"].items() if name != "CachePolicyId"}
-        assert same == default
+        assert {name: each for name, each in behaviour.items() if name not in {"PathPattern", *policies}} == default
         assert behaviour["CachePolicyId"] == ref(template, "AWS::CloudFront::CachePolicy")
     policy = only(template, "AWS::CloudFront::CachePolicy")["Properties"]["CachePolicyConfig"]
     assert (policy["MinTTL"], policy["DefaultTTL"], policy["MaxTTL"]) == (600, 600, 600)
@@ -238,6 +249,20 @@ def test_manifests_by_digest_and_blobs_are_kept_for_as_long_as_is_set_by_path_an
         "HeadersConfig": {"HeaderBehavior": "whitelist", "Headers": key},
         "QueryStringsConfig": {"QueryStringBehavior": "none"},
     }
+
+
+@pytest.mark.parametrize("allowed_origins", [[], ["https://app.example.com"]])
+def test_what_can_change_a_cached_answer_is_forwarded_only_as_part_of_the_key(allowed_origins: list[str]) -> None:
+    template = edge(edgeCacheSeconds=600, allowedOrigins=allowed_origins)
+    config = only(template, "AWS::CloudFront::Distribution")["Properties"]["DistributionConfig"]
+    default, cached = resources(template, "AWS::CloudFront::OriginRequestPolicy")
+    assert config["DefaultCacheBehavior"]["OriginRequestPolicyId"] == {"Ref": default}
+    assert {each["OriginRequestPolicyId"]["Ref"] for each in config["CacheBehaviors"]} == {cached}
+    all_forwarded, forwarded = origin_request_policies(template)
+    assert all_forwarded == ALL_FORWARDED
+    assert {each.lower() for each in forwarded["HeadersConfig"]["Headers"]} == INFORMS_ONLY
+    assert forwarded["QueryStringsConfig"]["QueryStringBehavior"] == "none"
+    assert forwarded["CookiesConfig"]["CookieBehavior"] == "none"
 
 
 @pytest.mark.parametrize(

@@ -462,7 +462,10 @@ def test_an_upgrade_replaces_nothing_that_others_know_or_that_keeps_something() 
         "AWS::CloudFront::Function": ["EdgeViewerRequest3FB6D975", "EdgeViewerResponse2BAC8FBA"],
         "AWS::CloudFront::KeyValueStore": ["EdgeTokenStoreCB66EEE3"],
         "AWS::CloudFront::OriginAccessControl": ["EdgeAccessControlDFD05F92"],
-        "AWS::CloudFront::OriginRequestPolicy": ["EdgeOriginRequestPolicyFC6270B4"],
+        "AWS::CloudFront::OriginRequestPolicy": [
+            "EdgeOriginRequestPolicyFC6270B4",
+            "EdgeCachedOriginRequestPolicy5A1BA3F7",
+        ],
         "AWS::CloudFront::ResponseHeadersPolicy": ["EdgeResponseHeadersPolicyB22687B9"],
         "AWS::CloudWatch::Dashboard": ["MonitoringDashboardsDashboard7D19B914"],
         "AWS::Events::EventBus": ["EventsBus45DE4339"],

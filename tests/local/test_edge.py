@@ -15,13 +15,21 @@ import pytest
 from ecr_layers.pull_tokens import PullToken
 from local import edge as edge_module
 from local.aws import REGION
-from local.edge import CALLER, EdgeConfiguration, RunningEdge, local_edge
+from local.edge import CALLER, FORWARDED_HEADERS, EdgeConfiguration, RunningEdge, local_edge
+from local.edge_cache import KEY_HEADERS
 from local.execution_environment import Result
 from local.function_url import create_function_url_app
 from local.server import running
 from local.sigv4 import RequestVerifier
 
 NOW = datetime.now(UTC)
+# What the function reads, and what other caches and clients send.
+CLIENT_HEADERS = {
+    **dict.fromkeys(FORWARDED_HEADERS | {"accept-encoding", "accept-language", "cookie", "range", "x-other"}, "a"),
+    "if-match": '"1"',
+    "if-none-match": '"1"',
+    "if-modified-since": "Wed, 21 Oct 2026 07:28:00 GMT",
+}
 AUTH = ("ci", "password")
 BLOB = f"/v2/team/app/blobs/sha256:{'0' * 64}"
 MANIFEST = f"/v2/team/app/manifests/sha256:{'1' * 64}"
@@ -33,15 +41,18 @@ class Origin:
 
     Attributes:
         events: The events that it got.
-        answer: What it answers.
+        answer: What it answers, whatever the event or by the event.
     """
 
     events: list[dict[str, Any]] = field(default_factory=list)
-    answer: dict[str, Any] = field(default_factory=lambda: {"statusCode": 200, "body": "{}"})
+    answer: dict[str, Any] | Callable[[dict[str, Any]], dict[str, Any]] = field(
+        default_factory=lambda: {"statusCode": 200, "body": "{}"}
+    )
 
     def __call__(self, event: bytes, _: str) -> Result:
         self.events.append(json.loads(event))
-        return Result(json.dumps(self.answer).encode(), is_error=False)
+        answer = self.answer(self.events[-1]) if callable(self.answer) else self.answer
+        return Result(json.dumps(answer).encode(), is_error=False)
 
 
 @pytest.fixture(scope="module")
@@ -337,6 +348,40 @@ class TestKeptAnswers:
         assert [ask(MANIFEST), ask(MANIFEST)] == ["200 Miss", "200 Hit"]
         assert ask(MANIFEST, headers={"If-None-Match": '"1"'}) == "304 Hit"
         assert [ask("/v2/team/app/manifests/latest") for _ in range(2)] == ["200 Miss"] * 2
+
+    @pytest.mark.parametrize("name", sorted(CLIENT_HEADERS))
+    def test_no_header_of_one_client_changes_the_answer_of_the_next(
+        self, keeping_edge: RunningEdge, origin: Origin, name: str
+    ) -> None:
+        def told(event: dict[str, Any]) -> dict[str, Any]:
+            """Answer as a function would to which each of these headers matters."""
+            if "if-none-match" in event["headers"]:
+                return {"statusCode": 304, "headers": {"ETag": '"1"'}}
+            told = {header: value for header, value in event["headers"].items() if header in CLIENT_HEADERS}
+            told.pop("x-ecr-layers-token", None)
+            return {"statusCode": 200, "body": json.dumps([told, event["rawQueryString"]])}
+
+        origin.answer = told
+        add_token(keeping_edge, "ci", "*")
+        path = f"/v2/header-{name}/app/manifests/sha256:{'1' * 64}"
+        first = get(keeping_edge, f"{path}?n=1", headers={name: CLIENT_HEADERS[name]})
+        plain = {"Accept": "b"}
+        next_one, fresh = get(keeping_edge, path, headers=plain), get(keeping_edge, f"{path}0", headers=plain)
+        # A header in the key has an answer of its own.
+        is_hit = next_one.headers["x-cache"] == "Hit from cloudfront"
+        assert is_hit is (name not in KEY_HEADERS)
+        assert (next_one.status_code, next_one.text) == (fresh.status_code, fresh.text) == (200, '[{}, ""]')
+        assert first.status_code == 200
+
+    def test_a_client_revalidates_a_kept_manifest_and_a_tag_that_is_not_kept(
+        self, ask: Callable[..., str], origin: Origin
+    ) -> None:
+        origin.answer = {"statusCode": 200, "headers": {"ETag": '"1"'}, "body": "{}"}
+        conditional = {"headers": {"If-None-Match": '"1"'}}
+        path = MANIFEST.replace("team", "again")
+        assert [ask(path, **conditional), ask(path, **conditional), ask(path)] == ["200 Miss", "304 Hit", "200 Hit"]
+        ask("/v2/again/app/manifests/latest", **conditional)
+        assert ["if-none-match" in each["headers"] for each in origin.events] == [False, True]
 
     def test_errors_are_not_kept(self, ask: Callable[..., str], origin: Origin) -> None:
         origin.answer = {"statusCode": 404}
