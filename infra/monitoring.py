@@ -143,7 +143,7 @@ class Monitoring(Construct):
             "Edge": _edge_groups(edge),
             "Requests over HTTP": _http_groups(alias),
             "Callers": _caller_groups(settings, service),
-            "Function": _function_groups(alias, service),
+            "Function": _function_groups(alias),
             "Layers": _layer_groups(service),
             "Rules": _rule_groups(events),
             "Failure queue": _queue_groups(events),
@@ -163,13 +163,7 @@ class _ServiceMetrics:
         self._dimensions = {contract.SERVICE_DIMENSION: contract.SERVICE, contract.STACK_DIMENSION: stack_name}
 
     def metric(self, name: str, statistic: str = "Sum", **dimensions: str) -> cloudwatch.Metric:
-        return cloudwatch.Metric(
-            namespace=contract.NAMESPACE,
-            metric_name=name,
-            dimensions_map=self._dimensions | dimensions,
-            statistic=statistic,
-            period=Duration.minutes(5),
-        )
+        return _own_metric(name, statistic, self._dimensions | dimensions)
 
     def by(self, name: str, *further: str) -> cloudwatch.MathExpression:
         """Return a metric by further dimensions, whatever values they have."""
@@ -180,6 +174,22 @@ class _ServiceMetrics:
             using_metrics={},
             label="",
         )
+
+
+def _own_metric(name: str, statistic: str, dimensions: dict[str, str]) -> cloudwatch.Metric:
+    return cloudwatch.Metric(
+        namespace=contract.NAMESPACE,
+        metric_name=name,
+        dimensions_map=dimensions,
+        statistic=statistic,
+        period=Duration.minutes(5),
+    )
+
+
+def _cold_starts(alias: lambda_.Alias) -> cloudwatch.Metric:
+    """Return the metric that Powertools writes itself: by function, not by stack."""
+    function = {contract.FUNCTION_NAME_DIMENSION: alias.lambda_.function_name}
+    return _own_metric(contract.COLD_START, "Sum", {contract.SERVICE_DIMENSION: contract.SERVICE} | function)
 
 
 def _function(settings: DeploymentSettings, alias: lambda_.Alias) -> Iterator[_Watched]:
@@ -357,7 +367,7 @@ def _caller_groups(settings: DeploymentSettings, service: _ServiceMetrics) -> li
     return groups
 
 
-def _function_groups(alias: lambda_.Alias, service: _ServiceMetrics) -> list[CustomMetricGroup]:
+def _function_groups(alias: lambda_.Alias) -> list[CustomMetricGroup]:
     counts = [alias.metric_invocations(), alias.metric_errors(), alias.metric_throttles()]
     concurrency = alias.metric("ConcurrentExecutions", statistic="Maximum")
     return [
@@ -365,9 +375,7 @@ def _function_groups(alias: lambda_.Alias, service: _ServiceMetrics) -> list[Cus
         CustomMetricGroup(
             title="Duration", metrics=[alias.metric_duration(statistic=each) for each in ("p50", "p90", "p99")]
         ),
-        CustomMetricGroup(
-            title="Concurrency and cold starts", metrics=[concurrency, service.metric(contract.COLD_START)]
-        ),
+        CustomMetricGroup(title="Concurrency and cold starts", metrics=[concurrency, _cold_starts(alias)]),
     ]
 
 
