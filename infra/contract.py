@@ -20,6 +20,7 @@ MAXIMUM_RESULT_KILOBYTES = "MAXIMUM_RESULT_KILOBYTES"
 ALLOWED_REGISTRIES = "ALLOWED_REGISTRIES"
 IMAGE_PULL = "IMAGE_PULL"
 LIST_TAGS = "LIST_TAGS"
+DOWNLOAD_URL_HOSTS = "DOWNLOAD_URL_HOSTS"
 EDGE_DISTRIBUTION_ARN = "EDGE_DISTRIBUTION_ARN"
 """The ARN of the distribution in front, or `arn:…:distribution/*` for those of an account: the distribution needs the
 function URL, which needs a version of the function, whose environment therefore can't name the distribution."""

@@ -133,7 +133,7 @@ def _too_large_environments(rendered: _Rendering) -> Iterator[str]:
         if size > ENVIRONMENT:
             yield (
                 f"The function's environment has {size:,} bytes, and Lambda takes {ENVIRONMENT:,}. Name fewer "
-                "registries, or deploy a second stack for the others."
+                "registries or downloadUrlHosts, or deploy a second stack for the others."
             )
 
 

@@ -198,6 +198,8 @@ def _environment(settings: DeploymentSettings) -> dict[str, str]:
     }
     if settings.registries:
         environment[contract.ALLOWED_REGISTRIES] = ",".join(settings.registries)
+    if settings.download_url_hosts:
+        environment[contract.DOWNLOAD_URL_HOSTS] = ",".join(settings.download_url_hosts)
     if settings.edge:
         environment[contract.EDGE_DISTRIBUTION_ARN] = f"arn:{Aws.PARTITION}:cloudfront::{Aws.ACCOUNT_ID}:distribution/*"
     flags = {

@@ -221,10 +221,9 @@ PublicRepository = Annotated[
         _LONGEST_REPOSITORY,
     ),
 ]
-DomainName = Annotated[
-    str | None,
-    _optional(_text(_DOMAIN, "must be the name of a host in lower case, such as registry.example.com", 253)),
-]
+_HOST_RULE = "must be the name of a host in lower case, such as registry.example.com"
+DomainName = Annotated[str | None, _optional(_text(_DOMAIN, _HOST_RULE, 253))]
+DownloadUrlHost = Annotated[str, _matching(_DOMAIN, _HOST_RULE, 253)]
 HostedZoneId = Annotated[
     str | None,
     _optional(_text(_HOSTED_ZONE, "must be the id of a hosted zone in Route 53, such as Z0123456789ABCDEFGHIJ")),
@@ -261,6 +260,7 @@ class DeploymentSettings(BaseModel):
     snap_start: Flag = True
     keep_versions: Flag = False
     ipv6: Flag = False
+    download_url_hosts: Annotated[tuple[DownloadUrlHost, ...], _List] = ()
     log_level: Annotated[str, _one_of("DEBUG", "INFO", "WARNING", "ERROR")] = "INFO"
     log_retention_days: Annotated[int, BeforeValidator(_retention)] = 30
     keep_logs: Flag = False

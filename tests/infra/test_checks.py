@@ -29,6 +29,7 @@ SETTINGS: list[dict[str, Any]] = [
         "eventBusName": "layers",
         "pullThroughPrefixes": ["web"],
         "ipv6": True,
+        "downloadUrlHosts": ["s3.internal.example.com"],
         "keepLogs": True,
         "snapStart": False,
         "imagePull": True,

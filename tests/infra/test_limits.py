@@ -39,6 +39,8 @@ def test_the_pattern_of_requests_is_within_eventbridges_limit() -> None:
 
 def test_the_environment_is_within_lambdas_limit() -> None:
     assert "Lambda takes 4,096" in refused(registries=REGISTRIES, repositories=["a/b"])
+    hosts = [f"bucket-{number}.storage.example.com" for number in range(150)]
+    assert "Name fewer registries or downloadUrlHosts" in refused(downloadUrlHosts=hosts)
 
 
 def test_the_resource_policy_is_within_lambdas_limit() -> None:

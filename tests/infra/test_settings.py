@@ -43,6 +43,7 @@ def test_the_defaults_are_valid_and_private() -> None:
         ({"repositories": ["ab", "a*"]}, "repositories", ("ab", "a*")),
         ({"pullThroughPrefixes": "docker-hub,ROOT"}, "pull_through_prefixes", ("docker-hub", "ROOT")),
         ({"ipv6": "true"}, "ipv6", True),
+        ({"downloadUrlHosts": "a.example.com,b.example.com"}, "download_url_hosts", ("a.example.com", "b.example.com")),
         ({"maximumResultKilobytes": "256"}, "maximum_result_kilobytes", 256),
     ],
 )
@@ -90,6 +91,7 @@ def test_values_come_from_cdk_json_or_from_the_command_line(values: dict[str, An
             "authType NONE would let anyone in the world import images into your registry",
         ),
         ({"ipv6": "yes"}, "ipv6: must be true or false"),
+        ({"downloadUrlHosts": ["a/b"]}, "downloadUrlHosts[0]: must be the name of a host in lower case, such as"),
         ({"maximumResultKilobytes": 1025}, "maximumResultKilobytes: must be 16 to 1024 KB"),
         ({"allowedOrigins": [f"https://{number}.example" for number in range(101)]}, "must be 100 origins at most"),
         ({"repositories": ["a" * 257]}, "repositories[0]: must be a repository name"),
@@ -309,6 +311,12 @@ WEB_ACL = "arn:aws:wafv2:us-east-1:123456789012:global/webacl"
             ["a.bc", "r-1.example.com", f"{'a' * 63}.{'b' * 63}.com", f"a.{'b' * 63}"],
             ["-a.bc", "a-.bc", f"{'a' * 64}.com", "a..b", "a.1b", "a.b-", "a.b", ".".join(["a" * 63] * 4)],
             DOMAIN,
+        ),
+        (
+            "downloadUrlHosts",
+            ["s3.internal.example.com", f"bucket.vpce-0.s3.eu-west-1.{'a' * 63}.com", f"a.{'b' * 63}"],
+            ["", "localhost", "UPPER.example.com", "https://a.example.com", "a.example.com:443", "*.example.com"],
+            {},
         ),
         ("hostedZoneId", ["Z0", f"Z{'A9' * 15}Q"], ["Z", "z0", "A0", f"Z{'A' * 32}", "Z-0"], ZONE),
         (

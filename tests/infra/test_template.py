@@ -234,6 +234,12 @@ def test_no_log_level_lets_lambda_drop_metrics_which_it_takes_for_info(
     assert variables(template)["POWERTOOLS_LOG_LEVEL"] == level
 
 
+def test_download_urls_may_lead_to_the_hosts_that_the_operator_adds() -> None:
+    hosts = ["s3.internal.example.com", "mirror.example.com"]
+    assert variables(synth(downloadUrlHosts=hosts))["DOWNLOAD_URL_HOSTS"] == ",".join(hosts)
+    assert "DOWNLOAD_URL_HOSTS" not in variables(synth())
+
+
 def test_ipv6_makes_the_function_use_ecrs_dual_stack_endpoint() -> None:
     assert variables(synth(ipv6=True))["AWS_USE_DUALSTACK_ENDPOINT"] == "true"
 
