@@ -186,6 +186,8 @@ def install_dependencies(target: Target, requirements: Path, made: Path) -> None
     """
     command = [
         uv.find_uv_bin(), "pip", "install", "--quiet", "--color", "never", "--target", str(made),
+        # Any will do for wheels; without one at hand uv would download one.
+        "--python", sys.executable,
         "--python-version", target.python_version, "--python-platform", target.python_platform,
         "--only-binary", ":all:", "--require-hashes", "--no-deps", "--link-mode", "copy",
         "--requirement", str(requirements),
