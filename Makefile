@@ -32,7 +32,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 CHECKED := lambda_src client/ecr_layers local infra app.py tests benchmarks scripts
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve proxy smoke wheel unit soak test test-deployed-python lint format bench bench-client scaling audit sbom third-party pictures mutants python synth bootstrap diff deploy destroy lock clean
+.PHONY: help demo serve proxy smoke wheel unit soak test test-deployed-python lint format bench bench-client scaling audit sbom third-party openapi pictures mutants python synth bootstrap diff deploy destroy lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 11
@@ -119,6 +119,9 @@ sbom: $(INSTALLED)  ## Write the bill of materials of the deployment package bes
 
 third-party: $(INSTALLED)  ## Write THIRD_PARTY.md: the libraries in the deployment package and their licences
 	@$(BIN)/python -m scripts.third_party
+
+openapi: $(INSTALLED)  ## Write openapi.json, which the function serves, from its models and errors
+	@PYTHONPATH=lambda_src $(BIN)/python -m scripts.openapi
 
 pictures: $(INSTALLED) $(INSTALLED_CDK)  ## Draw the pictures of the documents: architecture, dashboard and demo
 	@$(BIN)/python -m scripts.pictures

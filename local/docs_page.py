@@ -62,7 +62,7 @@ class Examples:
     """What the page fills in.
 
     Attributes:
-        parameters: The value of each parameter of a path or a query, by its name.
+        parameters: The value of each query parameter, by its name.
         bodies: The body of a request, by path and media type.
     """
 
@@ -79,7 +79,7 @@ def examples_of(repository: str, layout: OciLayout) -> Examples:
     """
     images = {digest: each for digest, each in layout.manifests.items() if each.document.layers is not None}
     if not images:
-        return Examples({"repositoryName": repository, "name": repository})
+        return Examples({"repositoryName": repository})
     image = next(iter(images.values()))
     # The layers come first, so that the first of the blobs is one, if the image has any.
     described = [*(image.document.layers or []), *([image.document.config] if image.document.config else [])]
@@ -88,11 +88,9 @@ def examples_of(repository: str, layout: OciLayout) -> Examples:
     tags = sorted(layout.tags, key=lambda tag: layout.tags[tag] not in images)
     parameters = {
         "repositoryName": repository,
-        "name": repository,
-        "imageDigest": image.digest,
-        "reference": tags[0] if tags else image.digest,
-        **({"imageTag": tags[0]} if tags else {}),
-        **({"layerDigest": blobs[0], "digest": blobs[0]} if blobs else {}),
+        # A request has only one of the two.
+        **({"imageTag": tags[0]} if tags else {"imageDigest": image.digest}),
+        **({"layerDigest": blobs[0]} if blobs else {}),
     }
     return Examples(parameters, _bodies(repository, image, blobs))
 

@@ -19,7 +19,7 @@ from infra.settings import DeploymentSettings
 from infra.stack import LayerResolverStack
 from layer_resolver import __version__
 from layer_resolver.errors import ERROR_TABLE
-from layer_resolver.openapi import openapi_document
+from scripts.openapi import openapi_document
 from scripts.pictures.architecture import BOXES, UNSHOWN, architecture
 from scripts.pictures.dashboard import dashboard, widgets_of
 from scripts.version import project_version

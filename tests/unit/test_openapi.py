@@ -1,126 +1,137 @@
-import hashlib
+"""openapi.json describes the JSON routes as they are."""
+
 import json
+from collections.abc import Iterator
+from typing import Any
 from unittest.mock import Mock
 
 import jsonschema
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from layer_resolver.backend import Backend
+from layer_resolver.errors import ERROR_TABLE
 from layer_resolver.http_api import HttpApi
-from layer_resolver.models import LAYER_DIGEST
-from layer_resolver.openapi import openapi_document
-from layer_resolver.registry_api import RegistryApi
 from layer_resolver.settings import Settings
+from scripts.openapi import PATH, errors_of, openapi_document
 from tests.unit.fakes import OCI_MANIFEST, FakeEcr, Send, digest, ecr_error, manifest
 
+DOCUMENT = json.loads(PATH.read_text())
+PATHS = DOCUMENT["paths"]
+SCHEMAS = DOCUMENT["components"]["schemas"]
 
-def test_the_document_is_valid_openapi_3_1() -> None:
-    OpenAPIV31SpecValidator(openapi_document()).validate()
-    assert openapi_document()["openapi"].startswith("3.1.")
+
+def check(content: Any, schema: str) -> None:
+    """Check that content has a schema of the document."""
+    jsonschema.validate(content, {"$ref": f"#/components/schemas/{schema}", "components": DOCUMENT["components"]})
 
 
-def test_the_function_answers_the_document(send: Send) -> None:
+def nodes_of(node: Any) -> Iterator[dict[str, Any]]:
+    """Yield every object of a JSON document."""
+    if isinstance(node, dict):
+        yield node
+    if isinstance(node, dict | list):
+        for each in node.values() if isinstance(node, dict) else node:
+            yield from nodes_of(each)
+
+
+def test_the_file_is_what_make_openapi_writes() -> None:
+    assert openapi_document() == DOCUMENT, "run `make openapi`"
+
+
+def test_it_is_valid_openapi_3_1() -> None:
+    OpenAPIV31SpecValidator(DOCUMENT).validate()
+    assert DOCUMENT["openapi"].startswith("3.1.")
+
+
+def test_the_function_serves_it(send: Send) -> None:
     answer = send("GET", "/openapi.json")
     assert answer.headers["Content-Type"] == "application/json"
-    assert answer.json == openapi_document()
+    assert answer.json == DOCUMENT
 
 
-def test_every_route_of_the_document_exists_and_has_just_these_methods(send: Send) -> None:
-    for path, operations in openapi_document()["paths"].items():
-        named = (
-            path.partition("#")[0]
-            .replace("{name}", "team/app")
-            .replace("{digest}", digest())
-            .replace("{reference}", "1.0")
-        )
-        allowed = send("DELETE", named).headers["Allow"]
-        assert allowed.lower().split(", ") == sorted(operations)
+def test_it_has_just_the_json_routes_and_their_methods() -> None:
+    described: dict[str, set[str]] = {}
+    for path, operations in PATHS.items():
+        described.setdefault(path.partition("#")[0], set()).update(method.upper() for method in operations)
+    routes = HttpApi(Mock(), Mock(), Mock()).routes
+    assert described == {route.template: set(route.answers) for route in routes}
 
 
-def test_every_route_that_answers_is_in_the_document() -> None:
-    backend = Backend(resolver=Mock(), images=Mock(), blobs=Mock(), settings=Settings())
-    templates = {
-        route.template for api in (HttpApi(backend), RegistryApi(backend)) for route in api.routes if route.answers
+def test_each_error_of_a_json_route_is_in_it() -> None:
+    elsewhere = {"failure", "event", "route", "digest", "tags", "referrers", "registry"}
+    described = json.dumps(PATHS)
+    for kind in ERROR_TABLE.values():
+        assert kind.arises_in
+        if kind.arises_in - elsewhere:
+            assert f"{kind.code}: {kind.title}" in described, kind.code
+            assert kind.code in SCHEMAS["Problem"]["properties"]["code"]["enum"]
+
+
+def test_the_errors_of_a_place_are_the_rows_that_say_so() -> None:
+    assert {kind.code for kind in errors_of("blob")} == {"RequestTimeoutException", "BlobUnreadable"}
+
+
+def test_examples_fit_their_schemas() -> None:
+    described = [node for node in nodes_of(DOCUMENT) if isinstance(node.get("examples"), list)]
+    for schema in described:
+        for example in schema["examples"]:
+            jsonschema.validate(example, schema)
+    assert {example for schema in described for example in schema["examples"]} == {
+        "team/app",
+        "123456789012",
+        "latest",
+        "linux/arm64",
+        "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
     }
-    documented = {path.partition("#")[0].replace("{", "<").replace("}", ">") for path in openapi_document()["paths"]}
-    # The slash at the end makes no difference.
-    assert templates - {"/v2"} == documented
 
 
-class TestHeaders:
-    CONTENT = json.dumps(manifest()).encode()
-    DIGEST = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
+def test_a_query_has_no_null_and_a_body_may() -> None:
+    for parameter in PATHS["/images/config"]["get"]["parameters"]:
+        assert parameter["schema"]["type"] == "string"
+    check({"repositoryName": "team/app", "registryId": None, "layerDigest": digest()}, "DownloadUrlRequest")
 
-    @pytest.fixture
-    def function_settings(self) -> Settings:
-        return Settings(image_pull=True, list_tags=True)
 
-    @pytest.mark.parametrize(
-        ("method", "path", "headers", "status"),
-        [
-            ("GET", "/v2/", {}, 200),
-            ("GET", "/v2/_catalog", {}, 403),
-            ("GET", "/v2/{name}/blobs/{digest}", {}, 307),
-            ("GET", "/v2/{name}/manifests/{reference}", {}, 200),
-            ("HEAD", "/v2/{name}/manifests/{reference}", {}, 200),
-            ("GET", "/v2/{name}/manifests/{reference}", {"if-none-match": "*"}, 304),
-            ("GET", "/v2/{name}/tags/list", {}, 200),
-            ("GET", "/v2/{name}/referrers/{digest}", {}, 200),
-            ("GET", "/openapi.json", {}, 200),
-            ("GET", "/healthz", {}, 200),
-        ],
-    )
-    def test_an_answer_has_the_headers_that_the_document_names_and_no_others(
-        self, send: Send, ecr: FakeEcr, method: str, path: str, headers: dict[str, str], status: int
-    ) -> None:
-        ecr.images = dict.fromkeys(("a", "b", "c", self.DIGEST), (self.CONTENT, OCI_MANIFEST))
-        ecr.referrers = [{"digest": digest(number), "mediaType": OCI_MANIFEST, "size": 1} for number in range(5)]
-        named = path.replace("{name}", "team/app").replace("{digest}", self.DIGEST).replace("{reference}", "a")
-        query = {"n": "1", "artifactType": "a/b"} if "list" in path or "referrers" in path else None
-        if "referrers" in path:
-            ecr.referrers = [{**each, "artifactType": "a/b"} for each in ecr.referrers]
-        answer = send(method, named, query, headers=headers)
-        assert answer.status == status
-        documented = openapi_document()["paths"][path][method.lower()]["responses"][str(status)]["headers"]
-        # The media type is described with the content.
-        assert answer.headers.keys() - {"Content-Type"} == documented.keys()
+def test_a_query_has_the_bounds_of_its_model() -> None:
+    name, registry, layer = (each["schema"] for each in PATHS["/download-url"]["get"]["parameters"])
+    assert (name["minLength"], name["maxLength"]) == (2, 256)
+    assert registry["pattern"] == "^[0-9]{12}$"
+    assert layer["maxLength"] == 300
+    size = SCHEMAS["Descriptor"]["properties"]["size"]
+    assert (size["minimum"], size["maximum"]) == (0, 2**63 - 1)
 
-    @pytest.mark.parametrize("path", ["/download-url", "/v2/{name}/blobs/{digest}"])
-    def test_so_has_an_error(self, send: Send, ecr: FakeEcr, path: str) -> None:
-        ecr.answer = ecr_error("ThrottlingException")
-        named = path.replace("{name}", "team/app").replace("{digest}", digest())
-        answer = send("GET", named, {"repositoryName": "team/app", "layerDigest": digest()})
-        documented = openapi_document()["paths"][path]["get"]["responses"]["429"]["headers"]
-        assert answer.headers.keys() - {"Content-Type"} == documented.keys()
+
+@pytest.mark.parametrize("path", ["/download-url", "/openapi.json", "/healthz"])
+def test_an_answer_has_just_the_headers_of_the_document(send: Send, path: str) -> None:
+    answer = send("GET", path, {"repositoryName": "team/app", "layerDigest": digest()})
+    # The media type is described with the content.
+    assert answer.headers.keys() - {"Content-Type"} == PATHS[path]["get"]["responses"]["200"]["headers"].keys()
+
+
+def test_an_error_has_just_the_headers_of_the_document(send: Send, ecr: FakeEcr) -> None:
+    ecr.answer = ecr_error("ThrottlingException")
+    answer = send("GET", "/download-url", {"repositoryName": "team/app", "layerDigest": digest()})
+    documented = PATHS["/download-url"]["get"]["responses"]["429"]["headers"]
+    assert answer.headers.keys() - {"Content-Type"} == documented.keys()
 
 
 @pytest.mark.parametrize("failing", [False, True])
-def test_answers_fit_their_schemas(send: Send, ecr: FakeEcr, failing: bool) -> None:
+def test_answers_about_layers_fit_their_schemas(send: Send, ecr: FakeEcr, failing: bool) -> None:
     if failing:
         ecr.answer = ecr_error("LayersNotFoundException")
     one = send("GET", "/download-url", {"repositoryName": "ab", "layerDigest": digest()})
     many = send("POST", "/download-urls", body=json.dumps({"repositoryName": "ab", "layerDigests": [digest()]}))
-    for answer, schema in ((one, "Problem" if failing else "DownloadUrl"), (many, "DownloadUrlsResult")):
-        jsonschema.validate(
-            answer.json,
-            {"$ref": f"#/components/schemas/{schema}", "components": openapi_document()["components"]},
-        )
+    check(one.json, "Problem" if failing else "DownloadUrl")
+    check(many.json, "DownloadUrlsResult")
+    assert many.status == 200
 
 
-@pytest.mark.parametrize(("name", "least"), [("repositoryName", 2), ("layerDigest", 1), ("registryId", 1)])
-def test_the_document_says_how_short_a_value_can_be(name: str, least: int) -> None:
-    parameters = openapi_document()["paths"]["/download-url"]["get"]["parameters"]
-    (schema,) = [each["schema"] for each in parameters if each["name"] == name]
-    assert schema["minLength"] == least
+class TestImages:
+    @pytest.fixture
+    def function_settings(self) -> Settings:
+        return Settings(image_pull=True)
 
-
-def test_the_bounds_of_a_size_are_in_the_document() -> None:
-    size = openapi_document()["components"]["schemas"]["Descriptor"]["properties"]["size"]
-    assert (size["minimum"], size["maximum"]) == (0, 2**63 - 1)
-
-
-def test_a_digest_in_a_manifest_has_the_form_of_digests() -> None:
-    digest_of_blob = openapi_document()["components"]["schemas"]["Descriptor"]["properties"]["digest"]
-    assert digest_of_blob["pattern"] == f"^{LAYER_DIGEST.pattern}$"
-    assert digest_of_blob["description"] == LAYER_DIGEST.description
+    def test_an_answer_about_an_image_fits_its_schema(self, send: Send, ecr: FakeEcr) -> None:
+        ecr.images = {"latest": (json.dumps(manifest()).encode(), OCI_MANIFEST)}
+        answer = send("GET", "/images/download-urls", {"repositoryName": "team/app", "imageTag": "latest"})
+        assert answer.status == 200
+        check(answer.json, "ImageDownloadUrls")
