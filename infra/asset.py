@@ -290,7 +290,8 @@ def _compile(interpreter: Path, made: Path, directory: Path, *options: str) -> N
 def _digest_of_inputs(target: Target, source: Path, *, is_compiled: bool) -> str:
     """Return the digest of all that the package's content follows from."""
     inputs = hashlib.sha256(json.dumps([target.python_version, target.python_platform, is_compiled]).encode())
-    sources = [path for package in _own_packages(source) for path in package.rglob("*.py")]
+    files = (path for package in _own_packages(source) for path in package.rglob("*") if path.is_file())
+    sources = [path for path in files if path.parent.name != "__pycache__"]
     for path in (Path(__file__), source / "requirements.txt", *sorted(sources)):
         name = path.relative_to(source) if path.is_relative_to(source) else path.name
         content = hashlib.sha256(path.read_bytes()).hexdigest()

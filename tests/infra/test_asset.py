@@ -46,6 +46,7 @@ def small_source(tmp_path: Path) -> Path:
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
     (package / "module.py").touch()
+    (package / "document.json").touch()
     (tmp_path / "source" / "requirements.txt").touch()
     return package.parent
 
@@ -261,7 +262,7 @@ def test_an_unchanged_tree_is_not_built_again(output: Path) -> None:
     marker.unlink()
 
 
-@pytest.mark.parametrize("changed", ["package/__init__.py", "package/module.py", "requirements.txt"])
+@pytest.mark.parametrize("changed", ["package/__init__.py", "package/document.json", "requirements.txt"])
 def test_the_digest_follows_from_the_inputs_alone(small_source: Path, tmp_path: Path, changed: str) -> None:
     digest = build_package(HOST, tmp_path / "packages", small_source).digest
     copy = Path(shutil.copytree(small_source, tmp_path / "elsewhere"))
