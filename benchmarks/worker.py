@@ -4,6 +4,7 @@
 alone. It reads commands as lines of JSON, and answers each with one line.
 """
 
+import gc
 import importlib
 import json
 import os
@@ -87,6 +88,7 @@ class Worker:
     @staticmethod
     def state() -> dict[str, int]:
         """Return what the process holds; see `processes.Worker.state`."""
+        gc.collect()
         return {
             "memory": _resident_memory(),
             "threads": threading.active_count(),
