@@ -35,16 +35,22 @@ def write(result: dict[str, Any], rows: list[Row]) -> Path:
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{result['date']}-client.json"
     path.write_text(json.dumps({**result, "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
-    lines = [
-        f"| {' | '.join(COLUMNS)} |",
-        "|" + "|".join("---" for _ in COLUMNS) + "|",
-        *(f"| {' | '.join(cells(row))} |" for row in rows),
-    ]
     before, _, rest = DOCUMENT.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
-    table = f"{heading(result)}\n\n" + "\n".join(lines)
+    table = f"{heading(result)}\n\n" + "\n".join(_document_lines(rows))
     DOCUMENT.write_text(f"{before}{BEGIN}\n\n{table}\n\n{END}{after}")
     return path
+
+
+def _document_lines(rows: list[Row]) -> list[str]:
+    """Return the document's table, which compares the tools; targets and our own rows are in the file."""
+    # Several rows compare the same values with different tools.
+    measured = {row.name.partition(", to ")[0]: _values(row) for row in rows if len(row.values) > 1}
+    return [
+        f"| {' | '.join(('', *_CONTESTANTS))} |",
+        "|---" * (len(_CONTESTANTS) + 1) + "|",
+        *(f"| {' | '.join((name, *values))} |" for name, values in measured.items()),
+    ]
 
 
 def heading(result: dict[str, Any]) -> str:
@@ -52,16 +58,19 @@ def heading(result: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     return (
         f"{result['date']}: an image of {result['size'] / 10**6:.0f} MB, its largest layer 600 MB; "
-        f"{result['bytes_a_second'] / 10**6:g} MB/s and {result['latency_ms']} ms for each connection; "
+        f"{result['bytes_a_second'] / 10**6:g} MB/s and {result['latency_ms']} ms per connection; "
         f"{result['rounds']} rounds; {versions}; {result['cpu_count']} processors"
     )
 
 
 def cells(row: Row) -> tuple[str, ...]:
     """Return a row's cells, in the order of COLUMNS."""
-    values = [f"{row.values[name]:.1f} {row.unit}" if name in row.values else "" for name in _CONTESTANTS]
     met = {True: "yes", False: "no", None: ""}[row.is_met]
-    return (row.name, *values, _ratio(row.ratios), row.target, met)
+    return (row.name, *_values(row), _ratio(row.ratios), row.target, met)
+
+
+def _values(row: Row) -> list[str]:
+    return [f"{row.values[name]:.1f} {row.unit}" if name in row.values else "" for name in _CONTESTANTS]
 
 
 def _ratio(ratios: list[float]) -> str:

@@ -82,10 +82,14 @@ def test_a_result_is_kept_as_a_file_and_in_the_document(tmp_path: Path, monkeypa
         "bytes_a_second": 20_000_000,
         "latency_ms": 30,
     }
-    path = report.write(result, [Row("peak memory", {OURS: 87.4}, "MB", [], "under 150 MB", is_met=True)])
-    assert json.loads(path.read_text())["rows"][0]["values"] == {OURS: 87.4}
+    seconds = {CURL: 40.0, OURS: 4.0}
+    rows = [Row("time, to aria2c's", seconds, "s", [0.9], "at most 1", True), Row("time, to curl's", seconds, "s")]
+    path = report.write(
+        result, [*rows, Row("peak memory", {CURL: 11.5, OURS: 87.4}, "MB"), Row("ours", {OURS: 1.0}, "%")]
+    )
+    assert json.loads(path.read_text())["rows"][3]["values"] == {OURS: 1.0}
     text = (tmp_path / "client.md").read_text()
-    assert "| peak memory |  |  |  |  | 87.4 MB |  | under 150 MB | yes |" in text
+    assert "\n| time | 40.0 s |  |  |  | 4.0 s |\n| peak memory | 11.5 MB |  |  |  | 87.4 MB |\n\n" in text
     assert "old" not in text
     assert text.startswith("before\n")
     assert text.endswith("after\n")
