@@ -229,14 +229,5 @@ def test_the_document_of_costs_has_as_many_metrics_as_the_dashboard() -> None:
     assert f"this one has {count}" in (DOCS / "settings.md").read_text()
 
 
-def test_the_document_of_events_names_every_alarm() -> None:
-    document = (DOCS / "events.md").read_text()
-    named = [re.sub("…", r"\\w*", name) for name in re.findall(r"`([A-Z]\w+…?|…\w+)`(?:, | \|)", document)]
-    for logical_id in resources(synth(imagePull=True, pullEvents=True), "AWS::CloudWatch::Alarm"):
-        name = re.fullmatch(r"Monitoring(\w+)Alarm[0-9A-F]{8}", logical_id)
-        assert name is not None
-        assert any(re.fullmatch(pattern, name[1]) for pattern in named), name[1]
-
-
 def test_the_queries_can_be_left_out() -> None:
     assert not resources(synth(savedQueries=False), "AWS::Logs::QueryDefinition")
