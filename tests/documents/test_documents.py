@@ -20,14 +20,13 @@ from infra.stack import LayerResolverStack
 from layer_resolver import __version__
 from layer_resolver.errors import ERROR_TABLE
 from scripts.openapi import openapi_document
-from scripts.pictures.architecture import BOXES, UNSHOWN, architecture
-from scripts.pictures.dashboard import dashboard, widgets_of
 from scripts.version import project_version
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 PICTURES = ROOT / "docs" / "pictures"
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+API = (ROOT / "docs" / "api.md").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -64,24 +63,20 @@ def test_every_make_command_of_a_document_is_a_target(document: Path) -> None:
     assert set(commands) <= targets
 
 
-def test_the_readmes_table_of_errors_has_the_rows_of_the_json_routes() -> None:
-    found = re.findall(
-        r"^\| `(\w+)` \| (\d+|in `failures` only) \| (no|yes)", (ROOT / "README.md").read_text(), re.MULTILINE
-    )
+def test_api_mds_table_of_errors_has_the_rows_of_the_json_routes() -> None:
+    found = re.findall(r"^\| `(\w+)` \| (\d+|in `failures` only) \| (no|yes)", API, re.MULTILINE)
     rows = {
         kind.code: (str(kind.http_status), "yes" if kind.retryable else "no")
         for kind in ERROR_TABLE.values()
-        if not kind.arises_in <= {"digest", "tags", "referrers", "event"}
+        if not kind.arises_in <= {"registry", "event"}
     }
     assert {code: row for code, *row in found} == {
         code: list(row) for code, row in (rows | {"ForeignLayer": ("in `failures` only", "no")}).items()
     }
 
 
-def test_each_retryable_row_with_a_time_says_retry_after_in_the_readme() -> None:
-    found = re.findall(
-        r"^\| `(\w+)` \| \d+ \| yes, after `Retry-After`", (ROOT / "README.md").read_text(), re.MULTILINE
-    )
+def test_each_retryable_row_with_a_time_says_retry_after_in_api_md() -> None:
+    found = re.findall(r"^\| `(\w+)` \| \d+ \| yes, after `Retry-After`", API, re.MULTILINE)
     assert set(found) == {kind.code for kind in ERROR_TABLE.values() if kind.retry_after_seconds is not None}
 
 
@@ -106,9 +101,9 @@ def test_registry_mds_table_of_errors_has_the_rows_of_the_registry() -> None:
         ("regctl", "github.com/regclient/regclient"),
     ],
 )
-def test_clients_md_has_the_versions_of_the_clients_that_are_built(client: str, module: str) -> None:
+def test_registry_md_has_the_versions_of_the_clients_that_are_built(client: str, module: str) -> None:
     (pinned,) = re.findall(rf"^\t{module} v([\d.]+)", (ROOT / "tests/tools/go/go.mod").read_text(), re.MULTILINE)
-    assert f"| {client} {pinned} |" in (ROOT / "docs" / "clients.md").read_text()
+    assert f"| {client} {pinned} |" in (ROOT / "docs" / "registry.md").read_text()
 
 
 def aws_commands_of(document: Path) -> list[list[str]]:
@@ -165,38 +160,12 @@ def test_the_outputs_that_operations_md_uses_are_the_stacks(template: Any) -> No
     assert set(used) <= set(template["Outputs"])
 
 
-def test_the_dashboard_is_drawn_from_the_stacks_definition(template: Any) -> None:
-    drawn = (PICTURES / "dashboard.svg").read_text()
-    assert drawn == dashboard(widgets_of(template)), "run `make pictures`"
-    titles = [each["properties"]["title"] for each in widgets_of(template) if each["type"] == "metric"]
-    texts = ["".join(text.itertext()) for text in ElementTree.fromstring(drawn).findall(".//{*}text")]
-    for title in titles:
-        assert any(title.startswith(text.rstrip("…")) for text in texts if text), title
-
-
-def test_the_architecture_shows_every_type_of_resource_that_the_stack_has(template: Any) -> None:
-    assert (PICTURES / "architecture.svg").read_text() == architecture(), "run `make pictures`"
-    types = {each["Type"] for each in template["Resources"].values()}
-    shown = {resource for box in BOXES for resource in box.resources}
-    assert types <= shown | UNSHOWN
-    assert not shown & UNSHOWN
-
-
 @pytest.mark.parametrize("picture", sorted(PICTURES.glob("*.svg")), ids=lambda path: path.stem)
 def test_a_picture_is_read_without_other_files_and_shown_somewhere(picture: Path) -> None:
     content = picture.read_text()
     ElementTree.fromstring(content)
     assert not re.search(r"(?:href|src)\s*=|url\(['\"]?https?:|@import", content)
     assert any(f"pictures/{picture.name}" in document.read_text() for document in DOCUMENTS)
-
-
-@pytest.mark.parametrize("picture", ["architecture", "dashboard"])
-def test_a_picture_has_colours_for_dark_pages(picture: str) -> None:
-    content = (PICTURES / f"{picture}.svg").read_text()
-    light, dark = content.split("@media (prefers-color-scheme: dark)")
-    classes = set(re.findall(r"\.(\w+) \{[^}]*(?:fill|stroke): #", light))
-    assert classes
-    assert classes == set(re.findall(r"\.(\w+) \{", dark))
 
 
 def test_contributing_md_tells_of_every_folder() -> None:

@@ -112,9 +112,9 @@ def test_a_layer_is_resolved_and_downloaded(emulator: Emulator, deployed: Deploy
     assert sha256_of(answer.json()["downloadUrl"]) == digest
 
 
-def test_curl_signs_requests_as_the_readme_says(emulator: Emulator, deployed: Deployment) -> None:
+def test_curl_signs_requests_as_api_md_says(emulator: Emulator, deployed: Deployment) -> None:
     tool("curl")
-    (command,) = re.findall(r"^\$ (curl --aws-sigv4 .*)$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    (command,) = re.findall(r"^\$ (curl --aws-sigv4 .*)$", (ROOT / "docs/api.md").read_text(), re.MULTILINE)
     # The emulator speaks no TLS, and has the address of none of its function URLs.
     url = f"{deployed.url.replace('https:', 'http:')}/"
     port = urlsplit(emulator.endpoint).port
