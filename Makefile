@@ -30,9 +30,10 @@ EDGE ?=
 IMAGE := $(if $(LAYOUT),--layout '$(LAYOUT)') $(if $(REPOSITORY),--repository '$(REPOSITORY)')
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock'
 CHECKED := lambda_src client/ecr_layers local infra app.py tests benchmarks scripts
+PAGES := README.md CHANGELOG.md CONTRIBUTING.md LICENSE SECURITY.md THIRD_PARTY.md client/README.md docs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve proxy smoke wheel unit soak test test-deployed-python lint format bench bench-client scaling audit sbom third-party openapi pictures mutants python synth bootstrap diff deploy destroy lock clean
+.PHONY: help demo serve proxy smoke wheel unit soak test test-deployed-python lint format bench bench-client scaling audit sbom third-party openapi docs pictures mutants python synth bootstrap diff deploy destroy lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 11
@@ -123,7 +124,13 @@ third-party: $(INSTALLED)  ## Write THIRD_PARTY.md: the libraries in the deploym
 openapi: $(INSTALLED)  ## Write openapi.json, which the function serves, from its models and errors
 	@PYTHONPATH=lambda_src $(BIN)/python -m scripts.openapi
 
-pictures: $(INSTALLED) $(INSTALLED_CDK)  ## Draw the pictures of the documents: architecture, dashboard and demo
+docs: $(INSTALLED) $(CDK_CLI)  ## Build the documents as a searchable web site in build/site
+	@rm -rf build/pages build/site && mkdir -p build/pages
+	@tar cf - $(PAGES) | tar xf - -C build/pages
+	@cp node_modules/@mermaid-js/tiny/dist/mermaid.tiny.js build/pages
+	@$(BIN)/zensical build --clean --strict
+
+pictures: $(INSTALLED)  ## Draw the pictures of the documents: the demo and the page to try the API
 	@$(BIN)/python -m scripts.pictures
 
 python: $(INSTALLED)  ## Install the Python of the deployed function, which writes the package's bytecode

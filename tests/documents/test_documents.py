@@ -160,6 +160,16 @@ def test_the_outputs_that_operations_md_uses_are_the_stacks(template: Any) -> No
     assert set(used) <= set(template["Outputs"])
 
 
+def test_the_web_site_has_every_document() -> None:
+    def pages(entries: list[dict[str, Any]]) -> Iterator[str]:
+        for target in (target for entry in entries for target in entry.values()):
+            yield from [target] if isinstance(target, str) else pages(target)
+
+    nav = tomllib.loads((ROOT / "zensical.toml").read_text())["project"]["nav"]
+    documents = [*DOCUMENTS, ROOT / "client" / "README.md"]
+    assert sorted(pages(nav)) == sorted(str(path.relative_to(ROOT)) for path in documents)
+
+
 @pytest.mark.parametrize("picture", sorted(PICTURES.glob("*.svg")), ids=lambda path: path.stem)
 def test_a_picture_is_read_without_other_files_and_shown_somewhere(picture: Path) -> None:
     content = picture.read_text()
