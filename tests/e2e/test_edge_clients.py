@@ -28,7 +28,7 @@ from tests.programs import answers, assert_has_all_blobs, attempt, run, started
 
 SYFT = Path(sys.prefix) / "tools" / "syft" / "bin" / "syft"
 GO_CLIENTS = Path(sys.prefix) / "tools" / "go-clients"
-CLIENTS = (ROOT / "docs" / "clients.md").read_text()
+REGISTRY = (ROOT / "docs" / "registry.md").read_text()
 
 PASSWORD = "0123456789abcdef"
 GOOD, WRONG, EXPIRED, OUT_OF_SCOPE = ("ci", PASSWORD), ("ci", "wrong"), ("expired", PASSWORD), ("narrow", PASSWORD)
@@ -107,11 +107,15 @@ def refusal(*command: str | Path, **environment: str) -> str:
     return result.stderr
 
 
-def assert_is_quoted(message: str, registry: str) -> None:
-    """Check that docs/clients.md has a message, whose host, times and request ids are others there."""
-    said = message.strip().splitlines()[-1].replace(registry, "registry.example.com").replace("http://", "https://")
-    said = re.sub(r'^time="[^"]*" ', "", re.sub(r"requestId:[0-9a-f-]{36}", "requestId:…", said))
-    assert said in CLIENTS, f"SAID {said}"
+def documented_words(client: str) -> list[str]:
+    """Return what docs/registry.md says that a client prints in place of the edge's message."""
+    section = REGISTRY.partition("\n### When a token is refused\n")[2].partition("\n## ")[0]
+    (row,) = re.findall(rf"^\| {re.escape(client)} \| (.*) \|$", section, re.MULTILINE)
+    return re.findall(r"`([^`]+)`", row)
+
+
+def test_the_document_has_the_messages_of_the_edge() -> None:
+    assert all(f" | `{message}` |\n" in REGISTRY for message in REFUSED.values())
 
 
 def docker_config(directory: Path, registry: str, credentials: Credentials) -> Path:
@@ -137,7 +141,8 @@ class TestSkopeo:
 
     @pytest.mark.parametrize("credentials", [WRONG, EXPIRED])
     def test_does_not_log_in(self, registry: str, tmp_path: Path, credentials: Credentials) -> None:
-        assert_is_quoted(refusal(*self.login(registry, credentials, tmp_path / "auth.json")), registry)
+        (words,) = documented_words("skopeo login")
+        assert words in refusal(*self.login(registry, credentials, tmp_path / "auth.json"))
 
     @pytest.mark.parametrize("credentials", [WRONG, EXPIRED, OUT_OF_SCOPE])
     def test_is_told_why_it_may_not_copy(
@@ -146,7 +151,6 @@ class TestSkopeo:
         options = ("--src-creds", ":".join(credentials), "--src-tls-verify=false")
         message = refusal(tool("skopeo"), "copy", *options, f"docker://{image}", f"dir:{tmp_path / 'copy'}")
         assert REFUSED[credentials] in message
-        assert_is_quoted(message, registry)
 
     def test_is_told_to_log_in(self, image: str, tmp_path: Path) -> None:
         options = ("--src-no-creds", "--src-tls-verify=false")
@@ -203,7 +207,8 @@ proxy: {{remoteurl: "http://{name}:{password}@{registry}", username: "{name}", p
         with self.mirror(registry, credentials, tmp_path) as mirror:
             source = f"docker://{mirror}/team/app:latest"
             message = refusal(tool("skopeo"), "copy", "--src-tls-verify=false", source, f"dir:{tmp_path / 'copy'}")
-        assert_is_quoted(message.replace(mirror, "mirror.example.com"), registry)
+        (words,) = documented_words("docker-registry as a cache")
+        assert words in message
 
 
 @pytest.fixture(scope="module")
@@ -237,7 +242,7 @@ class TestContainerd:
     def test_takes_the_credentials_from_hosts_toml_too(
         self, ctr: tuple[str, ...], registry: str, image: str, tmp_path: Path
     ) -> None:
-        (documented,) = re.findall(r"```toml\n([^`]*authorization[^`]*)```", CLIENTS)
+        (documented,) = re.findall(r"```toml\n([^`]*authorization[^`]*)```", REGISTRY)
         encoded = base64.b64encode(":".join(GOOD).encode()).decode()
         content = documented.replace("https://registry.example.com", f"http://{registry}")
         hosts = self.hosts(tmp_path, registry, content.replace("Y2k6UEFTU1dPUkQ=", encoded))
@@ -249,7 +254,8 @@ class TestContainerd:
     ) -> None:
         hosts = self.hosts(tmp_path, registry)
         message = refusal(*ctr, "fetch", "--hosts-dir", hosts, "--user", ":".join(credentials), image)
-        assert_is_quoted(message, registry)
+        unauthorized, forbidden = documented_words("containerd 1.6")
+        assert (forbidden if credentials == OUT_OF_SCOPE else unauthorized) in message
 
 
 class TestPublicRepository:
@@ -293,7 +299,7 @@ class TestOrasPy:
     @pytest.mark.parametrize("credentials", [WRONG, EXPIRED, OUT_OF_SCOPE])
     def test_says_the_status(self, registry: str, image: str, tmp_path: Path, credentials: Credentials) -> None:
         client = self.client(registry, credentials, tmp_path)
-        with pytest.raises(Exception, match=r"Unauthorized|Forbidden"):
+        with pytest.raises(Exception, match="|".join(documented_words("oras-py"))):
             client.get_manifest(client.get_container(image))
 
 
@@ -315,7 +321,7 @@ class TestSyft:
         assert len(metadata["layers"]) == 4
 
     def test_takes_the_secret_that_kubernetes_takes(self, registry: str, image: str, tmp_path: Path) -> None:
-        (secret,) = re.findall(r"^  \.dockerconfigjson: '(.*)'$", CLIENTS, re.MULTILINE)
+        (secret,) = re.findall(r"^  \.dockerconfigjson: '(.*)'$", REGISTRY, re.MULTILINE)
         content = secret.replace("registry.example.com", registry).replace("PASSWORD", PASSWORD)
         (tmp_path / "config.json").write_text(content)
         command, environment = self.scan(image, tmp_path)
@@ -360,7 +366,7 @@ class TestCrane:
     def test_is_told_why_it_may_not(self, registry: str, image: str, tmp_path: Path, credentials: Credentials) -> None:
         environment = {"DOCKER_CONFIG": str(docker_config(tmp_path, registry, credentials))}
         message = refusal(go_client("crane"), "pull", "--insecure", image, tmp_path / "image.tar", **environment)
-        assert_is_quoted(message, registry)
+        assert REFUSED[credentials] in message
 
 
 class TestOras:
@@ -376,7 +382,7 @@ class TestOras:
         options = ("--from-plain-http", "--from-username", credentials[0], "--from-password", credentials[1])
         target = f"{tmp_path / 'copy'}:latest"
         message = refusal(go_client("oras"), "copy", *options, image, "--to-oci-layout", target)
-        assert_is_quoted(message, registry)
+        assert REFUSED[credentials] in message
 
 
 class TestRegctl:
@@ -397,7 +403,8 @@ class TestRegctl:
         environment = self.environment(registry, credentials, tmp_path)
         target = f"ocidir://{tmp_path / 'copy'}:latest"
         message = refusal(go_client("regctl"), "image", "copy", image, target, **environment)
-        assert "unauthorized" in message
+        (words,) = documented_words("regctl")
+        assert words in message
 
 
 def test_nothing_of_a_token_reaches_the_log(log: list[str]) -> None:

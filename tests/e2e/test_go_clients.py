@@ -118,7 +118,7 @@ class TestCrane:
     def test_is_told_what_the_operator_has_to_set(self, closed_registry: str, tmp_path: Path) -> None:
         result = attempt("crane", "pull", "--insecure", f"{closed_registry}/team/app:latest", tmp_path / "image.tar")
         assert result.returncode != 0
-        assert "This registry gives out blobs only. Ask its operator to set imagePull." in result.stderr
+        assert "This registry serves blobs only. Ask its operator to set imagePull." in result.stderr
 
 
 class TestOras:

@@ -16,7 +16,7 @@ import pytest
 
 from local.oci_layout import OciLayout
 from local.sample_image import write_sample_image
-from tests.commands import Server, serving, tool
+from tests.commands import ROOT, Server, serving, tool
 from tests.e2e.emulator import wait_until
 from tests.programs import answers, assert_has_all_blobs, run, started
 
@@ -91,7 +91,9 @@ class TestSkopeo:
                 check=False,
             )
         assert result.returncode != 0
-        assert "This registry gives out blobs only. Ask its operator to set imagePull." in result.stderr
+        message = "This registry serves blobs only. Ask its operator to set imagePull."
+        assert message in result.stderr
+        assert f"`{message}`" in (ROOT / "docs" / "registry.md").read_text()
 
 
 def test_oras_gets_the_manifest_every_blob_and_the_tags(
