@@ -13,15 +13,16 @@ CDK := CDK_DISABLE_VERSION_CHECK=1 PATH="$(CURDIR)/$(BIN):$$PATH" $(CDK_CLI)
 DEPLOYED := $(VENV)/deployed-python
 TOOLS := $(addprefix $(VENV)/tools/,ministack checkov cfn-lint syft)
 AUDIT := $(VENV)/tools/audit
-MUTANTS := $(VENV)/tools/mutants
 # Registry clients that only Go can build. Where there is no Go, the tests with them are skipped.
 GO := $(shell command -v go)
 GO_CLIENTS := $(if $(GO),$(VENV)/tools/go-clients)
-export SEED INVOCATIONS INPUTS MINUTES SAMPLE PARTS
+export SEED INVOCATIONS INPUTS MINUTES
 PORT ?= 9000
 # How many processes run the tests; many of them wait for other programs. They take files in the order of their folders:
 # by the number of tests, as by default, the deployments would come last, and alone.
 WORKERS ?= 3
+# The function's modules for `make mutants` to change.
+MODULES ?= errors models download_urls resolver ecr
 # An OCI image layout to use in the place of the sample image, and the repository to serve it as.
 LAYOUT ?=
 REPOSITORY ?=
@@ -74,8 +75,12 @@ test-deployed-python: $(INSTALLED)  ## Test the function and the local AWS with 
 soak: $(INSTALLED)  ## Send faults and hostile inputs for an hour (SEED=1 INVOCATIONS=10000 INPUTS=1000000 MINUTES=60)
 	@MALLOC_ARENA_MAX=1 PYTHONPATH=lambda_src:. $(BIN)/python -m tests.faults.soak
 
-mutants: $(INSTALLED) $(INSTALLED_CDK) $(CDK_CLI) $(MUTANTS) $(TOOLS)  ## Put small mistakes into the modules that decide, and see that tests notice (SEED=1 SAMPLE=400)
-	@$(BIN)/python tests/mutants
+# It starts afresh, because mutmut would keep copies of deleted modules and tests.
+mutants: $(INSTALLED)  ## Put small mistakes into the function and list those that its unit tests miss (MODULES="resolver errors")
+	@rm -rf build/mutants && mkdir -p build/mutants
+	@cd build/mutants && ln -s $(addprefix ../../,lambda_src/layer_resolver tests docs local scripts pyproject.toml) . && \
+		../../$(BIN)/mutmut run $(MODULES:%='layer_resolver.%.*') && \
+		../../$(BIN)/mutmut results | { grep -v ': not checked$$' || true; }
 
 lint: $(INSTALLED) $(INSTALLED_CDK)  ## ruff, import-linter and mypy --strict
 	$(BIN)/ruff check $(CHECKED)
@@ -140,7 +145,7 @@ lock: $(INSTALLED)  ## Write the requirements files anew from their .in files, w
 	$(LOCK) lambda_src/requirements.in --output-file lambda_src/requirements.txt
 	$(LOCK) --constraints lambda_src/requirements.txt requirements-dev.in --output-file requirements-dev.txt
 	$(LOCK) --constraints requirements-dev.txt requirements.in --output-file requirements.txt
-	for tool in $(notdir $(TOOLS) $(AUDIT) $(MUTANTS)); do $(LOCK) tests/tools/$$tool.in --output-file tests/tools/$$tool.txt || exit 1; done
+	for tool in $(notdir $(TOOLS) $(AUDIT)); do $(LOCK) tests/tools/$$tool.in --output-file tests/tools/$$tool.txt || exit 1; done
 
 clean:  ## Remove what the other targets made
 	rm -rf $(VENV) build cdk.out node_modules .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .schemathesis
