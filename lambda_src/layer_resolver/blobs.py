@@ -1,86 +1,125 @@
-"""Looks at blobs in S3, by their download URL: the size of any blob, and the content of an image's config.
+"""Looks at blobs in S3 by their download URL: any blob's size, and the content of an image's config.
 
-A pre-signed URL is signed for GET, so S3 refuses a HEAD on it; a GET of the first byte tells the size as well and needs
-no further permission. Configs are the one exception to the rule that no blob goes through the function.
+A pre-signed URL is signed for GET, so S3 refuses HEAD on it. A GET of the first byte returns the size as well. Configs
+are the only blobs that pass through the function.
 """
 
 import hashlib
+import os
 import re
+from typing import Any, NamedTuple
 
+from botocore.httpsession import ProxyConfiguration, get_cert_path
+from botocore.utils import get_environ_proxies
 from cachetools import LRUCache
+from urllib3 import PoolManager, ProxyManager, Timeout
+from urllib3.exceptions import HTTPError
 
+from layer_resolver.calls import Calls, Deadline, Moment, OutOfTimeError, check_time
 from layer_resolver.download_urls import UrlRefusedError
-from layer_resolver.errors import BLOB_UNREADABLE, TIMED_OUT, UNSUPPORTED_IMAGE, ResolverError, Subject
-from layer_resolver.network import Answer, AnswerTooLargeError, Deadline, HttpClient, RequestFailedError
+from layer_resolver.errors import (
+    BLOB_UNREADABLE,
+    TIMED_OUT,
+    UNSUPPORTED_IMAGE,
+    ResolverError,
+    Subject,
+    is_certificate_refused,
+)
+
+ATTEMPTS = 3
+"""How often one look at S3 is tried."""
+
+CONNECT_SECONDS, READ_SECONDS = 2.0, 3.0
+"""How long one attempt may take to connect, and to send the next bytes of its answer."""
+
+CONNECTION_SECONDS = 60.0
+"""How long connections are kept."""
 
 CACHED_SIZES = 10_000
-"""How many sizes are kept. The content behind a digest never changes, so they do not expire."""
+"""How many sizes are kept. The content behind a digest never changes, so they don't expire."""
 
-CACHED_CONFIGS = 50
-"""How many configs are kept; most have a few kilobytes."""
+CACHED_CONFIG_BYTES = 8 * 1024 * 1024
+"""How many bytes of configs are kept, whatever their number."""
 
 LARGEST_CONFIG = 4 * 1024 * 1024
-"""How many bytes a config may have: as many as ECR allows a manifest."""
+"""The largest config, in bytes: as large as ECR allows a manifest."""
 
-_TOO_LARGE = "The config {} has more than the 4 MB that this service reads. Download it with GET /download-url."
-_ATTEMPTS = 3
-_ATTEMPT_SECONDS = 3.0
-_CONNECTIONS = 2
 _HEADERS = {"Accept-Encoding": "identity"}
-_TRIED_AGAIN = frozenset({500, 502, 503, 504})
-# 403 for a signature that is too old or wrong, 400 for a session token that has expired; source:
+_TRANSIENT = frozenset({500, 502, 503, 504})
+# 403 for a signature too old or wrong, 400 for an expired session token; source:
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html#ErrorCodeList
 _REFUSALS = frozenset({400, 401, 403})
 _CONTENT_RANGE = re.compile(r"bytes (?:0-0|\*)/([0-9]{1,19})")
 
 
-class BlobReader:
-    """Reads sizes and configs; used by one invocation at a time."""
+class _Answer(NamedTuple):
+    """S3's answer.
 
-    def __init__(self) -> None:
-        self._http = HttpClient(_CONNECTIONS)
+    Attributes:
+        status: Its status.
+        headers: Its headers by their names in lower case.
+        content: Its body, as far as it was read.
+    """
+
+    status: int
+    headers: dict[str, str]
+    content: bytes
+
+
+class BlobReader:
+    """Reads sizes and configs; one invocation at a time uses it.
+
+    Args:
+        calls: The pool that runs its requests.
+    """
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self._s3 = _S3()
         self._sizes: LRUCache[str, int] = LRUCache(CACHED_SIZES)
-        self._configs: LRUCache[str, bytes] = LRUCache(CACHED_CONFIGS)
+        self._configs: LRUCache[str, bytes] = LRUCache(CACHED_CONFIG_BYTES, getsizeof=len)
 
     def size(self, subject: Subject, download_url: str, deadline: Deadline) -> int:
         """Return the size of a blob in bytes.
 
         Args:
-            subject: The blob, for its digest and for errors.
+            subject: The blob.
             download_url: Its download URL.
             deadline: When the answer has to be there.
 
         Raises:
             UrlRefusedError: If S3 refuses the URL.
-            ResolverError: If S3 does not say, or not in time.
+            ResolverError: If S3 doesn't answer with a size, or not in time.
         """
-        known = self._sizes.get(str(subject.name))
-        if known is not None:
-            return known
-        answer = self._get(subject, download_url, deadline, {"Range": "bytes=0-0"}, most_bytes=0)
+        digest = str(subject.name)
+        if digest in self._sizes:
+            return self._sizes[digest]
+        answer = self._get(subject, download_url, deadline, {"Range": "bytes=0-0"}, most_bytes=1)
         size = _size_of(answer)
         if size is None:
             raise ResolverError(BLOB_UNREADABLE, subject=subject)
-        self._sizes[str(subject.name)] = size
+        self._sizes[digest] = size
         return size
 
     def config(self, subject: Subject, download_url: str, deadline: Deadline) -> bytes:
-        """Return the content of an image's config, whose digest has been checked.
+        """Return the content of an image's config, which matches its digest.
 
         Args:
-            subject: The config, for its digest and for errors.
+            subject: The config.
             download_url: Its download URL.
             deadline: When the answer has to be there.
 
         Raises:
             UrlRefusedError: If S3 refuses the URL.
-            ResolverError: If S3 does not give it, or not in time, or gives something else.
+            ResolverError: If S3 doesn't return it, or not in time, or returns something else.
         """
         digest = str(subject.name)
-        known = self._configs.get(digest)
-        if known is not None:
-            return known
+        if digest in self._configs:
+            return self._configs[digest]
         answer = self._get(subject, download_url, deadline, {}, most_bytes=LARGEST_CONFIG)
+        if len(answer.content) > LARGEST_CONFIG:
+            detail = f"The config {digest} is larger than 4 MB. Download it with GET /download-url."
+            raise ResolverError(UNSUPPORTED_IMAGE, detail, subject=subject)
         if answer.status != 200 or digest_of(answer.content, digest) != digest:
             raise ResolverError(BLOB_UNREADABLE, subject=subject)
         self._configs[digest] = answer.content
@@ -88,39 +127,94 @@ class BlobReader:
 
     def _get(
         self, subject: Subject, url: str, deadline: Deadline, headers: dict[str, str], *, most_bytes: int
-    ) -> Answer:
-        answer: Answer | None = None
-        for attempts_left in range(_ATTEMPTS, 0, -1):
-            # What is left is shared by the attempts, so that one that hangs leaves time for another.
-            share = deadline.within(min(_ATTEMPT_SECONDS, deadline.remaining() / attempts_left))
-            try:
-                answer = self._http.request("GET", url, {**_HEADERS, **headers}, share, most_bytes=most_bytes)
-            except RequestFailedError:
-                continue
-            except AnswerTooLargeError as error:
-                raise ResolverError(UNSUPPORTED_IMAGE, _TOO_LARGE.format(subject.name), subject=subject) from error
-            if answer.status not in _TRIED_AGAIN:
-                break
-        if answer is None:
-            raise ResolverError(TIMED_OUT, "S3 did not answer in time. Try again.", subject=subject)
+    ) -> _Answer:
+        try:
+            answer = self._calls.run(deadline, lambda: self._s3.get(url, {**_HEADERS, **headers}, most_bytes))
+        except (HTTPError, OSError, OutOfTimeError) as error:
+            raise ResolverError(TIMED_OUT, "S3 did not answer in time. Try again.", subject=subject) from error
         if answer.status in _REFUSALS:
             raise UrlRefusedError
         return answer
 
 
+class _S3:
+    """Gets what download URLs lead to, without following redirects; the environment names proxy and CA bundle.
+
+    urllib3 keeps one connection to each host, so if that is dead, the next attempt opens a new one.
+    """
+
+    def __init__(self) -> None:
+        self._managers: dict[str | None, PoolManager] = {}
+        self._opened = Moment.now()
+
+    def get(self, url: str, headers: dict[str, str], most_bytes: int) -> _Answer:
+        """Return the answer with no more of its body than `most_bytes` and one byte.
+
+        Raises:
+            urllib3.exceptions.HTTPError: If there is no answer after `ATTEMPTS`.
+            OutOfTimeError: If the invocation is over before another attempt.
+        """
+        if Moment.now().since(self._opened) > CONNECTION_SECONDS:
+            self._opened = Moment.now()
+            for manager in list(self._managers.values()):
+                manager.clear()
+        attempts = 0
+        while True:
+            check_time()
+            attempts += 1
+            try:
+                answer = self._try(url, headers, most_bytes)
+            except HTTPError as error:
+                if attempts == ATTEMPTS or is_certificate_refused(error):
+                    raise
+            else:
+                if attempts == ATTEMPTS or answer.status not in _TRANSIENT:
+                    return answer
+
+    def _try(self, url: str, headers: dict[str, str], most_bytes: int) -> _Answer:
+        manager = self._manager(url)
+        response = manager.request("GET", url, headers=headers, preload_content=False, redirect=False, retries=False)
+        try:
+            # http.client takes any 1xx but 100 for the answer, and leaves the real one in the connection.
+            if response.status < 200:
+                raise HTTPError(f"status {response.status}")
+            content = response.read(most_bytes + 1, decode_content=False)
+        finally:
+            # A connection that was read to the end of its answer is back in the pool already.
+            response.close()
+        return _Answer(response.status, {name.lower(): value for name, value in response.headers.items()}, content)
+
+    def _manager(self, url: str) -> PoolManager:
+        proxies = ProxyConfiguration(get_environ_proxies(url))
+        proxy = proxies.proxy_url_for(url)
+        if proxy not in self._managers:
+            options: dict[str, Any] = {
+                "timeout": Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
+                "ca_certs": os.environ.get("AWS_CA_BUNDLE")
+                or os.environ.get("REQUESTS_CA_BUNDLE")
+                or get_cert_path(True),
+            }
+            self._managers[proxy] = (
+                ProxyManager(proxy, proxy_headers=proxies.proxy_headers_for(proxy), **options)
+                if proxy
+                else PoolManager(**options)
+            )
+        return self._managers[proxy]
+
+
 def digest_of(content: bytes, digest: str) -> str | None:
-    """Return the digest of `content` in the algorithm of another digest, None if that algorithm is not known."""
+    """Return the digest of `content` in the algorithm of another digest; None for an unknown algorithm."""
     algorithm = digest.partition(":")[0]
     if algorithm not in {"sha256", "sha512"}:
         return None
     return f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}"
 
 
-def _size_of(answer: Answer) -> int | None:
+def _size_of(answer: _Answer) -> int | None:
     if answer.status == 200:
-        # A server without support for ranges sends the whole blob, which is not read.
+        # A server without support for ranges sends the whole blob.
         length = answer.headers.get("content-length", "")
         return int(length) if re.fullmatch(r"[0-9]{1,19}", length) else None
-    # 416 is how S3 answers for an empty object, which has no first byte.
+    # S3 answers 416 for an empty object, which has no first byte.
     match = _CONTENT_RANGE.fullmatch(answer.headers.get("content-range", ""))
     return int(match[1]) if match and answer.status in {206, 416} else None

@@ -1,6 +1,6 @@
-"""Checks the download URLs that ECR gives: where they lead, and how long they are valid.
+"""Checks the download URLs that ECR returns: their hosts and their lifetimes.
 
-No answer is trusted: a URL that leads elsewhere is not passed on. Knows nothing of layers or requests.
+A URL with another host is never passed on.
 """
 
 import re
@@ -13,7 +13,7 @@ LONGEST_URL = 16 * 1024
 """How many characters a download URL may have."""
 
 LONGEST_REUSE_SECONDS = 1800.0
-"""How long a URL is reused at most, whatever lifetime it claims: half of the hour for which ECR's are valid."""
+"""How long a URL is reused at most, whatever lifetime it claims. ECR's are valid for an hour."""
 
 # Domain names of S3 and CloudFront in each partition. ECR's layers are in buckets of its own, such as
 # prod-us-east-1-starport-layer-bucket.s3.us-east-1.amazonaws.com. Source:
@@ -28,7 +28,12 @@ _DOMAINS = {
     "aws-iso-e": ("cloud.adc-e.uk", None),
     "aws-iso-f": ("csp.hci.ic.gov", None),
 }
-_S3 = re.compile(r"(?:[a-z0-9-]+\.)*s3(?:-[a-z0-9-]+)?(?:\.dualstack)?(?:\.[a-z0-9-]+)?")
+# The last form is S3's interface endpoint in a VPC, `bucket.vpce-1a2b3c4d-5e6f.s3.us-east-1.vpce.amazonaws.com`.
+# Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/privatelink-interface-endpoints.html
+_S3 = re.compile(
+    r"(?:[a-z0-9-]+\.)*s3(?:-[a-z0-9-]+)?(?:\.dualstack)?(?:\.[a-z0-9-]+)?"
+    r"|(?:[a-z0-9-]+\.)*vpce-[a-z0-9-]+\.s3\.[a-z0-9-]+\.vpce"
+)
 _LABELS = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)*")
 _PRINTABLE = re.compile(r"[!-~]+")
 _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -39,7 +44,7 @@ _SECONDS = re.compile(r"[?&]X-Amz-Expires=([0-9]{1,9})(?:&|$)")
 
 
 class UrlRefusedError(Exception):
-    """S3 refuses a download URL, which may be because it is no longer valid."""
+    """S3 refuses a download URL, perhaps because it has expired."""
 
 
 class Hosts(NamedTuple):
@@ -56,7 +61,7 @@ class Hosts(NamedTuple):
     is_local: bool = False
 
     def admit(self, url: str) -> bool:
-        """Tell whether a text is an absolute URL that leads to one of the hosts, and may stand in a header."""
+        """Tell whether a text is an absolute URL to one of the hosts and can stand in a header."""
         if len(url) > LONGEST_URL or not _PRINTABLE.fullmatch(url):
             return False
         try:
@@ -83,23 +88,21 @@ class Hosts(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PresignedUrl:
-    """A pre-signed URL that was just given.
+    """A pre-signed URL that ECR just returned.
 
     Attributes:
         url: The URL, a secret.
-        expires_at: When it expires (RFC 3339, UTC), None if it does not say.
-        reusable_until: Until when it may be given out again, in seconds since the epoch.
-        reusable_seconds: For how long from now, at most, in seconds.
+        expires_at: When it expires (RFC 3339, UTC); None if it doesn't say.
+        reusable_seconds: For how long from now it may be reused.
     """
 
     url: str = field(repr=False)
     expires_at: str | None
-    reusable_until: float
     reusable_seconds: float
 
     @classmethod
     def of(cls, url: str, now: float) -> "PresignedUrl":
-        """Return the URL with what its query says of its lifetime: it may be reused during the first half.
+        """Return the URL with the lifetime that its query states; it may be reused during the first half.
 
         Args:
             url: The URL.
@@ -107,17 +110,17 @@ class PresignedUrl:
         """
         validity = _validity(url)
         if validity is None:
-            return cls(url, None, now, 0.0)
+            return cls(url, None, 0.0)
         signed_at, lifetime = validity
         half = lifetime.total_seconds() / 2
-        # A URL that is signed in the future, or for years, is reused no longer than one signed now for an hour.
+        # A URL signed in the future, or for years, is reused no longer than one signed now for an hour.
         seconds = max(0.0, min(half, signed_at.timestamp() + half - now, LONGEST_REUSE_SECONDS))
         expires_at = (signed_at + lifetime).isoformat().replace("+00:00", "Z")
-        return cls(url, expires_at, now + seconds, seconds)
+        return cls(url, expires_at, seconds)
 
 
 def _validity(url: str) -> tuple[datetime, timedelta] | None:
-    """Return when a pre-signed URL was signed and for how long, None if its query does not say.
+    """Return when a pre-signed URL was signed and for how long; None if its query doesn't say.
 
     `X-Amz-Date` is the moment of signing, `X-Amz-Expires` the lifetime in seconds. Source:
     https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html

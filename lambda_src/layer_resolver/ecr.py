@@ -1,372 +1,227 @@
-"""The one door to ECR: the client, how long a call may take, and what each of its failures means.
+"""The only module that calls ECR: boto3's client, and what each of its failures means.
 
-Knows nothing of layers, images, HTTP or events. One instance serves a process, and several threads at once.
+Knows nothing of HTTP or events. One instance serves a process; one invocation uses it at a time.
 """
 
-import random
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
-from functools import cached_property
-from threading import Lock
-from typing import Any, NamedTuple, Protocol, cast
+from functools import partial
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+import boto3
 from botocore.config import Config
-from botocore.credentials import ContainerProvider, Credentials, ReadOnlyCredentials, create_credential_resolver
-from botocore.exceptions import BotoCoreError, CredentialRetrievalError
-from botocore.handlers import BUILTIN_HANDLERS
-from botocore.loaders import Loader
-from botocore.session import Session
-from botocore.utils import ContainerMetadataFetcher
+from botocore.exceptions import ClientError, ConnectionError, HTTPClientError  # noqa: A004
 
 from layer_resolver import __version__
+from layer_resolver.calls import THREADS, Calls, Moment, OutOfTimeError, check_time
 from layer_resolver.errors import (
-    CREDENTIALS_REFUSED,
+    INTERNAL_ERROR,
     SERVER_ERROR,
-    THROTTLED,
     TIMED_OUT,
-    OutOfTimeError,
     ResolverError,
     Subject,
     error_kind,
+    is_certificate_refused,
 )
 from layer_resolver.invocation import EcrCall, Invocation
-from layer_resolver.network import Deadline, HttpClient, RequestFailedError
-
-CONNECTIONS = 32
-"""How many calls to ECR are under way at once."""
+from layer_resolver.models import Repository
 
 ATTEMPTS = 3
-"""How often one call is tried, as in botocore's standard mode."""
+"""How often botocore tries a call, with its standard backoff and retry quota."""
 
-ATTEMPT_SECONDS = 4.0
-"""How long one attempt may take."""
+CONNECT_SECONDS, READ_SECONDS = 2.0, 4.0
+"""How long one attempt may take to connect, and to send the next bytes of its answer."""
 
-MINIMUM_SECONDS = 0.05
-"""How much time must be left before the deadline for an attempt to start."""
-
-JITTER = random.SystemRandom()
-"""The random part of waits. It has no state that a snapshot of the environment could give to others."""
-
-# Many of these are under way at once, and each has a URL of 16 KB at most.
-_MOST_BYTES_OF_URL = 64 * 1024
-# BatchGetImage gives a manifest, at most 4 MB of JSON, as a string in JSON: each quotation mark takes two bytes there.
-_MOST_BYTES = 9 * 1024 * 1024
-_MOST_BYTES_OF_CREDENTIALS = 64 * 1024
-_RETRIED = frozenset({THROTTLED.code, SERVER_ERROR.code, TIMED_OUT.code})
-
-# Reading and parsing the service models is most of what making a client costs, so clients share them.
-_SERVICE_MODELS = Loader()
+CONNECTION_SECONDS = 60.0
+"""How long connections are kept; a NAT gateway drops idle ones after 350 seconds without telling. Source:
+https://docs.aws.amazon.com/vpc/latest/userguide/nat-gateway-troubleshooting.html"""
 
 
-class ClientMeta(Protocol):
-    """The metadata of a client."""
+Answer = dict[str, Any] | ResolverError
+"""ECR's answer, or why there is none."""
 
-    @property
-    def partition(self) -> str:
-        """The partition of AWS that its region is in, such as `aws`."""
-
-    @property
-    def endpoint_url(self) -> str:
-        """Where it sends requests."""
+_Method = Callable[..., dict[str, Any]]
 
 
-class EcrClient(Protocol):
-    """The part of botocore's ECR client that is used."""
+def create_client(service: str, read_seconds: float = READ_SECONDS) -> Any:
+    """Return boto3's client of a service, configured by the environment as usual.
 
-    @property
-    def meta(self) -> ClientMeta:
-        """Its metadata."""
-
-    def get_download_url_for_layer(self, **parameters: str) -> Any:
-        """Ask ECR; see https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_GetDownloadUrlForLayer.html."""
-
-    def batch_get_image(self, **parameters: Any) -> Any:
-        """Ask ECR; see https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_BatchGetImage.html."""
-
-    def list_images(self, **parameters: Any) -> Any:
-        """Ask ECR; see https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_ListImages.html."""
-
-    def list_image_referrers(self, **parameters: Any) -> Any:
-        """Ask ECR; see https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_ListImageReferrers.html."""
-
-
-@dataclass(slots=True)
-class _Attempt:
-    """One attempt of a call: when it ends, how large its answer may be, and the status of that, once there is one."""
-
-    deadline: Deadline
-    most_bytes: int = _MOST_BYTES
-    status: int | None = None
-
-
-_attempt: ContextVar[_Attempt] = ContextVar("attempt")
-
-
-class _CredentialsSession:
-    """The part of botocore's HTTP session that fetches credentials, bounded by the attempt that needs them."""
-
-    def __init__(self) -> None:
-        self._http = HttpClient(1)
-
-    def send(self, request: AWSPreparedRequest) -> AWSResponse:
-        """Send a request."""
-        deadline = _attempt.get().deadline
-        answer = self._http.request(
-            request.method, request.url, _headers(request), deadline, most_bytes=_MOST_BYTES_OF_CREDENTIALS
-        )
-        return AWSResponse(request.url, answer.status, cast("Any", answer.headers), _Content(answer.content))
-
-
-def _sleep_within_attempt(seconds: float) -> None:
-    time.sleep(min(seconds, _attempt.get().deadline.remaining()))
-
-
-class _Credentials:
-    """The environment's credentials, loaded when a request is first signed.
-
-    So a snapshot that SnapStart takes has none, and each environment that is restored from it loads its own. It is both
-    what botocore calls a provider and what it signs with.
-    """
-
-    def __init__(self, session: Session) -> None:
-        self._provider = create_credential_resolver(session)
-        # SnapStart's environments get theirs over HTTP from Lambda; botocore's own way there knows no deadline. Source:
-        # https://docs.aws.amazon.com/lambda/latest/dg/snapstart-activate.html#snapstart-credentials
-        fetcher: Any = ContainerMetadataFetcher(_CredentialsSession(), _sleep_within_attempt)
-        self._provider.insert_before(ContainerProvider.METHOD, ContainerProvider(fetcher=fetcher))
-        self._lock = Lock()
-
-    def load_credentials(self) -> "_Credentials":
-        """Return what clients sign with."""
-        return self
-
-    @cached_property
-    def _loaded(self) -> Credentials | None:
-        return self._provider.load_credentials()
-
-    def get_frozen_credentials(self) -> ReadOnlyCredentials | None:
-        """Return the current credentials, None if there are none, which botocore then reports.
-
-        Raises:
-            CredentialRetrievalError: If the answer is not credentials.
-            RequestFailedError: If they do not come in time.
-        """
-        try:
-            with self._lock:
-                loaded = self._loaded
-            return loaded.get_frozen_credentials() if loaded is not None else None
-        except (BotoCoreError, RequestFailedError):
-            raise
-        except Exception as cause:
-            # botocore reads what it gets without looking at it first.
-            raise CredentialRetrievalError(provider="environment", error_msg=type(cause).__name__) from cause
-
-    def get_deferred_property(self, name: str) -> Callable[[], Any]:
-        """Return what gives a property of the credentials, which endpoints of some services depend on."""
-        return lambda: getattr(self._loaded, name, None)
-
-
-def create_ecr_client() -> EcrClient:
-    """Return an ECR client: boto3's, which is botocore's, made without what boto3 loads for other services.
-
-    It tries each call once and sends it over connections of its own, so that `Ecr` decides how long a call takes.
-    Region and endpoint come from the environment, as boto3 reads it, anew for each client, and so do credentials, when
-    the first call is signed.
+    Args:
+        service: The service, as boto3 calls it.
+        read_seconds: How long one attempt waits for the next bytes of its answer.
 
     Raises:
         botocore.exceptions.NoRegionError: If the environment names no region.
     """
-    return cast("EcrClient", create_client("ecr", CONNECTIONS))
-
-
-def create_client(service: str, connections: int) -> Any:
-    """Return botocore's client of a service, whose calls are made within an attempt.
-
-    Args:
-        service: The service, as botocore calls it.
-        connections: How many connections are kept for further calls.
-    """
-    session = _create_session()
-    session.register_component("credential_provider", _Credentials(session))
-    http = HttpClient(connections)
-    return _create_client(session, lambda request, **_: _send(http, request), service)
-
-
-@contextmanager
-def within(deadline: Deadline) -> Iterator[None]:
-    """End whatever a client waits for at the deadline, as long as the context lasts."""
-    token = _attempt.set(_Attempt(deadline))
-    try:
-        yield
-    finally:
-        _attempt.reset(token)
-
-
-def rehearse() -> None:
-    """Make one call without sending it, so that everything that botocore loads on first use is loaded."""
-    session = _create_session()
-    session.set_credentials("rehearsal", "rehearsal")
-    answer = _Content(b"{}")
-    client = _create_client(session, lambda request, **_: AWSResponse(request.url, 200, cast("Any", {}), answer))
-    client.get_download_url_for_layer(repositoryName="rehearsal", layerDigest="rehearsal")
-
-
-def _create_session() -> Session:
-    """Return a session that has those of botocore's own handlers that are for any service.
-
-    The others are for single services, none of which is used here, or for documentation, and ten times as many:
-    registering them is a third of what making a client takes.
-    """
-    session = Session(include_builtin_handlers=False)
-    for event, handler, *_ in BUILTIN_HANDLERS:
-        if "." not in event:
-            session.register(event, handler)
-    return session
-
-
-def _create_client(session: Session, send: Callable[..., AWSResponse], service: str = "ecr") -> EcrClient:
-    session.register_component("data_loader", _SERVICE_MODELS)
-    client = session.create_client(
-        service,
+    client = boto3.client(
+        service,  # type: ignore[call-overload]
         config=Config(
-            retries={"mode": "standard", "total_max_attempts": 1},
-            # Parameters have been checked already, by rules as strict as botocore's.
-            parameter_validation=False,
-            # Otherwise botocore composes its user agent anew, twice for each call.
-            user_agent=f"{session.user_agent()} ecr-layer-resolver/{__version__}",
+            connect_timeout=CONNECT_SECONDS,
+            read_timeout=read_seconds,
+            max_pool_connections=THREADS,
+            tcp_keepalive=True,
+            retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+            user_agent_extra=f"ecr-layer-resolver/{__version__}",
         ),
     )
-    client.meta.events.register(f"before-send.{service}", cast("Any", send))
-    return cast("EcrClient", client)
+    _Attempts(client)
+    return client
 
 
 class Ecr:
     """Calls ECR.
 
+    Every method records its calls in the invocation and raises, or returns, `ResolverError`: a row of the error table
+    about its subject, with the exception as its cause. `OutOfTimeError` is the cause at the invocation's deadline.
+
     Args:
-        create_client: Makes the client; called again when AWS refuses the credentials of the previous one.
+        client: boto3's ECR client.
+        calls: The pool that runs the calls.
     """
 
-    def __init__(self, create_client: Callable[[], EcrClient] = create_ecr_client) -> None:
-        self._create_client = create_client
-        self._client = create_client()
-        self._lock = Lock()
+    def __init__(self, client: Any, calls: Calls) -> None:
+        self._client = client
+        self._calls = calls
 
     @property
     def partition(self) -> str:
         """The partition of AWS that the client's region is in, such as `aws`."""
-        return self._client.meta.partition
+        return str(self._client.meta.partition)
 
     @property
     def is_local(self) -> bool:
-        """Whether the endpoint is on this machine, as it is in tests."""
+        """Whether the endpoint is on this machine, as in tests."""
         return urlsplit(self._client.meta.endpoint_url).hostname in {"localhost", "127.0.0.1", "::1"}
 
-    def call(self, action: str, subject: Subject, invocation: Invocation, **parameters: Any) -> dict[str, Any]:
-        """Return ECR's answer to one call, and record how long it took.
+    def get_download_urls(self, repository: Repository, digests: Sequence[str], invocation: Invocation) -> list[Answer]:
+        """Return ECR's answer, or why there is none, for each layer.
 
-        Args:
-            action: The action, as botocore's method is called.
-            subject: What the call is about, for the errors.
-            invocation: Whose deadline bounds the call, its retries and the waiting between them.
-            parameters: The action's parameters, in addition to those that name the subject's repository.
-
-        Raises:
-            ResolverError: The row of the error table, about `subject`; what was raised is its cause.
+        Source: https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_GetDownloadUrlForLayer.html
         """
-        made = EcrCall(action)
+        subjects = [Subject(repository.repository_name, "layer", digest) for digest in digests]
+        method = self._client.get_download_url_for_layer
+        works = [
+            partial(self._record, method, repository, subject, invocation, layerDigest=subject.name)
+            for subject in subjects
+        ]
+        answers = self._calls.run_all(invocation.deadline, works)
+        return [
+            ResolverError.about(subject, TIMED_OUT, OutOfTimeError()) if answer is None else answer
+            for subject, answer in zip(subjects, answers, strict=True)
+        ]
+
+    def batch_get_image(
+        self, repository: Repository, subject: Subject, invocation: Invocation, **parameters: Any
+    ) -> dict[str, Any]:
+        """Return images; see https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_BatchGetImage.html."""
+        return self._call(self._client.batch_get_image, repository, subject, invocation, **parameters)
+
+    def list_images(
+        self, repository: Repository, subject: Subject, invocation: Invocation, **parameters: Any
+    ) -> dict[str, Any]:
+        """Return a page of image ids; see https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_ListImages.html."""
+        return self._call(self._client.list_images, repository, subject, invocation, **parameters)
+
+    def list_image_referrers(
+        self, repository: Repository, subject: Subject, invocation: Invocation, **parameters: Any
+    ) -> dict[str, Any]:
+        """Return a page of referrers.
+
+        Source: https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_ListImageReferrers.html
+        """
+        return self._call(self._client.list_image_referrers, repository, subject, invocation, **parameters)
+
+    def _call(
+        self, method: _Method, repository: Repository, subject: Subject, invocation: Invocation, **parameters: Any
+    ) -> dict[str, Any]:
+        invocation.repository = repository
+        work = partial(self._record, method, repository, subject, invocation, **parameters)
+        try:
+            answer = self._calls.run(invocation.deadline, work)
+        except OutOfTimeError as late:
+            raise ResolverError.about(subject, TIMED_OUT, late) from late
+        if isinstance(answer, ResolverError):
+            raise answer
+        return answer
+
+    def _record(
+        self, method: _Method, repository: Repository, subject: Subject, invocation: Invocation, **parameters: Any
+    ) -> Answer:
+        """Call a method of the client in the current thread, and record the call."""
+        made = EcrCall(method.__name__)
         invocation.ecr_calls.append(made)
-        invocation.repository = subject.repository
+        _made.set(made)
         started = time.monotonic()
         try:
-            return self._retry(made, {**subject.repository.parameters(), **parameters}, subject, invocation.deadline)
-        except ResolverError as error:
-            made.outcome = error.kind.code
-            raise
+            answer = method(**repository.parameters(), **parameters)
+        except Exception as cause:
+            kind = error_kind(cause)
+            # While it reads an answer, botocore can raise anything.
+            if kind is INTERNAL_ERROR and made.is_answered and not isinstance(cause, ClientError):
+                kind = SERVER_ERROR
+            made.outcome = kind.code
+            return ResolverError.about(subject, kind, cause)
         finally:
             made.seconds = time.monotonic() - started
-
-    def _retry(self, made: EcrCall, parameters: dict[str, Any], subject: Subject, deadline: Deadline) -> dict[str, Any]:
-        while True:
-            made.attempts += 1
-            client = self._client
-            try:
-                return _try(client, made.action, parameters, subject, deadline)
-            except ResolverError as error:
-                if error.kind is CREDENTIALS_REFUSED and made.attempts == 1:
-                    self._renew(client)
-                elif error.kind.code not in _RETRIED or not _has_waited(made.attempts, deadline):
-                    raise
-
-    def _renew(self, refused: EcrClient) -> None:
-        """Make the client anew, unless another thread has done so since."""
-        with self._lock:
-            if self._client is refused:
-                self._client = self._create_client()
+            _made.set(None)
+        return answer
 
 
-def _try(
-    client: EcrClient, action: str, parameters: dict[str, Any], subject: Subject, deadline: Deadline
-) -> dict[str, Any]:
-    most_bytes = _MOST_BYTES_OF_URL if action == "get_download_url_for_layer" else _MOST_BYTES
-    attempt = _Attempt(deadline.within(ATTEMPT_SECONDS), most_bytes)
-    token = _attempt.set(attempt)
-    try:
-        _check_time(deadline)
-        answer: dict[str, Any] = getattr(client, action)(**parameters)
-    except Exception as cause:
-        raise ResolverError.about(subject, error_kind(cause, attempt.status), cause) from cause
-    finally:
-        _attempt.reset(token)
-    return answer
+_made: ContextVar[EcrCall | None] = ContextVar("made", default=None)
 
 
-def _check_time(deadline: Deadline) -> None:
-    if deadline.remaining() < MINIMUM_SECONDS:
-        raise OutOfTimeError
+class _Attempts:
+    """Watches a client's attempts, through botocore's events.
 
-
-def _has_waited(tries: int, deadline: Deadline) -> bool:
-    """Wait before the next attempt, and tell whether there is one.
-
-    The wait is random and its limit doubles, as in botocore's standard mode; source:
-    https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
+    No attempt starts once its invocation is over. After a connection failed, the next attempt opens a new one, because
+    the other kept ones may be dead as well; none is kept for longer than `CONNECTION_SECONDS`.
     """
-    seconds = JITTER.uniform(0, 2 ** (tries - 1))
-    if tries >= ATTEMPTS or deadline.remaining() < seconds + MINIMUM_SECONDS:
-        return False
-    time.sleep(seconds)
-    return True
 
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._lock = threading.Lock()
+        self._opened = Moment.now()
+        self._of_thread = threading.local()
+        name = client.meta.service_model.service_id.hyphenize()
+        client.meta.events.register(f"before-send.{name}", self._before_send)
+        client.meta.events.register(f"before-parse.{name}", self._before_parse)
+        client.meta.events.register_first(f"needs-retry.{name}", self._needs_retry)
 
-def _send(http: HttpClient, request: AWSPreparedRequest) -> AWSResponse:
-    """Send what botocore has prepared and signed; it takes what this returns for the answer."""
-    attempt = _attempt.get()
-    body = cast("bytes", request.body)
-    answer = http.request(
-        request.method, request.url, _headers(request), attempt.deadline, body=body, most_bytes=attempt.most_bytes
-    )
-    attempt.status = answer.status
-    return AWSResponse(request.url, answer.status, cast("Any", answer.headers), _Content(answer.content))
+    def _before_send(self, **_: Any) -> None:
+        check_time()
+        opened = self._opened
+        if Moment.now().since(opened) > CONNECTION_SECONDS:
+            self._close_connections_of(opened)
+        self._of_thread.opened = self._opened
+        made = _made.get()
+        if made is not None:
+            made.attempts += 1
 
+    def _before_parse(self, **_: Any) -> None:
+        made = _made.get()
+        if made is not None:
+            made.is_answered = True
 
-def _headers(request: AWSPreparedRequest) -> dict[str, str]:
-    """Return the headers of a request but Host, which signers of awscrt add; the values of signed ones are bytes."""
-    headers = cast("Mapping[str, str | bytes]", request.headers)
-    given = {name: value.decode() if isinstance(value, bytes) else value for name, value in headers.items()}
-    return {name: value for name, value in given.items() if name.lower() != "host"}
+    def _needs_retry(
+        self, *, response: tuple[Any, Any] | None, caught_exception: Exception | None, attempts: int, **_: Any
+    ) -> Literal[False] | int | None:
+        """Return the seconds until another attempt, False for none, None to leave it to botocore."""
+        if caught_exception is not None and (
+            isinstance(caught_exception, OutOfTimeError) or is_certificate_refused(caught_exception)
+        ):
+            return False
+        # http.client takes any 1xx but 100 for the answer, and leaves the real one in the connection.
+        is_premature = response is not None and response[0].status_code < 200
+        if is_premature or isinstance(caught_exception, ConnectionError | HTTPClientError):
+            self._close_connections_of(self._of_thread.opened)
+        return 0 if is_premature and attempts < ATTEMPTS else None
 
-
-class _Content(NamedTuple):
-    """The part of urllib3's response that botocore reads."""
-
-    content: bytes
-
-    def stream(self) -> tuple[bytes]:
-        """Return the body in parts."""
-        return (self.content,)
+    def _close_connections_of(self, opened: Moment) -> None:
+        """Close the kept connections, unless another thread has done so since `opened`."""
+        with self._lock:
+            if self._opened is opened:
+                self._client.close()
+                self._opened = Moment.now()

@@ -1,11 +1,14 @@
-"""The error table: every way in which a request can fail, and what each trigger answers then.
+"""The error table: every way a request can fail, and what each trigger answers.
 
-One row per error; nothing else in the package maps exceptions to answers. A new error is one new row here.
+One row per error; nothing else maps exceptions to answers.
 """
 
 import re
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+import ssl
+from collections.abc import Iterator, Set
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 from botocore.exceptions import (
     ClientError,
@@ -17,65 +20,65 @@ from botocore.exceptions import (
     ParamValidationError,
     PartialCredentialsError,
 )
-from botocore.retries.standard import ThrottledRetryableChecker
+from urllib3.exceptions import PoolError
 
-from layer_resolver.models import Repository
-from layer_resolver.network import AnswerTooLargeError, RequestFailedError
+from layer_resolver.calls import OutOfTimeError
 
 LONGEST_MESSAGE = 2000
-"""How many characters the message of an error may have."""
+"""The longest message of an error, in characters."""
 
 LISTED_ENTRIES = 10
 """How many entries of any list an error names."""
 
 
 Place = Literal[
-    "request", "body", "call", "layer", "image", "blob", "config", "digest", "tags", "referrers",
+    "request", "body", "call", "layer", "image", "blob", "config", "registry",
     "route", "failure", "event",
 ]  # fmt: skip
-"""Where an error can arise: in any request, in reading a body, in any call to ECR, in one about a layer or an image, in
-reading a blob from S3 or an image's config, in a digest in the path of a registry's route, in a list of tags or of
-referrers, in the choice of a route, among the failures of a batch, or in an event."""
+"""Where an error can arise; the OpenAPI document lists each operation's answers from it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False)
 class ErrorKind:
-    """One row of the error table. A row is in the table as soon as it is made.
+    """One row of the error table. Creating a row adds it to the table.
 
     Attributes:
         code: What callers see in `code`: ECR's exception name where there is one.
-        title: Short summary, the same for each occurrence (RFC 9457 `title`).
-        advice: What is wrong and what to do, in words for the caller. `{subject}` and `{repository}` are filled in.
         http_status: Status of the JSON routes.
         registry_code: Error code under `/v2` (OCI Distribution Specification, "Error Codes").
-        registry_http_status: Status under `/v2`, where it is another one.
+        title: Short summary, the same for each occurrence (RFC 9457 `title`).
+        advice: What is wrong and what to do. `{subject}` and `{repository}` are filled in.
+        arises_in: Where it can arise.
+        ecr_codes: Further error codes in ECR's answers that mean this row; its own code does if it is an exception's.
+        registry_http_status: Status under `/v2`, where it differs.
         retryable: Whether the same request can succeed later.
-        is_fault: Whether it is this service's own: a bug, or credentials that AWS refuses.
-        retry_after_seconds: Value of the `Retry-After` header, or None for no header.
-        ecr_codes: Error codes in ECR's answers that mean this row.
-        arises_in: Where it can arise; the OpenAPI document lists the answers of each operation from it.
+        is_fault: Whether the service itself is at fault: a bug, or credentials that AWS refuses.
+        retry_after_seconds: Value of the `Retry-After` header; None for no header.
     """
 
     code: str
-    title: str
-    advice: str
     http_status: int
     registry_code: str
-    registry_http_status: int = 0
-    retryable: bool = False
-    is_fault: bool = False
-    retry_after_seconds: int | None = None
-    ecr_codes: frozenset[str] = frozenset()
-    arises_in: frozenset[Place]
+    title: str
+    advice: str
+    arises_in: Set[Place] = field(kw_only=True)
+    ecr_codes: Set[str] = field(default=frozenset(), kw_only=True)
+    registry_http_status: int = field(default=0, kw_only=True)
+    retryable: bool = field(default=False, kw_only=True)
+    is_fault: bool = field(default=False, kw_only=True)
+    retry_after_seconds: int | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if not self.registry_http_status:
             object.__setattr__(self, "registry_http_status", self.http_status)
-        taken = [code for code in self.ecr_codes if code in _KIND_BY_ECR_CODE]
-        if taken or self.code in ERROR_TABLE:
-            raise ValueError(f"{self.code} is a second row for {', '.join(taken) or 'its code'}")
+        codes = {*self.ecr_codes, *([self.code] if self.code.endswith("Exception") else [])}
+        if self.code in ERROR_TABLE or not codes.isdisjoint(_KIND_BY_ECR_CODE):
+            raise ValueError(f"{self.code} is in the table already, or one of its codes")
         ERROR_TABLE[self.code] = self
-        _KIND_BY_ECR_CODE.update(dict.fromkeys(self.ecr_codes, self))
+        _KIND_BY_ECR_CODE.update(dict.fromkeys(codes, self))
+
+    def __hash__(self) -> int:
+        return hash(self.code)
 
     def __repr__(self) -> str:
         return f"<{self.code}>"
@@ -86,340 +89,204 @@ ERROR_TABLE: dict[str, ErrorKind] = {}
 
 _KIND_BY_ECR_CODE: dict[str, ErrorKind] = {}
 
+# fmt: off
 INVALID_PARAMETER = ErrorKind(
-    code="InvalidParameterException",
-    title="The request is invalid",
-    advice="ECR does not accept {subject}. Check the names and digests.",
-    http_status=400,
-    registry_code="NAME_INVALID",
-    ecr_codes=frozenset({"InvalidParameterException", "ValidationException"}),
-    arises_in=frozenset({"request", "call"}),
+    "InvalidParameterException", 400, "NAME_INVALID", "The request is invalid",
+    "ECR does not accept {subject}. Check the names and digests.",
+    arises_in={"request", "call"},
+    ecr_codes={"ValidationException"},
 )
 REPOSITORY_NOT_FOUND = ErrorKind(
-    code="RepositoryNotFoundException",
-    title="The repository does not exist",
-    advice="There is no {repository} in this registry. Check its name, and the registry that it is in.",
-    http_status=404,
-    registry_code="NAME_UNKNOWN",
-    ecr_codes=frozenset({"RepositoryNotFoundException"}),
-    arises_in=frozenset({"call"}),
+    "RepositoryNotFoundException", 404, "NAME_UNKNOWN", "The repository does not exist",
+    "There is no {repository} in this registry. Check its name and its registry.",
+    arises_in={"call"},
 )
 LAYERS_NOT_FOUND = ErrorKind(
-    code="LayersNotFoundException",
-    title="The layer does not exist",
-    advice="There is no {subject}. Take digests from the manifest of an image in it.",
-    http_status=404,
-    registry_code="BLOB_UNKNOWN",
-    ecr_codes=frozenset({"LayersNotFoundException"}),
-    arises_in=frozenset({"layer"}),
+    "LayersNotFoundException", 404, "BLOB_UNKNOWN", "The layer does not exist",
+    "There is no {subject}. Use a digest listed in one of its image manifests.",
+    arises_in={"layer"},
 )
 LAYER_INACCESSIBLE = ErrorKind(
-    code="LayerInaccessibleException",
-    title="No image references the layer",
-    advice="No image references {subject}, and ECR only gives out layers that one does. Push an image that has it.",
-    http_status=409,
-    registry_code="BLOB_UNKNOWN",
-    registry_http_status=404,
-    ecr_codes=frozenset({"LayerInaccessibleException"}),
-    arises_in=frozenset({"layer"}),
+    "LayerInaccessibleException", 409, "BLOB_UNKNOWN", "No image references the layer",
+    "No image references {subject}, and ECR serves only referenced layers. Push an image that has it.",
+    arises_in={"layer"}, registry_http_status=404,
 )
 UPSTREAM_LAYER_UNAVAILABLE = ErrorKind(
-    code="UnableToGetUpstreamLayerException",
-    title="The upstream registry did not give the layer",
-    advice="ECR could not get {subject} from the upstream registry of its pull-through cache rule. Try again; if that "
+    "UnableToGetUpstreamLayerException", 502, "UNKNOWN", "The upstream registry did not return the layer",
+    "ECR could not get {subject} from the upstream registry of its pull-through cache rule. Try again; if that "
     "does not help, check the rule and its credentials.",
-    http_status=502,
-    registry_code="UNKNOWN",
-    retryable=True,
-    ecr_codes=frozenset({"UnableToGetUpstreamLayerException"}),
-    arises_in=frozenset({"layer"}),
+    arises_in={"layer"}, retryable=True,
 )
 UPSTREAM_IMAGE_UNAVAILABLE = ErrorKind(
-    code="UnableToGetUpstreamImageException",
-    title="The upstream registry did not give the image",
-    advice="ECR could not get {subject} from the upstream registry of its pull-through cache rule. Try again; if that "
+    "UnableToGetUpstreamImageException", 502, "UNKNOWN", "The upstream registry did not return the image",
+    "ECR could not get {subject} from the upstream registry of its pull-through cache rule. Try again; if that "
     "does not help, check the rule and its credentials.",
-    http_status=502,
-    registry_code="UNKNOWN",
-    retryable=True,
-    # Those without "Exception" are reasons that BatchGetImage gives for a single image.
-    ecr_codes=frozenset(
-        {
-            "UnableToGetUpstreamImageException",
-            "UnableToListUpstreamImageReferrersException",
-            "UpstreamUnavailable",
-            "UpstreamAccessDenied",
-        }
-    ),
-    arises_in=frozenset({"image"}),
+    arises_in={"image"}, retryable=True,
+    ecr_codes={"UnableToListUpstreamImageReferrersException", "UpstreamAccessDenied", "UpstreamUnavailable"},
 )
+# The codes without "Exception" are reasons that BatchGetImage gives for a single image.
 IMAGE_NOT_FOUND = ErrorKind(
-    code="ImageNotFoundException",
-    title="The image does not exist",
-    advice="There is no {subject}. Check the tag or digest.",
-    http_status=404,
-    registry_code="MANIFEST_UNKNOWN",
-    # Those without "Exception" are reasons that BatchGetImage gives for a single image.
-    ecr_codes=frozenset(
-        {
-            "ImageNotFoundException",
-            "ImageNotFound",
-            "ImageInaccessible",
-            "ImageTagDoesNotMatchDigest",
-            "InvalidImageDigest",
-            "InvalidImageTag",
-            "MissingDigestAndTag",
-        }
-    ),
-    arises_in=frozenset({"image"}),
+    "ImageNotFoundException", 404, "MANIFEST_UNKNOWN", "The image does not exist",
+    "There is no {subject}. Check the tag or digest.",
+    arises_in={"image"},
+    ecr_codes={
+        "ImageInaccessible", "ImageNotFound", "ImageTagDoesNotMatchDigest", "InvalidImageDigest", "InvalidImageTag",
+        "MissingDigestAndTag",
+    },
 )
+# Reasons of BatchGetImage, and KMS's name for a key that can't be used:
+# https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_ImageFailure.html
 IMAGE_UNREADABLE = ErrorKind(
-    code="ImageUnreadable",
-    title="ECR can't read the image",
-    advice="ECR can't read {subject}: the key that encrypts the repository may be disabled, or an index that names the "
-    "image stands in the way. Ask the owner of the repository to check it.",
-    http_status=409,
-    registry_code="MANIFEST_UNKNOWN",
-    registry_http_status=404,
-    # Reasons that BatchGetImage gives for a single image, and KMS's own names for a key that can't be used:
-    # https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_ImageFailure.html
-    ecr_codes=frozenset({"KmsError", "KmsException", "ImageReferencedByManifestList"}),
-    arises_in=frozenset({"image"}),
+    "ImageUnreadable", 409, "MANIFEST_UNKNOWN", "ECR can't read the image",
+    "ECR can't read {subject}. Ask the repository's owner to check the key that encrypts it and the indexes that "
+    "reference the image.",
+    arises_in={"image"}, registry_http_status=404,
+    ecr_codes={"ImageReferencedByManifestList", "KmsError", "KmsException"},
 )
 UNSUPPORTED_IMAGE = ErrorKind(
-    code="UnsupportedImage",
-    title="The image is not of a kind that this service reads",
-    advice="The manifest or config of {subject} can't be read.",
-    http_status=409,
-    registry_code="UNSUPPORTED",
-    arises_in=frozenset({"config"}),
+    "UnsupportedImage", 409, "UNSUPPORTED", "Unsupported image",
+    "The manifest or config of {subject} can't be read.",
+    arises_in={"config"},
 )
 MANIFEST_DIGEST_MISMATCH = ErrorKind(
-    code="ManifestDigestMismatch",
-    title="The manifest does not match its digest",
-    advice="The manifest that ECR gave for {subject} does not match its digest. Try again.",
-    http_status=502,
-    registry_code="UNKNOWN",
-    retryable=True,
-    arises_in=frozenset({"image"}),
+    "ManifestDigestMismatch", 502, "UNKNOWN", "The manifest does not match its digest",
+    "The manifest that ECR returned for {subject} doesn't match its digest. Try again.",
+    arises_in={"image"}, retryable=True,
 )
+# The names that AWS services share: https://docs.aws.amazon.com/AmazonECR/latest/APIReference/CommonErrors.html
 SERVER_ERROR = ErrorKind(
-    code="ServerException",
-    title="ECR has a problem",
-    advice="ECR could not answer because of a problem of its own. Try again later.",
-    http_status=503,
-    registry_code="UNAVAILABLE",
-    retryable=True,
-    retry_after_seconds=2,
-    # ServerException is ECR's own name. The others are the names that AWS services have in common for the same thing:
-    # https://docs.aws.amazon.com/AmazonECR/latest/APIReference/CommonErrors.html
-    ecr_codes=frozenset(
-        {
-            "ServerException",
-            "InternalFailure",
-            "InternalServerError",
-            "ServiceUnavailable",
-            "ServiceUnavailableException",
-        }
-    ),
-    arises_in=frozenset({"call"}),
+    "ServerException", 503, "UNAVAILABLE", "ECR failed",
+    "ECR failed. Try again later.",
+    arises_in={"call"}, retryable=True, retry_after_seconds=2,
+    ecr_codes={"InternalFailure", "InternalServerError", "ServiceUnavailable", "ServiceUnavailableException"},
 )
+# https://github.com/boto/botocore/blob/develop/botocore/retries/standard.py, and a reason of BatchGetImage.
 THROTTLED = ErrorKind(
-    code="ThrottlingException",
-    title="ECR is throttling requests",
-    advice="ECR is throttling requests of this account. Try again later, and with fewer requests at a time.",
-    http_status=429,
-    registry_code="TOOMANYREQUESTS",
-    retryable=True,
-    retry_after_seconds=2,
-    # botocore's own list of the names that AWS services have for throttling; it has no public name.
-    ecr_codes=frozenset(
-        {
-            *ThrottledRetryableChecker._THROTTLED_ERROR_CODES,  # type: ignore[attr-defined]  # noqa: SLF001
-            "UpstreamTooManyRequests",
-        }
-    ),
-    arises_in=frozenset({"call"}),
+    "ThrottlingException", 429, "TOOMANYREQUESTS", "ECR is throttling requests",
+    "ECR is throttling this account's requests. Try again later, with fewer requests at a time.",
+    arises_in={"call"}, retryable=True, retry_after_seconds=2,
+    ecr_codes={
+        "BandwidthLimitExceeded", "EC2ThrottledException", "LimitExceededException", "PriorRequestNotComplete",
+        "ProvisionedThroughputExceededException", "RequestLimitExceeded", "RequestThrottled",
+        "RequestThrottledException", "SlowDown", "ThrottledException", "Throttling", "TooManyRequestsException",
+        "TransactionInProgressException", "UpstreamTooManyRequests",
+    },
 )
 ACCESS_DENIED = ErrorKind(
-    code="AccessDeniedException",
-    title="Access to the repository is denied",
-    advice="This service may not read {subject}. Check the name and the registry, or ask the service's operator to "
-    "allow the repository.",
-    http_status=403,
-    registry_code="DENIED",
-    ecr_codes=frozenset({"AccessDeniedException", "AccessDenied"}),
-    arises_in=frozenset({"call"}),
+    "AccessDeniedException", 403, "DENIED", "Access to the repository is denied",
+    "This service may not read {subject}. Check the name and the registry, or ask the service's operator to allow"
+    " the repository.",
+    arises_in={"call"},
+    ecr_codes={"AccessDenied"},
 )
+# https://docs.aws.amazon.com/AmazonECR/latest/APIReference/CommonErrors.html
 CREDENTIALS_REFUSED = ErrorKind(
-    code="CredentialsRefused",
-    title="AWS refuses the service's own credentials",
-    advice="AWS refuses the service's own credentials. Try again later; if that does not help, tell its operator.",
-    http_status=503,
-    registry_code="UNAVAILABLE",
-    retryable=True,
-    is_fault=True,
-    retry_after_seconds=2,
-    # https://docs.aws.amazon.com/AmazonECR/latest/APIReference/CommonErrors.html
-    ecr_codes=frozenset(
-        {
-            "ExpiredToken",
-            "ExpiredTokenException",
-            "IncompleteSignature",
-            "InvalidClientTokenId",
-            "InvalidSignatureException",
-            "MissingAuthenticationToken",
-            "MissingAuthenticationTokenException",
-            "NotAuthorized",
-            "RequestExpired",
-            "SignatureDoesNotMatch",
-            "UnrecognizedClientException",
-        }
-    ),
-    arises_in=frozenset({"call"}),
+    "CredentialsRefused", 503, "UNAVAILABLE", "AWS refuses the service's own credentials",
+    "AWS refuses the service's own credentials. Try again later, then tell the service's operator.",
+    arises_in={"call"}, retryable=True, is_fault=True, retry_after_seconds=2,
+    ecr_codes={
+        "ExpiredToken", "ExpiredTokenException", "IncompleteSignature", "InvalidAccessKeyId",
+        "InvalidClientTokenId", "InvalidSignatureException", "InvalidToken", "MissingAuthenticationToken",
+        "MissingAuthenticationTokenException", "NotAuthorized", "OptInRequired", "RequestExpired",
+        "RequestInTheFuture", "RequestTimeTooSkewed", "SignatureDoesNotMatch", "TokenRefreshRequired",
+        "UnrecognizedClientException",
+    },
 )
 TIMED_OUT = ErrorKind(
-    code="RequestTimeoutException",
-    title="ECR did not answer in time",
-    advice="ECR did not answer in time. Try again, and with fewer layers at a time if there were many.",
-    http_status=504,
-    registry_code="UNAVAILABLE",
-    retryable=True,
-    ecr_codes=frozenset({"RequestTimeout", "RequestTimeoutException"}),
-    arises_in=frozenset({"call", "blob"}),
+    "RequestTimeoutException", 504, "UNAVAILABLE", "ECR did not answer in time",
+    "ECR did not answer in time. Try again, with fewer layers at a time if there were many.",
+    arises_in={"call", "blob"}, retryable=True,
+    ecr_codes={"RequestTimeout"},
 )
 INTERNAL_ERROR = ErrorKind(
-    code="InternalError",
-    title="The service failed",
-    advice="The service failed unexpectedly. Tell its operator the request id.",
-    http_status=500,
-    registry_code="UNKNOWN",
-    is_fault=True,
-    arises_in=frozenset({"request"}),
+    "InternalError", 500, "UNKNOWN", "The service failed",
+    "The service failed unexpectedly. Tell its operator the request id.",
+    arises_in={"request"}, is_fault=True,
 )
 FOREIGN_LAYER = ErrorKind(
-    code="ForeignLayer",
-    title="The layer is not kept in the registry",
-    advice="ECR does not have {subject}: it is a foreign layer. Download it from the urls of its descriptor.",
-    http_status=404,
-    registry_code="BLOB_UNKNOWN",
-    arises_in=frozenset({"failure"}),
+    "ForeignLayer", 404, "BLOB_UNKNOWN", "The layer isn't in the registry",
+    "ECR doesn't have {subject}. It is a foreign layer: download it from one of the urls in its descriptor.",
+    arises_in={"failure"},
 )
 NOT_ENABLED = ErrorKind(
-    code="NotEnabled",
-    title="The operator has not turned this on",
-    advice="The operator of this service has not turned this on.",
-    http_status=403,
-    registry_code="DENIED",
-    arises_in=frozenset({"image", "tags"}),
+    "NotEnabled", 403, "DENIED", "This feature is disabled",
+    "This feature is disabled. Ask the service's operator to enable it.",
+    arises_in={"image"},
 )
 INVALID_DIGEST = ErrorKind(
-    code="InvalidDigest",
-    title="The digest is invalid",
-    advice="The digest is invalid. Take digests from the manifest of an image.",
-    http_status=400,
-    registry_code="DIGEST_INVALID",
-    arises_in=frozenset({"digest"}),
+    "InvalidDigest", 400, "DIGEST_INVALID", "The digest is invalid",
+    "The digest is invalid. Use a digest listed in an image manifest.",
+    arises_in={"registry"},
 )
 INVALID_PAGINATION = ErrorKind(
-    code="InvalidPaginationNumber",
-    title="The number of entries to return is invalid",
-    advice="n must be a whole number of entries to return, 0 or more.",
-    http_status=400,
-    registry_code="PAGINATION_NUMBER_INVALID",
-    arises_in=frozenset({"tags"}),
+    "InvalidPaginationNumber", 400, "PAGINATION_NUMBER_INVALID", "The page size is invalid",
+    "n must be a whole number, 0 or more.",
+    arises_in={"registry"},
 )
 INVALID_PAGE_TOKEN = ErrorKind(
-    code="InvalidPageToken",
-    title="The token of the page is invalid",
-    advice="nextToken must be one that the Link header of the page before had. Begin again without it.",
-    http_status=400,
-    registry_code="PAGINATION_NUMBER_INVALID",
-    arises_in=frozenset({"referrers"}),
+    "InvalidPageToken", 400, "PAGINATION_NUMBER_INVALID", "The page token is invalid",
+    "nextToken must come from the previous page's Link header. Start again without it.",
+    arises_in={"registry"},
 )
 INVALID_ARTIFACT_TYPE = ErrorKind(
-    code="InvalidArtifactType",
-    title="The filter is invalid",
-    advice="artifactType must be a media type, or up to five of them.",
-    http_status=400,
-    registry_code="UNSUPPORTED",
-    arises_in=frozenset({"referrers"}),
+    "InvalidArtifactType", 400, "UNSUPPORTED", "The filter is invalid",
+    "artifactType must be a media type, or up to five separated by commas.",
+    arises_in={"registry"},
 )
 BLOB_UNREADABLE = ErrorKind(
-    code="BlobUnreadable",
-    title="S3 did not give the blob",
-    advice="S3 did not give the blob, or its size. Try again, or get the blob itself.",
-    http_status=502,
-    registry_code="UNKNOWN",
-    retryable=True,
-    arises_in=frozenset({"blob"}),
+    "BlobUnreadable", 502, "UNKNOWN", "S3 did not return the blob",
+    "S3 did not return the blob or its size. Try again, or get the blob itself.",
+    arises_in={"blob"}, retryable=True,
 )
 ROUTE_NOT_FOUND = ErrorKind(
-    code="RouteNotFound",
-    title="There is no such route",
-    advice="There is no such route. GET /openapi.json describes those that there are.",
-    http_status=404,
-    registry_code="UNSUPPORTED",
-    arises_in=frozenset({"route"}),
+    "RouteNotFound", 404, "UNSUPPORTED", "There is no such route",
+    "There is no such route. GET /openapi.json describes the routes.",
+    arises_in={"route"},
 )
 METHOD_NOT_ALLOWED = ErrorKind(
-    code="MethodNotAllowed",
-    title="The route does not have this method",
-    advice="The route does not have this method. The Allow header lists those that it has.",
-    http_status=405,
-    registry_code="UNSUPPORTED",
-    arises_in=frozenset({"route"}),
+    "MethodNotAllowed", 405, "UNSUPPORTED", "Method not allowed",
+    "This route doesn't take this method. The Allow header lists the ones it takes.",
+    arises_in={"route"},
 )
 REFERRERS_NOT_READ = ErrorKind(
-    code="ReferrersNotRead",
-    title="The registry has no referrers API",
-    advice="This registry does not list referrers: its operator has not set imagePull. Use the referrers tag schema.",
-    http_status=404,
-    registry_code="UNSUPPORTED",
-    arises_in=frozenset({"referrers"}),
+    "ReferrersNotRead", 404, "UNSUPPORTED", "The registry has no referrers API",
+    "This registry doesn't list referrers, because imagePull is off. Use the referrers tag schema.",
+    arises_in={"registry"},
 )
 REQUEST_TOO_LARGE = ErrorKind(
-    code="RequestTooLarge",
-    title="The request is too large",
-    advice="The body of a request can have 1 MB, that of an image manifest 4 MB. Send a smaller one.",
-    http_status=413,
-    registry_code="SIZE_INVALID",
-    arises_in=frozenset({"body"}),
+    "RequestTooLarge", 413, "SIZE_INVALID", "The request is too large",
+    "A request body may have 1 MB, an image manifest 4 MB. Send a smaller one.",
+    arises_in={"body"},
 )
 UNSUPPORTED_EVENT = ErrorKind(
-    code="UnsupportedEvent",
-    title="The function does not answer events of this kind",
-    advice="The function answers requests to its function URL (payload format 2.0), events of EventBridge, and direct "
+    "UnsupportedEvent", 400, "UNSUPPORTED", "Unsupported event",
+    "The function answers requests to its function URL (payload format 2.0), events of EventBridge, and direct "
     "invocations with the fields of a request, repositoryName and layerDigests.",
-    http_status=400,
-    registry_code="UNSUPPORTED",
-    arises_in=frozenset({"event"}),
+    arises_in={"event"},
 )
 RESULT_TOO_LARGE = ErrorKind(
-    code="ResultTooLarge",
-    title="The result is too large",
-    advice="The result is larger than an answer can be. Ask for fewer layers at a time.",
-    http_status=413,
-    registry_code="UNSUPPORTED",
-    arises_in=frozenset({"request", "event"}),
+    "ResultTooLarge", 413, "UNSUPPORTED", "The result is too large",
+    "The result is too large for an answer. Ask for fewer layers at a time.",
+    arises_in={"request", "event"},
 )
+# fmt: on
 
 
 class Subject(NamedTuple):
     """What an error is about.
 
     Attributes:
-        repository: The repository.
+        repository: The repository's name.
         kind: Whether it is about a layer, an image, or the repository as a whole.
-        name: The digest of the layer, or the tag or digest of the image; None if what was sent is neither.
+        name: The layer's digest, or the image's tag or digest; None if what was sent is neither.
     """
 
-    repository: Repository
+    repository: str
     kind: Literal["layer", "image", "repository"] = "repository"
     name: str | None = None
 
     def __str__(self) -> str:
-        place = f"repository {self.repository.repository_name}"
+        place = f"repository {self.repository}"
         return place if self.kind == "repository" else f"{self.kind} {self.name or 'of that name'} in {place}"
 
 
@@ -429,7 +296,7 @@ class ResolverError(Exception):
     Attributes:
         kind: The row.
         detail: What is wrong and what to do. Holds no ARN, credential, download URL or stack trace.
-        subject: What it is about, None if it is about the request itself.
+        subject: What it is about; None if it is about the request itself.
         extensions: Further members of the problem details object (RFC 9457, section 3.2).
         headers: Further headers of the answer over HTTP.
     """
@@ -460,26 +327,14 @@ class ResolverError(Exception):
 
 
 class UnreadableAnswerError(Exception):
-    """An answer is not one that ECR or S3 gives."""
+    """An answer isn't one that ECR or S3 gives."""
 
 
-class OutOfTimeError(Exception):
-    """The invocation's time is up, so no further call is made."""
-
-
-_KIND_BY_TYPE: tuple[tuple[tuple[type[BaseException], ...], ErrorKind], ...] = (
-    ((ParamValidationError,), INVALID_PARAMETER),
-    (
-        (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, MetadataRetrievalError),
-        CREDENTIALS_REFUSED,
-    ),
-    ((HTTPClientError, ConnectionError, RequestFailedError, OutOfTimeError), TIMED_OUT),
-    ((UnreadableAnswerError, AnswerTooLargeError), SERVER_ERROR),
-)
+_NO_CREDENTIALS = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, MetadataRetrievalError)
 
 
 def as_resolver_error(exception: BaseException) -> ResolverError:
-    """Return an exception as a caller may see it: itself if it is meant for callers, or else an internal error."""
+    """Return an exception as a caller may see it: itself if meant for callers, else an internal error."""
     if isinstance(exception, ResolverError):
         return exception
     error = ResolverError(INTERNAL_ERROR)
@@ -487,39 +342,77 @@ def as_resolver_error(exception: BaseException) -> ResolverError:
     return error
 
 
-def error_kind(exception: BaseException, status: int | None = None) -> ErrorKind:
-    """Return the row of the error table for an exception.
-
-    Args:
-        exception: Whatever calling ECR raised.
-        status: The HTTP status of ECR's answer, if there was one. It decides where ECR's code does not.
-
-    Returns:
-        The row; `INTERNAL_ERROR` for what no other row names.
-    """
+def error_kind(exception: BaseException) -> ErrorKind:
+    """Return the row for whatever a call to AWS raised; `INTERNAL_ERROR` if no other row names it."""
     if isinstance(exception, ResolverError):
         return exception.kind
     if isinstance(exception, ClientError):
-        return _KIND_BY_ECR_CODE.get(ecr_code(exception)) or _kind_by_status(status)
-    for types, kind in _KIND_BY_TYPE:
-        if isinstance(exception, types):
-            return kind
-    # What botocore raises when it can't read an answer can be anything.
-    return INTERNAL_ERROR if status is None else _kind_by_status(status, unreadable=True)
+        return _KIND_BY_ECR_CODE.get(ecr_code(exception)) or _kind_by_status(status_of(exception))
+    if isinstance(exception, _NO_CREDENTIALS):
+        return CREDENTIALS_REFUSED
+    if isinstance(exception, HTTPClientError | ConnectionError | OutOfTimeError):
+        return TIMED_OUT
+    if isinstance(exception, ParamValidationError):
+        return INVALID_PARAMETER
+    return SERVER_ERROR if isinstance(exception, UnreadableAnswerError) else INTERNAL_ERROR
 
 
 def ecr_code(error: ClientError) -> str:
-    """Return the code of ECR's answer, an empty string if it does not have the form of one."""
+    """Return the code in AWS's answer; an empty string if it doesn't have the form of one."""
     code = error.response.get("Error", {}).get("Code")
     return code if isinstance(code, str) and re.fullmatch(r"[A-Za-z0-9_.:-]{1,100}", code) else ""
 
 
-def _kind_by_status(status: int | None, *, unreadable: bool = False) -> ErrorKind:
+def status_of(error: ClientError) -> int | None:
+    """Return the HTTP status of AWS's answer, None if it isn't known."""
+    return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+
+
+def describe_cause(cause: BaseException) -> dict[str, Any]:
+    """Return what the log may say of an exception: types, code, status, host, error number, never its text.
+
+    `because` has the types of what led to it, outermost first, which tell a name that can't be resolved from a refused
+    certificate and a time-out.
+    """
+    described: dict[str, Any] = {"type": type(cause).__name__}
+    if isinstance(cause, ClientError):
+        described |= {"code": ecr_code(cause), "status": status_of(cause)}
+    chain = list(_chain(cause))
+    if chain:
+        described["because"] = [type(each).__name__ for each in chain]
+    host = next((host for each in (cause, *chain) if (host := _host(each))), None)
+    number = next((each.errno for each in (cause, *chain) if isinstance(each, OSError) and each.errno), None)
+    return described | {name: value for name, value in {"host": host, "errno": number}.items() if value is not None}
+
+
+def is_certificate_refused(exception: BaseException) -> bool:
+    """Tell whether the peer's certificate was refused, which another attempt doesn't change."""
+    return any(isinstance(each, ssl.SSLCertVerificationError) for each in (exception, *_chain(exception)))
+
+
+def _host(exception: BaseException) -> str | None:
+    """Return the host that botocore or urllib3 says an exception is about."""
+    endpoint_url = getattr(exception, "kwargs", {}).get("endpoint_url")
+    if endpoint_url:
+        return urlsplit(str(endpoint_url)).hostname
+    peer = getattr(exception, "conn", None) or (exception.pool if isinstance(exception, PoolError) else None)
+    host: str | None = getattr(peer, "host", None)
+    return host
+
+
+def _chain(exception: BaseException) -> Iterator[BaseException]:
+    for _ in range(LISTED_ENTRIES):
+        cause = exception.__cause__ or exception.__context__
+        if cause is None:
+            return
+        yield cause
+        exception = cause
+
+
+def _kind_by_status(status: int | None) -> ErrorKind:
     if status == 429:
         return THROTTLED
     if status == 408:
         return TIMED_OUT
-    # ECR redirects nobody: who does is not ECR.
-    if unreadable or (status is not None and not 400 <= status < 500):
-        return SERVER_ERROR
-    return INTERNAL_ERROR
+    # ECR never redirects, so whoever does isn't ECR.
+    return INTERNAL_ERROR if status is None or 400 <= status < 500 else SERVER_ERROR

@@ -1,7 +1,6 @@
-"""The one front for HTTP: reads a request, finds its route, and renders the answer or what went wrong.
+"""The front for HTTP: parses a request, finds its route, and renders the answer or the error.
 
-The APIs behind it (http_api.py, registry_api.py) hold their routes and their own way to write an error, and nothing
-else. Knows nothing of ECR.
+http_api.py and registry_api.py hold their routes and their form of an error. Knows nothing of ECR.
 """
 
 import base64
@@ -11,7 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote
 
-from layer_resolver.callers import caller_of
+from aws_lambda_powertools.utilities.parser import ValidationError, parse
+from aws_lambda_powertools.utilities.parser.models import LambdaFunctionUrlModel, RequestContextV2
+from pydantic import BaseModel
+
+from layer_resolver.callers import PUBLIC, caller_of
 from layer_resolver.errors import (
     INTERNAL_ERROR,
     INVALID_PARAMETER,
@@ -24,36 +27,65 @@ from layer_resolver.errors import (
     as_resolver_error,
 )
 from layer_resolver.invocation import Invocation
+from layer_resolver.models import described
 
 LARGEST_ANSWER_BYTES = 6 * 1024 * 1024 - 64 * 1024
-"""How large an answer may be as JSON: Lambda's 6 MB, beyond which callers get a bare 502, less room for its record."""
+"""The largest answer as JSON: Lambda's 6 MB, beyond which callers get a bare 502, less room for its record."""
 
 LARGEST_ERROR_BYTES = 16 * 1024
-"""How large the body of an error may be."""
+"""The largest body of an error."""
 
 LARGEST_BODY = 1024 * 1024
-"""How many characters the body of a request may have."""
+"""The largest body of a request, in bytes."""
 
 LONGEST_PATH = 8 * 1024
-"""How many characters a path may have: much more than a repository's name, 256, and a digest."""
+"""The longest path, in characters: much more than a repository's name, 256, and a digest."""
 
-# No cache may keep an answer that does not allow it: it holds a secret, or an error that will pass.
+# No cache may keep an answer that doesn't allow it: it holds a secret, or an error that will pass.
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-_encode = json.JSONEncoder(separators=(",", ":")).encode
 _PRINTABLE = bytes(range(0x20, 0x7F))
 
 
-class Request(NamedTuple):
-    """A request to the function URL.
+class _Http(BaseModel):
+    """Powertools' model knows seven methods, and fails on an address that isn't text."""
 
-    Attributes:
-        method: The HTTP method, in upper case.
-        raw_path: The path as it was sent.
-        query: The decoded parameters of the query; values of one name are joined by commas.
-        headers: The headers, whose names the platform gives in lower case; values of one name are joined by commas.
-        invocation: The invocation that answers it: its deadline, and what is recorded of it.
-        encoded_body: The body as the event has it; `text` decodes it.
-        is_base64: Whether that is base64.
+    method: str
+    sourceIp: str = ""  # noqa: N815
+
+
+class _RequestContext(RequestContextV2):
+    """Requires less than Powertools' model."""
+
+    accountId: str = ""  # noqa: N815
+    apiId: str = ""  # noqa: N815
+    domainName: str = ""  # noqa: N815
+    domainPrefix: str = ""  # noqa: N815
+    requestId: str = ""  # noqa: N815
+    routeKey: str = ""  # noqa: N815
+    stage: str = ""
+    time: str = ""
+    timeEpoch: Any = None  # noqa: N815
+    http: _Http  # type: ignore[assignment]
+
+
+class FunctionUrlEvent(LambdaFunctionUrlModel):
+    """A function URL's event.
+
+    Source: https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html#urls-payloads
+    """
+
+    version: str = ""
+    routeKey: str = ""  # noqa: N815
+    rawQueryString: str = ""  # noqa: N815
+    headers: dict[str, str] | None = None  # type: ignore[assignment]
+    requestContext: _RequestContext  # noqa: N815
+    body: str | None = None
+
+
+class Request(NamedTuple):
+    """A request to the function URL: its method in upper case, names of headers in lower case.
+
+    Lambda has decoded the query, and joined values of one name by commas there and in the headers.
     """
 
     method: str
@@ -68,41 +100,42 @@ class Request(NamedTuple):
     def of(
         cls, event: Mapping[str, Any], invocation: Invocation, edge_distribution_arn: str | None = None
     ) -> "Request":
-        """Return the request that an event of a function URL is, payload format 2.0.
-
-        Source: https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html#urls-payloads
-
-        Args:
-            event: The event.
-            invocation: The invocation, which records the caller.
-            edge_distribution_arn: The CloudFront distribution in front of the function URL, if there is one.
+        """Return the request in an event of a function URL, and record who sent it.
 
         Raises:
-            ResolverError: `UNSUPPORTED_EVENT`, if it is not such an event.
+            ResolverError: `UNSUPPORTED_EVENT`, if it isn't such an event.
         """
-        context = _structure(event, "requestContext")
-        http = _structure(context, "http")
-        invocation.identify(_text(context, "requestId"))
-        request = cls(
-            method=_text(http, "method").upper(),
-            raw_path=_text(event, "rawPath"),
-            query=_texts(event, "queryStringParameters"),
-            headers=_texts(event, "headers"),
-            invocation=invocation,
-            encoded_body=_text(event, "body"),
-            is_base64=event.get("isBase64Encoded") is True,
+        try:
+            parsed = parse(event=dict(event), model=FunctionUrlEvent)
+        except ValidationError as error:
+            detail = f"{UNSUPPORTED_EVENT.advice} Of this request, {described(error, FunctionUrlEvent)}"
+            raise ResolverError(UNSUPPORTED_EVENT, detail) from None
+        context = parsed.requestContext
+        headers = {name.lower(): value for name, value in (parsed.headers or {}).items()}
+        iam = context.authorizer.iam if context.authorizer else None
+        caller = caller_of(
+            iam.userArn if iam else None,
+            context.http.sourceIp,
+            lambda name: headers.get(name, ""),
+            edge_distribution_arn,
         )
-        caller = caller_of(context, request.header, edge_distribution_arn)
-        invocation.caller_kind, invocation.caller, invocation.source_ip = caller.kind, caller.name, caller.source_ip
-        return request
+        invocation.caller = caller._replace(is_verified=context.requestId == invocation.lambda_request_id)
+        invocation.identify(context.requestId)
+        return cls(
+            method=context.http.method.upper(),
+            raw_path=parsed.rawPath,
+            query=parsed.queryStringParameters or {},
+            headers=headers,
+            invocation=invocation,
+            encoded_body=parsed.body or "",
+            is_base64=parsed.isBase64Encoded is True,
+        )
 
     @property
     def path(self) -> str:
-        """The path, decoded; empty, which matches no route, if it is too long or not UTF-8."""
+        """The decoded path; empty, which matches no route, if it is too long or not UTF-8."""
         if len(self.raw_path) > LONGEST_PATH:
             return ""
-        if "%" not in self.raw_path:
-            return self.raw_path
         try:
             return unquote(self.raw_path, errors="strict")
         except UnicodeDecodeError:
@@ -115,47 +148,35 @@ class Request(NamedTuple):
         return "" if before else unquote(path.partition("/")[0])
 
     def header(self, name: str) -> str:
-        """Return the value of a header by its name in lower case, an empty string if there is none."""
-        value = self.headers.get(name)
-        if value is None:
-            value = next((value for each, value in self.headers.items() if each.lower() == name), None)
-        return value or ""
+        """Return a header's value by its name in lower case, an empty string if there is none."""
+        return self.headers.get(name, "")
 
     @property
     def content_type(self) -> str:
-        """The media type of the body, in lower case and without parameters; empty if there is none."""
+        """The body's media type, in lower case and without parameters; empty if there is none."""
         return self.header("content-type").partition(";")[0].strip().lower()
 
     def text(self, longest: int = LARGEST_BODY) -> str:
-        """Return the body.
-
-        Args:
-            longest: How many bytes it may have.
+        """Return the body, of at most `longest` bytes.
 
         Raises:
-            ResolverError: `INVALID_PARAMETER`, if there is no body or it is not text; `REQUEST_TOO_LARGE`.
+            ResolverError: `INVALID_PARAMETER`, if there is no body or it isn't text; `REQUEST_TOO_LARGE`.
         """
         if not self.encoded_body:
             raise ResolverError(INVALID_PARAMETER, "The request has no body. Post a JSON document.")
-        encoded = self.encoded_body
         try:
+            encoded = self.encoded_body
             content = base64.b64decode(encoded, validate=True) if self.is_base64 else encoded.encode()
             text = content.decode()
         except (binascii.Error, ValueError):
-            raise ResolverError(INVALID_PARAMETER, "The body is not UTF-8 text. Post a JSON document.") from None
+            raise ResolverError(INVALID_PARAMETER, "The body isn't UTF-8 text. Post a JSON document.") from None
         if len(content) > longest:
             raise ResolverError(REQUEST_TOO_LARGE)
         return text
 
 
 class Response(NamedTuple):
-    """An answer over HTTP.
-
-    Attributes:
-        status: Its status.
-        headers: Its headers, beside those that every answer has.
-        body: Its body.
-    """
+    """An answer over HTTP, with the headers beside those that every answer has."""
 
     status: int
     headers: Mapping[str, str]
@@ -173,14 +194,13 @@ Answer = Callable[..., Response]
 class Route:
     """A route: its paths, and the function that answers each method.
 
-    A part of the template in angle brackets matches one part of a path, which has no slash, except `<name>`: it matches
-    one part or more, because the name of a repository has slashes. Parts are compared from the end, so a repository may
-    have the words of a route in its name.
+    A part of the template in angle brackets matches one part of a path, and `<name>` one or more, because repositories'
+    names have slashes. Parts are compared from the end, so a name may contain a route's words.
 
     Args:
         template: The path, such as `/v2/<name>/blobs/<digest>`.
         answers: The function that answers each method. HEAD is GET without the body (RFC 9110, section 9.3.2), unless
-            it has its own; leaving the body out is the platform's part.
+            it has its own; the platform leaves the body out.
     """
 
     def __init__(self, template: str, answers: Mapping[str, Answer]) -> None:
@@ -192,7 +212,7 @@ class Route:
         self.has_name = "<name>" in template
 
     def match(self, path: str) -> dict[str, str] | None:
-        """Return the parts of a path that the template has names for, None if the path is not of this route."""
+        """Return the path's parts by their names in the template; None if it is another route's path."""
         if not self.has_name:
             return {} if path == self.template else None
         if not path.startswith(self._before):
@@ -210,11 +230,11 @@ class Route:
 
 
 class Api(Protocol):
-    """One of the APIs that share the function URL."""
+    """One of the APIs behind the function URL."""
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The headers that each of its answers has."""
+        """The headers of each of its answers."""
 
     @property
     def routes(self) -> Sequence[Route]:
@@ -222,17 +242,17 @@ class Api(Protocol):
 
     @property
     def advice(self) -> Mapping[str, str]:
-        """Messages for an unknown route or method, by the row's code, which take the place of the row's own."""
+        """Messages for an unknown route or method by the row's code, in place of the row's own."""
 
     def error_status(self, error: ResolverError) -> int:
-        """Return the status that an error has in this API."""
+        """Return an error's status in this API."""
 
     def error_body(self, error: ResolverError, request_id: str) -> tuple[str, Mapping[str, Any]]:
-        """Return an error's media type, and its body."""
+        """Return an error's media type and body."""
 
 
 class FunctionUrl:
-    """Answers requests, one at a time, as Lambda gives them.
+    """Answers requests, one at a time, as Lambda passes them on.
 
     Args:
         apis: The APIs by the first part of their paths; the one without a name has all other paths.
@@ -244,23 +264,15 @@ class FunctionUrl:
         self._edge_distribution_arn = edge_distribution_arn
 
     def answer(self, event: Mapping[str, Any], invocation: Invocation) -> dict[str, Any]:
-        """Answer one request.
-
-        Args:
-            event: The function URL's event, payload format 2.0.
-            invocation: Where it is recorded.
-
-        Returns:
-            The response in payload format 2.0. Whatever goes wrong is answered, and nothing raised.
-        """
-        invocation.trigger, invocation.caller_kind = "http", "public"
+        """Return the response in payload format 2.0 to one request, whatever goes wrong."""
+        invocation.trigger, invocation.caller = "http", PUBLIC
         api = self._apis[""]
         try:
             request = Request.of(event, invocation, self._edge_distribution_arn)
             api = self._apis.get(request.first_part, api)
             payload = _payload(api, _routed(api, request))
         except Exception as cause:
-            invocation.error = as_resolver_error(cause)
+            invocation.error, invocation.resolved = as_resolver_error(cause), ()
             payload = _payload(api, _error_response(api, invocation.error, invocation))
         invocation.status = payload["statusCode"]
         return payload
@@ -268,7 +280,7 @@ class FunctionUrl:
 
 def to_json(content: Mapping[str, Any]) -> str:
     """Return a JSON document, without spaces."""
-    return _encode(content)
+    return json.dumps(content, separators=(",", ":"))
 
 
 def _routed(api: Api, request: Request) -> Response:
@@ -283,18 +295,21 @@ def _routed(api: Api, request: Request) -> Response:
             detail = api.advice.get(METHOD_NOT_ALLOWED.code)
             raise ResolverError(METHOD_NOT_ALLOWED, detail, headers={"Allow": allowed})
         request.invocation.route = f"{request.method} {route.template}"
-        return answer(request, **parts)
+        response = answer(request, **parts)
+        if request.method == "HEAD":
+            # The platform leaves out the body, which has the download URLs or the manifest.
+            request.invocation.resolved, request.invocation.gives_image = (), False
+        return response
     raise ResolverError(ROUTE_NOT_FOUND, api.advice.get(ROUTE_NOT_FOUND.code))
 
 
 def _error_response(api: Api, error: ResolverError, invocation: Invocation) -> Response:
-    request_id = invocation.request_id or invocation.lambda_request_id
-    media_type, content = api.error_body(error, request_id)
+    media_type, content = api.error_body(error, invocation.request_id)
     body = to_json(content)
     if len(body) > LARGEST_ERROR_BYTES:
         # Only its lists can make an error long, never its message.
         bare = ResolverError(error.kind, error.detail, subject=error.subject)
-        body = to_json(api.error_body(bare, request_id)[1])
+        body = to_json(api.error_body(bare, invocation.request_id)[1])
     headers = {"Content-Type": media_type, **error.headers}
     if error.kind.retry_after_seconds is not None:
         headers["Retry-After"] = str(error.kind.retry_after_seconds)
@@ -302,7 +317,7 @@ def _error_response(api: Api, error: ResolverError, invocation: Invocation) -> R
 
 
 def _payload(api: Api, response: Response) -> dict[str, Any]:
-    """Return an answer in payload format 2.0; every answer of the function passes here.
+    """Return an answer in payload format 2.0; every answer passes here.
 
     Raises:
         ResolverError: If it is larger than Lambda takes, or a header has a value that no header can have.
@@ -316,32 +331,3 @@ def _payload(api: Api, response: Response) -> dict[str, Any]:
     if len(body) * 6 > LARGEST_ANSWER_BYTES and len(json.dumps(body)) > LARGEST_ANSWER_BYTES:
         raise ResolverError(RESULT_TOO_LARGE)
     return {"statusCode": response.status, "headers": headers, "body": body}
-
-
-def _structure(parent: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = parent.get(name)
-    if not isinstance(value, dict):
-        raise _malformed(name)
-    return value
-
-
-def _text(parent: Mapping[str, Any], name: str) -> str:
-    value = parent.get(name)
-    if value is not None and not isinstance(value, str):
-        raise _malformed(name)
-    return value or ""
-
-
-def _texts(parent: Mapping[str, Any], name: str) -> Mapping[str, str]:
-    value = parent.get(name)
-    if value is None:
-        return {}
-    if not isinstance(value, dict) or not all(isinstance(each, str) for each in value.values()):
-        raise _malformed(name)
-    return value
-
-
-def _malformed(name: str) -> ResolverError:
-    return ResolverError(
-        UNSUPPORTED_EVENT, f"{UNSUPPORTED_EVENT.advice} {name} of this request is missing or malformed."
-    )

@@ -1,59 +1,61 @@
 """The JSON routes of the function URL, and problem details (RFC 9457)."""
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any
 
-from layer_resolver.backend import IMAGE_DIGEST_ADVICE, Backend
-from layer_resolver.errors import INVALID_PARAMETER, NOT_ENABLED, ResolverError, Subject
-from layer_resolver.function_url import Request, Response, Route
+from layer_resolver.blobs import BlobReader
+from layer_resolver.errors import INVALID_PARAMETER, NOT_ENABLED, RESULT_TOO_LARGE, ResolverError, Subject
+from layer_resolver.function_url import LARGEST_ANSWER_BYTES, Request, Response, Route
+from layer_resolver.images import ImageReader, config_result, index_refused, manifest_with_config
 from layer_resolver.models import (
     INDEX_MEDIA_TYPES,
     MANIFEST_MEDIA_TYPES,
-    DigestedConfigRequest,
-    DigestedImageRequest,
     DownloadUrlRequest,
     DownloadUrlsRequest,
+    ImageConfigRequest,
+    ImageManifest,
+    ImageRequest,
+    Layer,
     LayerBatch,
-    Repository,
+    PostedManifest,
+    RepositoryRequest,
     StoredManifest,
-    TaggedConfigRequest,
-    TaggedImageRequest,
+    parse_document,
+    parse_json,
+    parse_request,
+    parse_stored,
 )
-from layer_resolver.validation import parse_json, parse_request
-
-Tagged = TypeVar("Tagged")
-Digested = TypeVar("Digested")
+from layer_resolver.resolver import LEAST_BYTES_OF_A_LAYER, LayerUrlResolver, Resolution
 
 LARGEST_MANIFEST = 4 * 1024 * 1024
 """How many bytes ECR allows a manifest; https://docs.aws.amazon.com/AmazonECR/latest/userguide/service-quotas.html"""
 
-DEEPEST_INDEX = 4
-"""How many indexes, each of which names the next, may lead to an image."""
+_OPENAPI = Path(__file__).parent / "openapi.json"
 
 
 class HttpApi:
-    """Answers the JSON routes.
-
-    Args:
-        backend: What it asks.
-    """
+    """Answers the JSON routes."""
 
     headers: Mapping[str, str] = {}
     advice: Mapping[str, str] = {}
 
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
+    def __init__(self, resolver: LayerUrlResolver, images: ImageReader, blobs: BlobReader) -> None:
+        self._resolver = resolver
+        self._images = images
+        self._blobs = blobs
+        self._openapi = _OPENAPI.read_text()
         self.routes = (
             Route("/download-url", {"GET": self._get_download_url, "POST": self._post_download_url}),
             Route("/download-urls", {"POST": self._post_download_urls}),
             Route("/images/download-urls", {"GET": self._get_image_download_urls}),
             Route("/images/config", {"GET": self._get_image_config}),
-            Route("/openapi.json", {"GET": _get_openapi}),
+            Route("/openapi.json", {"GET": self._get_openapi}),
             Route("/healthz", {"GET": _get_health}),
         )
 
     def error_status(self, error: ResolverError) -> int:
-        """Return the status of an error."""
+        """Return an error's status."""
         return error.kind.http_status
 
     def error_body(self, error: ResolverError, request_id: str) -> tuple[str, Mapping[str, Any]]:
@@ -78,105 +80,90 @@ class HttpApi:
     def _one(self, wanted: DownloadUrlRequest, request: Request) -> Response:
         batch = LayerBatch.of_digests(wanted.repository, [wanted.layer_digest])
         try:
-            return Response.json(self._backend.resolver.resolve_one(batch, request.invocation).wire())
+            return Response.json(self._resolver.resolve_one(batch, request.invocation).wire())
         except ResolverError as error:
-            self._backend.point_to_images([error], request.invocation, IMAGE_DIGEST_ADVICE)
+            self._images.explain_missing(batch.repository, [error], request.invocation)
             raise
 
     def _post_download_urls(self, request: Request) -> Response:
         content_type = request.content_type
-        if content_type in MANIFEST_MEDIA_TYPES or content_type in INDEX_MEDIA_TYPES:
-            return self._many(_batch_of_posted_manifest(request), request)
-        if request.query:
+        if content_type in {*MANIFEST_MEDIA_TYPES, *INDEX_MEDIA_TYPES}:
+            batch = _batch_of_posted_manifest(request, content_type)
+        elif request.query:
             raise ResolverError(
                 INVALID_PARAMETER,
                 "A request by digests has its fields in the body and no query. To post an image manifest, set "
                 f"Content-Type to its media type, one of {', '.join(MANIFEST_MEDIA_TYPES)}.",
             )
-        wanted = parse_request(parse_json(request.text()), DownloadUrlsRequest)
-        return self._many(LayerBatch.of_digests(wanted.repository, wanted.layer_digests), request)
+        else:
+            wanted = parse_request(parse_json(request.text()), DownloadUrlsRequest)
+            batch = LayerBatch.of_digests(wanted.repository, wanted.layer_digests)
+        return Response.json(self._resolve(batch, request).wire(request.invocation.request_id))
 
-    def _many(self, batch: LayerBatch, request: Request, **more: str) -> Response:
-        resolution = self._backend.resolver.resolve(batch, request.invocation)
-        if resolution.fault is not None:
-            raise resolution.fault
-        self._backend.point_to_images(resolution.failures, request.invocation, IMAGE_DIGEST_ADVICE)
-        return Response.json({**resolution.wire(request.invocation.request_id), **more})
+    def _resolve(self, batch: LayerBatch, request: Request) -> Resolution:
+        resolution = self._resolver.resolve(batch, request.invocation)
+        self._images.explain_missing(batch.repository, resolution.failures, request.invocation)
+        return resolution
 
     def _get_image_download_urls(self, request: Request) -> Response:
-        from layer_resolver.manifests import batch_of_image  # noqa: PLC0415
-
-        wanted = _wanted_image(request, TaggedImageRequest, DigestedImageRequest)
-        manifest = self._manifest(wanted, request)
-        return self._many(
-            batch_of_image(manifest, Subject(wanted.repository, "image", manifest.digest)),
-            request,
-            imageDigest=manifest.digest,
-            imageManifest=manifest.content.decode(),
-            imageManifestMediaType=manifest.media_type,
-        )
+        wanted = parse_request(request.query, ImageRequest)
+        manifest, platform, subject = self._image(wanted, request)
+        image = parse_stored(manifest.content, ImageManifest, subject, "manifest")
+        batch = LayerBatch.of_manifest(wanted.repository, image)
+        if len(batch.layers) * LEAST_BYTES_OF_A_LAYER > LARGEST_ANSWER_BYTES:
+            detail = f"{subject} has {len(batch.layers)} layers, more than one answer holds. Get the manifest from ECR."
+            raise ResolverError(RESULT_TOO_LARGE, detail, subject=subject)
+        resolution = self._resolve(batch, request)
+        request.invocation.gives_image = True
+        answer = {
+            **resolution.wire(request.invocation.request_id),
+            "imageDigest": manifest.digest,
+            "imageManifest": manifest.content.decode(),
+            "imageManifestMediaType": manifest.media_type,
+        }
+        return _image_answer(answer, platform)
 
     def _get_image_config(self, request: Request) -> Response:
-        from layer_resolver.manifests import config_answer, manifest_with_config  # noqa: PLC0415
-
-        wanted = _wanted_image(request, TaggedConfigRequest, DigestedConfigRequest)
-        manifest = self._manifest(wanted, request)
-        subject = Subject(wanted.repository, "image", manifest.digest)
-        config = manifest_with_config(manifest, subject).config
-        blob = Subject(wanted.repository, "layer", config.digest)
-        content = self._backend.resolver.use_url(
-            LayerBatch.of(wanted.repository, [config.layer()]),
+        wanted = parse_request(request.query, ImageConfigRequest)
+        manifest, platform, subject = self._image(wanted, request)
+        image = manifest_with_config(manifest, subject)
+        blob = Subject(subject.repository, "layer", image.config.digest)
+        content = self._resolver.use_url(
+            LayerBatch.of(wanted.repository, [Layer(image.config.digest)]),
             request.invocation,
-            lambda url: self._backend.blobs.config(blob, url, request.invocation.deadline),
+            lambda url: self._blobs.config(blob, url, request.invocation.deadline),
         )
-        return Response.json(config_answer(manifest, content, subject, include_env=wanted.include_env == "true"))
+        result = config_result(image, content, subject, include_env=wanted.include_env == "true")
+        return _image_answer(result.wire(), platform)
 
-    def _manifest(self, wanted: TaggedImageRequest | DigestedImageRequest, request: Request) -> StoredManifest:
-        """Return the image manifest that is asked for: for an index, that of the platform."""
-        from layer_resolver.manifests import digest_for_platform  # noqa: PLC0415
+    def _image(self, wanted: ImageRequest, request: Request) -> tuple[StoredManifest, str | None, Subject]:
+        """Return the image manifest that is asked for, the platform chosen from an index, and the subject of errors."""
+        if not self._images.is_enabled:
+            raise ResolverError(NOT_ENABLED, "This service doesn't read images. Ask its operator to set imagePull.")
+        repository = wanted.repository
+        request.invocation.record_image(repository, wanted.reference)
+        manifest, platform = self._images.image(repository, wanted.reference, wanted.platform, request.invocation)
+        return manifest, platform, Subject(repository.repository_name, "image", manifest.digest)
 
-        if not self._backend.settings.image_pull:
-            raise ResolverError(NOT_ENABLED, "This service does not read images. Ask its operator to set imagePull.")
-        request.invocation.record_image(wanted.repository, wanted.reference)
-        repository, reference = wanted.repository, wanted.reference
-        manifest = self._backend.images.manifest(repository, reference, request.invocation)
-        for _ in range(DEEPEST_INDEX):
-            if not manifest.is_index:
-                return manifest
-            index = Subject(repository, "image", manifest.digest)
-            reference = digest_for_platform(manifest, wanted.platform, index)
-            manifest = self._backend.images.manifest(repository, reference, request.invocation)
-        if not manifest.is_index:
-            return manifest
-        raise ResolverError(
-            INVALID_PARAMETER,
-            f"The image is behind more than {DEEPEST_INDEX} indexes. Ask for it by its imageDigest.",
-        )
+    def _get_openapi(self, _: Request) -> Response:
+        return Response(200, {"Content-Type": "application/json"}, self._openapi)
 
 
-def _wanted_image(request: Request, tagged: type[Tagged], digested: type[Digested]) -> Tagged | Digested:
-    """Return the image that a query asks for, by its tag or by its digest."""
-    if ("imageTag" in request.query) == ("imageDigest" in request.query):
-        raise ResolverError(INVALID_PARAMETER, "Name the image by either imageTag or imageDigest.")
-    if "imageDigest" in request.query:
-        return parse_request(request.query, digested)
-    return parse_request(request.query, tagged)
-
-
-def _batch_of_posted_manifest(request: Request) -> LayerBatch:
-    # This loads pydantic, which no other route of the default service needs.
-    from layer_resolver.manifests import batch_of_manifest, index_refused  # noqa: PLC0415
-
+def _batch_of_posted_manifest(request: Request, content_type: str) -> LayerBatch:
     document = request.text(LARGEST_MANIFEST)
-    if request.content_type in INDEX_MEDIA_TYPES:
+    if content_type in INDEX_MEDIA_TYPES:
         raise index_refused(document)
-    return batch_of_manifest(document, request.content_type, parse_request(request.query, Repository))
+    manifest = parse_document(document, PostedManifest)
+    if manifest.media_type not in {None, content_type}:
+        # A document read as one type here and as another elsewhere is a known attack (CVE-2021-41190).
+        raise ResolverError(
+            INVALID_PARAMETER, "mediaType of the manifest and Content-Type of the request differ. Make them agree."
+        )
+    return LayerBatch.of_manifest(parse_request(request.query, RepositoryRequest).repository, manifest)
 
 
-def _get_openapi(_: Request) -> Response:
-    from layer_resolver.openapi import openapi_document  # noqa: PLC0415
-
-    return Response.json(openapi_document())
+def _image_answer(answer: dict[str, Any], platform: str | None) -> Response:
+    return Response.json(answer if platform is None else {**answer, "imagePlatform": platform})
 
 
 def _get_health(_: Request) -> Response:

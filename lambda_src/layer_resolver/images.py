@@ -1,26 +1,33 @@
 """Reads manifests, tags and referrers from ECR.
 
-Needs permissions beyond the one that the function has by default: `ecr:BatchGetImage`, and `ecr:ListImages` for tags.
-Knows nothing of HTTP or events.
+Needs permissions beyond the function's default one: `ecr:BatchGetImage`, and `ecr:ListImages` for tags. Knows nothing
+of HTTP or events.
 """
 
 import re
-import time
 from bisect import bisect_right
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Annotated, Any, NamedTuple
 
 from botocore.exceptions import ClientError
-from cachetools import TTLCache
+from cachetools import LRUCache
+from pydantic import Field, StringConstraints, ValidationError
 
+from layer_resolver import platforms
 from layer_resolver.blobs import digest_of
+from layer_resolver.calls import Moment
 from layer_resolver.ecr import Ecr
 from layer_resolver.errors import (
     IMAGE_NOT_FOUND,
     INVALID_PAGE_TOKEN,
     INVALID_PARAMETER,
+    LAYER_INACCESSIBLE,
+    LAYERS_NOT_FOUND,
+    LISTED_ENTRIES,
     MANIFEST_DIGEST_MISMATCH,
     SERVER_ERROR,
+    UNSUPPORTED_IMAGE,
     ResolverError,
     Subject,
     UnreadableAnswerError,
@@ -28,13 +35,28 @@ from layer_resolver.errors import (
 )
 from layer_resolver.invocation import Invocation
 from layer_resolver.models import (
-    IMAGE_TAG,
     INDEX_MEDIA_TYPES,
-    LAYER_DIGEST,
     MANIFEST_MEDIA_TYPES,
-    MEDIA_TYPE,
+    BlobSize,
+    Digest,
+    ExecutionConfig,
+    ImageConfig,
+    ImageConfigResult,
+    ImageIndex,
+    ImageManifest,
+    ImageTag,
+    IndexEntry,
+    MediaTypeName,
+    Model,
     Repository,
+    StoredDocument,
     StoredManifest,
+    is_registered_digest,
+    is_tag,
+    parse_document,
+    parse_stored,
+    shown_media_type,
+    shown_platform,
 )
 
 SECONDS_OF_LISTING = 60.0
@@ -43,233 +65,363 @@ SECONDS_OF_LISTING = 60.0
 CACHED_LISTINGS = 4
 """How many lists of tags are kept; one of 100,000 tags is about 10 MB."""
 
+IMAGE_DIGEST_ADVICE = "Use it as imageDigest with GET /images/download-urls."
+"""What to do with an image's digest where a layer's is expected."""
+
+DEEPEST_INDEX = 4
+"""How many indexes, each naming the next, may lead to an image."""
+
+_NEXT_PAGE = r"^[!-~]{0,4096}$"
+_is_page_token = re.compile(_NEXT_PAGE.strip("^$")).fullmatch
 _MEDIA_TYPES = [*MANIFEST_MEDIA_TYPES, *INDEX_MEDIA_TYPES]
-_ARTIFACT_TYPE = re.compile(r"[!-~]{1,255}")
-_PAGE_TOKEN = re.compile(r"[!-~]{1,4096}")
 _REFERRERS_A_PAGE = 50
-_LARGEST_SIZE = 2**63 - 1
+
+# Media types of an image's config. All but the first two are what old versions of Docker wrote by mistake, and Docker
+# still accepts: https://github.com/docker/distribution/issues/1621.
+_CONFIG_MEDIA_TYPES = frozenset(
+    {
+        "application/vnd.oci.image.config.v1+json",
+        "application/vnd.docker.container.image.v1+json",
+        "application/octet-stream",
+        "application/json",
+        "text/html",
+        "",
+    }
+)
+
+
+# ECR's answers. Each has its list even if that is empty; an answer without it was cut short.
+
+# With a bound, pydantic also refuses text that isn't Unicode.
+_Text = Annotated[str, StringConstraints(max_length=4 * 1024 * 1024)]
+_PageToken = Annotated[str, StringConstraints(pattern=_NEXT_PAGE)]
+
+
+class _ImageId(StoredDocument):
+    image_digest: str | None = None
+    image_tag: str | None = None
+
+
+class _Image(StoredDocument):
+    repository_name: str | None = None
+    registry_id: str | None = None
+    image_id: _ImageId
+    image_manifest: _Text
+    image_manifest_media_type: MediaTypeName
+
+
+class _ImageFailure(StoredDocument):
+    failure_code: str = ""
+
+
+class _Images(StoredDocument):
+    images: list[_Image]
+    failures: list[_ImageFailure] = Field(default_factory=list)
+
+
+class _TaggedImage(StoredDocument):
+    image_tag: ImageTag
+
+
+class _TagsPage(StoredDocument):
+    image_ids: list[_TaggedImage]
+    next_token: _PageToken | None = None
+
+
+class _Referrer(StoredDocument):
+    media_type: MediaTypeName
+    digest: Digest
+    size: BlobSize
+    # Clients name types of artifacts freely.
+    artifact_type: Annotated[str, StringConstraints(pattern=r"^[!-~]{0,255}$")] | None = None
+    annotations: dict[_Text, _Text] | None = None
+
+
+class _ReferrersPage(StoredDocument):
+    referrers: list[_Referrer]
+    next_token: _PageToken | None = None
 
 
 class Referrers(NamedTuple):
-    """A page of what refers to an image.
-
-    Attributes:
-        descriptors: Their descriptors, as they stand in an image index.
-        next_token: ECR's token of the next page, None on the last page.
-    """
+    """A page of an image's referrers, as descriptors of an image index, and ECR's token of the next page."""
 
     descriptors: list[dict[str, Any]]
     next_token: str | None
 
 
 class ImageReader:
-    """Reads what a repository has besides blobs.
+    """Reads what a repository has besides blobs, if it is enabled (`imagePull`).
 
-    Args:
-        ecr: The door to ECR.
-        uptime: Tells the time of a clock that is never set back, in seconds.
+    Its methods raise `ResolverError` with a row of the error table if ECR doesn't return what is asked for.
     """
 
-    def __init__(self, ecr: Ecr, uptime: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, ecr: Ecr, *, is_enabled: bool, now: Callable[[], Moment] = Moment.now) -> None:
         self._ecr = ecr
-        self._listings: TTLCache[Repository, list[str]] = TTLCache(CACHED_LISTINGS, SECONDS_OF_LISTING, timer=uptime)
+        self.is_enabled = is_enabled
+        self._now = now
+        self._listings: LRUCache[Repository, tuple[list[str], Moment]] = LRUCache(CACHED_LISTINGS)
 
     def manifest(self, repository: Repository, reference: str, invocation: Invocation) -> StoredManifest:
         """Return the manifest or index that a tag or a well-formed digest names.
 
         Raises:
-            ResolverError: If there is no such image, or its bytes do not match its digest.
+            ResolverError: If there is no such image, or its bytes don't match its digest.
         """
+        subject = Subject(repository.repository_name, "image", reference)
         image_id = _image_id(repository, reference)
-        subject = Subject(repository, "image", reference)
-        answer = self._ecr.call(
-            "batch_get_image",
-            subject,
-            invocation,
-            imageIds=[image_id],
-            acceptedMediaTypes=_MEDIA_TYPES,
+        answer = self._ecr.batch_get_image(
+            repository, subject, invocation, imageIds=[image_id], acceptedMediaTypes=_MEDIA_TYPES
         )
-        images = _list_of_structures(answer, "images", subject)
-        if not images:
-            failures = _list_of_structures({"failures": [], **answer}, "failures", subject)
-            raise _not_given(failures, subject)
-        manifest = _checked_manifest(images[0], subject, reference)
+        found = _read(answer, _Images, subject)
+        if not found.images:
+            raise _not_given(found.failures, subject)
+        manifest = _checked_manifest(found.images[0], repository, subject, reference)
         invocation.image_digest = manifest.digest
         return manifest
 
-    def images_among(self, repository: Repository, digests: list[str], invocation: Invocation) -> set[str]:
-        """Return which of some digests, up to 100, are those of images.
+    def image(
+        self, repository: Repository, reference: str, platform: str | None, invocation: Invocation
+    ) -> tuple[StoredManifest, str | None]:
+        """Return an image manifest, and the platform that was chosen if an index led to it.
 
         Raises:
-            ResolverError: If ECR does not say.
+            ResolverError: If there is no such image, or none for the platform.
         """
-        subject = Subject(repository)
-        image_ids = [{"imageDigest": digest} for digest in digests]
-        answer = self._ecr.call(
-            "batch_get_image", subject, invocation, imageIds=image_ids, acceptedMediaTypes=_MEDIA_TYPES
+        chosen = None
+        for _ in range(DEEPEST_INDEX + 1):
+            manifest = self.manifest(repository, reference, invocation)
+            if not manifest.is_index:
+                return manifest, chosen
+            subject = Subject(repository.repository_name, "image", manifest.digest)
+            reference, named = _choose(manifest, platform, subject)
+            chosen = named or chosen
+        raise ResolverError(
+            INVALID_PARAMETER,
+            f"The image is behind more than {DEEPEST_INDEX} indexes. Ask for it by its imageDigest.",
         )
-        found = [image.get("imageId") for image in _list_of_structures(answer, "images", subject)]
-        return {str(each.get("imageDigest")) for each in found if isinstance(each, dict)}
+
+    def explain_missing(
+        self,
+        repository: Repository,
+        failures: Iterable[ResolverError],
+        invocation: Invocation,
+        advice: str = IMAGE_DIGEST_ADVICE,
+    ) -> None:
+        """Say so, with advice, in the message of each layer that wasn't found because its digest is an image's.
+
+        ECR is asked once, for the first ten, and only with `imagePull`, which permits it.
+        """
+        absent = {
+            str(error.subject.name): error
+            for error in failures
+            if error.kind in {LAYERS_NOT_FOUND, LAYER_INACCESSIBLE} and error.subject is not None
+        }
+        digests = [digest for digest in absent if is_registered_digest(digest)][:LISTED_ENTRIES]
+        if not digests or not self.is_enabled:
+            return
+        with suppress(ResolverError):
+            for digest in self._images_among(repository, digests, invocation) & absent.keys():
+                absent[digest].detail = f"{digest} is an image's digest, not a layer's. {advice}"
 
     def tags(self, repository: Repository, after: str, invocation: Invocation) -> list[str]:
-        """Return the tags of a repository that come after one, in lexical order.
+        """Return a repository's tags in lexical order, from the one `after` the previous page's last.
 
-        The list is read from ECR as a whole, which has it in no order, and kept for the pages that follow the first.
-
-        Args:
-            repository: The repository.
-            after: The last tag of the page before; empty for the first page, for which ECR is asked.
-            invocation: The invocation that asks.
-
-        Raises:
-            ResolverError: If ECR does not give them.
+        ECR lists them in no order, so the list is read whole for the first page, and kept for the others.
         """
-        tags = self._listings.get(repository) if after else None
-        if tags is None:
+        tags, read_at = self._listings.get(repository, (None, None)) if after else (None, None)
+        if tags is None or read_at is None or self._now().since(read_at) > SECONDS_OF_LISTING:
             tags = self._list_tags(repository, invocation)
-            self._listings[repository] = tags
+            self._listings[repository] = tags, self._now()
         return tags[bisect_right(tags, after) :]
 
     def referrers(
         self, repository: Repository, digest: str, types: list[str], token: str | None, invocation: Invocation
     ) -> Referrers:
-        """Return a page of the manifests whose subject is the image with this digest.
+        """Return a page of the manifests whose subject is the image with this digest, which need not exist.
 
         Args:
             repository: The repository.
-            digest: The image's digest; there need not be such an image.
-            types: The artifact types that they may have, none for any.
-            token: Where the page begins, None for the first.
+            digest: The image's digest.
+            types: The artifact types to filter by; none for any.
+            token: Where the page begins; None for the first.
             invocation: The invocation that asks.
-
-        Raises:
-            ResolverError: If ECR does not give them.
         """
-        subject = Subject(repository, "image", digest)
+        subject = Subject(repository.repository_name, "image", digest)
         parameters: dict[str, Any] = {"subjectId": {"imageDigest": digest}, "maxResults": _REFERRERS_A_PAGE}
         if types:
             parameters["filter"] = {"artifactTypes": types}
         if token is not None:
             parameters["nextToken"] = token
         try:
-            answer = self._ecr.call("list_image_referrers", subject, invocation, **parameters)
+            answer = self._ecr.list_image_referrers(repository, subject, invocation, **parameters)
         except ResolverError as error:
-            # Repository and digest have been checked, so what ECR refuses is the token.
+            # Repository and digest have been checked, so ECR refuses the token.
             if token is not None and error.kind is INVALID_PARAMETER:
                 raise ResolverError(INVALID_PAGE_TOKEN) from error
             raise
-        descriptors = [_descriptor(each, subject) for each in _list_of_structures(answer, "referrers", subject)]
-        return Referrers(descriptors, _next_token(answer, subject))
+        page = _read(answer, _ReferrersPage, subject)
+        descriptors = [each.model_dump(by_alias=True, exclude_defaults=True) for each in page.referrers]
+        return Referrers(descriptors, page.next_token or None)
+
+    def _images_among(self, repository: Repository, digests: list[str], invocation: Invocation) -> set[str]:
+        subject = Subject(repository.repository_name)
+        image_ids = [{"imageDigest": digest} for digest in digests]
+        answer = self._ecr.batch_get_image(
+            repository, subject, invocation, imageIds=image_ids, acceptedMediaTypes=_MEDIA_TYPES
+        )
+        return {str(image.image_id.image_digest) for image in _read(answer, _Images, subject).images}
 
     def _list_tags(self, repository: Repository, invocation: Invocation) -> list[str]:
-        subject = Subject(repository)
+        subject = Subject(repository.repository_name)
         tags: set[str] = set()
         token: dict[str, str] = {}
         while True:
-            page = self._ecr.call(
-                "list_images", subject, invocation, filter={"tagStatus": "TAGGED"}, maxResults=1000, **token
+            answer = self._ecr.list_images(
+                repository, subject, invocation, filter={"tagStatus": "TAGGED"}, maxResults=1000, **token
             )
-            for image in _list_of_structures(page, "imageIds", subject):
-                tag = image.get("imageTag")
-                if not IMAGE_TAG.admits(tag):
-                    raise _unreadable(subject, "imageTag")
-                tags.add(str(tag))
-            next_token = _next_token(page, subject)
-            if next_token is None:
+            page = _read(answer, _TagsPage, subject)
+            tags.update(each.image_tag for each in page.image_ids)
+            if not page.next_token:
                 return sorted(tags)
-            token = {"nextToken": next_token}
+            token = {"nextToken": page.next_token}
 
 
 def is_page_token(token: str) -> bool:
-    """Tell whether a text can be the token of a page."""
-    return _PAGE_TOKEN.fullmatch(token) is not None
+    """Tell whether a text can be a page's token."""
+    return bool(token) and _is_page_token(token) is not None
+
+
+def index_refused(document: str) -> ResolverError:
+    """Return the error for a posted image index, with the manifests that could be posted instead.
+
+    Raises:
+        ResolverError: `INVALID_PARAMETER`, if it isn't an image index either.
+    """
+    entries = parse_document(document, ImageIndex).manifests
+    listed = entries[:LISTED_ENTRIES]
+    named = [f"{each.digest} ({_platform_of(each) or 'no platform'})" for each in listed]
+    if len(entries) > len(listed):
+        named.append(f"and {len(entries) - len(listed)} more")
+    return ResolverError(
+        INVALID_PARAMETER,
+        "This is an image index, which has no layers of its own. Choose a platform and post its image manifest: "
+        f"{', '.join(named) or 'this index names none'}.",
+        extensions={"manifests": [_quoted_entry(each) for each in listed]},
+    )
+
+
+def manifest_with_config(manifest: StoredManifest, subject: Subject) -> ImageManifest:
+    """Return the manifest of an image that has an image's config.
+
+    Raises:
+        ResolverError: `UNSUPPORTED_IMAGE`, if it is another kind of artifact, such as a chart or a signature.
+    """
+    image = parse_stored(manifest.content, ImageManifest, subject, "manifest")
+    media_type = image.config.media_type
+    if media_type in _CONFIG_MEDIA_TYPES:
+        return image
+    raise ResolverError(
+        UNSUPPORTED_IMAGE,
+        f"{subject} has no image config: it is an artifact, whose config has the media type "
+        f"{shown_media_type(media_type) or '(not shown)'}. GET /images/download-urls returns its manifest and blobs.",
+        subject=subject,
+    )
+
+
+def config_result(manifest: ImageManifest, content: bytes, subject: Subject, *, include_env: bool) -> ImageConfigResult:
+    """Return what an image's config says; environment variables only on demand, as some images have secrets there.
+
+    Raises:
+        ResolverError: `UNSUPPORTED_IMAGE`, if the content isn't an image's config.
+    """
+    image = parse_stored(content, ImageConfig, subject, "config")
+    config = image.config or ExecutionConfig()
+    return ImageConfigResult.model_validate(
+        {
+            "image_digest": subject.name,
+            "platform": "/".join(part for part in (image.os, image.architecture, image.variant) if part) or None,
+            "created": image.created,
+            "labels": config.labels or {},
+            "entrypoint": config.entrypoint,
+            "cmd": config.cmd,
+            "working_dir": config.working_dir,
+            "user": config.user,
+            "exposed_ports": sorted(config.exposed_ports or {}),
+            "layers": [each.model_dump(include={"digest", "size", "media_type"}) for each in manifest.layers],
+            **({"env": config.env or []} if include_env else {}),
+        }
+    )
+
+
+def _choose(index: StoredManifest, platform: str | None, subject: Subject) -> tuple[str, str | None]:
+    """Return the digest of an index's entry for a platform, and that entry's platform."""
+    entries = parse_stored(index.content, ImageIndex, subject, "index").manifests
+    try:
+        entry = platforms.choose(entries, platform)
+    except platforms.PlatformNotFoundError as error:
+        raise _platform_refused(index.digest, platform, error.platforms) from None
+    return entry.digest, _platform_of(entry)
+
+
+def _platform_refused(digest: str, platform: str | None, names: list[str]) -> ResolverError:
+    problem = "is an image index: name a platform" if platform is None else f"has no image for {platform}"
+    listed = [name for name in names if shown_platform(name)][:LISTED_ENTRIES]
+    more = f" and {len(names) - len(listed)} more" if len(names) > len(listed) else ""
+    advice = f"It has {', '.join(listed)}{more}" if listed else "Its entries name no platform: ask by imageDigest"
+    return ResolverError(INVALID_PARAMETER, f"{digest} {problem}. {advice}.", extensions={"platforms": listed})
+
+
+def _platform_of(entry: IndexEntry) -> str | None:
+    """Return the name of an entry's platform if it may be quoted."""
+    return shown_platform(platforms.name_of(entry.platform)) if entry.platform is not None else None
+
+
+def _quoted_entry(entry: IndexEntry) -> dict[str, Any]:
+    """Return an entry of a posted index without texts that may not be quoted."""
+    quoted: dict[str, Any] = {"digest": entry.digest, "size": entry.size}
+    if shown_media_type(entry.media_type):
+        quoted["mediaType"] = entry.media_type
+    if entry.platform is not None and _platform_of(entry):
+        named = {"os", "architecture", "variant"}
+        quoted["platform"] = entry.platform.model_dump(include=named, exclude_none=True)
+    return quoted
 
 
 def _image_id(repository: Repository, reference: str) -> dict[str, str]:
     if ":" in reference:
         return {"imageDigest": reference}
-    if not IMAGE_TAG.admits(reference):
-        # What can't be a tag names no image; ECR need not be asked.
-        raise ResolverError.about(Subject(repository, "image"), IMAGE_NOT_FOUND)
+    if not is_tag(reference):
+        # Such a reference names no image; ECR need not be asked.
+        raise ResolverError.about(Subject(repository.repository_name, "image"), IMAGE_NOT_FOUND)
     return {"imageTag": reference}
 
 
-def _checked_manifest(image: dict[str, Any], subject: Subject, reference: str) -> StoredManifest:
-    content, media_type = image.get("imageManifest"), image.get("imageManifestMediaType")
-    image_id = image.get("imageId")
-    if not isinstance(content, str) or not isinstance(image_id, dict):
-        raise _unreadable(subject, "imageManifest or imageId")
-    if not isinstance(media_type, str) or not MEDIA_TYPE.admits(media_type):
-        raise _unreadable(subject, "imageManifestMediaType")
-    digest = image_id.get("imageDigest")
-    try:
-        stored = content.encode()
-    except UnicodeEncodeError:
-        unreadable = _unreadable(subject, "imageManifest")
-        raise unreadable from unreadable.__cause__
-    if not isinstance(digest, str) or digest_of(stored, digest) != digest:
+def _checked_manifest(image: _Image, repository: Repository, subject: Subject, reference: str) -> StoredManifest:
+    """Return the manifest of an answer that is about the image that was asked for."""
+    stored, digest = image.image_manifest.encode(), image.image_id.image_digest
+    is_same_registry = (
+        None in {repository.registry_id, image.registry_id} or repository.registry_id == image.registry_id
+    )
+    if image.repository_name not in {None, repository.repository_name} or not is_same_registry:
+        raise ResolverError.about(subject, SERVER_ERROR, UnreadableAnswerError("repositoryName is another one"))
+    if digest is None or digest_of(stored, digest) != digest or reference not in {digest, image.image_id.image_tag}:
         raise ResolverError.about(subject, MANIFEST_DIGEST_MISMATCH)
-    # What ECR gives for a tag need not be one, and a set takes no lists.
-    if reference not in (digest, image_id.get("imageTag")):
-        raise ResolverError.about(subject, MANIFEST_DIGEST_MISMATCH)
-    return StoredManifest(stored, media_type, digest)
+    return StoredManifest(stored, image.image_manifest_media_type, digest)
 
 
-def _not_given(failures: list[dict[str, Any]], subject: Subject) -> ResolverError:
-    """Return the error for an image that ECR does not give; ECR's reason is its cause, which the log has."""
+def _not_given(failures: list[_ImageFailure], subject: Subject) -> ResolverError:
+    """Return the error for an image that ECR doesn't return; ECR's reason is its cause, for the log."""
     if not failures:
         return ResolverError.about(subject, IMAGE_NOT_FOUND)
-    failure = failures[0]
-    cause = ClientError(
-        {"Error": {"Code": failure.get("failureCode", ""), "Message": str(failure.get("failureReason", ""))}},
-        "BatchGetImage",
-    )
+    cause = ClientError({"Error": {"Code": failures[0].failure_code}}, "BatchGetImage")
     return ResolverError.about(subject, error_kind(cause), cause)
 
 
-def _descriptor(referrer: dict[str, Any], subject: Subject) -> dict[str, Any]:
-    """Return what ECR says of a referrer as a descriptor of an image index, or raise if it can't be one."""
-    digest, media_type, size = referrer.get("digest"), referrer.get("mediaType"), referrer.get("size")
-    artifact_type, annotations = referrer.get("artifactType"), referrer.get("annotations") or {}
-    is_readable = bool(
-        LAYER_DIGEST.admits(digest)
-        and MEDIA_TYPE.admits(media_type)
-        and type(size) is int
-        and 0 <= size <= _LARGEST_SIZE
-        # Clients name types of artifacts freely.
-        and (not artifact_type or (isinstance(artifact_type, str) and _ARTIFACT_TYPE.fullmatch(artifact_type)))
-        and isinstance(annotations, dict)
-        and all(isinstance(text, str) and _is_text(text) for pair in annotations.items() for text in pair)
-    )
-    if not is_readable:
-        raise _unreadable(subject, "referrers")
-    descriptor = {"mediaType": media_type, "digest": digest, "size": size}
-    if artifact_type:
-        descriptor["artifactType"] = artifact_type
-    if annotations:
-        descriptor["annotations"] = annotations
-    return descriptor
-
-
-def _list_of_structures(answer: dict[str, Any], name: str, subject: Subject) -> list[dict[str, Any]]:
-    # An answer has its list even if that is empty; one without it was cut short.
-    items = answer.get(name)
-    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise _unreadable(subject, name)
-    return items
-
-
-def _is_text(value: str) -> bool:
-    """Tell whether a string is Unicode text; JSON can spell half of a character."""
-    return not any("\ud800" <= character <= "\udfff" for character in value)
-
-
-def _next_token(answer: dict[str, Any], subject: Subject) -> str | None:
-    token = answer.get("nextToken") or None
-    if token is not None and not (isinstance(token, str) and is_page_token(token)):
-        raise _unreadable(subject, "nextToken")
-    return token
-
-
-def _unreadable(subject: Subject, name: str) -> ResolverError:
-    return ResolverError.about(subject, SERVER_ERROR, UnreadableAnswerError(f"{name} is not what ECR answers"))
+def _read(answer: dict[str, Any], model: type[Model], subject: Subject) -> Model:
+    """Return an answer of ECR's as a model; what ECR never answers is its failure."""
+    try:
+        return model.model_validate(answer)
+    except ValidationError as error:
+        unreadable = UnreadableAnswerError()
+        unreadable.__cause__ = error
+        raise ResolverError.about(subject, SERVER_ERROR, unreadable) from unreadable

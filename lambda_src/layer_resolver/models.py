@@ -1,18 +1,38 @@
-"""Names, requests and results, the same for every trigger.
+"""Requests, results, manifests, indexes and configs as pydantic models, and how they are read.
 
-Field names on the wire are ECR's own (`repositoryName`, `layerDigest`, `registryId`); in the code they are in snake
-case. Everything is plain data, checked by the rules that stand in its types; validation.py applies them. The models of
-documents with a depth, manifests and indexes, are in manifests.py.
+Names on the wire are ECR's own, in camel case; in the code they are in snake case. All triggers share these models, and
+scripts/openapi.py writes openapi.json from them.
 """
 
+import json
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Annotated, Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+
+from layer_resolver.errors import INVALID_PARAMETER, UNSUPPORTED_IMAGE, ResolverError, Subject
 
 MAXIMUM_LAYERS = 500
-"""How many layers one request may ask for. A result of that many is about 1 MB, well below Lambda's 6 MB."""
+"""How many layers one request may name. A result of that many is about 1 MB, well below Lambda's 6 MB."""
+
+MOST_JSON_VALUES = 100_000
+"""How many values a JSON document may have. An index of 4 MB has fewer, unless it is an attack."""
+
+DESCRIBED_PROBLEMS = 5
+"""How many problems one message names; a batch can have hundreds."""
+
+# Describing a problem takes pydantic a hundred times as long as validating the value.
+_MOST_PROBLEMS = 1000
+_LONGEST_SHOWN = 100
 
 MANIFEST_MEDIA_TYPES = (
     "application/vnd.oci.image.manifest.v1+json",
@@ -23,237 +43,358 @@ INDEX_MEDIA_TYPES = (
     "application/vnd.docker.distribution.manifest.list.v2+json",
 )
 
-
-@dataclass(frozen=True)
-class Rule:
-    """What a string has to be: in code, in words, and by example.
-
-    Attributes:
-        pattern: A regular expression for the whole of it. It takes time in proportion to its input.
-        words: What the pattern means, behind "must be".
-        description: What the string is for.
-        example: One that is right.
-        shortest: The least length.
-        longest: The greatest length; what is longer is refused before the pattern is tried.
-    """
-
-    pattern: str
-    words: str
-    description: str
-    example: str
-    shortest: int = 1
-    longest: int = 300
-
-    def admits(self, value: object) -> bool:
-        """Tell whether a value is as the rule says."""
-        return (
-            isinstance(value, str)
-            and self.shortest <= len(value) <= self.longest
-            and self._compiled.fullmatch(value) is not None
-        )
-
-    @cached_property
-    def _compiled(self) -> re.Pattern[str]:
-        return re.compile(self.pattern, re.ASCII)
-
-
-@dataclass(frozen=True)
-class ListRule:
-    """What a list of strings has to be.
-
-    Attributes:
-        item: The rule of each string.
-        words: How many there may be, in words.
-        description: What the list is for.
-        longest: How many strings there may be; at least one is needed.
-    """
-
-    item: Rule
-    words: str
-    description: str
-    longest: int
-
-
-# A name is repeated parts joined by one separator. The API reference and botocore's service model differ in the
-# separators; what either admits is admitted here: ".", "_", "__" and runs of "-". Sources:
+# A name is parts joined by one separator. The API reference and botocore's service model differ in the separators; what
+# either admits is admitted here: ".", "_", "__" and runs of "-". Sources:
 # https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_GetDownloadUrlForLayer.html and botocore's ecr model.
 _NAME_PART = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
-
-REPOSITORY_NAME = Rule(
-    pattern=rf"{_NAME_PART}(?:/{_NAME_PART})*",
-    words="2 to 256 lower-case letters and digits, in parts that are joined by one '.', one or two '_', any number of "
-    "'-', or one '/', such as team/app",
-    description="Name of the repository.",
-    example="team/app",
-    shortest=2,
-    longest=256,
-)
-REGISTRY_ID = Rule(
-    pattern=r"[0-9]{12}",
-    words="an AWS account id, twelve digits",
-    description="AWS account id of the registry. Without it, the account of the service itself.",
-    example="123456789012",
-)
-LAYER_DIGEST = Rule(
-    pattern=r"[a-zA-Z0-9\-_+.]+:[a-fA-F0-9]+",
-    words="an algorithm, ':' and hexadecimal digits, such as 'sha256:' and 64 digits",
-    description="Digest of the layer.",
-    example="sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
-)
-IMAGE_DIGEST = Rule(
-    pattern=LAYER_DIGEST.pattern,
-    words=LAYER_DIGEST.words,
-    description="Digest of the image's manifest.",
-    example=LAYER_DIGEST.example,
-)
-# OCI Image Specification, "Registered Algorithms": what a digest under /v2 can be.
-REGISTERED_DIGEST = Rule(
-    pattern=r"sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}",
-    words="'sha256:' and 64, or 'sha512:' and 128, lower-case hexadecimal digits",
-    description="Digest of a blob or manifest.",
-    example=LAYER_DIGEST.example,
-)
+_REPOSITORY_NAME = rf"^{_NAME_PART}(?:/{_NAME_PART})*$"
+_REGISTRY_ID = r"^[0-9]{12}$"
+_DIGEST = r"^[a-zA-Z0-9\-_+.]+:[a-fA-F0-9]+$"
 # OCI Distribution Specification, "Pulling manifests".
-IMAGE_TAG = Rule(
-    pattern=r"[a-zA-Z0-9_][a-zA-Z0-9._-]*",
-    words="a tag: up to 128 letters, digits, '_', '.' and '-', not beginning with '.' or '-'",
-    description="Tag of the image.",
-    example="latest",
-    longest=128,
-)
-PLATFORM = Rule(
-    pattern=r"[a-z0-9_.-]+(?:/[a-z0-9_.-]+){1,2}",
-    words="an operating system and an architecture, such as linux/arm64",
-    description="Platform to pick from an image index: operating system, architecture, and variant if it has one.",
-    example="linux/arm64",
-)
-# RFC 6838, section 4.2: what a media type's names can be.
-MEDIA_TYPE = Rule(
-    pattern=r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}",
-    words="a media type",
-    description="Media type of a document.",
-    example="application/vnd.oci.image.manifest.v1+json",
-)
-_FLAG = Rule(
-    pattern=r"true|false",
-    words="true or false",
-    description="Whether the environment variables are part of the answer.",
-    example="true",
-)
-_DOCUMENT = Rule(
-    pattern=r"(?s:.*)",
-    words="the text of an image manifest",
-    description="The image manifest itself, as a string.",
-    example="{}",
-    longest=4 * 1024 * 1024,
-)
-_DIGESTS = ListRule(
-    item=LAYER_DIGEST,
-    words=f"a list of 1 to {MAXIMUM_LAYERS} digests",
-    description=f"1 to {MAXIMUM_LAYERS} digests. One that is given twice is answered once.",
-    longest=MAXIMUM_LAYERS,
-)
+_IMAGE_TAG = r"^[a-zA-Z0-9_][a-zA-Z0-9._-]*$"
+# As containerd writes platforms, with the version of Windows in parentheses: https://github.com/containerd/platforms
+_PLATFORM = r"^[A-Za-z0-9_.-]+(?:\([A-Za-z0-9_.%+-]*\))?(?:/[A-Za-z0-9_.-]+){1,2}$"
 
-RepositoryName = Annotated[str, REPOSITORY_NAME]
-RegistryId = Annotated[str, REGISTRY_ID]
-LayerDigest = Annotated[str, LAYER_DIGEST]
-ImageDigest = Annotated[str, IMAGE_DIGEST]
-ImageTag = Annotated[str, IMAGE_TAG]
-PlatformName = Annotated[str, PLATFORM]
-Flag = Annotated[str, _FLAG]
-Document = Annotated[str, _DOCUMENT]
-LayerDigests = Annotated[list[str], _DIGESTS]
+_WORDS = {
+    _REPOSITORY_NAME: "2 to 256 lower-case letters and digits, in parts joined by one '.', one or two '_', any number "
+    "of '-', or one '/', such as team/app",
+    _REGISTRY_ID: "an AWS account id, twelve digits",
+    _DIGEST: "an algorithm, ':' and hexadecimal digits, such as 'sha256:' and 64 digits",
+    _IMAGE_TAG: "a tag: letters, digits, '_', '.' and '-', not beginning with '.' or '-'",
+    _PLATFORM: "an operating system and an architecture, such as linux/arm64",
+}
+"""What each pattern means, after "must be"."""
+
+REGISTERED_DIGEST = r"sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}"
+"""What a digest under `/v2` can be: OCI Image Specification, "Registered Algorithms"."""
+
+# RFC 6838, section 4.2.
+_MEDIA_TYPE = r"^[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}$"
+
+LONGEST_DIGEST = 300
+"""The longest digest, in characters."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Repository:
+def _matcher(pattern: str, longest: int) -> Callable[[str], bool]:
+    compiled = re.compile(pattern, re.ASCII)
+    # "$" alone would match before a line break at the end.
+    return lambda text: len(text) <= longest and compiled.fullmatch(text) is not None
+
+
+is_digest = _matcher(_DIGEST, LONGEST_DIGEST)
+is_registered_digest = _matcher(REGISTERED_DIGEST, LONGEST_DIGEST)
+is_tag = _matcher(_IMAGE_TAG, 128)
+is_registry_id = _matcher(_REGISTRY_ID, 12)
+_is_shown_media_type = _matcher(_MEDIA_TYPE, _LONGEST_SHOWN)
+_is_shown_platform = _matcher(_PLATFORM, _LONGEST_SHOWN)
+
+_EXAMPLE_DIGEST = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
+
+_TEAM_APP, _ACCOUNT = ["team/app"], ["123456789012"]
+_ACCOUNT_OF_REGISTRY = "AWS account id of the registry; the service's own account by default."
+_CHOICE = "Platform to choose from an image index: operating system, architecture, and variant if any."
+
+RepositoryName = Annotated[
+    str,
+    Field(pattern=_REPOSITORY_NAME, min_length=2, max_length=256, description="Repository's name.", examples=_TEAM_APP),
+]
+RegistryId = Annotated[str, Field(pattern=_REGISTRY_ID, description=_ACCOUNT_OF_REGISTRY, examples=_ACCOUNT)]
+Digest = Annotated[
+    str,
+    Field(
+        pattern=_DIGEST,
+        max_length=LONGEST_DIGEST,
+        description="Algorithm, ':' and hexadecimal digits.",
+        examples=[_EXAMPLE_DIGEST],
+    ),
+]
+ImageTag = Annotated[str, Field(pattern=_IMAGE_TAG, max_length=128, description="Image's tag.", examples=["latest"])]
+MediaTypeName = Annotated[str, Field(pattern=_MEDIA_TYPE)]
+PlatformName = Annotated[str, Field(pattern=_PLATFORM, max_length=300, description=_CHOICE, examples=["linux/arm64"])]
+
+
+def _whole(number: object) -> object:
+    """Return 2.0 as 2, the same number in JSON, and anything else as it is."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
+# The bounds stand first: pydantic leaves those behind a validator out of the JSON schema.
+BlobSize = Annotated[int, Field(ge=0, le=2**63 - 1, description="Size of the blob in bytes."), BeforeValidator(_whole)]
+
+
+class Document(BaseModel):
+    """Base of what is read: camel case in JSON, no conversion between JSON's types."""
+
+    model_config = ConfigDict(alias_generator=to_camel, strict=True, frozen=True)
+
+
+class Repository(NamedTuple):
     """A repository; without the registry's id it is one of the function's own account."""
+
+    repository_name: str
+    registry_id: str | None = None
+
+    def parameters(self) -> dict[str, str]:
+        """Return the parameters that name the repository in calls to ECR."""
+        registry = {} if self.registry_id is None else {"registryId": self.registry_id}
+        return {"repositoryName": self.repository_name, **registry}
+
+
+# Requests
+
+
+class RepositoryRequest(Document):
+    """Names a repository."""
+
+    model_config = ConfigDict(extra="forbid")
 
     repository_name: RepositoryName
     registry_id: RegistryId | None = None
 
     @property
-    def repository(self) -> "Repository":
-        """The repository alone, of requests that name more than that."""
-        return Repository(repository_name=self.repository_name, registry_id=self.registry_id)
-
-    def parameters(self) -> dict[str, Any]:
-        """Return the parameters that name the repository in calls to ECR."""
-        if self.registry_id is None:
-            return {"repositoryName": self.repository_name}
-        return {"repositoryName": self.repository_name, "registryId": self.registry_id}
+    def repository(self) -> Repository:
+        """The repository."""
+        return Repository(self.repository_name, self.registry_id)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DownloadUrlRequest(Repository):
+class DownloadUrlRequest(RepositoryRequest):
     """Asks for the download URL of one layer."""
 
-    layer_digest: LayerDigest
+    layer_digest: Digest
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DownloadUrlsRequest(Repository):
+class DownloadUrlsRequest(RepositoryRequest):
     """Asks for the download URLs of layers of one repository by their digests."""
 
-    layer_digests: LayerDigests
+    layer_digests: Annotated[
+        list[Digest],
+        Field(min_length=1, max_length=MAXIMUM_LAYERS, description="A digest given twice is answered once."),
+    ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageManifestRequest(Repository):
+class ImageManifestRequest(RepositoryRequest):
     """Asks for the download URLs of an image's config and layers by its manifest."""
 
-    image_manifest: Document
+    image_manifest: Annotated[str, Field(max_length=4 * 1024 * 1024, description="The image manifest, as a string.")]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaggedImageRequest(Repository):
-    """Asks for everything that it takes to download an image, by its tag."""
+class ImageRequest(RepositoryRequest):
+    """Asks for everything it takes to download an image, named by either its tag or its digest."""
 
-    image_tag: ImageTag
+    image_tag: ImageTag | None = None
+    image_digest: Annotated[Digest | None, Field(description="Digest of the image's manifest.")] = None
     platform: PlatformName | None = None
+
+    @model_validator(mode="after")
+    def _name_it_once(self) -> Self:
+        if (self.image_tag is None) == (self.image_digest is None):
+            raise ValueError("Name the image by either imageTag or imageDigest")
+        return self
 
     @property
     def reference(self) -> str:
         """What names the image in its repository."""
-        return self.image_tag
+        return self.image_tag or self.image_digest or ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DigestedImageRequest(Repository):
-    """Asks for everything that it takes to download an image, by its digest."""
+class ImageConfigRequest(ImageRequest):
+    """Asks what an image's config says."""
 
-    image_digest: ImageDigest
-    platform: PlatformName | None = None
-
-    @property
-    def reference(self) -> str:
-        """What names the image in its repository."""
-        return self.image_digest
+    include_env: Annotated[
+        Literal["true", "false"] | None, Field(description="Whether to include environment variables.")
+    ] = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaggedConfigRequest(TaggedImageRequest):
-    """Asks for what an image's config says, by the image's tag."""
-
-    include_env: Flag | None = None
+# Results
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DigestedConfigRequest(DigestedImageRequest):
-    """Asks for what an image's config says, by the image's digest."""
+class Result(BaseModel):
+    """Base of what is answered."""
 
-    include_env: Flag | None = None
+    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, frozen=True)
+
+    def wire(self) -> dict[str, Any]:
+        """Return it as it is answered, without the optional fields that aren't set."""
+        return self.model_dump(by_alias=True, exclude_unset=True)
+
+
+ChosenPlatform = Annotated[str | None, Field(description="The platform chosen from an image index.")]
+
+
+class DownloadUrl(Result):
+    """A layer's download URL. The URL is a secret: anyone who has it can download the layer until it expires."""
+
+    download_url: Annotated[str, Field(repr=False, description="Pre-signed URL for GET. A secret.")]
+    layer_digest: Digest
+    expires_at: Annotated[
+        str | None,
+        Field(
+            description="When the URL expires (RFC 3339, UTC); null if it doesn't say.",
+            json_schema_extra={"format": "date-time"},
+        ),
+    ]
+    media_type: Annotated[str | None, Field(description="The blob's media type, if a manifest names it.")] = None
+    size: BlobSize | None = None
+
+
+class Failure(Result):
+    """Why one layer of a batch has no download URL."""
+
+    layer_digest: Digest
+    code: Annotated[str, Field(description="ECR's exception name, or a name of the service's own.")]
+    message: Annotated[str, Field(description="What is wrong and what to do.")]
+    retryable: Annotated[bool, Field(description="Whether the same request can succeed later.")]
+
+
+class DownloadUrlsResult(Result):
+    """The result of a batch: each layer is in one of the two lists, in the order of the request."""
+
+    download_urls: list[DownloadUrl]
+    failures: list[Failure]
+    request_id: Annotated[str | None, Field(description="The request's id in the operator's log.")] = None
+
+
+class ImageDownloadUrls(DownloadUrlsResult):
+    """An image's manifest, and the download URLs of its config and layers."""
+
+    model_config = ConfigDict(defer_build=True)
+
+    image_digest: Digest
+    image_manifest: Annotated[str, Field(description="The manifest, byte for byte.")]
+    image_manifest_media_type: str
+    image_platform: ChosenPlatform = None
+
+
+class ConfigLayer(Result):
+    """One layer of an image."""
+
+    model_config = ConfigDict(defer_build=True)
+
+    digest: Digest
+    size: BlobSize
+    media_type: str
+
+
+class ImageConfigResult(Result):
+    """What an image's config says."""
+
+    model_config = ConfigDict(defer_build=True)
+
+    image_digest: Digest
+    platform: str | None
+    created: str | None
+    labels: dict[str, str]
+    entrypoint: list[str] | None
+    cmd: list[str] | None
+    working_dir: str | None
+    user: str | None
+    exposed_ports: list[str]
+    layers: list[ConfigLayer]
+    env: list[str] | None = None
+    image_platform: ChosenPlatform = None
+
+
+# Documents of the OCI Image Specification
+
+
+class StoredDocument(Document):
+    """Base of what few requests read; its subclasses' validators are built when first used."""
+
+    model_config = ConfigDict(defer_build=True)
+
+
+def build_validators(*bases: type[BaseModel]) -> None:
+    """Build the validators of models and their subclasses that would be built on first use."""
+    for base in bases:
+        base.model_rebuild()
+        build_validators(*base.__subclasses__())
+
+
+class Descriptor(StoredDocument):
+    """Content descriptor of a blob (OCI Image Specification, "OCI Content Descriptors")."""
+
+    media_type: Annotated[str, Field(max_length=255)]
+    digest: Digest
+    size: BlobSize
+    urls: Annotated[list[str] | None, Field(description="Where a foreign layer can be downloaded.")] = None
+
+
+class ImageManifest(StoredDocument):
+    """Image manifest: an OCI image manifest, or Docker's image manifest version 2, schema 2."""
+
+    schema_version: Annotated[Literal[2], BeforeValidator(_whole)]
+    media_type: str | None = None
+    config: Descriptor
+    layers: Annotated[list[Descriptor], BeforeValidator(lambda layers: [] if layers is None else layers)] = []
+
+
+class PostedManifest(ImageManifest):
+    """An image manifest that a caller sends."""
+
+    layers: Annotated[list[Descriptor], Field(max_length=MAXIMUM_LAYERS - 1)]
+
+
+class MediaType(StoredDocument):
+    """The media type that a document says it has."""
+
+    media_type: str | None = None
+
+
+class Platform(StoredDocument):
+    """The platform that an image is for."""
+
+    architecture: str
+    os: str
+    variant: str | None = None
+    os_version: Annotated[str | None, Field(alias="os.version")] = None
+    os_features: Annotated[list[str] | None, Field(alias="os.features")] = None
+
+
+class IndexEntry(StoredDocument):
+    """One manifest of an index."""
+
+    media_type: str
+    digest: Digest
+    size: BlobSize
+    artifact_type: str | None = None
+    platform: Platform | None = None
+
+
+class ImageIndex(StoredDocument):
+    """Image index or Docker manifest list: names a manifest for each platform and has no layers of its own."""
+
+    manifests: list[IndexEntry]
+
+
+class ExecutionConfig(StoredDocument):
+    """What a container of an image starts with; names begin with a capital letter, as Docker's do."""
+
+    model_config = ConfigDict(alias_generator=lambda name: to_camel(name)[0].upper() + to_camel(name)[1:])
+
+    user: str | None = None
+    exposed_ports: dict[str, Any] | None = None
+    env: list[str] | None = None
+    entrypoint: list[str] | None = None
+    cmd: list[str] | None = None
+    working_dir: str | None = None
+    labels: dict[str, str] | None = None
+
+
+class ImageConfig(StoredDocument):
+    """The part of an image's config that is answered (OCI Image Specification, "Image Configuration")."""
+
+    architecture: str | None = None
+    os: str | None = None
+    variant: str | None = None
+    created: str | None = None
+    config: ExecutionConfig | None = None
+
+
+# What the modules pass on to each other
 
 
 class Layer(NamedTuple):
-    """One blob to resolve.
-
-    Attributes:
-        digest: Its digest.
-        media_type: Its media type, if a manifest said so.
-        size: Its size in bytes, if a manifest said so.
-        is_foreign: Whether its manifest says that it is kept elsewhere than in the registry.
-    """
+    """One blob to resolve, with what its manifest says of it: media type, size in bytes, and whether it is foreign."""
 
     digest: str
     media_type: str | None = None
@@ -278,17 +419,22 @@ class LayerBatch(NamedTuple):
     @classmethod
     def of_digests(cls, repository: Repository, digests: Iterable[str]) -> "LayerBatch":
         """Return the batch of the layers with these digests."""
-        return cls.of(repository, (Layer(digest) for digest in digests))
+        return cls.of(repository, map(Layer, digests))
+
+    @classmethod
+    def of_manifest(cls, repository: Repository, manifest: ImageManifest) -> "LayerBatch":
+        """Return the batch of an image's config and layers."""
+        return cls.of(
+            repository,
+            (
+                Layer(each.digest, each.media_type, each.size, is_foreign=bool(each.urls))
+                for each in (manifest.config, *manifest.layers)
+            ),
+        )
 
 
 class StoredManifest(NamedTuple):
-    """A manifest or an index as it is stored.
-
-    Attributes:
-        content: Its bytes, exactly as stored.
-        media_type: Its media type.
-        digest: The digest of its bytes.
-    """
+    """A manifest or an index, byte for byte as it is stored."""
 
     content: bytes
     media_type: str
@@ -296,33 +442,168 @@ class StoredManifest(NamedTuple):
 
     @property
     def is_index(self) -> bool:
-        """Whether it names manifests, one for each platform, and has no layers of its own."""
+        """Whether it names manifests and has no layers of its own."""
         return self.media_type in INDEX_MEDIA_TYPES
 
 
-@dataclass(frozen=True, slots=True)
-class DownloadUrl:
-    """A layer's download URL. The URL is a secret: who has it can download the layer until it expires.
+# Reading
 
-    Attributes:
-        layer: The layer.
-        url: The pre-signed URL.
-        expires_at: When it expires (RFC 3339, UTC), None if it does not say.
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def parse_request(data: Mapping[str, Any], model: type[Model]) -> Model:
+    """Return the fields of a request as an instance of its model.
+
+    Raises:
+        ResolverError: `INVALID_PARAMETER`, with a message that names each wrong field.
     """
-
-    layer: Layer
-    url: str = field(repr=False)
-    expires_at: str | None
-
-    def wire(self) -> dict[str, Any]:
-        """Return it as it is answered."""
-        answer = {"downloadUrl": self.url, "layerDigest": self.layer.digest, "expiresAt": self.expires_at}
-        if self.layer.media_type is None or self.layer.size is None:
-            return answer
-        return {**answer, "mediaType": self.layer.media_type, "size": self.layer.size}
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise ResolverError(INVALID_PARAMETER, described(error, model)) from None
 
 
-def field_name(name: str) -> str:
-    """Return a name in snake case as it is on the wire: `layerDigest` for `layer_digest`."""
-    first, *others = name.split("_")
-    return first + "".join(other.capitalize() for other in others)
+def parse_document(document: str | bytes, model: type[Model]) -> Model:
+    """Return the text of a JSON document as an instance of `model`.
+
+    Raises:
+        ResolverError: `INVALID_PARAMETER`, with a message that names what is wrong.
+    """
+    check_number_of_values(document)
+    try:
+        return model.model_validate_json(document)
+    except ValidationError as error:
+        raise ResolverError(INVALID_PARAMETER, described(error, model)) from None
+
+
+def parse_stored(content: bytes, model: type[Model], subject: Subject, noun: str) -> Model:
+    """Return a document that the registry has, such as an image's "manifest", as an instance of `model`.
+
+    Raises:
+        ResolverError: `UNSUPPORTED_IMAGE`, with a message that names what is wrong.
+    """
+    try:
+        return parse_document(content, model)
+    except ResolverError as error:
+        detail = f"Can't read the {noun} of {subject}: {error.detail}"
+        raise ResolverError(UNSUPPORTED_IMAGE, detail, subject=subject) from None
+
+
+def parse_json(text: str) -> dict[str, Any]:
+    """Return the JSON object that a text is.
+
+    Raises:
+        ResolverError: `INVALID_PARAMETER`, if it isn't one, repeats a member, or has too many values.
+    """
+    check_number_of_values(text)
+    try:
+        document = json.loads(text, object_pairs_hook=_object)
+    except _RepeatedMemberError:
+        raise ResolverError(INVALID_PARAMETER, "The request has a field twice. Send each once.") from None
+    except json.JSONDecodeError as error:
+        detail = f"The request is not JSON: {error.msg} at line {error.lineno} column {error.colno}."
+        raise ResolverError(INVALID_PARAMETER, detail) from None
+    except (ValueError, RecursionError):
+        raise ResolverError(
+            INVALID_PARAMETER, "The request has a number too large or values nested too deep."
+        ) from None
+    if not isinstance(document, dict):
+        raise ResolverError(INVALID_PARAMETER, "The request must be a JSON object.")
+    return document
+
+
+def check_number_of_values(document: str | bytes) -> None:
+    """Refuse a JSON document with too many values, without reading it.
+
+    Every value but a container's first follows a comma, and the first a bracket. Commas within strings count too.
+
+    Raises:
+        ResolverError: `INVALID_PARAMETER`, if there may be more than `MOST_JSON_VALUES`.
+    """
+    signs = (b",", b"[", b"{") if isinstance(document, bytes) else (",", "[", "{")
+    if sum(map(document.count, signs)) > MOST_JSON_VALUES:  # type: ignore[arg-type]
+        raise ResolverError(INVALID_PARAMETER, f"The document has more than {MOST_JSON_VALUES} values.")
+
+
+class _RepeatedMemberError(Exception):
+    """A JSON object has a member twice, so it is unclear which one is meant."""
+
+
+def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(members)
+    if len(found) != len(members):
+        raise _RepeatedMemberError
+    return found
+
+
+# pydantic's kinds of errors; those not listed here come with words of our own.
+_PROBLEMS = {
+    "missing": "is missing",
+    "model_type": "must be a JSON object",
+    "model_attributes_type": "must be a JSON object",
+    "dict_type": "must be a JSON object",
+    "list_type": "must be a list",
+    "string_type": "must be a string",
+    "bool_type": "must be true or false",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "greater_than_equal": "must be {ge} or more",
+    "less_than_equal": "must be {le} or less",
+    "literal_error": "must be {expected}",
+    "too_short": "must have at least {min_length} entry",
+    "too_long": "must have at most {max_length} entries",
+    "string_too_short": "must have at least {min_length} characters",
+    "string_too_long": "must have at most {max_length} characters",
+}
+# Tokens have digits; of the fields' names, only isBase64Encoded does.
+_FIELD_NAME = re.compile(r"[A-Za-z](?:[A-Za-z._-]|64){0,63}")
+
+
+def described(error: ValidationError, model: type[BaseModel]) -> str:
+    """Return what is wrong with a document: each field and what it has to be, never its value.
+
+    What a caller sends by mistake may be a secret, and so may the name of an unknown field.
+    """
+    if error.error_count() > _MOST_PROBLEMS:
+        return f"The document is wrong in {error.error_count()} places."
+    problems = error.errors(include_url=False, include_input=False)
+    named = [_describe(dict(problem), model) for problem in problems[:DESCRIBED_PROBLEMS]]
+    if len(problems) > len(named):
+        named.append(f"and {len(problems) - len(named)} more")
+    return "; ".join(named) + "."
+
+
+def _describe(problem: Mapping[str, Any], model: type[BaseModel]) -> str:
+    kind, context = problem["type"], problem.get("ctx", {})
+    if kind == "json_invalid":
+        return f"The document is not JSON: {context['error']}"
+    location = _location(problem["loc"])
+    if kind == "extra_forbidden":
+        known = ", ".join(field.alias or name for name, field in model.model_fields.items())
+        return f"{location} is not a field of this request; its fields are {known}"
+    if kind == "string_pattern_mismatch":
+        return f"{location} must be {_WORDS[context['pattern']]}"
+    if kind == "value_error" and not problem["loc"]:
+        return str(context["error"])
+    return f"{location} {_PROBLEMS.get(kind, 'is invalid').format(**context)}"
+
+
+def _location(parts: tuple[int | str, ...]) -> str:
+    """Return a place in a JSON document, such as `layers[2].digest`."""
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{shown(part, _FIELD_NAME)}" for part in parts)
+    return path.removeprefix(".") or "The document"
+
+
+def shown(text: str, pattern: re.Pattern[str]) -> str:
+    """Return a text if it may be quoted: one of another form may be anything, even a secret."""
+    return text if pattern.fullmatch(text) else "(a name that is not shown)"
+
+
+def shown_media_type(text: str) -> str | None:
+    """Return a media type if it may be quoted."""
+    return text if _is_shown_media_type(text) else None
+
+
+def shown_platform(text: str) -> str | None:
+    """Return a platform's name if it may be quoted."""
+    return text if _is_shown_platform(text) else None

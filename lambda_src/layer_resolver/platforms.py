@@ -8,12 +8,9 @@ An index is untrusted: its texts may hold any characters, in any length.
 from collections.abc import Sequence
 from itertools import takewhile
 from operator import itemgetter
-from typing import Protocol, TypeVar
 from urllib.parse import quote, unquote
 
-_INDEX_MEDIA_TYPES = frozenset(
-    {"application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"}
-)
+from layer_resolver.models import INDEX_MEDIA_TYPES, IndexEntry, Platform
 
 _ALIASES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}
 _ALIASES_WITH_VARIANT = {"i386": ("386", ""), "armhf": ("arm", "v7"), "armel": ("arm", "v6")}
@@ -36,41 +33,6 @@ _OLDER_ARCHITECTURES = {"amd64": [("386", "")], "arm64": [("arm", each) for each
 _STABLE_BUILD = 20348
 
 
-class Platform(Protocol):
-    """Platform of an image, in the terms of the OCI image index."""
-
-    @property
-    def os(self) -> str: ...  # noqa: D102
-
-    @property
-    def architecture(self) -> str: ...  # noqa: D102
-
-    @property
-    def variant(self) -> str | None: ...  # noqa: D102
-
-    @property
-    def os_version(self) -> str | None: ...  # noqa: D102
-
-    @property
-    def os_features(self) -> list[str] | None: ...  # noqa: D102
-
-
-class Entry(Protocol):
-    """Descriptor in an image index."""
-
-    @property
-    def media_type(self) -> str: ...  # noqa: D102
-
-    @property
-    def artifact_type(self) -> str | None: ...  # noqa: D102
-
-    @property
-    def platform(self) -> Platform | None: ...  # noqa: D102
-
-
-E = TypeVar("E", bound=Entry)
-
-
 class PlatformNotFoundError(Exception):
     """The index has no image for the platform, or the caller named none.
 
@@ -83,7 +45,7 @@ class PlatformNotFoundError(Exception):
         self.platforms = platforms
 
 
-def choose(entries: Sequence[E], wanted: str | None) -> E:
+def choose(entries: Sequence[IndexEntry], wanted: str | None) -> IndexEntry:
     """Return the entry for a platform, or the further index to look into.
 
     Of the images that run on it, the closest variant wins, then the exact name, the OS version that the caller named,
@@ -106,7 +68,7 @@ def choose(entries: Sequence[E], wanted: str | None) -> E:
             return max(ranked, key=itemgetter(0))[1]
     unnamed = [entry for entry in images if entry.platform is None]
     if named:
-        unnamed = [entry for entry in unnamed if wanted is not None and entry.media_type in _INDEX_MEDIA_TYPES]
+        unnamed = [entry for entry in unnamed if wanted is not None and entry.media_type in INDEX_MEDIA_TYPES]
     if len(unnamed) == 1:
         return unnamed[0]
     raise PlatformNotFoundError(list(dict.fromkeys(name_of(platform) for _, platform in named)))
@@ -149,7 +111,7 @@ class _Machine:
         return (-place, *is_named, version, len(features))
 
 
-def _is_image(entry: Entry) -> bool:
+def _is_image(entry: IndexEntry) -> bool:
     """Tell an image from an artifact, such as a SOCI index, and from an attestation.
 
     BuildKit's attestations have the platform unknown/unknown:

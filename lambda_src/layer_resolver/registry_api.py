@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from layer_resolver.backend import Backend
+from layer_resolver.blobs import BlobReader
 from layer_resolver.errors import (
     IMAGE_NOT_FOUND,
     INVALID_ARTIFACT_TYPE,
@@ -24,22 +24,30 @@ from layer_resolver.errors import (
     Subject,
 )
 from layer_resolver.function_url import Request, Response, Route
-from layer_resolver.images import is_page_token
-from layer_resolver.models import INDEX_MEDIA_TYPES, MANIFEST_MEDIA_TYPES, REGISTERED_DIGEST, LayerBatch, Repository
-from layer_resolver.validation import parse_request
+from layer_resolver.images import ImageReader, is_page_token
+from layer_resolver.models import (
+    INDEX_MEDIA_TYPES,
+    MANIFEST_MEDIA_TYPES,
+    LayerBatch,
+    Repository,
+    RepositoryRequest,
+    is_registered_digest,
+    parse_request,
+)
+from layer_resolver.resolver import LayerUrlResolver
+from layer_resolver.settings import Settings
 
 TAGS_A_PAGE = 1000
-"""How many tags a page has at most, whatever `n` asks for."""
+"""The most tags on a page, whatever `n` asks for."""
 
 SECONDS_OF_MANIFEST = 365 * 24 * 3600
-"""How long a client may keep a manifest that it asked for by its digest, in seconds: it never changes."""
+"""How long a client may keep a manifest requested by digest, in seconds: it never changes."""
 
 ARTIFACT_TYPES = 5
-"""How many artifact types one request may filter by: as many as ECR takes."""
+"""How many artifact types one request may filter by; ECR takes no more."""
 
-# CloudFront keeps redirects if the edge is set to, whatever they say. Once that time is over it would go on giving them
-# out while the function fails, and their URLs expire; this forbids it:
-# https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/Expiration.html
+# CloudFront can be set to keep redirects, and would serve stale ones, with expired URLs, while the function fails.
+# Source: https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/Expiration.html
 _NEVER_STALE = "no-store, stale-if-error=0"
 
 # Several parameters of one name arrive joined by commas, which a media type can't have (RFC 6838, section 4.2).
@@ -47,21 +55,20 @@ _ARTIFACT_TYPE = re.compile(r"[!-+\--~]{1,255}")
 
 
 class RegistryApi:
-    """Answers requests under `/v2`.
-
-    Args:
-        backend: What it asks.
-    """
+    """Answers requests under `/v2`."""
 
     headers: Mapping[str, str] = {"Docker-Distribution-Api-Version": "registry/2.0"}
     advice: Mapping[str, str] = {
-        ROUTE_NOT_FOUND.code: "A registry has no such path. It has /v2/<repository>/manifests/<tag or digest>, "
+        ROUTE_NOT_FOUND.code: "There is no such path. A registry has /v2/<repository>/manifests/<tag or digest>, "
         "/v2/<repository>/blobs/<digest>, /v2/<repository>/tags/list and /v2/<repository>/referrers/<digest>.",
         METHOD_NOT_ALLOWED.code: "This is a read-only registry: push to ECR itself.",
     }
 
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
+    def __init__(self, resolver: LayerUrlResolver, images: ImageReader, blobs: BlobReader, settings: Settings) -> None:
+        self._resolver = resolver
+        self._images = images
+        self._blobs = blobs
+        self._settings = settings
         self.routes = (
             Route("/v2/<name>/blobs/<digest>", {"GET": self._get_blob, "HEAD": self._head_blob}),
             Route("/v2/<name>/manifests/<reference>", {"GET": self._get_manifest}),
@@ -70,7 +77,7 @@ class RegistryApi:
             Route("/v2/", {"GET": _get_version}),
             Route("/v2", {"GET": _get_version}),
             Route("/v2/_catalog", {"GET": _get_catalog}),
-            # Uploads are refused as pushes, not as routes that are not known.
+            # Uploads are refused as pushes, not as unknown routes.
             Route("/v2/<name>/blobs/uploads/", {}),
             Route("/v2/<name>/blobs/uploads/<session>", {}),
         )
@@ -93,20 +100,19 @@ class RegistryApi:
     def _get_blob(self, request: Request, name: str, digest: str) -> Response:
         batch = self._batch(name, digest)
         try:
-            url = self._backend.resolver.resolve_one(batch, request.invocation).url
+            url = self._resolver.resolve_one(batch, request.invocation).download_url
         except ResolverError as error:
-            self._backend.point_to_images([error], request.invocation, f"Get /v2/{name}/manifests/{digest}.")
+            advice = f"Get /v2/{name}/manifests/{digest}."
+            self._images.explain_missing(batch.repository, [error], request.invocation, advice)
             raise
         headers = {"Location": url, "Docker-Content-Digest": digest, "Cache-Control": _NEVER_STALE}
         return Response(307, headers)
 
     def _head_blob(self, request: Request, name: str, digest: str) -> Response:
         batch = self._batch(name, digest)
-        subject = Subject(batch.repository, "layer", digest)
+        subject = Subject(batch.repository.repository_name, "layer", digest)
         deadline = request.invocation.deadline
-        size = self._backend.resolver.use_url(
-            batch, request.invocation, lambda url: self._backend.blobs.size(subject, url, deadline)
-        )
+        size = self._resolver.use_url(batch, request.invocation, lambda url: self._blobs.size(subject, url, deadline))
         headers = {
             "Content-Length": str(size),
             "Content-Type": "application/octet-stream",
@@ -121,19 +127,19 @@ class RegistryApi:
         return LayerBatch.of_digests(repository, [digest])
 
     def _get_manifest(self, request: Request, name: str, reference: str) -> Response:
-        """Return a manifest; for HEAD too with its body, from which the platform takes the length."""
+        """Return a manifest; HEAD gets its body too, from which the platform takes the length."""
         repository = self._repository(name)
         if ":" in reference:
             _check_digest(reference)
-        if not self._backend.settings.image_pull:
-            raise ResolverError(NOT_ENABLED, "This registry gives out blobs only. Ask its operator to set imagePull.")
+        if not self._settings.image_pull:
+            raise ResolverError(NOT_ENABLED, "This registry serves blobs only. Ask its operator to set imagePull.")
         request.invocation.record_image(repository, reference)
-        manifest = self._backend.images.manifest(repository, reference, request.invocation)
+        manifest = self._images.manifest(repository, reference, request.invocation)
         if not _can_read(request.header("accept"), manifest.media_type):
             raise ResolverError(
                 IMAGE_NOT_FOUND,
-                f"The image is of the media type {manifest.media_type}, which Accept rules out.",
-                subject=Subject(repository, "image", reference),
+                f"The image has the media type {manifest.media_type}, which the Accept header excludes.",
+                subject=Subject(repository.repository_name, "image", reference),
             )
         headers = {
             "Content-Type": manifest.media_type,
@@ -144,14 +150,15 @@ class RegistryApi:
             headers["Cache-Control"] = f"private, max-age={SECONDS_OF_MANIFEST}, immutable"
         if _is_known(request.header("if-none-match"), manifest.digest):
             return Response(304, headers)
+        request.invocation.gives_image = True
         return Response(200, headers, manifest.content.decode())
 
     def _get_tags(self, request: Request, name: str) -> Response:
         repository = self._repository(name)
-        if not self._backend.settings.list_tags:
-            raise ResolverError(NOT_ENABLED, "This registry does not list tags. Ask its operator to set listTags.")
+        if not self._settings.list_tags:
+            raise ResolverError(NOT_ENABLED, "This registry doesn't list tags. Ask its operator to set listTags.")
         count = _page_length(request.query.get("n"))
-        tags = self._backend.images.tags(repository, request.query.get("last", ""), request.invocation)
+        tags = self._images.tags(repository, request.query.get("last", ""), request.invocation)
         page = tags[:count]
         headers = {}
         if page and len(page) < len(tags):
@@ -161,12 +168,12 @@ class RegistryApi:
     def _get_referrers(self, request: Request, name: str, digest: str) -> Response:
         repository = self._repository(name)
         _check_digest(digest)
-        if not self._backend.settings.image_pull:
+        if not self._settings.image_pull:
             raise ResolverError(REFERRERS_NOT_READ)
         types, token = _artifact_types(request.query.get("artifactType")), request.query.get("nextToken") or None
         if token is not None and not is_page_token(token):
             raise ResolverError(INVALID_PAGE_TOKEN)
-        found = self._backend.images.referrers(repository, digest, types, token, request.invocation)
+        found = self._images.referrers(repository, digest, types, token, request.invocation)
         headers = {"Content-Type": INDEX_MEDIA_TYPES[0]}
         if types:
             headers["OCI-Filters-Applied"] = "artifactType"
@@ -178,11 +185,11 @@ class RegistryApi:
         return Response.json(index, headers)
 
     def _repository(self, name: str) -> Repository:
-        """Return the repository that a path names, with the registry in front of it if the operator allows that one."""
+        """Return the repository in a path, which an allowed registry may precede."""
         first, _, rest = name.partition("/")
-        if rest and first in self._backend.settings.allowed_registries:
-            return parse_request({"registryId": first, "repositoryName": rest}, Repository)
-        return parse_request({"repositoryName": name}, Repository)
+        if rest and first in self._settings.allowed_registries:
+            return parse_request({"registryId": first, "repositoryName": rest}, RepositoryRequest).repository
+        return parse_request({"repositoryName": name}, RepositoryRequest).repository
 
 
 def _get_version(_: Request) -> Response:
@@ -190,20 +197,20 @@ def _get_version(_: Request) -> Response:
 
 
 def _get_catalog(_: Request) -> Response:
-    raise ResolverError(NOT_ENABLED, "This registry does not list its repositories.")
+    raise ResolverError(NOT_ENABLED, "This registry doesn't list its repositories.")
 
 
 def _check_digest(digest: str) -> None:
-    if not REGISTERED_DIGEST.admits(digest):
-        raise ResolverError(INVALID_DIGEST, f"The digest must be {REGISTERED_DIGEST.words}.")
+    if not is_registered_digest(digest):
+        expected = "sha256:<64 lower-case hex digits> or sha512:<128 lower-case hex digits>"
+        raise ResolverError(INVALID_DIGEST, f"The digest must be {expected}.")
 
 
 def _can_read(accept: str, media_type: str) -> bool:
     """Tell whether a client may be able to read a media type.
 
-    Registries serve what they have: clients that name the types of OCI read Docker's as well. Not served is what a
-    client rules out (`q=0`), an index if it names types of manifests alone, and a manifest if it names those of indexes
-    alone.
+    Registries serve what they have: clients that name OCI's types read Docker's too. Only what a client excludes
+    (`q=0`) isn't served, nor an index if it names only manifests, nor a manifest if it names only indexes.
     """
     weights = _weights(accept)
     # The most specific range decides (RFC 9110, section 12.5.1).
@@ -229,25 +236,26 @@ def _weights(accept: str) -> dict[str, float]:
 
 
 def _is_known(if_none_match: str, digest: str) -> bool:
-    """Tell whether a client has the manifest already (RFC 9110, section 13.1.2)."""
+    """Tell whether a client already has the manifest (RFC 9110, section 13.1.2)."""
     tags = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
     return not tags.isdisjoint({f'"{digest}"', digest, "*"})
 
 
 def _page_length(count: str | None) -> int:
-    """Return how many tags a page has: what was asked for, up to the limit."""
+    """Return a page's length: what was asked for, up to the limit."""
     if count is None:
         return TAGS_A_PAGE
     if not re.fullmatch(r"[0-9]+", count):
         raise ResolverError(INVALID_PAGINATION)
     digits = count.lstrip("0")
-    # Python reads no number of thousands of digits.
+    # Python refuses to read numbers of thousands of digits.
     return TAGS_A_PAGE if len(digits) > len(str(TAGS_A_PAGE)) else min(int(digits or "0"), TAGS_A_PAGE)
 
 
 def _artifact_types(value: str | None) -> list[str]:
-    """Return the artifact types to filter by, none for all."""
-    types = value.split(",") if value else []
+    """Return the artifact types to filter by; none for all."""
+    # A plus arrives as a space, unless the client encodes it; a media type has no spaces.
+    types = value.replace(" ", "+").split(",") if value else []
     if len(types) > ARTIFACT_TYPES or not all(map(_ARTIFACT_TYPE.fullmatch, types)):
         raise ResolverError(INVALID_ARTIFACT_TYPE)
     return types

@@ -1,229 +1,154 @@
-"""Turns layers into download URLs: those that it still knows, and the others by asking ECR.
+"""Turns layers into download URLs: from the cache while half of a URL's lifetime remains, else by asking ECR.
 
-Knows nothing of HTTP, events or Powertools. One instance serves a process; it is used by one invocation at a time.
+Knows nothing of HTTP or events. One instance serves a process; one invocation uses it at a time.
 """
 
-import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, NamedTuple, TypeVar
 
-from cachetools import TLRUCache
+from cachetools import LRUCache
 
+from layer_resolver.calls import Moment
 from layer_resolver.download_urls import Hosts, PresignedUrl, UrlRefusedError
-from layer_resolver.ecr import CONNECTIONS, Ecr
+from layer_resolver.ecr import Answer, Ecr
 from layer_resolver.errors import (
     BLOB_UNREADABLE,
     FOREIGN_LAYER,
+    LAYER_INACCESSIBLE,
+    LAYERS_NOT_FOUND,
     SERVER_ERROR,
-    TIMED_OUT,
-    OutOfTimeError,
     ResolverError,
     Subject,
     UnreadableAnswerError,
-    as_resolver_error,
 )
 from layer_resolver.invocation import Invocation
-from layer_resolver.models import DownloadUrl, Layer, LayerBatch
+from layer_resolver.models import DownloadUrl, DownloadUrlsResult, Failure, Layer, LayerBatch
 
 Value = TypeVar("Value")
 
 CACHED_URLS = 2000
-"""How many download URLs are kept for further requests; one is about 2 KB."""
+"""How many download URLs are kept; one is about 2 KB."""
+
+LEAST_BYTES_OF_A_LAYER = 1000
+"""The size of one layer in an answer, at least: ECR's URLs have a session token of about 1 KB."""
+
+_Outcome = PresignedUrl | ResolverError
+_CacheKey = tuple[str | None, str, str]
 
 
 class Resolution(NamedTuple):
     """The result of a batch: each layer is in one of the two lists, in the order of the request.
 
-    Attributes:
-        batch: What was asked for.
-        resolved: The download URLs.
-        failures: Why the other layers have none.
-        hits: How many layers ECR did not have to be asked for.
+    A batch never fails as a whole, whatever its layers' failures are.
     """
 
-    batch: LayerBatch
     resolved: list[DownloadUrl]
     failures: list[ResolverError]
-    hits: int
-
-    @property
-    def fault(self) -> ResolverError | None:
-        """The service's own fault that kept every layer from being resolved, None if there was another reason."""
-        if self.resolved or not all(error.kind.is_fault for error in self.failures):
-            return None
-        return self.failures[0] if self.failures else None
 
     def wire(self, request_id: str) -> dict[str, Any]:
-        """Return it as it is answered; with failures, under which id the log has the request."""
-        answer: dict[str, Any] = {
-            "downloadUrls": [download_url.wire() for download_url in self.resolved],
-            "failures": [_failure(error) for error in self.failures],
-        }
-        return {**answer, "requestId": request_id} if self.failures else answer
-
-
-_Outcome = PresignedUrl | ResolverError
+        """Return it as it is answered; with failures, the id says where the operator's log has the request."""
+        failures = [
+            Failure(
+                layer_digest=str(error.subject.name if error.subject else None),
+                code=error.kind.code,
+                message=error.detail,
+                retryable=error.kind.retryable,
+            )
+            for error in self.failures
+        ]
+        named = {"request_id": request_id} if failures else {}
+        return DownloadUrlsResult(download_urls=self.resolved, failures=failures, **named).wire()
 
 
 class LayerUrlResolver:
-    """Resolves layers of ECR repositories into pre-signed download URLs.
+    """Resolves layers of ECR repositories into pre-signed download URLs that lead to `hosts`."""
 
-    A URL is used again while at least half of its lifetime is left, so that whoever gets it has time to use it.
-
-    Args:
-        ecr: The door to ECR.
-        hosts: Where download URLs may lead.
-        now: Tells the time, in seconds since the epoch.
-        uptime: Tells the time of a clock that is never set back, in seconds.
-    """
-
-    def __init__(
-        self,
-        ecr: Ecr,
-        hosts: Hosts,
-        now: Callable[[], float] = time.time,
-        uptime: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, ecr: Ecr, hosts: Hosts, now: Callable[[], Moment] = Moment.now) -> None:
         self._ecr = ecr
         self._hosts = hosts
         self._now = now
-        self._urls: TLRUCache[_CacheKey, PresignedUrl] = TLRUCache(CACHED_URLS, ttu=_kept_until, timer=uptime)
-        # Kept for the life of the process. Each call ends at its deadline, so no thread stays away for longer.
-        self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="ecr")
+        self._urls: LRUCache[_CacheKey, tuple[PresignedUrl, Moment]] = LRUCache(CACHED_URLS)
 
     def resolve_one(self, batch: LayerBatch, invocation: Invocation) -> DownloadUrl:
-        """Return the download URL of the only layer of `batch`.
+        """Return the download URL of the only layer of `batch`, for the caller.
 
         Raises:
-            ResolverError: If the layer has no download URL; its row of the error table says why.
+            ResolverError: If the layer has none.
         """
-        (layer,) = batch.layers
-        known = self._known(batch, layer)
-        # No thread is needed on the way of a single layer: every wait of the call ends at the deadline by itself.
-        outcomes = {layer.digest: known or self._ask(batch, layer, invocation)}
-        if known is None:
-            self._keep(batch, outcomes)
-        resolution = _resolution(batch, outcomes, hits=int(known is not None))
-        invocation.record(resolution)
+        resolution = self.resolve(batch, invocation)
         if resolution.failures:
             raise resolution.failures[0]
         return resolution.resolved[0]
 
     def resolve(self, batch: LayerBatch, invocation: Invocation) -> Resolution:
-        """Resolve all layers of a batch at once, and return what there is at the deadline."""
-        outcomes: dict[str, _Outcome] = {}
-        for layer in batch.layers:
-            known = self._known(batch, layer)
-            if known is not None:
-                outcomes[layer.digest] = known
-        hits = len(outcomes)
-        unknown = [layer for layer in batch.layers if layer.digest not in outcomes]
-        asked = self._ask_for_all(batch, [layer for layer in unknown if not layer.is_foreign], invocation)
-        self._keep(batch, asked)
-        outcomes |= asked
-        for layer in unknown:
-            if layer.is_foreign:
-                outcomes[layer.digest] = ResolverError.about(_subject(batch, layer), FOREIGN_LAYER)
-        resolution = _resolution(batch, outcomes, hits)
-        invocation.record(resolution)
-        return resolution
+        """Return what there is at the deadline for all layers of a batch, for the caller."""
+        outcomes = self._outcomes(batch, invocation)
+        pairs = [(layer, outcomes[layer.digest]) for layer in batch.layers]
+        resolved = [_download_url(layer, outcome) for layer, outcome in pairs if isinstance(outcome, PresignedUrl)]
+        failures = [outcome for _, outcome in pairs if isinstance(outcome, ResolverError)]
+        invocation.resolved, invocation.failures = [each.layer_digest for each in resolved], failures
+        return Resolution(resolved, failures)
 
     def use_url(self, batch: LayerBatch, invocation: Invocation, use: Callable[[str], Value]) -> Value:
-        """Return the result of using the download URL of the only layer of `batch`.
+        """Return the result of using the download URL of the only layer of `batch`; the caller doesn't get the URL.
 
-        If S3 refuses a URL, it is not used again, and ECR is asked for another one.
+        If S3 refuses a URL, it is dropped, and ECR is asked for another one.
 
         Raises:
-            ResolverError: If there is no URL, or S3 refuses the second one as well; whatever else `use` raises.
+            ResolverError: If there is no URL, or S3 refuses the second one too; whatever else `use` raises.
         """
-        try:
-            return use(self.resolve_one(batch, invocation).url)
-        except UrlRefusedError:
-            (layer,) = batch.layers
-            self._urls.pop(_cache_key(batch, layer.digest), None)
-        try:
-            return use(self.resolve_one(batch, invocation).url)
-        except UrlRefusedError as error:
-            raise ResolverError.about(_subject(batch, layer), BLOB_UNREADABLE) from error
+        (layer,) = batch.layers
+        for _ in range(2):
+            outcome = self._outcomes(batch, invocation)[layer.digest]
+            if isinstance(outcome, ResolverError):
+                raise outcome
+            try:
+                return use(outcome.url)
+            except UrlRefusedError as error:
+                refused = error
+                self._urls.pop(_cache_key(batch, layer), None)
+        raise ResolverError.about(_subject(batch, layer), BLOB_UNREADABLE) from refused
 
-    def _known(self, batch: LayerBatch, layer: Layer) -> PresignedUrl | None:
-        known = self._urls.get(_cache_key(batch, layer.digest))
-        # Two clocks: one can be set back, the other stands still while Lambda freezes the environment.
-        return known if known is not None and self._now() < known.reusable_until else None
-
-    def _keep(self, batch: LayerBatch, outcomes: dict[str, _Outcome]) -> None:
-        for digest, outcome in outcomes.items():
-            if isinstance(outcome, PresignedUrl):
-                self._urls[_cache_key(batch, digest)] = outcome
-
-    def _ask_for_all(self, batch: LayerBatch, layers: list[Layer], invocation: Invocation) -> dict[str, _Outcome]:
-        """Ask ECR for several layers at once; what has not arrived by the deadline has timed out."""
+    def _outcomes(self, batch: LayerBatch, invocation: Invocation) -> dict[str, _Outcome]:
+        invocation.record_batch(batch)
+        now = self._now()
         outcomes: dict[str, _Outcome] = {}
-        # The threads share the iterator: taking the next item of a list's is atomic.
-        remaining = iter(layers)
+        for layer in batch.layers:
+            known = self._urls.get(_cache_key(batch, layer))
+            if known is not None and now.since(known[1]) < known[0].reusable_seconds:
+                outcomes[layer.digest] = known[0]
+        invocation.cache_hits = len(outcomes)
+        unknown = [layer for layer in batch.layers if layer.digest not in outcomes]
+        answers = self._ecr.get_download_urls(batch.repository, [layer.digest for layer in unknown], invocation)
+        now = self._now()
+        for layer, answer in zip(unknown, answers, strict=True):
+            outcome = outcomes[layer.digest] = self._outcome(_subject(batch, layer), layer, answer)
+            if isinstance(outcome, PresignedUrl):
+                self._urls[_cache_key(batch, layer)] = outcome, now
+        return outcomes
 
-        def work() -> None:
-            for layer in remaining:
-                outcomes[layer.digest] = self._ask(batch, layer, invocation)
-
-        futures = [self._threads.submit(work) for _ in range(min(len(layers), CONNECTIONS))]
-        wait(futures, timeout=invocation.deadline.remaining())
-        for future in futures:
-            future.cancel()
-        # A thread that is late must not change what is answered.
-        in_time = dict(outcomes)
-        for layer in layers:
-            if layer.digest not in in_time:
-                in_time[layer.digest] = ResolverError.about(_subject(batch, layer), TIMED_OUT, OutOfTimeError())
-        return in_time
-
-    def _ask(self, batch: LayerBatch, layer: Layer, invocation: Invocation) -> _Outcome:
-        subject = _subject(batch, layer)
-        try:
-            answer = self._ecr.call("get_download_url_for_layer", subject, invocation, layerDigest=layer.digest)
-            url = answer.get("downloadUrl")
-            if not isinstance(url, str) or not self._hosts.admit(url):
-                return ResolverError.about(
-                    subject, SERVER_ERROR, UnreadableAnswerError("downloadUrl is not a URL of S3")
-                )
-            if str(answer.get("layerDigest", layer.digest)).lower() != layer.digest.lower():
-                return ResolverError.about(subject, SERVER_ERROR, UnreadableAnswerError("layerDigest is another one"))
-            return PresignedUrl.of(url, self._now())
-        except Exception as error:
-            return as_resolver_error(error)
+    def _outcome(self, subject: Subject, layer: Layer, answer: Answer) -> _Outcome:
+        if isinstance(answer, ResolverError):
+            is_absent = answer.kind in {LAYERS_NOT_FOUND, LAYER_INACCESSIBLE}
+            return ResolverError.about(subject, FOREIGN_LAYER) if layer.is_foreign and is_absent else answer
+        url = answer.get("downloadUrl")
+        if not isinstance(url, str) or not self._hosts.admit(url):
+            return ResolverError.about(subject, SERVER_ERROR, UnreadableAnswerError("downloadUrl is not a URL of S3"))
+        if str(answer.get("layerDigest", layer.digest)).lower() != layer.digest.lower():
+            return ResolverError.about(subject, SERVER_ERROR, UnreadableAnswerError("layerDigest is another one"))
+        return PresignedUrl.of(url, self._now().wall)
 
 
-_CacheKey = tuple[str | None, str, str]
-
-
-def _cache_key(batch: LayerBatch, digest: str) -> _CacheKey:
-    return batch.repository.registry_id, batch.repository.repository_name, digest
-
-
-def _kept_until(_: _CacheKey, url: PresignedUrl, uptime: float) -> float:
-    return uptime + url.reusable_seconds
+def _cache_key(batch: LayerBatch, layer: Layer) -> _CacheKey:
+    return batch.repository.registry_id, batch.repository.repository_name, layer.digest
 
 
 def _subject(batch: LayerBatch, layer: Layer) -> Subject:
-    return Subject(batch.repository, "layer", layer.digest)
+    return Subject(batch.repository.repository_name, "layer", layer.digest)
 
 
-def _failure(error: ResolverError) -> dict[str, Any]:
-    return {
-        "layerDigest": error.subject.name if error.subject is not None else None,
-        "code": error.kind.code,
-        "message": error.detail,
-        "retryable": error.kind.retryable,
-    }
-
-
-def _resolution(batch: LayerBatch, outcomes: dict[str, _Outcome], hits: int) -> Resolution:
-    resolution = Resolution(batch, [], [], hits)
-    for layer in batch.layers:
-        outcome = outcomes[layer.digest]
-        if isinstance(outcome, ResolverError):
-            resolution.failures.append(outcome)
-        else:
-            resolution.resolved.append(DownloadUrl(layer, outcome.url, outcome.expires_at))
-    return resolution
+def _download_url(layer: Layer, url: PresignedUrl) -> DownloadUrl:
+    described: dict[str, Any] = {}
+    if layer.media_type is not None:
+        described = {"media_type": layer.media_type, "size": layer.size}
+    return DownloadUrl(download_url=url.url, layer_digest=layer.digest, expires_at=url.expires_at, **described)

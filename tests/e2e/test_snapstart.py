@@ -1,4 +1,4 @@
-"""What must not be the same in every environment that SnapStart restores from one snapshot."""
+"""SnapStart restores many environments from one snapshot, which must not share random numbers or old credentials."""
 
 import itertools
 import json
@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,9 @@ from tests.unit.fakes import function_url_event
 
 
 def credentials_app() -> Starlette:
-    """Give other credentials each time, as the endpoint does that Lambda gives functions with SnapStart."""
+    """Return new credentials each time, as Lambda's endpoint does; they expire so soon that botocore replaces them."""
     numbers = itertools.count(1)
+    expiration = datetime.now(UTC) + timedelta(minutes=5)
 
     async def give(_: Request) -> JSONResponse:
         return JSONResponse(
@@ -37,7 +39,7 @@ def credentials_app() -> Starlette:
                 "AccessKeyId": f"KEY{next(numbers)}",
                 "SecretAccessKey": "secret",
                 "Token": "token",
-                "Expiration": "2099-01-01T00:00:00Z",
+                "Expiration": expiration.isoformat(),
             }
         )
 
@@ -45,7 +47,7 @@ def credentials_app() -> Starlette:
 
 
 class RecordingAccessKeys:
-    """Notes the access key that each request is signed with."""
+    """Records the access key that signs each request."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.access_keys: list[str] = []
@@ -74,7 +76,7 @@ def environment_with_endpoint(aws: LocalAws, ecr_url: str, credentials_url: str)
     }
 
 
-def test_a_restored_function_answers_with_credentials_that_it_has_loaded_itself(layout: OciLayout) -> None:
+def test_a_restored_function_replaces_the_snapshots_credentials_when_they_expire(layout: OciLayout) -> None:
     with local_aws({"team/app": layout}) as aws, running(credentials_app()) as credentials_url:
         ecr = RecordingAccessKeys(aws.ecr.app())
         with running(ecr) as ecr_url:
@@ -83,17 +85,16 @@ def test_a_restored_function_answers_with_credentials_that_it_has_loaded_itself(
             with LocalLambda(function, lambda _: None) as service:
                 result = service.invoke(json.dumps(event_for(layout)).encode())
     assert json.loads(result.payload)["statusCode"] == 200
-    # The first that were given out: nothing before the snapshot has asked for any.
-    assert ecr.access_keys == ["KEY1"]
+    assert ecr.access_keys == ["KEY2"]
 
 
-def test_two_environments_of_one_snapshot_have_credentials_of_their_own(layout: OciLayout) -> None:
+def test_two_environments_of_one_snapshot_get_credentials_of_their_own(layout: OciLayout) -> None:
     with local_aws({"team/app": layout}) as aws, running(credentials_app()) as credentials_url:
         ecr = RecordingAccessKeys(aws.ecr.app())
         with running(ecr) as ecr_url:
             environment = environment_with_endpoint(aws, ecr_url, credentials_url)
             restore_twice(INVOKE, EVENT=json.dumps(event_for(layout)), **environment)
-    assert sorted(ecr.access_keys) == ["KEY1", "KEY2"]
+    assert sorted(ecr.access_keys) == ["KEY2", "KEY3"]
 
 
 def event_for(layout: OciLayout) -> dict[str, Any]:
@@ -148,6 +149,6 @@ def restore_twice(program: str, **environment: str) -> list[str]:
     return result.stdout.splitlines()
 
 
-def test_two_environments_of_one_snapshot_draw_other_random_numbers() -> None:
+def test_two_environments_of_one_snapshot_draw_different_random_numbers() -> None:
     first, second = restore_twice("print(random.random())")
     assert first != second

@@ -1,38 +1,29 @@
 import logging
-import sys
 from collections.abc import Iterator
-from typing import Any, TextIO, cast
+from typing import Any
 
 import pytest
 
 from layer_resolver.handler import create_handler
-from layer_resolver.observability import logger
+from layer_resolver.observability import SERVICE
 from layer_resolver.settings import Settings
-from tests.unit.fakes import Answer, Context, FakeEcr, Send, function_url_event
-
-
-class CurrentStdout:
-    """Standard output as it is when something is written; pytest gives each test another one."""
-
-    def write(self, text: str) -> None:
-        sys.stdout.write(text)
-
-    def flush(self) -> None:
-        sys.stdout.flush()
+from tests.unit.fake_s3 import FakeS3, running_s3
+from tests.unit.fakes import Answer, Context, FakeEcr, FakeMeta, Send, function_url_event, log_to_current_stdout
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _log_to_current_stdout() -> None:
-    handler = cast("logging.StreamHandler[TextIO]", logger.registered_handler)
-    handler.setStream(cast("TextIO", CurrentStdout()))
+    log_to_current_stdout()
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _no_waiting_between_attempts() -> Iterator[None]:
-    """The waits are random, so a wait of nothing is one of them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("layer_resolver.ecr.JITTER.uniform", lambda *_: 0.0)
-        yield
+@pytest.fixture
+def debugging() -> Iterator[None]:
+    """Set the level DEBUG."""
+    level = logging.getLogger(SERVICE)
+    before = level.level
+    level.setLevel(logging.DEBUG)
+    yield
+    level.setLevel(before)
 
 
 @pytest.fixture
@@ -49,10 +40,25 @@ def function_settings() -> Settings:
 @pytest.fixture
 def send(ecr: FakeEcr, function_settings: Settings) -> Send:
     """Return a function that sends a request, as `function_url_event` takes it, and returns the answer."""
-    handler = create_handler(lambda: ecr, function_settings)
+    handler = create_handler(ecr, function_settings)
 
     def send_request(*request: Any, remaining_milliseconds: int = 15_000, **more: Any) -> Answer:
         answer = handler(function_url_event(*request, **more), Context(remaining_milliseconds))
         return Answer(answer["statusCode"], answer["headers"], answer["body"])
 
     return send_request
+
+
+@pytest.fixture(scope="session")
+def _s3() -> Iterator[FakeS3]:
+    with running_s3() as s3:
+        yield s3
+
+
+@pytest.fixture
+def s3(_s3: FakeS3, ecr: FakeEcr, monkeypatch: pytest.MonkeyPatch) -> FakeS3:
+    """Return a fake S3 to which ECR's download URLs lead, in handlers made after it."""
+    _s3.answers, _s3.asked = [], []
+    ecr.meta = FakeMeta(endpoint_url="http://127.0.0.1:1")
+    monkeypatch.setattr("tests.unit.fakes.download_url", _s3.download_url)
+    return _s3

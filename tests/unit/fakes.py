@@ -1,19 +1,23 @@
-"""The function without Lambda: a fake ECR client, and a way to send requests to the handler."""
+"""The function without Lambda: a fake ECR client, events, and what the handler writes."""
 
 import hashlib
 import json
+import logging
+import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TextIO, cast
 
 import botocore.session
+import pytest
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import ClientError
 from botocore.validate import validate_parameters
 
 from layer_resolver.models import MANIFEST_MEDIA_TYPES
+from layer_resolver.observability import logger
 
 GET_DOWNLOAD_URL_FOR_LAYER = (
     botocore.session.get_session().get_service_model("ecr").operation_model("GetDownloadUrlForLayer")
@@ -272,3 +276,43 @@ def eventbridge_event(detail: Any, detail_type: str = "ECR Layer Download URL Re
         "resources": [],
         "detail": detail,
     }
+
+
+class CurrentStdout:
+    """Standard output as it is when something is written; pytest gives each test another one."""
+
+    def write(self, text: str) -> None:
+        sys.stdout.write(text)
+
+    def flush(self) -> None:
+        sys.stdout.flush()
+
+
+def log_to_current_stdout() -> None:
+    """Let Powertools' Logger, which keeps the standard output of when it was made, write to the current one."""
+    handler = cast("logging.StreamHandler[TextIO]", logger.registered_handler)
+    handler.setStream(cast("TextIO", CurrentStdout()))
+
+
+Lines = list[dict[str, Any]]
+
+
+def written(capsys: pytest.CaptureFixture[str]) -> tuple[dict[str, Any], Lines]:
+    """Return the one log line and the metric lines (EMF) that were written since the last call."""
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    (log,) = [line for line in lines if "_aws" not in line]
+    return log, [line for line in lines if "_aws" in line]
+
+
+def logged(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    """Return the one log line that was written since the last call."""
+    log, _ = written(capsys)
+    return log
+
+
+def metrics_in(line: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, str]]]:
+    """Yield name, unit and dimensions of each metric in a line."""
+    for directive in line.get("_aws", {"CloudWatchMetrics": []})["CloudWatchMetrics"]:
+        for names in directive["Dimensions"]:
+            for metric in directive["Metrics"]:
+                yield metric["Name"], metric["Unit"], {name: line[name] for name in names}

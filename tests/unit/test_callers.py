@@ -1,6 +1,5 @@
-"""Who a request is from, and that nobody can pass for somebody else."""
+"""Who a request is from, and that nobody can pass for somebody else unnoticed."""
 
-import json
 from typing import Any
 
 import pytest
@@ -10,45 +9,50 @@ from hypothesis import strategies as st
 from layer_resolver.callers import caller_of
 from layer_resolver.handler import create_handler
 from layer_resolver.settings import Settings
-from tests.unit.fakes import Context, FakeEcr, function_url_event
+from tests.unit.fakes import Context, FakeEcr, digest, function_url_event, logged
 
 EDGE = "arn:aws:cloudfront::123456789012:distribution/E2C44L7OVKRQ6N"
 EVERY_EDGE = "arn:aws:cloudfront::123456789012:distribution/*"
 USER = "arn:aws:iam::123456789012:user/builder"
 CLOUDFRONT = "arn:aws:sts::856369053181:assumed-role/OriginAccessControlRole/"
+SESSION = f"{CLOUDFRONT}OriginAccessSession"
 TOKEN_HEADER, ADDRESS_HEADER = "x-ecr-layers-token", "cloudfront-viewer-address"
 DISTRIBUTION_HEADER = "x-amz-source-arn"
 AT_THE_EDGE = {TOKEN_HEADER: "ci", ADDRESS_HEADER: "198.51.100.9:46532", DISTRIBUTION_HEADER: EDGE}
 
 
-def logged(
-    capsys: pytest.CaptureFixture[str], arn: object, headers: dict[str, str], edge: str | None = EDGE
-) -> tuple[Any, Any, Any]:
-    """Return the kind of caller, the caller and the address that the log line of a request has."""
+def event_of(arn: object, headers: dict[str, str]) -> dict[str, Any]:
+    """Return a request that was signed by `arn`, unless that is None."""
     event = function_url_event("GET", "/healthz", headers=headers)
     if arn is not None:
         event["requestContext"]["authorizer"] = {"iam": {"userArn": arn, "accountId": "123456789012"}}
-    handler = create_handler(FakeEcr, Settings(edge_distribution_arn=edge))
+    return event
+
+
+def caller_in_log(
+    capsys: pytest.CaptureFixture[str], arn: object, headers: dict[str, str], edge: str | None = EDGE
+) -> tuple[Any, Any, Any]:
+    """Return the kind of caller, the caller and the address that the log line of a request has."""
+    handler = create_handler(FakeEcr(), Settings(edge_distribution_arn=edge))
     capsys.readouterr()
-    assert handler(event, Context())["statusCode"] == 200
-    (log,) = [line for line in map(json.loads, capsys.readouterr().out.splitlines()) if "_aws" not in line]
+    assert handler(event_of(arn, headers), Context())["statusCode"] == 200
+    log = logged(capsys)
     return log["callerKind"], log.get("caller"), log.get("sourceIp")
 
 
 @pytest.mark.parametrize(
-    "session", ["OriginAccessSession", "EdgeCredentialsProxy+EdgeHostAuthenticationClient-NRT12-P2"]
+    ("session", "edge"),
+    [("OriginAccessSession", EDGE), ("EdgeCredentialsProxy+EdgeHostAuthenticationClient-NRT12-P2", EVERY_EDGE)],
 )
-@pytest.mark.parametrize("edge", [EDGE, EVERY_EDGE])
-def test_a_token_is_believed_if_cloudfront_has_signed_for_the_operators_distribution(
+def test_a_token_counts_if_cloudfront_signed_for_the_operators_distribution(
     capsys: pytest.CaptureFixture[str], session: str, edge: str
 ) -> None:
-    assert logged(capsys, CLOUDFRONT + session, AT_THE_EDGE, edge) == ("token", "ci", "198.51.100.9")
+    assert caller_in_log(capsys, CLOUDFRONT + session, AT_THE_EDGE, edge) == ("token", "ci", "198.51.100.9")
 
 
 @pytest.mark.parametrize(
     ("address", "expected"),
     [
-        ("203.0.113.7:1", "203.0.113.7"),
         ("2406:2d40:728d:fa10::c4a:42838", "2406:2d40:728d:fa10::c4a"),
         ("[2001:db8::7]:46532", "2001:db8::7"),
         (f"{'f' * 45}:1", "f" * 45),
@@ -59,45 +63,40 @@ def test_a_token_is_believed_if_cloudfront_has_signed_for_the_operators_distribu
         ("", None),
     ],
 )
-def test_the_clients_address_is_that_which_cloudfront_saw_without_its_port(
+def test_the_clients_address_is_the_one_that_cloudfront_saw_without_its_port(
     capsys: pytest.CaptureFixture[str], address: str, expected: str | None
 ) -> None:
     headers = AT_THE_EDGE | {ADDRESS_HEADER: address}
-    assert logged(capsys, f"{CLOUDFRONT}OriginAccessSession", headers) == ("token", "ci", expected)
+    assert caller_in_log(capsys, SESSION, headers) == ("token", "ci", expected)
 
 
 @pytest.mark.parametrize("token", ["a", "0._@+-Z", "x" * 128])
 def test_the_name_of_a_token_is_logged(capsys: pytest.CaptureFixture[str], token: str) -> None:
     headers = AT_THE_EDGE | {TOKEN_HEADER: token}
-    assert logged(capsys, f"{CLOUDFRONT}OriginAccessSession", headers) == ("token", token, "198.51.100.9")
+    assert caller_in_log(capsys, SESSION, headers) == ("token", token, "198.51.100.9")
+
+
+@pytest.mark.parametrize("token", ["", "a b", "ci\n", "-ci", "x" * 129, "arn:aws:iam::123456789012:root"])
+def test_a_malformed_name_of_a_token_is_not_logged(capsys: pytest.CaptureFixture[str], token: str) -> None:
+    headers = AT_THE_EDGE | {TOKEN_HEADER: token}
+    assert caller_in_log(capsys, SESSION, headers) == ("public", None, "198.51.100.9")
 
 
 @pytest.mark.parametrize(("length", "kind"), [(304, "iam"), (305, "public")])
-def test_an_arn_has_300_characters_behind_its_first_part(
-    capsys: pytest.CaptureFixture[str], length: int, kind: str
-) -> None:
-    assert logged(capsys, USER + "b" * (length - len(USER)), {})[0] == kind
-
-
-@pytest.mark.parametrize("token", ["", " ", "a b", 'ci"', "ci\n", "-ci", "x" * 129, "arn:aws:iam::123456789012:root"])
-def test_what_is_no_name_of_a_token_is_none(capsys: pytest.CaptureFixture[str], token: str) -> None:
-    headers = AT_THE_EDGE | {TOKEN_HEADER: token}
-    kind, name, address = logged(capsys, f"{CLOUDFRONT}OriginAccessSession", headers)
-    assert (kind, name, address) == ("public", None, "198.51.100.9")
+def test_an_arn_has_304_characters_at_most(capsys: pytest.CaptureFixture[str], length: int, kind: str) -> None:
+    assert caller_in_log(capsys, USER + "b" * (length - len(USER)), {})[0] == kind
 
 
 @pytest.mark.parametrize(
     "arn",
     [
         USER,
-        "arn:aws:sts::123456789012:assumed-role/builds/job-7",
         # A role of that name in an account of one's own.
         "arn:aws:sts::123456789012:assumed-role/OriginAccessControlRole/OriginAccessSession",
-        "arn:aws:sts::210987654321:assumed-role/OriginAccessControlRole/OriginAccessSession",
-        # Another role in that account.
+        # Another role, and a user, in AWS's account.
         "arn:aws:sts::856369053181:assumed-role/OriginAccessControlRole2/OriginAccessSession",
         "arn:aws:iam::856369053181:user/OriginAccessControlRole/OriginAccessSession",
-        # Another partition's account of that number.
+        # The account of that number in another partition.
         "arn:aws-cn:sts::856369053181:assumed-role/OriginAccessControlRole/OriginAccessSession",
         f"arn:aws:iam::123456789012:user/{CLOUDFRONT}x",
     ],
@@ -105,8 +104,8 @@ def test_what_is_no_name_of_a_token_is_none(capsys: pytest.CaptureFixture[str], 
 def test_an_iam_caller_who_sends_the_edges_headers_is_still_who_it_is(
     capsys: pytest.CaptureFixture[str], arn: str
 ) -> None:
-    assert logged(capsys, arn, AT_THE_EDGE) == ("iam", arn, "203.0.113.7")
-    assert logged(capsys, arn, {name.title(): value for name, value in AT_THE_EDGE.items()})[0] == "iam"
+    headers = {name.title(): value for name, value in AT_THE_EDGE.items()}
+    assert caller_in_log(capsys, arn, headers) == ("iam", arn, "203.0.113.7")
 
 
 @pytest.mark.parametrize(
@@ -114,19 +113,61 @@ def test_an_iam_caller_who_sends_the_edges_headers_is_still_who_it_is(
     [
         (None, EDGE),
         (EDGE, f"{EDGE}X"),
-        (EDGE, "arn:aws:cloudfront::210987654321:distribution/E2C44L7OVKRQ6N"),
         (EDGE, ""),
         (EVERY_EDGE, "arn:aws:cloudfront::210987654321:distribution/E2C44L7OVKRQ6N"),
         (EVERY_EDGE, "arn:aws:cloudfront::123456789012:distributions/E2C44L7OVKRQ6N"),
         (EVERY_EDGE, ""),
     ],
 )
-def test_a_distribution_that_is_not_the_operators_vouches_for_nobody(
+def test_a_distribution_of_somebody_else_vouches_for_nobody(
     capsys: pytest.CaptureFixture[str], edge: str | None, distribution: str
 ) -> None:
-    cloudfront = f"{CLOUDFRONT}OriginAccessSession"
     headers = AT_THE_EDGE | {DISTRIBUTION_HEADER: distribution}
-    assert logged(capsys, cloudfront, headers, edge) == ("iam", cloudfront, "203.0.113.7")
+    assert caller_in_log(capsys, SESSION, headers, edge) == ("iam", SESSION, "203.0.113.7")
+
+
+@pytest.mark.parametrize("arn", [None, "a\nb", "", f"{CLOUDFRONT}\n"])
+def test_a_request_that_nobody_signed_has_no_token(capsys: pytest.CaptureFixture[str], arn: str | None) -> None:
+    assert caller_in_log(capsys, arn, AT_THE_EDGE) == ("public", None, "203.0.113.7")
+
+
+def test_a_malformed_address_is_not_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    event = event_of(None, {})
+    event["requestContext"]["http"]["sourceIp"] = "not an address"
+    create_handler(FakeEcr(), Settings())(event, Context())
+    assert "sourceIp" not in logged(capsys)
+
+
+@pytest.mark.parametrize("context", [{}, {"http": {"method": "GET"}, "authorizer": {"iam": {"userArn": 5}}}])
+def test_a_malformed_request_is_nobodys(capsys: pytest.CaptureFixture[str], context: dict[str, Any]) -> None:
+    create_handler(FakeEcr(), Settings())({"rawPath": "/", "requestContext": context}, Context())
+    log = logged(capsys)
+    assert (log["callerKind"], log["error"]["code"]) == ("public", "UnsupportedEvent")
+    assert not {"caller", "sourceIp"} & log.keys()
+
+
+class TestDirectInvocation:
+    """Whoever may call `lambda:InvokeFunction` can send any event, but can't foresee the invocation's id."""
+
+    def test_an_invented_request_is_logged_as_unverified(self, capsys: pytest.CaptureFixture[str]) -> None:
+        event = event_of(SESSION, AT_THE_EDGE | {TOKEN_HEADER: "victim-token"})
+        create_handler(FakeEcr(), Settings(edge_distribution_arn=EDGE))(event, Context())
+        log = logged(capsys)
+        assert (log["callerKind"], log["caller"], log["callerVerified"]) == ("token", "victim-token", False)
+
+    def test_a_request_that_has_the_invocations_id_is_lambdas(self, capsys: pytest.CaptureFixture[str]) -> None:
+        event = event_of(USER, {})
+        event["requestContext"]["requestId"] = Context().aws_request_id
+        create_handler(FakeEcr(), Settings())(event, Context())
+        log = logged(capsys)
+        assert (log["callerKind"], log["caller"], log["callerVerified"]) == ("iam", USER, True)
+
+    def test_a_request_by_itself_is_a_direct_one_of_nobody_known(self, capsys: pytest.CaptureFixture[str]) -> None:
+        request = {"repositoryName": "team/app", "layerDigest": digest()}
+        create_handler(FakeEcr(), Settings())(request, Context())
+        log = logged(capsys)
+        assert (log["trigger"], log["callerKind"]) == ("direct", "direct")
+        assert not {"caller", "sourceIp", "callerVerified"} & log.keys()
 
 
 ARNS = st.one_of(
@@ -147,23 +188,7 @@ ARNS = st.one_of(
 def test_whoever_is_not_cloudfront_is_never_taken_for_a_token(
     arn: str, headers: dict[str, str], edge: str | None
 ) -> None:
-    context = {"authorizer": {"iam": {"userArn": arn}}, "http": {"sourceIp": "203.0.113.7"}}
-    caller = caller_of(context, lambda name: headers.get(name, ""), edge)
+    caller = caller_of(arn, "203.0.113.7", lambda name: headers.get(name, ""), edge)
     if not arn.startswith(CLOUDFRONT):
         assert (caller.kind, caller.source_ip) in {("iam", "203.0.113.7"), ("public", "203.0.113.7")}
         assert caller.name in {arn, None}
-
-
-@pytest.mark.parametrize("edge", [None, EDGE])
-def test_a_request_that_nobody_signed_has_no_token(capsys: pytest.CaptureFixture[str], edge: str | None) -> None:
-    for arn in (None, 5, "a\nb", "", f"{CLOUDFRONT}\n"):
-        assert logged(capsys, arn, AT_THE_EDGE, edge) == ("public", None, "203.0.113.7")
-
-
-def test_a_request_that_can_not_be_read_is_nobodys(capsys: pytest.CaptureFixture[str]) -> None:
-    handler = create_handler(FakeEcr, Settings(edge_distribution_arn=EDGE))
-    capsys.readouterr()
-    handler({"rawPath": "/", "requestContext": {}}, Context())
-    (log,) = [line for line in map(json.loads, capsys.readouterr().out.splitlines()) if "_aws" not in line]
-    assert (log["callerKind"], log["error"]["code"]) == ("public", "UnsupportedEvent")
-    assert "caller" not in log

@@ -18,6 +18,8 @@ NOW = 1_795_428_000.0
         ("aws", "https://bucket.s3-fips.us-east-1.amazonaws.com:443/a"),
         ("aws", "https://s3-us-west-2.amazonaws.com/bucket/a"),
         ("aws", "https://d5l0dvt14r5h8.cloudfront.net/a"),
+        ("aws", "https://bucket.vpce-0a1b-x.s3.us-east-1.vpce.amazonaws.com/a"),
+        ("aws", "https://my.bucket.vpce-0a1b-x-us-east-1a.s3.us-east-1.vpce.amazonaws.com/a"),
         ("aws-us-gov", "https://bucket.s3.us-gov-west-1.amazonaws.com/a"),
         ("aws-cn", "https://bucket.s3.cn-north-1.amazonaws.com.cn/a"),
         ("aws-eusc", "https://bucket.s3.eusc-de-east-1.amazonaws.eu/a"),
@@ -47,6 +49,14 @@ def test_a_url_of_s3_or_cloudfront_is_admitted(partition: str, url: str) -> None
         "https:///a",
         "https://evil.example.com/bucket.s3.us-east-1.amazonaws.com",
         "https://s3.us-east-1.amazonaws.com.example.com/a",
+        "https://evils3.us-east-1.amazonaws.com/a",
+        "https://bucket.evils3.us-east-1.amazonaws.com/a",
+        "https://evilamazonaws.com/a",
+        "https://s3.evilamazonaws.com/a",
+        "https://evilcloudfront.net/a",
+        "https://cloudfront.net/a",
+        "https://evil.s3.us-east-1.vpce.amazonaws.com/a",
+        "https://vpce-0a1b-x.ec2.us-east-1.vpce.amazonaws.com/a",
         "https://ec2-203-0-113-7.compute-1.amazonaws.com/a",
         "https://abc.execute-api.us-east-1.amazonaws.com/a",
         "https://bucket.s3.cn-north-1.amazonaws.com.cn/a",
@@ -130,7 +140,7 @@ def test_the_expiry_is_read_from_the_url(query: str, expected: str | None) -> No
     assert url.expires_at == expected
     if expected is None:
         # What does not say how long it lives is not used again.
-        assert (url.reusable_until, url.reusable_seconds) == (NOW, 0)
+        assert url.reusable_seconds == 0
 
 
 @pytest.mark.parametrize(
@@ -150,4 +160,4 @@ def test_a_url_is_used_again_for_half_of_its_life_and_half_an_hour_at_most(
 ) -> None:
     signed_at = datetime.fromtimestamp(NOW - age, UTC).strftime("%Y%m%dT%H%M%SZ")
     url = PresignedUrl.of(f"https://b.s3.amazonaws.com/?X-Amz-Date={signed_at}&X-Amz-Expires={lifetime}", NOW)
-    assert (url.reusable_seconds, url.reusable_until) == (seconds, NOW + seconds)
+    assert url.reusable_seconds == seconds

@@ -1,406 +1,202 @@
-"""The one door to ECR, with the real client; what it sends is answered by a list."""
+"""Calls to ECR with boto3's real client, answered by a server on this machine."""
 
 import json
-from collections.abc import Callable
-from typing import Any
+import threading
+import time
+from collections.abc import Iterator
 
+import boto3
 import pytest
-from botocore.awsrequest import AWSPreparedRequest
-from botocore.hooks import HierarchicalEmitter
-from botocore.session import get_session
-from botocore.utils import ContainerMetadataFetcher
 
-from layer_resolver import __version__, ecr
-from layer_resolver.ecr import ATTEMPTS, Ecr, create_ecr_client, rehearse
-from layer_resolver.errors import (
-    ACCESS_DENIED,
-    CREDENTIALS_REFUSED,
-    INTERNAL_ERROR,
-    SERVER_ERROR,
-    THROTTLED,
-    TIMED_OUT,
-    ErrorKind,
-    ResolverError,
-    Subject,
-)
+from layer_resolver import __version__
+from layer_resolver.calls import Calls, Deadline
+from layer_resolver.ecr import ATTEMPTS, Ecr, create_client
+from layer_resolver.errors import ResolverError, Subject
+from layer_resolver.handler import create_handler
 from layer_resolver.invocation import Invocation
 from layer_resolver.models import Repository
-from layer_resolver.network import Answer, Deadline, HttpClient, RequestFailedError
-from tests.unit.fakes import digest
+from layer_resolver.settings import Settings
+from tests.faults.server import Behaviour, HttpRequest, answer, close, fault_server, hang, raw
+from tests.unit.fakes import Answer, Context, digest, download_url, function_url_event
 
-SUBJECT = Subject(Repository(repository_name="team/app", registry_id="210987654321"), "layer", digest())
-
-Outcome = Answer | Exception
-
-
-def answer(document: Any, status: int = 200) -> Answer:
-    """Return an answer of ECR's."""
-    content = document if isinstance(document, bytes) else json.dumps(document).encode()
-    return Answer(status, {"Content-Type": "application/x-amz-json-1.1"}, content)
+OK = answer(200, json.dumps({"downloadUrl": download_url(digest()), "layerDigest": digest()}).encode())
 
 
-def refusal(code: str, status: int = 400) -> Answer:
-    return answer({"__type": code, "message": "no"}, status)
+def refusal(code: str, status: int = 400) -> Behaviour:
+    return answer(status, json.dumps({"__type": code, "message": "no"}).encode(), name=code)
 
 
-OK = answer({"downloadUrl": "https://b.s3.us-east-1.amazonaws.com/a", "layerDigest": digest()})
+class RecordingEcr:
+    """A server in ECR's place.
+
+    Attributes:
+        outcomes: What the next requests come to; the last one goes on.
+        requests: What it was asked.
+    """
+
+    def __init__(self) -> None:
+        self.outcomes: list[Behaviour] = [OK]
+        self.requests: list[HttpRequest] = []
+
+    def respond(self, request: HttpRequest) -> Behaviour:
+        self.requests.append(request)
+        return self.outcomes.pop(0) if len(self.outcomes) > 1 else self.outcomes[0]
 
 
 @pytest.fixture
-def requests() -> list[dict[str, Any]]:
-    """Return the requests that were sent."""
-    return []
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[RecordingEcr]:
+    recording = RecordingEcr()
+    with fault_server(recording.respond) as listening:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_ECR", f"http://127.0.0.1:{listening.port}")
+        yield recording
 
 
 @pytest.fixture
-def outcomes(monkeypatch: pytest.MonkeyPatch, requests: list[dict[str, Any]]) -> list[Outcome]:
-    """Return what the next requests come to; the last one goes on for ever."""
-    outcomes: list[Outcome] = []
-
-    def request(_: HttpClient, method: str, url: str, headers: Any, deadline: Deadline, **more: Any) -> Answer:
-        requests.append({"method": method, "url": url, "headers": dict(headers), "deadline": deadline, **more})
-        outcome = outcomes.pop(0) if len(outcomes) > 1 else outcomes[0]
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
-
-    monkeypatch.setattr(HttpClient, "request", request)
-    return outcomes
-
-
-def call(ecr: Ecr | None = None, seconds: float = 10.0) -> Any:
-    # Making a client takes a while, which is not part of the call.
-    ecr = ecr or Ecr()
-    invocation = Invocation(Deadline.after(seconds))
-    return ecr.call("get_download_url_for_layer", SUBJECT, invocation, layerDigest=digest())
-
-
-def test_a_call_is_signed_and_sent_as_ecr_wants_it(outcomes: list[Outcome], requests: list[dict[str, Any]]) -> None:
-    outcomes.append(OK)
-    assert call()["layerDigest"] == digest()
-    (request,) = requests
-    assert request["url"] == "https://api.ecr.us-east-1.amazonaws.com/"
-    assert json.loads(request["body"]) == {
-        "repositoryName": "team/app",
-        "registryId": "210987654321",
-        "layerDigest": digest(),
-    }
-    headers = {name.lower(): value for name, value in request["headers"].items()}
-    assert headers["x-amz-target"] == "AmazonEC2ContainerRegistry_V20150921.GetDownloadUrlForLayer"
-    assert headers["content-length"] == str(len(request["body"]))
-    assert headers["authorization"].startswith("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/")
-    assert f" ecr-layer-resolver/{__version__}" in headers["user-agent"]
-    assert request["deadline"].remaining() <= 4
-    assert request["most_bytes"] == 64 * 1024
-
-
-def test_an_answer_with_a_manifest_may_be_as_large_as_one_in_json(
-    outcomes: list[Outcome], requests: list[dict[str, Any]]
-) -> None:
-    outcomes.append(answer({"images": [], "failures": []}))
-    image_ids = [{"imageTag": "1.0"}]
-    Ecr().call("batch_get_image", SUBJECT, Invocation(Deadline.after(10)), imageIds=image_ids)
-    assert requests[0]["most_bytes"] == 9 * 1024 * 1024
-
-
-def signed_with(request: dict[str, Any]) -> str:
-    """Return the access key that a request was signed with."""
-    headers = {name.lower(): str(value) for name, value in request["headers"].items()}
-    return headers["authorization"].partition("Credential=")[2].partition("/")[0]
-
-
-def test_credentials_are_loaded_when_a_call_is_signed_and_kept(
-    outcomes: list[Outcome], requests: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    outcomes.append(OK)
-    ecr = Ecr()
-    for access_key in ("AKIDLATER", "AKIDSTILLLATER"):
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", access_key)
-        call(ecr)
-    assert [signed_with(request) for request in requests] == ["AKIDLATER"] * 2
-
-
-def test_without_credentials_they_are_refused_and_nothing_is_sent(
-    outcomes: list[Outcome], requests: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    outcomes.append(OK)
+def _no_credentials(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere/credentials")
-    monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere/config")
-    with pytest.raises(ResolverError) as caught:
-        call()
-    assert caught.value.kind is CREDENTIALS_REFUSED
-    assert not requests
+    # boto3's default session caches credentials.
+    boto3.setup_default_session()
+    yield
+    boto3.setup_default_session()
 
 
-class TestCredentialsOfSnapStart:
-    """Lambda gives them over HTTP, and an answer that does not come holds up the invocation as ECR's would."""
+def ask(remaining_milliseconds: int = 15_000, **query: str) -> Answer:
+    handler = create_handler(create_client("ecr"), Settings())
+    asked = {"repositoryName": "team/app", "layerDigest": digest(), **query}
+    given = handler(function_url_event("GET", "/download-url", asked), Context(remaining_milliseconds))
+    return Answer(given["statusCode"], given["headers"], given["body"])
 
-    URL = "http://127.0.0.1:9001/2021-04-23/credentials"
 
-    @pytest.fixture(autouse=True)
-    def _environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            monkeypatch.delenv(name)
-        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere/credentials")
-        monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere/config")
-        monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", self.URL)
-        monkeypatch.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN", "0123")
+def test_a_call_is_the_request_that_ecr_documents(server: RecordingEcr) -> None:
+    assert ask(registryId="210987654321").json["downloadUrl"] == download_url(digest())
+    (request,) = server.requests
+    asked = {"repositoryName": "team/app", "registryId": "210987654321", "layerDigest": digest()}
+    assert json.loads(request.body) == asked
+    assert request.headers["x-amz-target"] == "AmazonEC2ContainerRegistry_V20150921.GetDownloadUrlForLayer"
+    assert request.headers["authorization"].startswith("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/")
+    assert f"ecr-layer-resolver/{__version__}" in request.headers["user-agent"]
 
-    def test_they_are_asked_for_once_and_within_the_attempt(
-        self, outcomes: list[Outcome], requests: list[dict[str, Any]]
-    ) -> None:
-        given = {
-            "AccessKeyId": "AKIDCONTAINER",
-            "SecretAccessKey": "secret",
-            "Token": "t",
-            "Expiration": "2999-01-01T00:00:00Z",
-        }
-        outcomes += [answer(given), OK]
-        ecr = Ecr()
-        for _ in range(2):
-            call(ecr, seconds=2)
-        first, *others = requests
-        assert (first["url"], first["headers"]["Authorization"]) == (self.URL, "0123")
-        assert first["deadline"].remaining() <= 2
-        assert first["most_bytes"] == 64 * 1024
-        assert [signed_with(request) for request in others] == ["AKIDCONTAINER"] * 2
 
-    @pytest.mark.parametrize(
-        ("outcome", "kind"),
-        [
-            (RequestFailedError(), TIMED_OUT),
-            (answer({}, 500), CREDENTIALS_REFUSED),
-            (answer(b"<html>"), CREDENTIALS_REFUSED),
-            (answer({}), CREDENTIALS_REFUSED),
-            (answer([]), CREDENTIALS_REFUSED),
-            (answer(b"\xff"), CREDENTIALS_REFUSED),
-        ],
-        ids=repr,
-    )
-    def test_without_them_the_call_ends_at_its_deadline(
-        self,
-        outcomes: list[Outcome],
-        monkeypatch: pytest.MonkeyPatch,
-        outcome: Outcome,
-        kind: ErrorKind,
-    ) -> None:
-        waits: list[float] = []
-        monkeypatch.setattr("layer_resolver.ecr.time.sleep", waits.append)
-        # botocore waits a second; longer than the deadline shows that the deadline counts.
-        monkeypatch.setattr(ContainerMetadataFetcher, "SLEEP_TIME", 60)
-        outcomes.append(outcome)
-        with pytest.raises(ResolverError) as caught:
-            call(seconds=10)
-        assert caught.value.kind is kind
-        assert all(wait <= 10 for wait in waits)
+@pytest.mark.usefixtures("_no_credentials")
+def test_without_credentials_nothing_is_sent(server: RecordingEcr) -> None:
+    answered = ask()
+    assert (answered.status, answered.json["code"]) == (503, "CredentialsRefused")
+    assert not server.requests
 
 
 @pytest.mark.parametrize(
-    ("service", "action"),
+    ("outcome", "code", "tries"),
     [
-        ("ecr", "get_download_url_for_layer"),
-        ("ecr", "batch_get_image"),
-        ("ecr", "list_images"),
-        ("ecr", "list_image_referrers"),
-        ("events", "put_events"),
+        (refusal("ServerException", 500), "ServerException", ATTEMPTS),
+        (answer(502, b"<html>bad gateway</html>"), "ServerException", ATTEMPTS),
+        # botocore fails as it reads these.
+        (answer(503, b"\xff\xfe"), "ServerException", 1),
+        (answer(103), "ServerException", ATTEMPTS),
+        (answer(200, b"[" * 100_000), "ServerException", 1),
+        (answer(200, b"[]"), "ServerException", 1),
+        (refusal("RequestTimeout", 408), "RequestTimeoutException", ATTEMPTS),
+        (close(), "RequestTimeoutException", ATTEMPTS),
+        (raw("garbage", b"\x16\x03\x01garbage\r\n\r\n"), "RequestTimeoutException", ATTEMPTS),
+        (refusal("AccessDeniedException"), "AccessDeniedException", 1),
+        (refusal("ExpiredTokenException"), "CredentialsRefused", 1),
+        (refusal("SomethingNew"), "InternalError", 1),
     ],
+    ids=lambda value: value.name if isinstance(value, Behaviour) else None,
 )
-def test_a_call_meets_all_of_botocores_handlers_that_it_meets_with_all_of_them(
-    outcomes: list[Outcome], monkeypatch: pytest.MonkeyPatch, service: str, action: str
+def test_a_failure_is_a_row_of_the_table_and_botocore_retries_what_may_pass(
+    server: RecordingEcr, outcome: Behaviour, code: str, tries: int
 ) -> None:
-    outcomes.append(answer({}))
-    met: list[tuple[str, list[str]]] = []
-    emitters: Any = HierarchicalEmitter
-    emit = emitters._emit
-
-    def recording(emitter: Any, event: str, *arguments: Any, **named: Any) -> Any:
-        handlers = emitter._handlers.prefix_search(event)
-        # Powertools registers its own whenever a session is made.
-        met.append((event, sorted(handler.__qualname__ for handler in handlers)))
-        return emit(emitter, event, *arguments, **named)
-
-    monkeypatch.setattr(emitters, "_emit", recording)
-
-    def met_by_a_call() -> list[tuple[str, list[str]]]:
-        met.clear()
-        with ecr.within(Deadline.after(5)):
-            getattr(ecr.create_client(service, connections=1), action)()
-        return list(met)
-
-    ours = met_by_a_call()
-    monkeypatch.setattr(ecr, "_create_session", get_session)
-    assert ours == met_by_a_call()
-    assert any("add_recursion_detection_header" in handlers for _, handlers in ours)
+    server.outcomes = [outcome]
+    assert ask().json["code"] == code
+    assert len(server.requests) == tries
 
 
-def test_the_account_of_the_credentials_is_at_hand_for_endpoints_that_need_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ACCOUNT_ID", "123456789012")
-    credentials: Any = create_ecr_client()
-    assert credentials._request_signer._credentials.get_deferred_property("account_id")() == "123456789012"
+def test_a_failure_that_passes_goes_unnoticed(server: RecordingEcr) -> None:
+    server.outcomes = [refusal("ServerException", 500), close(), OK]
+    assert ask().status == 200
+    assert len(server.requests) == 3
 
 
-def test_a_rehearsal_sends_nothing_and_needs_no_credentials(
-    outcomes: list[Outcome], requests: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+def test_after_a_failure_kept_connections_are_not_used_again(server: RecordingEcr) -> None:
+    # Two calls fail at once; the first to notice closes the connections for both.
+    both = threading.Barrier(2)
+
+    def close_both(_: object) -> None:
+        both.wait(5)
+
+    closing = Behaviour("close", close_both)
+    server.outcomes = [closing, closing, refusal("LayersNotFoundException")]
+    handler = create_handler(create_client("ecr"), Settings())
+    body = json.dumps({"repositoryName": "team/app", "layerDigests": [digest(1), digest(2)]})
+    given = handler(function_url_event("POST", "/download-urls", body=body), Context())
+    assert [each["code"] for each in json.loads(given["body"])["failures"]] == ["LayersNotFoundException"] * 2
+    assert len(server.requests) == 4
+
+
+def test_connections_are_kept_for_a_minute_at_most_even_if_the_environment_was_frozen(
+    server: RecordingEcr, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.delenv(name)
-    outcomes.append(OK)
-    rehearse()
-    assert not requests
+    server.outcomes = [refusal("LayersNotFoundException")]
+    handler = create_handler(create_client("ecr"), Settings())
+    event = function_url_event("GET", "/download-url", {"repositoryName": "team/app", "layerDigest": digest()})
+    now = time.time()
+    for seconds in (0, 59, 62):
+        # The other clock stands still in a frozen environment.
+        monkeypatch.setattr(time, "time", lambda: now + seconds)  # noqa: B023
+        handler(event, Context())
+    assert [request.connection for request in server.requests] == [1, 1, 2]
 
 
-@pytest.mark.parametrize(
-    ("outcome", "kind", "tries"),
-    [
-        (refusal("ThrottlingException"), THROTTLED, ATTEMPTS),
-        (refusal("SomethingNew", 429), THROTTLED, ATTEMPTS),
-        (answer(b"<html>slow down</html>", 429), THROTTLED, ATTEMPTS),
-        (refusal("ServerException", 500), SERVER_ERROR, ATTEMPTS),
-        (answer(b"<html>bad gateway</html>", 502), SERVER_ERROR, ATTEMPTS),
-        (answer(b"\xff\xfe", 503), SERVER_ERROR, ATTEMPTS),
-        (answer(b"", 504), SERVER_ERROR, ATTEMPTS),
-        (answer(b"[" * 100_000), SERVER_ERROR, ATTEMPTS),
-        (answer([]), SERVER_ERROR, ATTEMPTS),
-        (answer(b"too slow", 408), TIMED_OUT, ATTEMPTS),
-        (RequestFailedError(), TIMED_OUT, ATTEMPTS),
-        (refusal("AccessDeniedException"), ACCESS_DENIED, 1),
-        (refusal("SomethingNew"), INTERNAL_ERROR, 1),
-        (refusal("UnrecognizedClientException"), CREDENTIALS_REFUSED, 2),
-    ],
-    ids=repr,
-)
-def test_each_failure_has_its_row_and_what_may_pass_is_tried_again(
-    outcomes: list[Outcome], requests: list[dict[str, Any]], outcome: Outcome, kind: ErrorKind, tries: int
+def test_a_call_whose_invocation_is_over_makes_no_further_attempt(server: RecordingEcr) -> None:
+    server.outcomes = [hang()]
+    handler = create_handler(create_client("ecr", read_seconds=0.1), Settings())
+    event = function_url_event("GET", "/download-url", {"repositoryName": "team/app", "layerDigest": digest()})
+    assert handler(event, Context(500 + 130))["statusCode"] == 504
+    time.sleep(0.1)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.usefixtures("debugging")
+def test_attempts_are_counted_for_the_call_they_belong_to(
+    server: RecordingEcr, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    outcomes.append(outcome)
+    server.outcomes = [close(), OK]
+    with fault_server(lambda _: answer(200, b'{"FailedEntryCount": 0}')) as bus:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_EVENTBRIDGE", f"http://127.0.0.1:{bus.port}")
+        handler = create_handler(create_client("ecr"), Settings(pull_event_bus="pulls"), create_client("events"))
+        event = function_url_event("GET", "/download-url", {"repositoryName": "team/app", "layerDigest": digest()})
+        assert handler(event, Context())["statusCode"] == 200
+    called = [line for line in map(json.loads, capsys.readouterr().out.splitlines()) if "attempts" in line]
+    assert [(line["action"], line["attempts"], line["outcome"]) for line in called] == [
+        ("get_download_url_for_layer", 2, "ok")
+    ]
+
+
+def test_without_time_ecr_is_not_asked(server: RecordingEcr) -> None:
+    # Half a second is for the answer, and an attempt needs 50 ms.
+    assert ask(remaining_milliseconds=540).status == 504
+    assert not server.requests
+
+
+def test_a_call_that_ends_late_is_about_what_was_asked(server: RecordingEcr) -> None:
+    subject = Subject("team/app", "image", "1.0")
     with pytest.raises(ResolverError) as caught:
-        call()
-    assert caught.value.kind is kind
-    assert caught.value.subject is SUBJECT
-    assert caught.value.__cause__ is not None
-    assert len(requests) == tries
-
-
-def test_a_failure_that_passes_is_not_noticed_but_recorded_as_one_call(outcomes: list[Outcome]) -> None:
-    outcomes += [refusal("ThrottlingException"), RequestFailedError(), OK]
-    invocation = Invocation(Deadline.after(10))
-    Ecr().call("get_download_url_for_layer", SUBJECT, invocation, layerDigest=digest())
-    assert len(invocation.ecr_calls) == 1
-
-
-def test_a_client_whose_credentials_are_refused_is_made_anew_once(outcomes: list[Outcome]) -> None:
-    made: list[Any] = []
-
-    def create() -> Any:
-        made.append(create_ecr_client())
-        return made[-1]
-
-    outcomes += [refusal("ExpiredTokenException"), OK]
-    ecr = Ecr(create)
-    assert call(ecr)["layerDigest"] == digest()
-    assert len(made) == 2
-    outcomes.insert(0, refusal("ExpiredTokenException"))
-    outcomes.insert(0, refusal("ExpiredTokenException"))
-    with pytest.raises(ResolverError):
-        call(ecr)
-    assert len(made) == 3
-
-
-def test_of_several_threads_whose_credentials_are_refused_one_makes_the_client_anew() -> None:
-    made: list[Any] = []
-
-    def create() -> Any:
-        made.append(create_ecr_client())
-        return made[-1]
-
-    ecr = Ecr(create)
-    for _ in range(3):
-        ecr._renew(made[0])
-    assert len(made) == 2
-
-
-def test_the_wait_between_attempts_is_random_and_never_longer_than_what_is_left(
-    outcomes: list[Outcome], requests: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    waits: list[float] = []
-    limits: list[tuple[float, float]] = []
-
-    def uniform(least: float, limit: float) -> float:
-        limits.append((least, limit))
-        return 0.25 * limit
-
-    monkeypatch.setattr("layer_resolver.ecr.JITTER.uniform", uniform)
-    monkeypatch.setattr("layer_resolver.ecr.time.sleep", waits.append)
-    outcomes.append(refusal("ThrottlingException"))
-    with pytest.raises(ResolverError):
-        call()
-    assert (waits, limits[:2]) == ([0.25, 0.5], [(0, 1), (0, 2)])
-    requests.clear()
-    with pytest.raises(ResolverError) as caught:
-        call(seconds=0.2)
-    assert caught.value.kind is THROTTLED
-    assert (len(requests), len(waits)) == (1, 2)
-
-
-@pytest.mark.parametrize("seconds", [-1.0, 0.0, 0.04])
-def test_what_begins_too_late_is_answered_at_once(
-    outcomes: list[Outcome], requests: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, seconds: float
-) -> None:
-    waits: list[float] = []
-    monkeypatch.setattr("layer_resolver.ecr.time.sleep", waits.append)
-    outcomes.append(OK)
-    with pytest.raises(ResolverError) as caught:
-        call(Ecr(), seconds)
-    assert caught.value.kind is TIMED_OUT
-    assert not requests
-    assert not waits
+        Ecr(create_client("ecr"), Calls()).batch_get_image(
+            Repository(repository_name="team/app"), subject, Invocation(Deadline.after(0)), imageIds=[]
+        )
+    assert (caught.value.kind.code, caught.value.subject) == ("RequestTimeoutException", subject)
 
 
 @pytest.mark.parametrize(
     ("url", "is_local"), [("http://localhost:9000", True), ("http://127.0.0.1:9000", True), (None, False)]
 )
-def test_where_the_endpoint_is_is_known(monkeypatch: pytest.MonkeyPatch, url: str | None, is_local: bool) -> None:
+def test_a_local_ecr_is_known_by_its_endpoint(monkeypatch: pytest.MonkeyPatch, url: str | None, is_local: bool) -> None:
     if url is not None:
         monkeypatch.setenv("AWS_ENDPOINT_URL_ECR", url)
-    ecr = Ecr()
-    assert (ecr.is_local, ecr.partition) == (is_local, "aws")
+    assert Ecr(create_client("ecr"), Calls()).is_local is is_local
 
 
-def test_each_client_reads_the_environment_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    create: Callable[[], Any] = create_ecr_client
-    for region in ("us-east-1", "cn-north-1"):
-        monkeypatch.setenv("AWS_DEFAULT_REGION", region)
-        assert create().meta.region_name == region
-
-
-def test_a_host_that_a_signer_has_added_is_not_sent_twice() -> None:
-    headers: Any = {"host": "a", "X-Amz-Date": b"1", "X": "2"}
-    assert ecr._headers(AWSPreparedRequest("POST", "https://a/", headers, b"", False)) == {"X-Amz-Date": "1", "X": "2"}
-
-
-def test_a_rehearsal_goes_through_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Client:
-        def get_download_url_for_layer(self, **parameters: str) -> None:
-            called.append(parameters)
-
-    called: list[dict[str, str]] = []
-    monkeypatch.setattr(ecr, "_create_client", lambda *_: Client())
-    rehearse()
-    assert called
-
-
-def test_clients_share_the_service_models_because_reading_them_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    loaded: list[str] = []
-    load = ecr._SERVICE_MODELS.load_service_model
-
-    def load_service_model(service: str, *more: Any, **others: Any) -> Any:
-        loaded.append(service)
-        return load(service, *more, **others)
-
-    monkeypatch.setattr(ecr._SERVICE_MODELS, "load_service_model", load_service_model)
-    for _ in range(2):
-        create_ecr_client()
-    assert loaded.count("ecr") >= 2
+def test_the_partition_is_that_of_the_region(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "cn-north-1")
+    assert Ecr(create_client("ecr"), Calls()).partition == "aws-cn"

@@ -7,20 +7,16 @@ from typing import Any
 
 import pytest
 
-from layer_resolver import network
-from layer_resolver.blobs import BlobReader
-from layer_resolver.errors import ResolverError, Subject
 from layer_resolver.handler import create_handler
-from layer_resolver.models import INDEX_MEDIA_TYPES, Repository
-from layer_resolver.network import Deadline, HttpClient, RequestFailedError
+from layer_resolver.models import INDEX_MEDIA_TYPES
 from layer_resolver.settings import Settings
+from tests.unit.fake_s3 import FakeS3, S3Answer
 from tests.unit.fakes import (
     OCI_MANIFEST,
     Context,
     FakeEcr,
     Send,
     digest,
-    download_url,
     ecr_error,
     eventbridge_event,
     function_url_event,
@@ -51,10 +47,13 @@ def digest_of(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
-def put_image(ecr: FakeEcr, config: bytes, media_type: str = "application/vnd.oci.image.config.v1+json") -> str:
+def put_image(
+    ecr: FakeEcr, config: bytes, media_type: str = "application/vnd.oci.image.config.v1+json", **changes: Any
+) -> str:
     """Put an image with a config behind the tag `1.0`, and return the image's digest."""
     descriptor = {"mediaType": media_type, "digest": digest_of(config), "size": 1}
-    content = json.dumps(manifest(config=descriptor)).encode()
+    members = manifest(config=descriptor, **changes).items()
+    content = json.dumps({name: value for name, value in members if value is not ...}).encode()
     ecr.images |= dict.fromkeys(("1.0", digest_of(content)), (content, OCI_MANIFEST))
     return digest_of(content)
 
@@ -70,35 +69,8 @@ def image_digest(ecr: FakeEcr) -> str:
 
 
 @pytest.fixture(autouse=True)
-def s3(monkeypatch: pytest.MonkeyPatch) -> list[network.Answer | Exception]:
-    """Return what S3 is going to answer; the last one goes on for ever."""
-    answers: list[network.Answer | Exception] = [network.Answer(200, {}, CONFIG)]
-
-    def request(*_: Any, **__: Any) -> network.Answer:
-        answer = answers.pop(0) if len(answers) > 1 else answers[0]
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    monkeypatch.setattr(HttpClient, "request", request)
-    return answers
-
-
-def test_what_time_is_left_is_shared_by_the_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
-    shares: list[float] = []
-
-    def fail(*arguments: Any, **_: Any) -> None:
-        (share,) = (each for each in arguments if isinstance(each, Deadline))
-        shares.append(share.remaining())
-        raise RequestFailedError
-
-    monkeypatch.setattr(HttpClient, "request", fail)
-    subject = Subject(Repository(repository_name="team/app"), "layer", digest())
-    for seconds, expected in ((6.0, [2.0, 3.0, 3.0]), (90.0, [3.0, 3.0, 3.0])):
-        with pytest.raises(ResolverError):
-            BlobReader().size(subject, download_url(digest()), Deadline.after(seconds))
-        assert shares == pytest.approx(expected, abs=0.5)
-        shares.clear()
+def _s3_has_the_config(s3: FakeS3) -> None:
+    s3.answers = [S3Answer(200, CONFIG)]
 
 
 def test_a_config_says_what_the_image_is_and_names_its_layers(send: Send, ecr: FakeEcr, image_digest: str) -> None:
@@ -131,51 +103,39 @@ def test_the_environment_is_told_to_whoever_asks_for_it(send: Send, image_digest
     assert send("GET", "/images/config", {**QUERY, "includeEnv": "yes"}).status == 400
 
 
-def test_a_config_that_says_next_to_nothing_is_answered(
-    send: Send, ecr: FakeEcr, s3: list[network.Answer | Exception]
-) -> None:
+def test_a_config_that_says_next_to_nothing_is_answered(send: Send, ecr: FakeEcr, s3: FakeS3) -> None:
     put_image(ecr, b"{}")
-    s3[:] = [network.Answer(200, {}, b"{}")]
+    s3.answers = [S3Answer(200, b"{}")]
     answer = send("GET", "/images/config", QUERY)
     assert (answer.json["platform"], answer.json["labels"], answer.json["exposedPorts"]) == (None, {}, [])
 
 
-def test_a_config_is_checked_by_its_digest_of_sha512_as_well(
-    send: Send, ecr: FakeEcr, s3: list[network.Answer | Exception]
-) -> None:
+def test_a_config_is_checked_by_its_digest_of_sha512_as_well(send: Send, ecr: FakeEcr, s3: FakeS3) -> None:
     digest_of_config = f"sha512:{hashlib.sha512(CONFIG).hexdigest()}"
     descriptor = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest_of_config, "size": 1}
     ecr.images["1.0"] = (json.dumps(manifest(config=descriptor)).encode(), OCI_MANIFEST)
-    s3[:] = [network.Answer(200, {}, CONFIG + b" ")]
+    s3.answers = [S3Answer(200, CONFIG + b" ")]
     assert send("GET", "/images/config", QUERY).status == 502
-    s3[:] = [network.Answer(200, {}, CONFIG)]
+    s3.answers = [S3Answer(200, CONFIG)]
     assert send("GET", "/images/config", QUERY).json["platform"] == "linux/arm64"
 
 
 @pytest.mark.parametrize("part", [b",", b"[", b"{"], ids=["members", "lists", "objects"])
-def test_a_config_of_too_many_values_is_not_read(
-    send: Send, ecr: FakeEcr, s3: list[network.Answer | Exception], part: bytes
-) -> None:
+def test_a_config_of_too_many_values_is_not_read(send: Send, ecr: FakeEcr, s3: FakeS3, part: bytes) -> None:
     config = part * 100_001
     put_image(ecr, config)
-    s3[:] = [network.Answer(200, {}, config)]
+    s3.answers = [S3Answer(200, config)]
     answer = send("GET", "/images/config", QUERY)
     assert answer.status == 409
     assert "has more than 100000 values" in answer.json["detail"]
 
 
-def test_no_more_than_4_mb_of_a_config_are_read(
-    send: Send, s3: list[network.Answer | Exception], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bounds = []
-
-    def request(*_: Any, most_bytes: int, **__: Any) -> network.Answer | Exception:
-        bounds.append(most_bytes)
-        return s3[0]
-
-    monkeypatch.setattr(HttpClient, "request", request)
-    assert send("GET", "/images/config", QUERY).status == 200
-    assert bounds == [4 * 2**20]
+@pytest.mark.parametrize(("size", "status"), [(4 * 2**20, 200), (4 * 2**20 + 1, 409)])
+def test_a_config_has_4_mb_at_most(send: Send, ecr: FakeEcr, s3: FakeS3, size: int, status: int) -> None:
+    config = CONFIG.ljust(size)
+    put_image(ecr, config)
+    s3.answers = [S3Answer(200, config)]
+    assert send("GET", "/images/config", QUERY).status == status
 
 
 def test_a_config_whose_digest_nobody_can_check_is_not_read(send: Send, ecr: FakeEcr) -> None:
@@ -198,15 +158,13 @@ def test_a_config_whose_digest_nobody_can_check_is_not_read(send: Send, ecr: Fak
     ],
 )
 def test_a_config_that_is_none_is_the_images_fault_and_said_to_be(
-    send: Send, ecr: FakeEcr, s3: list[network.Answer | Exception], config: bytes, problem: str
+    send: Send, ecr: FakeEcr, s3: FakeS3, config: bytes, problem: str
 ) -> None:
     image_digest = put_image(ecr, config)
-    s3[:] = [network.Answer(200, {}, config)]
+    s3.answers = [S3Answer(200, config)]
     answer = send("GET", "/images/config", QUERY)
     assert (answer.status, answer.json["code"], answer.json["retryable"]) == (409, "UnsupportedImage", False)
-    assert answer.json["detail"] == (
-        f"The config of image {image_digest} in repository team/app can't be read: {problem}"
-    )
+    assert answer.json["detail"] == (f"Can't read the config of image {image_digest} in repository team/app: {problem}")
 
 
 @pytest.mark.parametrize(
@@ -253,44 +211,86 @@ def test_a_manifest_that_is_none_is_the_images_fault_and_said_to_be(
     answer = send("GET", path, QUERY)
     assert (answer.status, answer.json["code"]) == (409, "UnsupportedImage")
     assert answer.json["detail"] == (
-        f"The {noun} of image {digest_of(content)} in repository team/app can't be read: {problem}"
+        f"Can't read the {noun} of image {digest_of(content)} in repository team/app: {problem}"
     )
 
 
-def test_a_config_is_read_once(send: Send, s3: list[network.Answer | Exception]) -> None:
+def test_a_config_is_read_once(send: Send, s3: FakeS3) -> None:
     assert send("GET", "/images/config", QUERY).status == 200
-    s3[:] = [network.Answer(500, {}, b"")]
+    s3.answers = [S3Answer(500, b"")]
     assert send("GET", "/images/config", QUERY).status == 200
 
 
-@pytest.mark.parametrize(
-    ("answer", "status"),
-    [
-        (network.Answer(200, {}, b"{}"), 502),
-        (network.Answer(404, {}, b""), 502),
-        (network.Answer(503, {}, b""), 502),
-        (network.Answer(403, {}, b""), 502),
-        (network.AnswerTooLargeError(), 409),
-        (network.RequestFailedError(), 504),
-    ],
-    ids=repr,
-)
+@pytest.mark.parametrize("answer", [S3Answer(200, b"{}"), S3Answer(404), S3Answer(503), S3Answer(403)], ids=str)
 def test_a_config_that_s3_does_not_give_is_not_guessed(
-    send: Send,
-    s3: list[network.Answer | Exception],
-    capsys: pytest.CaptureFixture[str],
-    answer: network.Answer | Exception,
-    status: int,
+    send: Send, s3: FakeS3, capsys: pytest.CaptureFixture[str], answer: S3Answer
 ) -> None:
-    s3[:] = [answer]
-    assert send("GET", "/images/config", QUERY).status == status
+    s3.answers = [answer]
+    assert send("GET", "/images/config", QUERY).status == 502
     assert json.loads(capsys.readouterr().out.splitlines()[0])["error"]["layerDigest"] == digest_of(CONFIG)
 
 
-def test_a_refused_url_is_replaced(send: Send, ecr: FakeEcr, s3: list[network.Answer | Exception]) -> None:
-    s3.insert(0, network.Answer(403, {}, b""))
+def test_a_refused_url_is_replaced(send: Send, ecr: FakeEcr, s3: FakeS3) -> None:
+    s3.answers.insert(0, S3Answer(403))
     assert send("GET", "/images/config", QUERY).status == 200
     assert len(ecr.calls) == 2
+
+
+@pytest.mark.parametrize("layers", [None, ...], ids=["null", "missing"])
+def test_an_image_without_layers_has_a_config(send: Send, ecr: FakeEcr, layers: object) -> None:
+    put_image(ecr, CONFIG, layers=layers)
+    answer = send("GET", "/images/config", QUERY)
+    assert (answer.status, answer.json["layers"]) == (200, [])
+
+
+@pytest.mark.parametrize("count", [600, 7000])
+def test_a_config_names_any_number_of_layers(send: Send, ecr: FakeEcr, count: int) -> None:
+    layers = [{"mediaType": "a/b", "digest": digest(number), "size": number} for number in range(count)]
+    put_image(ecr, CONFIG, layers=layers)
+    assert send("GET", "/images/config", QUERY).json["layers"] == layers
+
+
+@pytest.mark.parametrize(
+    ("platform", "chosen"),
+    [
+        ("windows/amd64", "windows(10.0.26100.1)/amd64"),
+        ("windows(10.0.20348.5)/amd64", "windows(10.0.20348.1)/amd64"),
+        ("linux/arm/v7", "linux/arm/v6"),
+    ],
+)
+def test_the_answer_says_which_platform_was_chosen_from_an_index(
+    send: Send, ecr: FakeEcr, image_digest: str, platform: str, chosen: str
+) -> None:
+    # Only the right one is in the repository.
+    entries = [
+        {
+            "mediaType": OCI_MANIFEST,
+            "digest": image_digest if name == chosen else digest(9),
+            "size": 1,
+            "platform": each,
+        }
+        for name, each in {
+            "windows(10.0.20348.1)/amd64": {"os": "windows", "architecture": "amd64", "os.version": "10.0.20348.1"},
+            "windows(10.0.26100.1)/amd64": {"os": "windows", "architecture": "amd64", "os.version": "10.0.26100.1"},
+            "linux/arm/v6": {"os": "linux", "architecture": "arm", "variant": "v6"},
+        }.items()
+    ]
+    ecr.images["multi"] = (json.dumps({"schemaVersion": 2, "manifests": entries}).encode(), INDEX_MEDIA_TYPES[0])
+    answer = send("GET", "/images/config", QUERY | {"imageTag": "multi", "platform": platform})
+    assert (answer.json["imageDigest"], answer.json["imagePlatform"]) == (image_digest, chosen)
+    assert "imagePlatform" not in send("GET", "/images/config", QUERY).json
+
+
+def test_the_platform_is_named_even_if_it_leads_to_an_index_that_names_none(
+    send: Send, ecr: FakeEcr, image_digest: str
+) -> None:
+    inner = json.dumps({"manifests": [{"mediaType": OCI_MANIFEST, "digest": image_digest, "size": 1}]}).encode()
+    platform = {"os": "linux", "architecture": "arm64"}
+    entry = {"mediaType": INDEX_MEDIA_TYPES[0], "digest": digest_of(inner), "size": 1, "platform": platform}
+    ecr.images[digest_of(inner)] = (inner, INDEX_MEDIA_TYPES[0])
+    ecr.images["multi"] = (json.dumps({"manifests": [entry]}).encode(), INDEX_MEDIA_TYPES[0])
+    query = QUERY | {"imageTag": "multi", "platform": "linux/arm64"}
+    assert send("GET", "/images/config", query).json["imagePlatform"] == "linux/arm64"
 
 
 def test_nested_indexes_are_followed_and_not_for_ever(send: Send, ecr: FakeEcr, image_digest: str) -> None:
@@ -329,7 +329,7 @@ def test_an_index_among_images_is_looked_into_for_a_platform_that_they_are_not_f
 
 
 def test_configs_are_for_the_operator_to_turn_on(ecr: FakeEcr) -> None:
-    answer = create_handler(lambda: ecr)(function_url_event("GET", "/images/config", QUERY), Context())
+    answer = create_handler(ecr, Settings())(function_url_event("GET", "/images/config", QUERY), Context())
     assert answer["statusCode"] == 403
 
 
@@ -358,7 +358,7 @@ class TestAnIndexThatNamesNoPlatform:
         put_index((image_digest, OCI_MANIFEST), (digest(9), OCI_MANIFEST))
         answer = send("GET", "/images/config", {**QUERY, **platform})
         assert (answer.status, answer.json["platforms"]) == (400, [])
-        assert answer.json["detail"].endswith("Its entries name no platform: ask for one of them by its imageDigest.")
+        assert answer.json["detail"].endswith("Its entries name no platform: ask by imageDigest.")
 
     def test_its_only_index_is_followed_to_where_platforms_are_named(
         self, send: Send, ecr: FakeEcr, put_index: Callable[..., None]
@@ -370,7 +370,7 @@ class TestAnIndexThatNamesNoPlatform:
         ecr.images[digest_of(inner)] = (inner, INDEX_MEDIA_TYPES[0])
         put_index((digest_of(inner), INDEX_MEDIA_TYPES[0]))
         answer = send("GET", "/images/config", QUERY)
-        assert (answer.status, answer.json["platforms"]) == (400, ["linux/amd64", "linux/arm64"])
+        assert (answer.status, answer.json["platforms"]) == (400, ["linux/arm64", "linux/amd64"])
 
 
 class TestAnImagesDigestInThePlaceOfALayers:
@@ -386,7 +386,7 @@ class TestAnImagesDigestInThePlaceOfALayers:
     @pytest.fixture
     def ask(self, ecr: FakeEcr, function_settings: Settings) -> Callable[[str, list[str]], list[str]]:
         """Return a function that asks in one of the ways, and returns the message of each digest."""
-        handler = create_handler(lambda: ecr, function_settings)
+        handler = create_handler(ecr, function_settings)
 
         def asked(way: str, digests: list[str]) -> list[str]:
             one = {"repositoryName": "team/app", "layerDigest": digests[0]}
@@ -412,7 +412,7 @@ class TestAnImagesDigestInThePlaceOfALayers:
         self, ask: Callable[[str, list[str]], list[str]], image_digest: str, way: str
     ) -> None:
         (message,) = ask(way, [image_digest])
-        assert message.startswith(f"{image_digest} is the digest of an image, not of a layer. ")
+        assert message.startswith(f"{image_digest} is an image's digest, not a layer's. ")
         assert ("/v2/team/app/manifests/" if way == "registry" else "imageDigest") in message
 
     @pytest.mark.usefixtures("code")
@@ -421,22 +421,22 @@ class TestAnImagesDigestInThePlaceOfALayers:
     ) -> None:
         messages = ask("batch", [digest(number) for number in range(1, 20)] + [image_digest, "md5:00"])
         # It is not among the first ten.
-        assert not any("digest of an image" in message for message in messages)
+        assert not any("image's digest" in message for message in messages)
         (call,) = ecr.image_calls
         assert len(call["imageIds"]) == 10
         messages = ask("batch", [digest(1), image_digest])
-        assert ["digest of an image" in message for message in messages] == [False, True]
+        assert ["image's digest" in message for message in messages] == [False, True]
 
     @pytest.mark.usefixtures("code")
     def test_a_digest_that_is_nothing_is_not_called_an_images(self, ask: Callable[[str, list[str]], list[str]]) -> None:
-        assert "digest of an image" not in ask("GET", [digest(5)])[0]
+        assert "image's digest" not in ask("GET", [digest(5)])[0]
 
     @pytest.mark.usefixtures("code")
     def test_an_ecr_that_does_not_tell_changes_nothing(
         self, ask: Callable[[str, list[str]], list[str]], ecr: FakeEcr, image_digest: str
     ) -> None:
         ecr.image_error = ecr_error("AccessDeniedException")
-        assert "digest of an image" not in ask("GET", [image_digest])[0]
+        assert "image's digest" not in ask("GET", [image_digest])[0]
 
     @pytest.mark.usefixtures("code")
     class TestWhereImagesAreNotTurnedOn:
@@ -448,7 +448,7 @@ class TestAnImagesDigestInThePlaceOfALayers:
         def test_ecr_is_not_asked(
             self, ask: Callable[[str, list[str]], list[str]], ecr: FakeEcr, image_digest: str, way: str
         ) -> None:
-            assert "digest of an image" not in ask(way, [image_digest])[0]
+            assert "image's digest" not in ask(way, [image_digest])[0]
             assert not ecr.image_calls
 
     def test_another_failure_is_not_looked_into(
@@ -457,15 +457,3 @@ class TestAnImagesDigestInThePlaceOfALayers:
         ecr.answer = ecr_error("AccessDeniedException")
         ask("GET", [image_digest])
         assert not ecr.image_calls
-
-
-def test_the_config_is_downloaded_from_its_own_url(send: Send, ecr: FakeEcr, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-
-    def request(_: HttpClient, method: str, url: str, *__: Any, **___: Any) -> network.Answer:
-        asked.append((method, url))
-        return network.Answer(200, {}, CONFIG)
-
-    monkeypatch.setattr(HttpClient, "request", request)
-    send("GET", "/images/config", QUERY)
-    assert asked == [("GET", download_url(digest_of(CONFIG)))]

@@ -1,46 +1,53 @@
+"""What an invocation leaves behind: one log line, and metrics."""
+
 import json
-import logging
+import os
+import sys
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
 from layer_resolver import __version__
-from layer_resolver.errors import ResolverError
+from layer_resolver.callers import Caller
+from layer_resolver.calls import Deadline
+from layer_resolver.errors import INTERNAL_ERROR, ResolverError, Subject
 from layer_resolver.handler import create_handler
 from layer_resolver.invocation import EcrCall, Invocation
-from layer_resolver.network import Deadline
-from layer_resolver.observability import (
-    LONGEST_LINE,
-    SERVICE,
-    Publisher,
-    logger,
-    quieten_libraries,
-)
+from layer_resolver.models import Repository
+from layer_resolver.observability import LOGGED_DIGEST_BYTES, LOGGED_LAYERS, first_digests, metrics, publish
 from layer_resolver.settings import Settings
-from tests.programs import run_python
+from tests.programs import attempt, run_python
 from tests.unit.fakes import (
+    OCI_MANIFEST,
     Context,
     FakeEcr,
+    Lines,
     Send,
     digest,
-    download_url,
     ecr_error,
     eventbridge_event,
     function_url_event,
+    logged,
+    manifest,
+    metrics_in,
+    written,
 )
 
-Lines = list[dict[str, Any]]
+LONGEST_LINE = 32 * 1024
+LAYER = {"repositoryName": "team/app", "layerDigest": digest()}
 
 
-def written(capsys: pytest.CaptureFixture[str]) -> tuple[dict[str, Any], Lines]:
-    """Return the one log line and the metric lines (EMF) that were written since the last call."""
-    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    (log,) = [line for line in lines if "_aws" not in line]
-    return log, [line for line in lines if "_aws" in line]
+def ask(send: Send, *digests: str) -> None:
+    send("POST", "/download-urls", body=json.dumps({"repositoryName": "team/app", "layerDigests": digests}))
+
+
+def publish_alone(invocation: Invocation) -> None:
+    publish(invocation, "local")
+    metrics.flush_metrics()
 
 
 def metric(lines: Lines, name: str) -> dict[str, Any]:
@@ -49,504 +56,435 @@ def metric(lines: Lines, name: str) -> dict[str, Any]:
     return line
 
 
-def ask(send: Send, *digests: str) -> None:
-    send("POST", "/download-urls", body=json.dumps({"repositoryName": "team/app", "layerDigests": digests}))
+class TestLogLine:
+    def test_an_invocation_leaves_one_log_line_that_says_what_was_done(
+        self, send: Send, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        ecr.answers = {digest(2): ecr_error("LayersNotFoundException", "not here")}
+        send("GET", "/healthz")
+        capsys.readouterr()
+        ask(send, digest(1), digest(2))
+        log = logged(capsys)
+        at = datetime.strptime(log.pop("timestamp"), "%Y-%m-%d %H:%M:%S,%f%z")
+        assert abs(at.timestamp() - time.time()) < 600
+        assert log.pop("durationMs") >= 0
+        assert log.pop("location").startswith("publish:")
+        cause = {"type": "ClientError", "code": "LayersNotFoundException", "status": 400}
+        assert log == {
+            "level": "INFO",
+            "message": "POST /download-urls answered 200",
+            "service": "ecr-layer-resolver",
+            "version": __version__,
+            "cold_start": False,
+            "function_name": "ecr-layer-resolver",
+            "function_memory_size": 512,
+            "function_arn": "arn:aws:lambda:us-east-1:123456789012:function:ecr-layer-resolver:live",
+            "function_request_id": "f7a5c1de-0000-4000-8000-000000000000",
+            "correlation_id": "9e5d8b70-0000-4000-8000-000000000000",
+            "trigger": "http",
+            "route": "POST /download-urls",
+            "status": 200,
+            "callerKind": "public",
+            "callerVerified": False,
+            "sourceIp": "203.0.113.7",
+            "repositoryName": "team/app",
+            "ecrCalls": 2,
+            "cacheHits": 0,
+            "layersRequested": 2,
+            "layersResolved": 1,
+            "layersFailed": 1,
+            "failures": [{"code": "LayersNotFoundException", "layerDigest": digest(2), "cause": cause}],
+            "layerDigests": [digest(1), digest(2)],
+        }
 
+    def test_a_line_has_nothing_of_the_invocation_before(self, send: Send, capsys: pytest.CaptureFixture[str]) -> None:
+        ask(send, digest())
+        capsys.readouterr()
+        send("GET", "/healthz")
+        assert not {"repositoryName", "layersRequested", "layerDigests"} & logged(capsys).keys()
 
-def test_an_invocation_leaves_one_log_line_that_says_what_was_done(
-    send: Send, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]
-) -> None:
-    ecr.answers = {digest(2): ecr_error("LayersNotFoundException", "not here")}
-    ask(send, digest(1), digest(2))
-    log, _ = written(capsys)
-    assert abs(datetime.fromisoformat(log.pop("timestamp")).timestamp() - time.time()) < 600
-    assert log.pop("durationMs") >= 0
-    cause = {"type": "ClientError", "code": "LayersNotFoundException", "status": 400}
-    assert log == {
-        "level": "INFO",
-        "message": "POST /download-urls answered 200",
-        "service": "ecr-layer-resolver",
-        "version": __version__,
-        "cold_start": True,
-        "function_arn": "arn:aws:lambda:us-east-1:123456789012:function:ecr-layer-resolver:live",
-        "function_request_id": "f7a5c1de-0000-4000-8000-000000000000",
-        "correlation_id": "9e5d8b70-0000-4000-8000-000000000000",
-        "trigger": "http",
-        "route": "POST /download-urls",
-        "status": 200,
-        "callerKind": "public",
-        "sourceIp": "203.0.113.7",
-        "repositoryName": "team/app",
-        "registryId": None,
-        "layersRequested": 2,
-        "layersResolved": 1,
-        "layersFailed": 1,
-        "failures": [{"code": "LayersNotFoundException", "layerDigest": digest(2), "cause": cause}],
-        "layerDigests": [digest(1), digest(2)],
-    }
-    ask(send, digest(1))
-    log, _ = written(capsys)
-    assert (log["cold_start"], "failures" in log) == (False, False)
-
-
-def test_the_registry_that_was_asked_is_logged(ecr: FakeEcr, capsys: pytest.CaptureFixture[str]) -> None:
-    handler = create_handler(lambda: ecr, Settings(image_pull=True, allowed_registries=("210987654321",)))
-    for path in (f"/v2/210987654321/team/app/blobs/{digest()}", "/v2/210987654321/team/app/manifests/1.0"):
-        handler(function_url_event("GET", path), Context())
-        log, _ = written(capsys)
+    @pytest.mark.parametrize("path", [f"blobs/{digest()}", "manifests/1.0", "tags/list", f"referrers/{digest()}"])
+    def test_the_registry_and_the_repository_that_were_asked_are_logged(
+        self, ecr: FakeEcr, capsys: pytest.CaptureFixture[str], path: str
+    ) -> None:
+        settings = Settings(image_pull=True, list_tags=True, allowed_registries=("210987654321",))
+        create_handler(ecr, settings)(function_url_event("GET", f"/v2/210987654321/team/app/{path}"), Context())
+        log = logged(capsys)
         assert (log["registryId"], log["repositoryName"]) == ("210987654321", "team/app")
 
+    def test_a_bug_is_an_error_with_the_place_where_it_was_raised(
+        self, send: Send, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        ecr.answer = RuntimeError("could not read")
+        send("GET", "/download-url", LAYER)
+        log = logged(capsys)
+        assert (log["level"], log["status"]) == ("ERROR", 500)
+        assert log["failures"] == [
+            {"code": "InternalError", "layerDigest": digest(), "cause": {"type": "RuntimeError"}}
+        ]
+        assert log["trace"][-1].startswith("fakes.py:")
 
-def test_a_failed_service_is_an_error_with_its_trace(
-    send: Send, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]
-) -> None:
-    ecr.answer = RuntimeError(f"could not read {download_url(digest())}")
-    send("GET", "/download-url", {"repositoryName": "team/app", "layerDigest": digest()})
-    log, _ = written(capsys)
-    assert log["level"] == "ERROR"
-    assert log["error" if "error" in log else "failures"]
-    assert log["trace"][-1].startswith("fakes.py:")
-    assert "could not read" not in json.dumps(log)
+    def test_a_bug_in_one_layer_of_a_batch_is_an_error_though_the_batch_is_answered(
+        self, send: Send, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        ecr.answers = {digest(2): RuntimeError()}
+        ask(send, digest(1), digest(2))
+        log = logged(capsys)
+        assert (log["level"], log["status"], log["layersResolved"]) == ("ERROR", 200, 1)
 
+    def test_a_refused_request_is_logged_with_the_reason(self, send: Send, capsys: pytest.CaptureFixture[str]) -> None:
+        send("GET", "/download-url", {"repositoryName": "team/app"})
+        log, lines = written(capsys)
+        assert (log["level"], log["status"]) == ("INFO", 400)
+        assert log["error"]["code"] == "InvalidParameterException"
+        assert "layerDigest" in log["error"]["message"]
+        assert "repositoryName" not in log
+        assert metric(lines, "RequestsFailed")["code"] == "InvalidParameterException"
+        assert not [line for line in lines if "LayersFailed" in line]
 
-def test_a_bug_with_an_image_is_an_error_as_well(ecr: FakeEcr, capsys: pytest.CaptureFixture[str]) -> None:
-    ecr.image_error = RuntimeError()
-    handler = create_handler(lambda: ecr, Settings(image_pull=True))
-    handler(function_url_event("GET", "/v2/team/app/manifests/1.0"), Context())
-    log, _ = written(capsys)
-    assert (log["status"], log["level"]) == (500, "ERROR")
+    def test_a_request_that_is_malformed_has_lambdas_id(self, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]) -> None:
+        event = function_url_event("GET", "/healthz")
+        event["headers"]["host"] = 5
+        answer = create_handler(ecr, Settings())(event, Context())
+        log = logged(capsys)
+        assert json.loads(answer["body"])["requestId"] == log["correlation_id"] == log["function_request_id"]
 
+    def test_an_unknown_path_and_a_query_are_not_logged(self, send: Send, capsys: pytest.CaptureFixture[str]) -> None:
+        send("GET", "/a-secret-path", {"a-secret": "query"})
+        log = logged(capsys)
+        assert log["route"] == "unmatched"
+        assert "a-secret" not in json.dumps(log)
 
-def test_a_refused_request_is_logged_with_the_reason(send: Send, capsys: pytest.CaptureFixture[str]) -> None:
-    send("GET", "/download-url", {"repositoryName": "team/app"})
-    log, metrics = written(capsys)
-    assert (log["level"], log["status"]) == ("INFO", 400)
-    assert log["error"] == {"code": "InvalidParameterException", "message": "layerDigest is missing."}
-    assert "repositoryName" not in log
-    assert metric(metrics, "RequestsFailed")["code"] == "InvalidParameterException"
-    assert metric(metrics, "RequestsFailed")["RequestsFailed"] == [1]
-    assert not [line for line in metrics if "LayersFailed" in line]
+    @pytest.mark.parametrize("reference", ["Bearer%20s3cr3t", "X-Amz-Signature%3Ds3cr3t", "s3cr3t" * 30])
+    def test_a_reference_that_can_not_name_an_image_is_not_logged(
+        self, ecr: FakeEcr, capsys: pytest.CaptureFixture[str], reference: str
+    ) -> None:
+        handler = create_handler(ecr, Settings(image_pull=True))
+        answer = handler(function_url_event("GET", f"/v2/team/app/manifests/{reference}"), Context())
+        captured = capsys.readouterr()
+        assert answer["statusCode"] == 404
+        assert "s3cr3t" not in captured.out + captured.err + str(answer)
 
+    def test_who_asked_is_logged(self, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]) -> None:
+        arn = "arn:aws:sts::123456789012:assumed-role/builds/job-7"
+        event = function_url_event("GET", "/healthz")
+        event["requestContext"]["authorizer"] = {"iam": {"userArn": arn}}
+        create_handler(ecr, Settings())(event, Context())
+        log = logged(capsys)
+        assert (log["callerKind"], log["caller"], log["sourceIp"]) == ("iam", arn, "203.0.113.7")
 
-def test_a_path_that_is_no_route_and_a_query_are_not_logged(send: Send, capsys: pytest.CaptureFixture[str]) -> None:
-    send("GET", "/a-secret-path", {"a-secret": "query"})
-    log, _ = written(capsys)
-    assert log["route"] == "unmatched"
-    assert "a-secret" not in json.dumps(log)
+    def test_the_account_that_put_an_event_is_the_caller(
+        self, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        create_handler(ecr, Settings())(eventbridge_event({**LAYER}), Context())
+        log, lines = written(capsys)
+        assert (log["callerKind"], log["caller"]) == ("event", "123456789012")
+        line = metric(lines, "Requests")
+        assert (line["callerKind"], line["outcome"]) == ("event", "answered")
 
+    @pytest.mark.parametrize("account", ["12345678901", "Bearer s3cr3t", 123456789012, None])
+    def test_what_is_not_an_account_is_not_logged_as_a_caller(
+        self, ecr: FakeEcr, capsys: pytest.CaptureFixture[str], account: object
+    ) -> None:
+        with suppress(ResolverError):
+            create_handler(ecr, Settings())({**eventbridge_event({**LAYER}), "account": account}, Context())
+        assert "caller" not in logged(capsys)
 
-@pytest.mark.parametrize("reference", ["Bearer%20s3cr3t", "X-Amz-Signature%3Ds3cr3t", "s3cr3t" * 30, "%22s3cr3t%22"])
-def test_a_reference_that_names_no_image_is_not_logged(
-    capsys: pytest.CaptureFixture[str], ecr: FakeEcr, reference: str
-) -> None:
-    handler = create_handler(lambda: ecr, Settings(image_pull=True))
-    answer = handler(function_url_event("GET", f"/v2/team/app/manifests/{reference}"), Context())
-    captured = capsys.readouterr()
-    assert answer["statusCode"] == 404
-    assert "s3cr3t" not in captured.out + captured.err + str(answer)
+    def test_an_error_about_tags_or_an_image_says_so(self, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]) -> None:
+        handler = create_handler(ecr, Settings(image_pull=True, list_tags=True))
+        ecr.image_error = ecr_error("ThrottlingException")
+        for path, about in [
+            ("tags/list", {"repositoryName": "team/app"}),
+            ("manifests/1.0", {"repositoryName": "team/app", "image": "1.0"}),
+            (f"referrers/{digest()}", {"repositoryName": "team/app", "image": digest()}),
+        ]:
+            answer = handler(function_url_event("GET", f"/v2/team/app/{path}"), Context())
+            assert "layer" not in answer["body"]
+            error = logged(capsys)["error"]
+            assert (error.pop("code"), error.pop("cause")["type"]) == ("ThrottlingException", "ClientError")
+            assert error == about
 
-
-def test_the_log_line_of_a_large_batch_stays_short(
-    send: Send, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]
-) -> None:
-    ecr.answer = ecr_error("LayersNotFoundException")
-    ask(send, *map(digest, range(500)))
-    log, _ = written(capsys)
-    assert log["layersFailed"] == 500
-    assert (len(log["failures"]), len(log["layerDigests"])) == (10, 128)
-
-
-def test_a_line_has_every_layer_of_an_image_behind_all_other_fields_of_which_logs_insights_finds_200(
-    send: Send, capsys: pytest.CaptureFixture[str]
-) -> None:
-    # A config, and as many layers as Docker's images can have.
-    ask(send, *map(digest, range(128)))
-    log, _ = written(capsys)
-    assert log["layerDigests"] == [digest(number) for number in range(128)]
-    assert list(log)[-1] == "layerDigests"
-    assert len(log) + 128 < 200
-
-
-def test_metrics_count_what_was_resolved_and_what_failed_by_code(
-    send: Send, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]
-) -> None:
-    ecr.answers = {
-        digest(1): ecr_error("LayersNotFoundException"),
-        digest(2): ecr_error("LayersNotFoundException"),
-        digest(3): ecr_error("ThrottlingException"),
-    }
-    ask(send, *map(digest, range(6)))
-    _, lines = written(capsys)
-    assert metric(lines, "LayersResolved")["LayersResolved"] == [3.0]
-    assert len(metric(lines, "EcrCallLatency")["EcrCallLatency"]) == 6
-    failed = {line["code"]: line["LayersFailed"] for line in lines if "LayersFailed" in line}
-    assert failed == {"LayersNotFoundException": [2.0], "ThrottlingException": [1.0]}
-    for line in lines:
-        assert {each["Namespace"] for each in line["_aws"]["CloudWatchMetrics"]} == {"EcrLayerResolver"}
-        assert line["service"] == "ecr-layer-resolver"
-
-
-def test_each_metric_is_declared_with_its_unit_and_dimensions(
-    send: Send, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]
-) -> None:
-    ecr.answers = {digest(2): ecr_error("LayersNotFoundException")}
-    ask(send, digest(1), digest(2))
-    send("GET", "/nowhere")
-    declared = {
-        metric["Name"]: (metric["Unit"], *directive["Dimensions"])
-        for line in map(json.loads, capsys.readouterr().out.splitlines())
-        for directive in line.get("_aws", {"CloudWatchMetrics": []})["CloudWatchMetrics"]
-        for metric in directive["Metrics"]
-    }
-    assert declared == {
-        "ColdStart": ("Count", ["service", "stack"]),
-        "LayersResolved": ("Count", ["service", "stack"]),
-        "LayersFailed": ("Count", ["service", "stack", "code"]),
-        "RequestsFailed": ("Count", ["service", "stack", "code"]),
-        "EcrCallLatency": ("Milliseconds", ["service", "stack"]),
-        "Requests": ("Count", ["service", "stack", "callerKind", "outcome"]),
-    }
-
-
-def test_each_environment_starts_cold_once(send: Send, capsys: pytest.CaptureFixture[str]) -> None:
-    send("GET", "/healthz")
-    _, lines = written(capsys)
-    assert metric(lines, "ColdStart")["ColdStart"] == [1]
-    send("GET", "/healthz")
-    _, lines = written(capsys)
-    assert not [line for line in lines if "ColdStart" in line]
-
-
-@pytest.mark.usefixtures("debugging")
-def test_debugging_shows_why_ecr_does_not_give_an_image(ecr: FakeEcr, capsys: pytest.CaptureFixture[str]) -> None:
-    ecr.failure_reason = "The key is disabled."
-    handler = create_handler(lambda: ecr, Settings(image_pull=True))
-    handler(function_url_event("GET", "/v2/team/app/manifests/1.0"), Context())
-    log, _ = written(capsys)
-    assert "The key is disabled." in log["error"]["cause"]["text"]
-
-
-def test_a_second_is_a_thousand_milliseconds(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    invocation = Invocation(Deadline.after(5), ecr_calls=[EcrCall("a", 1, 2.0), EcrCall("b", 1, None)])
-    monkeypatch.setattr(Invocation, "seconds", lambda _: 3.04567)
-    Publisher("local").publish(invocation)
-    log, lines = written(capsys)
-    assert metric(lines, "EcrCallLatency")["EcrCallLatency"] == [2000]
-    assert log["durationMs"] == 3045.7
-
-
-def test_latency_is_in_milliseconds(send: Send, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]) -> None:
-    ecr.answer = 0.05
-    ask(send, digest(1))
-    log, lines = written(capsys)
-    (latency,) = metric(lines, "EcrCallLatency")["EcrCallLatency"]
-    assert 50 <= latency <= log["durationMs"] + 1 < 60_000
-    (named,) = [
-        each
-        for line in lines
-        for namespace in line["_aws"]["CloudWatchMetrics"]
-        for each in namespace["Metrics"]
-        if each["Name"] == "EcrCallLatency"
-    ]
-    assert named["Unit"] == "Milliseconds"
-    assert abs(lines[0]["_aws"]["Timestamp"] / 1000 - time.time()) < 600
-
-
-def test_the_error_code_is_a_dimension_of_failures_alone(
-    send: Send, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]
-) -> None:
-    ecr.answers = {digest(1): ecr_error("LayersNotFoundException")}
-    ask(send, digest(1), digest(2))
-    _, lines = written(capsys)
-    for line in lines:
-        (dimensions,) = line["_aws"]["CloudWatchMetrics"][0]["Dimensions"]
-        assert ("code" in dimensions) == ("LayersFailed" in line)
-        assert {"service", "stack"} <= set(dimensions)
-        assert line["stack"] == "local"
-
-
-@pytest.mark.parametrize(
-    ("path", "error", "outcome"),
-    [
-        ("/healthz", None, "answered"),
-        ("/nowhere", None, "refused"),
-        ("/download-url", None, "refused"),
-        (None, RuntimeError(), "failed"),
-        (None, ecr_error("ServerException"), "failed"),
-    ],
-    ids=["200", "404", "400", "500", "503"],
-)
-def test_each_request_is_counted_by_its_outcome_and_kind_of_caller_and_by_no_callers_name(
-    send: Send,
-    ecr: FakeEcr,
-    capsys: pytest.CaptureFixture[str],
-    path: str | None,
-    error: Exception | None,
-    outcome: str,
-) -> None:
-    if error is not None:
-        ecr.answer = error
-    send("GET", path or f"/v2/team/app/blobs/{digest()}")
-    log, lines = written(capsys)
-    line = metric(lines, "Requests")
-    assert (line["Requests"], line["callerKind"], line["outcome"]) == ([1], "public", outcome)
-    assert log["callerKind"] == "public"
-    directive = line["_aws"]["CloudWatchMetrics"][-1]
-    assert directive["Dimensions"] == [["service", "stack", "callerKind", "outcome"]]
-    assert not {"caller", "sourceIp"} & {name for each in lines for name in each}
-
-
-def test_an_event_is_counted_as_one_and_its_account_is_the_caller(
-    ecr: FakeEcr, capsys: pytest.CaptureFixture[str]
-) -> None:
-    event = eventbridge_event({"repositoryName": "team/app", "layerDigests": [digest()]})
-    create_handler(lambda: ecr)(event, Context())
-    log, lines = written(capsys)
-    assert (log["callerKind"], log["caller"]) == ("event", "123456789012")
-    line = metric(lines, "Requests")
-    assert (line["callerKind"], line["outcome"]) == ("event", "answered")
-
-
-@pytest.mark.parametrize("account", ["12345678901", "Bearer s3cr3t", "", 123456789012, None])
-def test_who_put_an_event_is_logged_only_if_it_is_an_account(
-    ecr: FakeEcr, capsys: pytest.CaptureFixture[str], account: object
-) -> None:
-    event = {**eventbridge_event({"repositoryName": "team/app", "layerDigests": [digest()]}), "account": account}
-    with suppress(ResolverError):
-        create_handler(lambda: ecr)(event, Context())
-    log, _ = written(capsys)
-    assert "caller" not in log
-
-
-def test_layers_that_come_from_the_cache_are_counted(
-    send: Send, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    signed_now = (
-        f"https://b.s3.us-east-1.amazonaws.com/?X-Amz-Date={datetime.now(UTC):%Y%m%dT%H%M%SZ}&X-Amz-Expires=3600"
-    )
-    monkeypatch.setattr("tests.unit.fakes.download_url", lambda _: signed_now)
-    ask(send, digest(1))
-    capsys.readouterr()
-    ask(send, digest(1), digest(2))
-    _, lines = written(capsys)
-    assert metric(lines, "CacheHits")["CacheHits"] == [1.0]
-    assert len(metric(lines, "EcrCallLatency")["EcrCallLatency"]) == 1
-
-
-def test_more_calls_than_one_metric_line_takes_are_all_reported(send: Send, capsys: pytest.CaptureFixture[str]) -> None:
-    ask(send, *map(digest, range(250)))
-    _, lines = written(capsys)
-    # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
-    assert sorted(len(line.get("EcrCallLatency", [])) for line in lines) == [50, 100, 100]
-
-
-def test_the_clients_own_mistakes_do_not_count_as_failed_layers(send: Send, capsys: pytest.CaptureFixture[str]) -> None:
-    send("GET", "/download-url", {"repositoryName": "team/app", "layerDigest": "x"})
-    _, lines = written(capsys)
-    assert not [line for line in lines if "LayersFailed" in line]
-
-
-@pytest.mark.parametrize(("variables", "level"), [({}, "INFO"), ({"POWERTOOLS_LOG_LEVEL": "DEBUG"}, "DEBUG")])
-def test_the_level_of_the_log_is_the_operators_whatever_lambdas_is(variables: dict[str, str], level: str) -> None:
-    script = (
-        "import logging; from layer_resolver.observability import SERVICE;"
-        "print(logging.getLevelName(logging.getLogger(SERVICE).level))"
-    )
-    assert run_python(script, AWS_LAMBDA_LOG_LEVEL="WARN", **variables).strip() == level
-
-
-@pytest.fixture
-def debugging() -> Iterator[None]:
-    """Set the level DEBUG."""
-    level = logging.getLogger(SERVICE)
-    before = level.level
-    level.setLevel(logging.DEBUG)
-    yield
-    level.setLevel(before)
-
-
-class TestLibraries:
-    @pytest.fixture
-    def handler(self) -> Iterator[logging.Handler]:
-        handler = logging.StreamHandler()
-        root = logging.getLogger()
-        before = root.level
-        root.addHandler(handler)
-        root.setLevel(logging.DEBUG)
-        quieten_libraries()
-        yield handler
-        root.removeHandler(handler)
-        root.setLevel(before)
-
-    @staticmethod
-    def record() -> logging.LogRecord:
-        return logging.LogRecord("urllib3", logging.WARNING, "", 0, "retrying %s", (download_url(digest()),), None)
-
-    def test_the_log_says_which_library_has_logged_something(self, handler: logging.Handler) -> None:
-        record = self.record()
-        assert handler.filter(record)
-        assert record.getMessage() == "urllib3 logged something; set logLevel to DEBUG to read it"
+    def test_with_tracing_a_line_has_the_traces_id(
+        self, send: Send, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        trace_id = "1-5759e988-bd862e3fe1be46a994272793"
+        monkeypatch.setenv("_X_AMZN_TRACE_ID", f"Root={trace_id};Parent=53995c3f42cd8ad8;Sampled=1")
+        send("GET", "/healthz")
+        assert logged(capsys)["xray_trace_id"] == trace_id
 
     @pytest.mark.usefixtures("debugging")
-    def test_its_text_is_for_debugging_alone_and_redacted(self, handler: logging.Handler) -> None:
-        record = self.record()
-        assert handler.filter(record)
-        assert record.getMessage().startswith("retrying ")
-        assert "X-Amz" not in record.getMessage()
+    def test_debugging_adds_a_line_for_each_call_to_ecr(
+        self, send: Send, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        ecr.answers = {digest(2): ecr_error("LayersNotFoundException")}
+        ask(send, digest(1), digest(2))
+        lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        calls = [line for line in lines if line.get("message") == "Called ECR"]
+        assert {(line["level"], line["action"], line["outcome"]) for line in calls} == {
+            ("DEBUG", "get_download_url_for_layer", "ok"),
+            ("DEBUG", "get_download_url_for_layer", "LayersNotFoundException"),
+        }
+        assert {line["correlation_id"] for line in calls} == {"9e5d8b70-0000-4000-8000-000000000000"}
 
-    def test_the_functions_own_lines_are_left_alone(self, handler: logging.Handler) -> None:
-        record = logging.LogRecord(SERVICE, logging.INFO, "", 0, "answered %s", (200,), None)
-        assert handler.filter(record)
-        assert record.getMessage() == "answered 200"
-
-    @pytest.mark.usefixtures("handler", "debugging")
-    def test_what_has_credentials_in_it_is_never_logged(self) -> None:
-        for name in ("botocore.auth", "botocore.endpoint", "urllib3.connectionpool"):
-            assert not logging.getLogger(name).isEnabledFor(logging.DEBUG)
-
-
-@pytest.mark.usefixtures("debugging")
-def test_debugging_shows_what_ecr_was_asked_how_often_and_what_the_cache_had(
-    send: Send, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]
-) -> None:
-    ecr.answers = {digest(2): ecr_error("LayersNotFoundException")}
-    ask(send, digest(1), digest(2))
-    log, _ = written(capsys)
-    assert log["ecrCallsMade"] == 2
-    assert log["cacheHits"] == 0
-    assert {(call["action"], call["attempts"], call["outcome"]) for call in log["ecrCalls"]} == {
-        ("get_download_url_for_layer", 1, "ok"),
-        ("get_download_url_for_layer", 1, "LayersNotFoundException"),
-    }
+    @pytest.mark.usefixtures("debugging")
+    def test_a_call_that_is_still_running_has_no_duration(self, capsys: pytest.CaptureFixture[str]) -> None:
+        publish_alone(Invocation(Deadline.after(5), ecr_calls=[EcrCall("list_images")]))
+        lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        (call,) = [line for line in lines if line.get("message") == "Called ECR"]
+        assert "durationMs" not in call
+        assert not [line for line in lines if "EcrCallLatency" in line]
 
 
-@pytest.mark.usefixtures("debugging")
-def test_what_asked_for_nothing_had_nothing_from_the_cache(send: Send, capsys: pytest.CaptureFixture[str]) -> None:
-    send("GET", "/healthz")
-    log, _ = written(capsys)
-    assert (log["ecrCalls"], log["ecrCallsMade"], log["cacheHits"]) == ([], 0, 0)
+class TestSize:
+    def test_a_line_has_every_layer_of_an_image_behind_all_other_fields_of_which_logs_insights_finds_200(
+        self, send: Send, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        ask(send, *map(digest, range(LOGGED_LAYERS)))
+        log = logged(capsys)
+        assert log["layerDigests"] == [digest(number) for number in range(LOGGED_LAYERS)]
+        fields = list(log)
+        assert fields.index("layerDigests") + LOGGED_LAYERS < 200
+
+    def test_the_line_of_the_largest_batch_stays_below_32_kb(
+        self, send: Send, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        ecr.answer = ecr_error("UnableToGetUpstreamLayerException", "x" * 2000)
+        ask(send, *(f"sha256:{number:0293x}" for number in range(500)))
+        (line,) = [line for line in capsys.readouterr().out.splitlines() if "layerDigests" in line]
+        assert len(line.encode()) < LONGEST_LINE
+        log = json.loads(line)
+        assert (log["layersFailed"], len(log["failures"])) == (500, 10)
+        assert len(log["layerDigests"]) == LOGGED_DIGEST_BYTES // (300 + len('"",'))
+
+    def test_a_line_with_all_that_is_longest_at_once_stays_below_32_kb(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        longest = f"sha256:{0:0293x}"
+        repository = Repository("a" * 256, "123456789012")
+        cause = _chained(30)
+        error = ResolverError(INTERNAL_ERROR, "x" * 10_000)
+        error.__cause__ = cause
+        publish_alone(
+            Invocation(
+                Deadline.after(5),
+                caller=Caller("iam", f"arn:{'a' * 300}", "f" * 45, is_verified=True),
+                image=f"{repository.repository_name} {longest}",
+                image_digest=longest,
+                repository=repository,
+                layer_digests=[longest] * 500,
+                failures=[
+                    ResolverError.about(Subject(repository.repository_name, "layer", longest), INTERNAL_ERROR, cause)
+                    for _ in range(500)
+                ],
+                error=error,
+                pull_event_failure=cause,
+            )
+        )
+        (line,) = [line for line in capsys.readouterr().out.splitlines() if "layerDigests" in line]
+        assert LONGEST_LINE / 2 < len(line.encode()) < LONGEST_LINE
+        assert len(json.loads(line)["error"]["message"]) == 2000
+
+    def test_digests_that_just_fit_are_all_there(self) -> None:
+        assert first_digests(["a" * 7] * 3, 30) == ["a" * 7] * 3
+        assert first_digests(["a" * 7] * 3, 29) == ["a" * 7] * 2
 
 
-def test_without_debugging_it_is_left_out(send: Send, capsys: pytest.CaptureFixture[str]) -> None:
-    ask(send, digest())
-    log, _ = written(capsys)
-    assert not {"ecrCalls", "ecrCallsMade", "cacheHits"} & log.keys()
+def _raised(error: Exception, cause: Exception | None) -> Exception:
+    """Return an exception as it is once it was raised."""
+    with pytest.raises(type(error)) as raised:
+        raise error from cause
+    return raised.value
 
 
-def test_what_is_logged_otherwise_is_redacted_and_cut(capsys: pytest.CaptureFixture[str]) -> None:
-    logger.warning("see %s", f"{download_url(digest())} {'x' * 100_000}")
-    line = capsys.readouterr().out
-    assert "X-Amz" not in line
-    assert len(line) <= LONGEST_LINE + 1
-    log = json.loads(line)
-    del log["timestamp"]
-    assert log == {"level": "WARNING", "message": "see REDACTED?REDACTED REDACTED", "service": "ecr-layer-resolver"}
+def _chained(depth: int) -> Exception:
+    """Return an exception that others led to, with texts and a host as long as they get."""
+    if not depth:
+        return ConnectionResetError(104, "reset")
+    url = f"https://{'.'.join(['h' * 62] * 4)}/{'x' * 2000}"
+    return _raised(EndpointConnectionError(endpoint_url=url), _chained(depth - 1))
 
 
-def test_a_line_that_would_be_too_long_goes_without_what_it_lists(
-    send: Send, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("layer_resolver.observability.LONGEST_LINE", 700)
-    ask(send, *map(digest, range(10)))
-    log, _ = written(capsys)
-    assert log["isShortened"] is True
-    assert "layerDigests" not in log
-    assert log["layersResolved"] == 10
+class TestMetrics:
+    def test_each_metric_has_its_namespace_unit_and_dimensions(
+        self, send: Send, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        ecr.answers = {digest(2): ecr_error("LayersNotFoundException")}
+        send("GET", "/nowhere")
+        ask(send, digest(1), digest(2))
+        lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        found = {
+            (name, unit, *sorted(dimensions.items()))
+            for line in lines
+            for name, unit, dimensions in metrics_in(line)
+            if name != "ColdStart"
+        }
+        service, stack = ("service", "ecr-layer-resolver"), ("stack", "local")
+        code, kind = ("code", "LayersNotFoundException"), ("callerKind", "public")
+        assert found == {
+            ("LayersResolved", "Count", service, stack),
+            ("EcrCallLatency", "Milliseconds", service, stack),
+            ("LayersFailed", "Count", code, service, stack),
+            ("RequestsFailed", "Count", ("code", "RouteNotFound"), service, stack),
+            ("Requests", "Count", kind, ("outcome", "answered"), service, stack),
+            ("Requests", "Count", kind, ("outcome", "refused"), service, stack),
+        }
+        assert all(abs(line["_aws"]["Timestamp"] / 1000 - time.time()) < 600 for line in lines if "_aws" in line)
 
+    def test_they_count_what_was_resolved_and_what_failed_by_code(
+        self, send: Send, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        missing = ecr_error("LayersNotFoundException")
+        ecr.answers = {digest(1): missing, digest(2): missing, digest(3): ecr_error("ThrottlingException")}
+        ask(send, *map(digest, range(6)))
+        _, lines = written(capsys)
+        assert metric(lines, "LayersResolved")["LayersResolved"] == [3.0]
+        assert len(metric(lines, "EcrCallLatency")["EcrCallLatency"]) == 6
+        failed = {line["code"]: line["LayersFailed"] for line in lines if "LayersFailed" in line}
+        assert failed == {"LayersNotFoundException": [2.0], "ThrottlingException": [1.0]}
 
-def test_who_asked_is_logged(send: Send, capsys: pytest.CaptureFixture[str], ecr: FakeEcr) -> None:
-    arn = "arn:aws:sts::123456789012:assumed-role/builds/job-7"
-    event = function_url_event("GET", "/healthz")
-    event["requestContext"]["authorizer"] = {"iam": {"userArn": arn}}
-    create_handler(lambda: ecr)(event, Context())
-    log, _ = written(capsys)
-    assert (log["caller"], log["sourceIp"]) == (arn, "203.0.113.7")
+    @pytest.mark.parametrize(
+        ("path", "error", "outcome"),
+        [
+            ("/healthz", None, "answered"),
+            ("/download-url", None, "refused"),
+            (f"/v2/team/app/blobs/{digest()}", RuntimeError(), "failed"),
+        ],
+    )
+    def test_each_request_is_counted_by_outcome_and_kind_of_caller_never_by_its_name(
+        self,
+        send: Send,
+        ecr: FakeEcr,
+        capsys: pytest.CaptureFixture[str],
+        path: str,
+        error: Exception | None,
+        outcome: str,
+    ) -> None:
+        ecr.answer = error or 0.0
+        send("GET", path)
+        _, lines = written(capsys)
+        line = metric(lines, "Requests")
+        assert (line["Requests"], line["callerKind"], line["outcome"]) == ([1.0], "public", outcome)
+        assert not {"caller", "sourceIp"} & {name for each in lines for name in each}
 
-
-@pytest.mark.parametrize("authorizer", [None, {}, {"iam": None}, {"iam": {"userArn": 5}}, {"iam": {"userArn": "a\nb"}}])
-def test_a_caller_that_nobody_has_checked_is_not_logged(
-    capsys: pytest.CaptureFixture[str], ecr: FakeEcr, authorizer: object
-) -> None:
-    event = function_url_event("GET", "/healthz")
-    event["requestContext"]["authorizer"] = authorizer
-    event["requestContext"]["http"]["sourceIp"] = "not an address"
-    create_handler(lambda: ecr)(event, Context())
-    log, _ = written(capsys)
-    assert not {"caller", "sourceIp"} & log.keys()
-
-
-def test_an_error_about_tags_or_an_image_says_so(capsys: pytest.CaptureFixture[str], ecr: FakeEcr) -> None:
-    handler = create_handler(lambda: ecr, Settings(image_pull=True, list_tags=True))
-    ecr.image_error = ecr_error("ThrottlingException")
-    answer = handler(function_url_event("GET", "/v2/team/app/tags/list"), Context())
-    assert "layer" not in answer["body"]
-    log, lines = written(capsys)
-    assert log["error"]["repositoryName"] == "team/app"
-    assert "layerDigest" not in log["error"]
-    assert metric(lines, "RequestsFailed")["code"] == "ThrottlingException"
-    handler(function_url_event("GET", "/v2/team/app/manifests/1.0"), Context())
-    log, _ = written(capsys)
-    assert (log["error"]["image"], log["image"]) == ("1.0", "team/app 1.0")
-    assert "layerDigest" not in log["error"]
-    handler(function_url_event("GET", f"/v2/team/app/referrers/{digest()}"), Context())
-    log, _ = written(capsys)
-    assert log["error"]["image"] == digest()
-
-
-@pytest.mark.usefixtures("debugging")
-def test_an_image_that_ecr_gives_no_reason_for_has_a_cause_without_a_code(
-    capsys: pytest.CaptureFixture[str], ecr: FakeEcr, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ecr, "batch_get_image", lambda **_: {"images": [], "failures": [{"imageId": {}}]})
-    handler = create_handler(lambda: ecr, Settings(image_pull=True))
-    handler(function_url_event("GET", "/v2/team/app/manifests/1.0"), Context())
-    log, _ = written(capsys)
-    assert log["error"]["cause"]["type"] == "ClientError"
-    assert not log["error"]["cause"].get("code")
-    assert "when calling the BatchGetImage operation" in json.dumps(log["error"])
-
-
-@pytest.mark.usefixtures("debugging")
-@pytest.mark.parametrize(
-    ("image", "name"),
-    [
-        ({"imageManifest": "{}", "imageId": {}}, "imageManifestMediaType"),
-        ({"imageManifest": "\ud800", "imageManifestMediaType": "a/b", "imageId": {}}, "imageManifest"),
-        ({"imageManifest": "{}", "imageManifestMediaType": "a/b"}, "imageManifest or imageId"),
-    ],
-)
-def test_debugging_shows_what_of_ecrs_answer_can_not_be_read(
-    capsys: pytest.CaptureFixture[str],
-    ecr: FakeEcr,
-    monkeypatch: pytest.MonkeyPatch,
-    image: dict[str, object],
-    name: str,
-) -> None:
-    monkeypatch.setattr(ecr, "batch_get_image", lambda **_: {"images": [image], "failures": []})
-    handler = create_handler(lambda: ecr, Settings(image_pull=True))
-    handler(function_url_event("GET", "/v2/team/app/manifests/1.0"), Context())
-    log, _ = written(capsys)
-    assert log["error"]["cause"]["text"] == f"{name} is not what ECR answers"
-
-
-def test_only_the_first_invocation_is_a_cold_start(send: Send, capsys: pytest.CaptureFixture[str]) -> None:
-    for is_cold in (True, False):
-        send("GET", "/healthz")
+    def test_cache_hits_are_counted(
+        self, send: Send, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        signed_now = f"X-Amz-Date={datetime.now(UTC):%Y%m%dT%H%M%SZ}&X-Amz-Expires=3600"
+        monkeypatch.setattr(
+            "tests.unit.fakes.download_url", lambda _: f"https://b.s3.us-east-1.amazonaws.com/?{signed_now}"
+        )
+        ask(send, digest(1))
+        capsys.readouterr()
+        ask(send, digest(1), digest(2))
         log, lines = written(capsys)
-        assert log["cold_start"] is is_cold
-        assert bool([line for line in lines if "ColdStart" in line]) is is_cold
+        assert (log["cacheHits"], log["ecrCalls"]) == (1, 1)
+        assert metric(lines, "CacheHits")["CacheHits"] == [1.0]
+
+    def test_latency_is_in_milliseconds(self, send: Send, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]) -> None:
+        ecr.answer = 0.05
+        ask(send, digest(1))
+        log, lines = written(capsys)
+        (latency,) = metric(lines, "EcrCallLatency")["EcrCallLatency"]
+        assert 50 <= latency <= log["durationMs"] + 1 < 60_000
+
+    def test_more_calls_than_one_metric_line_takes_are_all_reported(
+        self, send: Send, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        ask(send, *map(digest, range(250)))
+        _, lines = written(capsys)
+        # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
+        values = [line.get("EcrCallLatency", []) for line in lines]
+        assert max(map(len, values)) <= 100
+        assert sum(map(len, values)) == 250
+
+    def test_only_the_first_invocation_is_a_cold_start(self) -> None:
+        script = (
+            "from layer_resolver.handler import lambda_handler;"
+            "from tests.unit.fakes import Context, function_url_event;"
+            "[lambda_handler(function_url_event('GET', '/healthz'), Context()) for _ in range(2)]"
+        )
+        lines = [json.loads(line) for line in run_python(script, AWS_DEFAULT_REGION="us-east-1").splitlines()]
+        assert [line["cold_start"] for line in lines if "_aws" not in line] == [True, False]
+        (cold,) = [line for line in lines if "ColdStart" in line]
+        dimensions = {"function_name": "ecr-layer-resolver", "service": "ecr-layer-resolver"}
+        assert list(metrics_in(cold)) == [("ColdStart", "Count", dimensions)]
+        assert cold["ColdStart"] == [1.0]
 
 
-def test_the_text_of_a_cause_is_for_debugging_alone_and_redacted(
-    send: Send, ecr: FakeEcr, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
-) -> None:
-    ecr.answer = ecr_error("LayersNotFoundException", f"not at {download_url(digest())}")
-    ask(send, digest())
-    assert "not at" not in capsys.readouterr().out
-    request.getfixturevalue("debugging")
-    ask(send, digest())
-    written_text = capsys.readouterr().out
-    assert "not at " in written_text
-    assert "X-Amz" not in written_text
+class TestWhatNobodyGot:
+    """Requests that read an image or a layer and give neither its manifest nor its download URL."""
+
+    @pytest.fixture
+    def function_settings(self) -> Settings:
+        return Settings(image_pull=True)
+
+    @pytest.fixture(autouse=True)
+    def image(self, ecr: FakeEcr) -> None:
+        ecr.images = {"1.0": (json.dumps(manifest()).encode(), OCI_MANIFEST)}
+
+    @pytest.mark.parametrize("path", ["/download-url", "/images/download-urls"])
+    def test_a_head_request_resolves_no_layer_for_its_caller(
+        self, send: Send, capsys: pytest.CaptureFixture[str], path: str
+    ) -> None:
+        query = {"repositoryName": "team/app"}
+        query |= {"layerDigest": digest()} if path == "/download-url" else {"imageTag": "1.0"}
+        assert send("HEAD", path, query).status == 200
+        log, lines = written(capsys)
+        assert (log["layersRequested"] > 0, log["layersResolved"], log["repositoryName"]) == (True, 0, "team/app")
+        assert not [line for line in lines if "LayersResolved" in line]
+
+    def test_an_answer_that_is_too_large_resolves_no_layer(
+        self, send: Send, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        ecr.url_padding = 15_000
+        ask(send, *map(digest, range(450)))
+        log, _ = written(capsys)
+        assert (log["status"], log["layersRequested"], log["layersResolved"]) == (413, 450, 0)
+
+    def test_an_event_whose_result_is_too_large_resolves_no_layer(
+        self, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        ecr.url_padding = 15_000
+        event = eventbridge_event({"repositoryName": "team/app", "layerDigests": [*map(digest, range(30))]})
+        with pytest.raises(ResolverError, match="larger than"):
+            create_handler(ecr, Settings())(event, Context())
+        log, _ = written(capsys)
+        assert (log["level"], log["layersRequested"], log["layersResolved"]) == ("ERROR", 30, 0)
+
+
+class TestLevel:
+    @pytest.mark.parametrize(
+        ("variables", "level"),
+        [
+            ({"POWERTOOLS_LOG_LEVEL": "Debug", "AWS_LAMBDA_LOG_LEVEL": "WARN"}, "10"),
+            ({"POWERTOOLS_LOG_LEVEL": "", "AWS_LAMBDA_LOG_LEVEL": "WARN"}, "30"),
+            ({}, "20"),
+        ],
+        ids=["the operator's", "Lambda's", "INFO"],
+    )
+    def test_the_level_is_the_operators_or_else_lambdas_or_else_info(
+        self, variables: dict[str, str], level: str
+    ) -> None:
+        script = "from layer_resolver.observability import logger; print(logger.log_level)"
+        assert run_python(script, **variables).strip() == level
+
+
+class TestFullOutput:
+    SCRIPT = """
+import sys
+from layer_resolver.handler import create_handler
+from layer_resolver.settings import Settings
+from tests.unit.fakes import Context, FakeEcr, digest, function_url_event
+handler = create_handler(FakeEcr(), Settings())
+body = '{"repositoryName": "team/app", "layerDigests": [%s]}' % ",".join(f'"{digest(each)}"' for each in range(200))
+event = function_url_event("POST", "/download-urls", body=body)
+for _ in range(2):
+    answer = handler(event, Context())
+print(answer["statusCode"], answer["body"].count("X-Amz-Signature"), file=sys.stderr)
+"""
+
+    def test_the_answer_is_there_though_standard_output_takes_no_more(self) -> None:
+        command = 'exec "$0" -u -c "$1" > /dev/full'
+        result = attempt("sh", "-c", command, sys.executable, self.SCRIPT, PYTHONPATH=os.pathsep.join(sys.path))
+        assert result.stderr.splitlines()[-1:] == ["200 200"], result.stderr
+        assert "X-Amz" not in result.stderr

@@ -58,7 +58,7 @@ def test_it_has_just_the_json_routes_and_their_methods() -> None:
 
 
 def test_each_error_of_a_json_route_is_in_it() -> None:
-    elsewhere = {"failure", "event", "route", "digest", "tags", "referrers", "registry"}
+    elsewhere = {"failure", "event", "route", "registry"}
     described = json.dumps(PATHS)
     for kind in ERROR_TABLE.values():
         assert kind.arises_in

@@ -1,10 +1,10 @@
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from layer_resolver.models import IndexEntry, Platform
 from layer_resolver.platforms import PlatformNotFoundError, choose, name_of
 
 IMAGE, INDEX, MANIFEST_LIST = (
@@ -17,30 +17,33 @@ SOCI_INDEX = "application/vnd.amazon.soci.index.v2+json"
 ARM64_V8 = [f"arm64/v8.{minor}" for minor in range(9, 0, -1)]
 
 
-@dataclass(frozen=True)
-class Platform:
-    os: str
-    architecture: str
-    variant: str | None = None
-    os_version: str | None = None
-    os_features: list[str] | None = None
+def platform(
+    os: str,
+    architecture: str,
+    variant: str | None = None,
+    os_version: str | None = None,
+    os_features: list[str] | None = None,
+) -> Platform:
+    return Platform.model_construct(
+        os=os, architecture=architecture, variant=variant, os_version=os_version, os_features=os_features
+    )
 
 
-@dataclass(frozen=True)
-class Entry:
-    digest: str
-    media_type: str = IMAGE
-    artifact_type: str | None = None
-    platform: Platform | None = None
+def entry(
+    digest: str, media_type: str = IMAGE, artifact_type: str | None = None, platform: Platform | None = None
+) -> IndexEntry:
+    return IndexEntry.model_construct(
+        digest=digest, media_type=media_type, artifact_type=artifact_type, platform=platform
+    )
 
 
 def image(
     name: str, os_version: str | None = None, os_features: list[str] | None = None, artifact_type: str | None = None
-) -> Entry:
+) -> IndexEntry:
     """Return the entry for a platform; its digest is its name and OS version."""
     os, architecture, variant = (*name.split("/"), None)[:3]
-    platform = Platform(str(os), str(architecture), variant, os_version, os_features)
-    return Entry(" ".join(filter(None, (name, os_version))), artifact_type=artifact_type, platform=platform)
+    made = platform(str(os), str(architecture), variant, os_version, os_features)
+    return entry(" ".join(filter(None, (name, os_version))), artifact_type=artifact_type, platform=made)
 
 
 def chosen(names: str, wanted: str) -> str | None:
@@ -48,7 +51,7 @@ def chosen(names: str, wanted: str) -> str | None:
     return digest_for(wanted, [image(name) for name in names.split()])
 
 
-def digest_for(wanted: str | None, entries: Sequence[Entry]) -> str | None:
+def digest_for(wanted: str | None, entries: Sequence[IndexEntry]) -> str | None:
     try:
         return choose(entries, wanted).digest
     except PlatformNotFoundError:
@@ -98,7 +101,7 @@ def test_the_exact_name_precedes_other_spellings_of_it(wanted: str) -> None:
 
 
 def test_the_first_of_several_images_for_a_platform_is_chosen() -> None:
-    first, second = Entry("first", platform=Platform("linux", "arm64")), image("linux/arm64")
+    first, second = entry("first", platform=platform("linux", "arm64")), image("linux/arm64")
     assert choose([first, second], "linux/arm64") is first
     assert choose([second, first], "linux/arm64") is second
 
@@ -233,8 +236,8 @@ def test_artifacts_and_attestations_are_not_images() -> None:
         image(ATTESTATION),
         image("linux/unknown"),
         image("linux/amd64", artifact_type=SOCI_INDEX),
-        Entry("sbom", artifact_type="application/spdx+json"),
-        Entry("soci", INDEX, SOCI_INDEX),
+        entry("sbom", artifact_type="application/spdx+json"),
+        entry("soci", INDEX, SOCI_INDEX),
         image("linux/amd64", "the image", artifact_type=""),
     ]
     assert digest_for("linux/amd64", entries) == "linux/amd64 the image"
@@ -247,19 +250,19 @@ def test_artifacts_and_attestations_are_not_images() -> None:
 @pytest.mark.parametrize("wanted", [None, "linux/arm64"])
 @pytest.mark.parametrize("media_type", [IMAGE, INDEX])
 def test_the_only_entry_of_an_index_that_names_no_platform_is_meant(wanted: str | None, media_type: str) -> None:
-    beside = [image(ATTESTATION), Entry("sbom", artifact_type="application/spdx+json")]
-    assert digest_for(wanted, [*beside, Entry("only", media_type)]) == "only"
-    assert digest_for(wanted, [Entry("one"), Entry("other")]) is None
+    beside = [image(ATTESTATION), entry("sbom", artifact_type="application/spdx+json")]
+    assert digest_for(wanted, [*beside, entry("only", media_type)]) == "only"
+    assert digest_for(wanted, [entry("one"), entry("other")]) is None
     assert digest_for(wanted, beside) is None
 
 
 @pytest.mark.parametrize("media_type", [INDEX, MANIFEST_LIST])
 def test_a_further_index_is_looked_into_for_a_platform_that_no_image_is_for(media_type: str) -> None:
-    entries = [image("linux/amd64"), Entry("image without platform"), Entry("further", media_type)]
+    entries = [image("linux/amd64"), entry("image without platform"), entry("further", media_type)]
     assert digest_for("linux/arm64", entries) == "further"
     assert digest_for("linux/amd64", entries) == "linux/amd64"
     assert digest_for(None, entries) is None
-    assert digest_for("linux/arm64", [*entries, Entry("another", media_type)]) is None
+    assert digest_for("linux/arm64", [*entries, entry("another", media_type)]) is None
 
 
 def test_the_error_lists_each_platform_once_in_the_order_of_the_index() -> None:
@@ -274,14 +277,14 @@ def test_the_error_lists_each_platform_once_in_the_order_of_the_index() -> None:
 @pytest.mark.parametrize(
     ("platform", "name"),
     [
-        (Platform("linux", "arm64"), "linux/arm64"),
-        (Platform("linux", "arm", "v7"), "linux/arm/v7"),
-        (Platform("windows", "amd64", None, "10.0.20348.1"), "windows(10.0.20348.1)/amd64"),
-        (Platform("windows", "amd64", "", "10.0", ["win32k"]), "windows(10.0+win32k)/amd64"),
-        (Platform("linux", "amd64", "v2", "", [*"fbad", "", "c", "e", "a"]), "linux(+a+b+c+d+e+f)/amd64/v2"),
-        (Platform("linux", "amd64", None, "a/b(c)%+"), "linux(a%2Fb%28c%29%25%2B)/amd64"),
-        (Platform("linux", "amd64", None, "\ud800"), "linux(%3F)/amd64"),
-        (Platform("", "amd64"), "amd64"),
+        (platform("linux", "arm64"), "linux/arm64"),
+        (platform("linux", "arm", "v7"), "linux/arm/v7"),
+        (platform("windows", "amd64", None, "10.0.20348.1"), "windows(10.0.20348.1)/amd64"),
+        (platform("windows", "amd64", "", "10.0", ["win32k"]), "windows(10.0+win32k)/amd64"),
+        (platform("linux", "amd64", "v2", "", [*"fbad", "", "c", "e", "a"]), "linux(+a+b+c+d+e+f)/amd64/v2"),
+        (platform("linux", "amd64", None, "a/b(c)%+"), "linux(a%2Fb%28c%29%25%2B)/amd64"),
+        (platform("linux", "amd64", None, "\ud800"), "linux(%3F)/amd64"),
+        (platform("", "amd64"), "amd64"),
     ],
 )
 def test_a_platform_is_named_as_containerd_names_it(platform: Platform, name: str) -> None:
@@ -290,7 +293,7 @@ def test_a_platform_is_named_as_containerd_names_it(platform: Platform, name: st
 
 texts = st.none() | st.sampled_from(["", "v7", "v8", "10.0.20348.1"]) | st.text(max_size=5)
 platforms = st.builds(
-    Platform,
+    platform,
     os=st.sampled_from(["linux", "Windows", "windows", "macos"]),
     architecture=st.sampled_from(["amd64", "x86_64", "arm", "armhf", "arm64", "s390x"]),
     variant=st.sampled_from([None, "v1", "v2", "v7", "v8", "v9"]),
@@ -301,7 +304,7 @@ platforms = st.builds(
 
 @given(st.lists(platforms, min_size=1, max_size=6))
 def test_each_listed_name_gets_an_image_of_that_name(listed: list[Platform]) -> None:
-    entries = [Entry(str(number), platform=platform) for number, platform in enumerate(listed)]
+    entries = [entry(str(number), platform=platform) for number, platform in enumerate(listed)]
     with pytest.raises(PlatformNotFoundError) as caught:
         choose(entries, None)
     for name in caught.value.platforms:
@@ -310,6 +313,6 @@ def test_each_listed_name_gets_an_image_of_that_name(listed: list[Platform]) -> 
         assert name_of(platform) == name
 
 
-@given(st.text(), st.builds(Platform, os=st.text(), architecture=st.text(), variant=texts, os_version=texts))
+@given(st.text(), st.builds(platform, os=st.text(), architecture=st.text(), variant=texts, os_version=texts))
 def test_any_text_is_a_platform_or_none(wanted: str, platform: Platform) -> None:
-    assert digest_for(wanted, [Entry("digest", platform=platform)]) in {None, "digest"}
+    assert digest_for(wanted, [entry("digest", platform=platform)]) in {None, "digest"}

@@ -3,7 +3,10 @@
 import hashlib
 import json
 import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import botocore.session
@@ -11,12 +14,12 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 from botocore.validate import validate_parameters
 
-from layer_resolver import ecr as ecr_module
+from layer_resolver.ecr import create_client
 from layer_resolver.handler import create_handler
 from layer_resolver.models import INDEX_MEDIA_TYPES
-from layer_resolver.network import RequestFailedError
-from layer_resolver.pull_events import PUT_SECONDS, _beginning, create_events_client
+from layer_resolver.pull_events import PUT_SECONDS
 from layer_resolver.settings import Settings
+from tests.unit.fake_s3 import FakeS3, S3Answer
 from tests.unit.fakes import (
     OCI_MANIFEST,
     Context,
@@ -26,7 +29,9 @@ from tests.unit.fakes import (
     ecr_error,
     eventbridge_event,
     function_url_event,
+    logged,
     manifest,
+    written,
 )
 
 PUT_EVENTS = botocore.session.get_session().get_service_model("events").shape_for("PutEventsRequest")
@@ -36,12 +41,15 @@ SETTINGS = Settings(pull_event_bus="layers", image_pull=True, list_tags=True)
 class FakeEvents:
     """Implements what the function uses of EventBridge's client; botocore's service model checks each call."""
 
-    def __init__(self, answer: Any = None) -> None:
+    def __init__(self, answer: Any = None, until: threading.Event | None = None) -> None:
         self.answer = answer or {"FailedEntryCount": 0, "Entries": [{"EventId": "1"}]}
+        self.until = until
         self.entries: list[dict[str, Any]] = []
 
     def put_events(self, **parameters: Any) -> Any:
         validate_parameters(parameters, PUT_EVENTS)
+        if self.until is not None:
+            self.until.wait()
         self.entries += parameters["Entries"]
         if isinstance(self.answer, Exception):
             raise self.answer
@@ -62,7 +70,7 @@ def events() -> FakeEvents:
 
 @pytest.fixture
 def ask(ecr: FakeEcr, events: FakeEvents) -> Ask:
-    handler = create_handler(lambda: ecr, SETTINGS, lambda: events)
+    handler = create_handler(ecr, SETTINGS, events)
 
     def ask_with(method: str, path: str, query: dict[str, str] | None = None, **more: Any) -> dict[str, Any]:
         event = function_url_event(method, path, query, **more)
@@ -89,6 +97,7 @@ def test_an_event_says_who_got_what(ask: Ask, events: FakeEvents) -> None:
             "requestId": "9e5d8b70-0000-4000-8000-000000000000",
             "callerKind": "iam",
             "caller": "arn:aws:iam::123456789012:user/builder",
+            "callerVerified": False,
             "sourceIp": "203.0.113.7",
             "route": "GET /v2/<name>/blobs/<digest>",
             "status": 307,
@@ -136,22 +145,30 @@ def test_an_image_has_its_reference_and_its_digest(ask: Ask, ecr: FakeEcr, event
     ("method", "path"),
     [
         ("GET", "/healthz"),
-        ("GET", "/openapi.json"),
-        ("GET", "/v2/"),
-        ("GET", "/nowhere"),
         ("GET", "/v2/team/app/tags/list"),
         ("GET", "/v2/team/app/manifests/absent"),
-        ("GET", "/v2/team/app/blobs/nonsense"),
-        ("GET", f"/v2/team/absent/blobs/{digest(9)}"),
+        ("GET", f"/v2/team/app/blobs/{digest(9)}"),
         ("DELETE", f"/v2/team/app/blobs/{digest(1)}"),
+        ("HEAD", f"/download-url?repositoryName=team/app&layerDigest={digest(1)}"),
+        ("HEAD", "/v2/team/app/manifests/1.0"),
+        ("HEAD", "/images/download-urls?repositoryName=team/app&imageTag=1.0"),
     ],
 )
-def test_a_request_that_got_nothing_has_no_event(
+def test_a_request_that_gave_nothing_has_no_event(
     ask: Ask, ecr: FakeEcr, events: FakeEvents, method: str, path: str
 ) -> None:
-    ecr.answers = {digest(9): ecr_error("RepositoryNotFoundException")}
-    ask(method, path)
+    ecr.answers = {digest(9): ecr_error("LayersNotFoundException")}
+    ecr.images = {"1.0": (json.dumps(manifest()).encode(), OCI_MANIFEST)}
+    path, _, query = path.partition("?")
+    ask(method, path, dict(part.split("=") for part in query.split("&")) if query else None)
     assert events.entries == []
+
+
+def test_an_image_whose_layers_all_failed_was_given_as_a_manifest(ask: Ask, ecr: FakeEcr, events: FakeEvents) -> None:
+    ecr.images, ecr.answer = {"1.0": (json.dumps(manifest()).encode(), OCI_MANIFEST)}, ecr_error("ServerException")
+    assert ask("GET", "/images/download-urls", {"repositoryName": "team/app", "imageTag": "1.0"})["statusCode"] == 200
+    (detail,) = events.details
+    assert (detail["outcome"], detail["layersResolved"], detail["layersFailed"]) == ("partial", 0, 3)
 
 
 def test_an_image_that_was_read_and_not_given_has_no_event(ask: Ask, ecr: FakeEcr, events: FakeEvents) -> None:
@@ -161,23 +178,56 @@ def test_an_image_that_was_read_and_not_given_has_no_event(ask: Ask, ecr: FakeEc
         "1.0": (json.dumps(manifest()).encode(), OCI_MANIFEST),
         "multi": (json.dumps(index).encode(), INDEX_MEDIA_TYPES[0]),
     }
-    ruled_out = {"accept": f"{OCI_MANIFEST};q=0"}
-    assert ask("GET", "/v2/team/app/manifests/1.0", headers=ruled_out)["statusCode"] == 404
+    excluded = {"accept": f"{OCI_MANIFEST};q=0"}
+    assert ask("GET", "/v2/team/app/manifests/1.0", headers=excluded)["statusCode"] == 404
+    known = {"if-none-match": "*"}
+    assert ask("GET", "/v2/team/app/manifests/1.0", headers=known)["statusCode"] == 304
     query = {"repositoryName": "team/app", "imageTag": "multi"}
     assert ask("GET", "/images/download-urls", query)["statusCode"] == 400
     assert events.entries == []
 
 
-def test_what_an_event_asked_for_has_no_second_event(ecr: FakeEcr, events: FakeEvents) -> None:
-    handler = create_handler(lambda: ecr, SETTINGS, lambda: events)
-    handler(eventbridge_event(json.loads(batch(1))), Context())
-    handler(json.loads(batch(1)), Context())
+CONFIG = b'{"os": "linux", "architecture": "arm64"}'
+CONFIG_DIGEST = f"sha256:{hashlib.sha256(CONFIG).hexdigest()}"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "looked_at"),
+    [
+        ("HEAD", f"/v2/team/app/blobs/{digest(1)}", digest(1)),
+        ("GET", "/images/config?repositoryName=team/app&imageTag=1.0", CONFIG_DIGEST),
+        ("HEAD", "/v2/team/app/manifests/1.0", None),
+    ],
+)
+def test_a_blob_or_an_image_that_was_looked_at_is_logged_and_not_counted_as_a_pull(
+    s3: FakeS3,
+    ask: Ask,
+    ecr: FakeEcr,
+    events: FakeEvents,
+    capsys: pytest.CaptureFixture[str],
+    method: str,
+    path: str,
+    looked_at: str | None,
+) -> None:
+    config = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": CONFIG_DIGEST, "size": len(CONFIG)}
+    ecr.images = {"1.0": (json.dumps(manifest(config=config)).encode(), OCI_MANIFEST)}
+    s3.answers = [S3Answer(200, CONFIG)]
+    path, _, query = path.partition("?")
+    answer = ask(method, path, dict(part.split("=") for part in query.split("&")) if query else None)
+    assert answer["statusCode"] == 200
+    log, lines = written(capsys)
+    assert (log["repositoryName"], log.get("layerDigests")) == ("team/app", [looked_at] if looked_at else None)
+    assert log.get("layersResolved", 0) == 0
+    assert log.get("imageDigest", "").startswith("sha256:") == ("1.0" in log.get("image", ""))
+    assert not [line for line in lines if "LayersResolved" in line]
     assert events.entries == []
 
 
-def test_digests_that_just_fit_are_all_there() -> None:
-    assert _beginning(["a" * 7] * 3, 30) == ["a" * 7] * 3
-    assert _beginning(["a" * 7] * 3, 29) == ["a" * 7] * 2
+def test_what_an_event_asked_for_has_no_second_event(ecr: FakeEcr, events: FakeEvents) -> None:
+    handler = create_handler(ecr, SETTINGS, events)
+    handler(eventbridge_event(json.loads(batch(1))), Context())
+    handler(json.loads(batch(1)), Context())
+    assert events.entries == []
 
 
 def test_an_event_is_billed_as_one_however_many_layers_there_are(ask: Ask, events: FakeEvents) -> None:
@@ -196,20 +246,22 @@ def test_an_event_is_billed_as_one_however_many_layers_there_are(ask: Ask, event
 @pytest.fixture
 def silence(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
     """Put something that takes connections and never answers in the place of EventBridge."""
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     with socket.create_server(("127.0.0.1", 0)) as listener:
         monkeypatch.setenv("AWS_ENDPOINT_URL_EVENTBRIDGE", f"http://127.0.0.1:{listener.getsockname()[1]}")
         yield listener
 
 
 class TestFailure:
+    EVENT = function_url_event("GET", f"/v2/team/app/blobs/{digest(1)}")
+
     @pytest.mark.parametrize(
         ("answer", "cause"),
         [
-            ({"FailedEntryCount": 1, "Entries": [{"ErrorCode": "InternalException"}]}, {"type": "NotTakenError"}),
-            (EndpointConnectionError(endpoint_url="https://events"), {"type": "EndpointConnectionError"}),
-            (RequestFailedError(), {"type": "RequestFailedError"}),
+            ({"FailedEntryCount": 1, "Entries": [{"ErrorCode": "InternalException"}]}, {"type": "EventRefusedError"}),
+            (
+                EndpointConnectionError(endpoint_url="https://events"),
+                {"type": "EndpointConnectionError", "host": "events"},
+            ),
             (
                 ecr_error("AccessDeniedException"),
                 {"type": "ClientError", "code": "AccessDeniedException", "status": 400},
@@ -221,94 +273,52 @@ class TestFailure:
     def test_the_answer_is_the_same_and_the_failure_is_counted(
         self, ecr: FakeEcr, capsys: pytest.CaptureFixture[str], answer: Any, cause: dict[str, Any]
     ) -> None:
-        event = function_url_event("GET", f"/v2/team/app/blobs/{digest(1)}")
-        expected = create_handler(lambda: ecr)(event, Context())
-        handler = create_handler(lambda: ecr, SETTINGS, lambda: FakeEvents(answer))
+        expected = create_handler(ecr, Settings())(self.EVENT, Context())
+        handler = create_handler(ecr, SETTINGS, FakeEvents(answer))
         capsys.readouterr()
-        assert handler(event, Context()) == expected
-        lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-        (log,) = [line for line in lines if "_aws" not in line]
+        assert handler(self.EVENT, Context()) == expected
+        log, lines = written(capsys)
         assert (log["level"], log["status"], log["pullEventFailure"]) == ("INFO", 307, cause)
         (counted,) = [line for line in lines if "PullEventsFailed" in line]
         assert counted["PullEventsFailed"] == [1.0]
 
-    def test_refused_credentials_are_loaded_anew_for_the_next_event(self, ecr: FakeEcr) -> None:
-        made: list[FakeEvents] = []
-
-        def create() -> FakeEvents:
-            made.append(FakeEvents(ecr_error("ExpiredTokenException") if not made else None))
-            return made[-1]
-
-        handler = create_handler(lambda: ecr, SETTINGS, create)
-        for _ in range(3):
-            handler(function_url_event("GET", f"/v2/team/app/blobs/{digest(1)}"), Context())
-        assert [len(client.entries) for client in made] == [1, 2]
-
-    def test_a_silent_eventbridge_is_not_waited_for_to_the_end(
-        self,
-        ecr: FakeEcr,
-        silence: socket.socket,
-        monkeypatch: pytest.MonkeyPatch,
-        capsys: pytest.CaptureFixture[str],
+    def test_a_slow_eventbridge_is_waited_for_half_a_second_and_gets_the_event_in_the_background(
+        self, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        monkeypatch.setattr("layer_resolver.pull_events.PUT_SECONDS", 0.1)
-        handler = create_handler(lambda: ecr, SETTINGS, create_events_client)
-        # Whoever waited for EventBridge alone would wait for as long as an invocation may take.
-        answer = handler(function_url_event("GET", f"/v2/team/app/blobs/{digest(1)}"), Context(900_000))
+        answered = threading.Event()
+        events = FakeEvents(until=answered)
+        handler = create_handler(ecr, SETTINGS, events)
+        started = time.monotonic()
+        assert handler(self.EVENT, Context(900_000))["statusCode"] == 307
+        assert PUT_SECONDS <= time.monotonic() - started < PUT_SECONDS + 2
+        assert logged(capsys)["pullEventFailure"] == {"type": "OutOfTimeError"}
+        answered.set()
+        while not events.entries:
+            time.sleep(0.01)
+
+    def test_a_silent_eventbridge_takes_no_more_than_the_invocation(
+        self, ecr: FakeEcr, silence: socket.socket, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        handler = create_handler(ecr, SETTINGS, create_client("events", read_seconds=0.5))
+        answer = handler(self.EVENT, Context(700))
         assert answer["statusCode"] == 307
-        assert '"pullEventFailure":{"type":"RequestFailedError"}' in capsys.readouterr().out
+        assert logged(capsys)["pullEventFailure"] == {"type": "OutOfTimeError"}
         connection, _ = silence.accept()
         with connection:
             assert b"X-Amz-Target: AWSEvents.PutEvents\r\n" in connection.recv(64 * 1024)
 
     def test_without_any_time_left_eventbridge_is_not_asked(
-        self, ecr: FakeEcr, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+        self, ecr: FakeEcr, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("layer_resolver.pull_events.PUT_SECONDS", 0.0)
-        events = FakeEvents()
-        handler = create_handler(lambda: ecr, SETTINGS, lambda: events)
-        assert handler(function_url_event("GET", f"/v2/team/app/blobs/{digest(1)}"), Context())["statusCode"] == 307
-        assert '"pullEventFailure":{"type":"OutOfTimeError"}' in capsys.readouterr().out
-        assert events.entries == []
-
-    @pytest.mark.parametrize(("remaining", "most"), [(900_000, PUT_SECONDS), (600, 0.1)])
-    def test_an_event_has_half_a_second_and_no_more_than_the_invocation(
-        self, ecr: FakeEcr, remaining: int, most: float
-    ) -> None:
-        seconds: list[float] = []
-
-        class Client:
-            def put_events(self, **_: Any) -> Any:
-                seconds.append(ecr_module._attempt.get().deadline.remaining())
-                return {"FailedEntryCount": 0}
-
-        create_handler(lambda: ecr, SETTINGS, Client)(
-            function_url_event("GET", f"/v2/team/app/blobs/{digest(1)}"), Context(remaining)
+        signed_now = f"X-Amz-Date={datetime.now(UTC):%Y%m%dT%H%M%SZ}&X-Amz-Expires=3600"
+        monkeypatch.setattr(
+            "tests.unit.fakes.download_url", lambda _: f"https://b.s3.us-east-1.amazonaws.com/?{signed_now}"
         )
-        (given,) = seconds
-        assert 0 < given <= most
-
-
-def test_without_the_setting_no_client_is_made(ecr: FakeEcr) -> None:
-    def create() -> FakeEvents:
-        raise AssertionError("a client was made")
-
-    handler = create_handler(lambda: ecr, Settings(), create)
-    assert handler(function_url_event("GET", f"/v2/team/app/blobs/{digest(1)}"), Context())["statusCode"] == 307
-
-
-@pytest.mark.parametrize(
-    ("region", "dual_stack", "url"),
-    [
-        ("eu-west-1", "false", "https://events.eu-west-1.amazonaws.com"),
-        ("eu-west-1", "true", "https://events.eu-west-1.api.aws"),
-        ("cn-north-1", "false", "https://events.cn-north-1.amazonaws.com.cn"),
-    ],
-)
-def test_the_client_is_that_of_the_functions_region(
-    monkeypatch: pytest.MonkeyPatch, region: str, dual_stack: str, url: str
-) -> None:
-    monkeypatch.setenv("AWS_DEFAULT_REGION", region)
-    monkeypatch.setenv("AWS_USE_DUALSTACK_ENDPOINT", dual_stack)
-    client: Any = create_events_client()
-    assert client.meta.endpoint_url == url
+        events = FakeEvents()
+        handler = create_handler(ecr, SETTINGS, events)
+        handler(self.EVENT, Context())
+        capsys.readouterr()
+        # The layer comes from the cache.
+        assert handler(self.EVENT, Context(500))["statusCode"] == 307
+        assert logged(capsys)["pullEventFailure"] == {"type": "OutOfTimeError"}
+        assert len(events.entries) == 1

@@ -1,18 +1,22 @@
+"""Layers to download URLs: batches, deadlines, and the cache."""
+
+import json
 import threading
 import time
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 
+from layer_resolver.calls import THREADS, Calls, Deadline, Moment
 from layer_resolver.download_urls import Hosts
-from layer_resolver.ecr import CONNECTIONS, Ecr
-from layer_resolver.errors import LAYERS_NOT_FOUND, TIMED_OUT, ResolverError, Subject
+from layer_resolver.ecr import Ecr
+from layer_resolver.errors import LAYERS_NOT_FOUND, TIMED_OUT, ResolverError
+from layer_resolver.handler import create_handler
 from layer_resolver.invocation import Invocation
 from layer_resolver.models import Layer, LayerBatch, Repository
-from layer_resolver.network import Deadline
 from layer_resolver.resolver import CACHED_URLS, LayerUrlResolver
-from tests.unit.fakes import FakeEcr, digest, download_url, ecr_error
+from layer_resolver.settings import Settings
+from tests.unit.fakes import OCI_MANIFEST, Context, FakeEcr, digest, download_url, ecr_error, function_url_event
 
 
 def batch_of(*layers: Layer | str, registry_id: str | None = None) -> LayerBatch:
@@ -27,19 +31,19 @@ def within(seconds: float = 5.0) -> Invocation:
 
 def about(error: ResolverError) -> str | None:
     """Return the digest that an error is about."""
-    assert isinstance(error.subject, Subject)
+    assert error.subject is not None
     return error.subject.name
 
 
 @pytest.fixture
 def resolver(ecr: FakeEcr) -> LayerUrlResolver:
-    return LayerUrlResolver(Ecr(lambda: ecr), Hosts())
+    return LayerUrlResolver(Ecr(ecr, Calls()), Hosts())
 
 
 def test_a_layer_resolves_to_the_url_that_ecr_gives(resolver: LayerUrlResolver) -> None:
     resolved = resolver.resolve_one(batch_of(digest()), within())
-    assert resolved.url == download_url(digest())
-    assert resolved.layer.digest == digest()
+    assert resolved.download_url == download_url(digest())
+    assert resolved.layer_digest == digest()
     assert resolved.expires_at == "2026-11-23T11:00:00Z"
 
 
@@ -64,31 +68,41 @@ def test_results_and_failures_keep_the_order_of_the_request(resolver: LayerUrlRe
     ecr.answers |= {failing: ecr_error("LayersNotFoundException") for failing in (digests[2], digests[5])}
     invocation = within()
     resolution = resolver.resolve(batch_of(*digests), invocation)
-    assert [url.layer.digest for url in resolution.resolved] == [digests[index] for index in (0, 1, 3, 4)]
+    assert [url.layer_digest for url in resolution.resolved] == [digests[index] for index in (0, 1, 3, 4)]
     assert [about(error) for error in resolution.failures] == [digests[2], digests[5]]
-    assert invocation.resolution is resolution
+    assert (len(invocation.resolved), len(invocation.failures)) == (4, 2)
 
 
 def test_a_digest_that_is_given_twice_is_asked_and_answered_once(resolver: LayerUrlResolver, ecr: FakeEcr) -> None:
     resolution = resolver.resolve(batch_of(digest(2), digest(1), digest(2)), within())
-    assert [url.layer.digest for url in resolution.resolved] == [digest(2), digest(1)]
+    assert [url.layer_digest for url in resolution.resolved] == [digest(2), digest(1)]
     assert len(ecr.calls) == 2
 
 
 def test_a_batch_is_asked_in_parallel_with_a_bound(resolver: LayerUrlResolver, ecr: FakeEcr) -> None:
     # No call is answered before as many as may be are under way.
-    ecr.answer = threading.Barrier(CONNECTIONS, timeout=30).wait
-    resolution = resolver.resolve(batch_of(*map(digest, range(5 * CONNECTIONS))), within(30))
-    assert len(resolution.resolved) == 5 * CONNECTIONS
-    assert ecr.most_under_way == CONNECTIONS
+    ecr.answer = threading.Barrier(THREADS, timeout=30).wait
+    resolution = resolver.resolve(batch_of(*map(digest, range(5 * THREADS))), within(30))
+    assert len(resolution.resolved) == 5 * THREADS
+    assert ecr.most_under_way == THREADS
 
 
-def test_a_foreign_layer_is_a_failure_and_no_call(resolver: LayerUrlResolver, ecr: FakeEcr) -> None:
-    foreign = Layer(digest(2), is_foreign=True)
-    resolution = resolver.resolve(batch_of(digest(1), foreign, digest(3)), within())
-    (failure,) = resolution.failures
-    assert (about(failure), failure.kind.code, failure.kind.retryable) == (digest(2), "ForeignLayer", False)
-    assert sorted(call["layerDigest"] for call in ecr.calls) == [digest(1), digest(3)]
+def test_a_layer_is_foreign_only_if_ecr_does_not_have_it(resolver: LayerUrlResolver, ecr: FakeEcr) -> None:
+    ecr.answers = {digest(2): ecr_error("LayersNotFoundException"), digest(4): ecr_error("AccessDeniedException")}
+    layers = [Layer(digest(number), is_foreign=number > 1) for number in range(1, 5)]
+    resolution = resolver.resolve(batch_of(*layers), within())
+    assert [url.layer_digest for url in resolution.resolved] == [digest(1), digest(3)]
+    assert {about(each): each.kind.code for each in resolution.failures} == {
+        digest(2): "ForeignLayer",
+        digest(4): "AccessDeniedException",
+    }
+
+
+def test_one_faulty_layer_does_not_fail_the_others(resolver: LayerUrlResolver, ecr: FakeEcr) -> None:
+    ecr.answers = {digest(2): RuntimeError("a bug")}
+    resolution = resolver.resolve(batch_of(digest(1), digest(2), digest(3)), within())
+    assert [url.layer_digest for url in resolution.resolved] == [digest(1), digest(3)]
+    assert [(about(each), each.kind.code) for each in resolution.failures] == [(digest(2), "InternalError")]
 
 
 def test_media_type_and_size_come_back_with_the_url(resolver: LayerUrlResolver) -> None:
@@ -103,53 +117,37 @@ def test_at_the_deadline_what_is_resolved_comes_back_and_the_rest_has_timed_out(
     released = threading.Event()
     ecr.answers = {digest(2): released.wait}
     started = time.monotonic()
-    resolution = resolver.resolve(batch_of(digest(1), digest(2)), within(1))
+    resolution = resolver.resolve(batch_of(digest(1), digest(2)), within(0.2))
     waited = time.monotonic() - started
     released.set()
-    assert waited >= 1
-    assert [url.layer.digest for url in resolution.resolved] == [digest(1)]
-    (failure,) = resolution.failures
-    assert (about(failure), failure.kind) == (digest(2), TIMED_OUT)
+    assert waited >= 0.2
+    assert [url.layer_digest for url in resolution.resolved] == [digest(1)]
+    assert [(about(each), each.kind) for each in resolution.failures] == [(digest(2), TIMED_OUT)]
 
 
-def test_calls_that_have_not_begun_at_the_deadline_never_do(resolver: LayerUrlResolver, ecr: FakeEcr) -> None:
-    released = threading.Event()
-    ecr.answer = released.wait
-    resolver.resolve(batch_of(*map(digest, range(3 * CONNECTIONS))), within(0.5))
-    released.set()
-    # The threads are free again when this has its answer.
-    assert resolver.resolve(batch_of(*map(digest, range(1000, 1000 + CONNECTIONS))), within(30)).resolved
-    assert len([call for call in ecr.calls if call["layerDigest"] < digest(1000)]) <= CONNECTIONS
-
-
-def test_what_comes_after_the_deadline_is_not_recorded_with_the_next_invocation(
+def test_when_calls_hang_in_every_thread_those_that_have_not_begun_never_do_and_the_next_batch_has_new_threads(
     resolver: LayerUrlResolver, ecr: FakeEcr
 ) -> None:
     released = threading.Event()
+    ecr.answer = released.wait
+    hung = resolver.resolve(batch_of(*map(digest, range(3 * THREADS))), within(0.2))
+    ecr.answer = 0.0
+    following = batch_of(*map(digest, range(1000, 1000 + THREADS)))
+    assert len(resolver.resolve(following, within()).resolved) == THREADS
+    released.set()
+    assert {each.kind for each in hung.failures} == {TIMED_OUT}
+    assert len([call for call in ecr.calls if call["layerDigest"] < digest(1000)]) == THREADS
+
+
+def test_a_call_that_ends_late_is_recorded_with_its_own_invocation(resolver: LayerUrlResolver, ecr: FakeEcr) -> None:
+    released = threading.Event()
     ecr.answers = {digest(1): released.wait}
-    late, next_one = within(0.2), within()
-    resolver.resolve(batch_of(digest(1), digest(2)), late)
+    late, next_one = within(0.1), within()
+    resolution = resolver.resolve(batch_of(digest(1), digest(2)), late)
     released.set()
     resolver.resolve(batch_of(digest(3), digest(4)), next_one)
-    assert len(next_one.ecr_calls) == 2
-
-
-def test_what_comes_while_the_answer_is_made_does_not_change_it(
-    resolver: LayerUrlResolver, ecr: FakeEcr, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    released = threading.Event()
-    ecr.answer = released.wait
-    make_error = ResolverError.about
-
-    def make_error_late(*arguments: Any) -> ResolverError:
-        released.set()
-        resolver._threads.shutdown(wait=True)
-        return make_error(*arguments)
-
-    monkeypatch.setattr(ResolverError, "about", make_error_late)
-    resolution = resolver.resolve(batch_of(digest(1), digest(2)), within(0.1))
-    assert [error.kind for error in resolution.failures] == [TIMED_OUT] * 2
-    assert not resolution.resolved
+    assert [about(each) for each in resolution.failures] == [digest(1)]
+    assert (len(late.ecr_calls), len(next_one.ecr_calls)) == (2, 2)
 
 
 def test_without_time_left_ecr_is_not_asked(resolver: LayerUrlResolver, ecr: FakeEcr) -> None:
@@ -168,17 +166,6 @@ def test_the_duration_of_each_call_is_recorded_failed_ones_too(resolver: LayerUr
     assert max(call.seconds or 0 for call in invocation.ecr_calls) >= 0.05
 
 
-@pytest.mark.parametrize(
-    "url", [None, 5, [], {}, "", "https://evil.example.com/", "javascript:alert(1)", f" {download_url(digest())}"]
-)
-def test_what_is_no_download_url_is_ecrs_problem_and_goes_on_to_nobody(
-    resolver: LayerUrlResolver, monkeypatch: pytest.MonkeyPatch, url: object
-) -> None:
-    monkeypatch.setattr(FakeEcr, "get_download_url_for_layer", lambda *_, **__: {"downloadUrl": url})
-    (failure,) = resolver.resolve(batch_of(digest()), within()).failures
-    assert failure.kind.code == "ServerException"
-
-
 class TestCache:
     """The fake ECR's URLs are signed at 10:00 and expire at 11:00."""
 
@@ -188,14 +175,16 @@ class TestCache:
     @pytest.fixture
     def resolver(self, ecr: FakeEcr) -> LayerUrlResolver:
         self.clock = datetime(2026, 11, 23, 10, 0, tzinfo=UTC).timestamp()
-        return LayerUrlResolver(Ecr(lambda: ecr), Hosts(), now=lambda: self.clock, uptime=lambda: self.uptime)
+        return LayerUrlResolver(Ecr(ecr, Calls()), Hosts(), now=lambda: Moment(self.clock, self.uptime))
 
     def pass_time(self, seconds: float) -> None:
         self.clock += seconds
         self.uptime += seconds
 
     def hits(self, resolver: LayerUrlResolver, *digests: str) -> int:
-        return resolver.resolve(batch_of(*digests), within()).hits
+        invocation = within()
+        resolver.resolve(batch_of(*digests), invocation)
+        return invocation.cache_hits
 
     def test_a_url_is_used_again_while_half_of_its_lifetime_is_left(
         self, resolver: LayerUrlResolver, ecr: FakeEcr
@@ -204,18 +193,12 @@ class TestCache:
         self.pass_time(15 * 60)
         invocation = within()
         assert resolver.resolve_one(batch_of(digest()), invocation) == first
-        assert (len(ecr.calls), getattr(invocation.resolution, "hits")) == (1, 1)  # noqa: B009
+        assert (len(ecr.calls), invocation.cache_hits) == (1, 1)
         self.pass_time(15 * 60 - 1)
         assert self.hits(resolver, digest()) == 1
         self.pass_time(1)
         assert self.hits(resolver, digest()) == 0
         assert len(ecr.calls) == 2
-
-    def test_an_environment_that_was_frozen_goes_by_the_time_of_day(self, resolver: LayerUrlResolver) -> None:
-        resolver.resolve_one(batch_of(digest()), within())
-        # The clock that counts from the start has stood still.
-        self.clock += 30 * 60
-        assert self.hits(resolver, digest()) == 0
 
     def test_a_clock_that_is_set_back_does_not_make_a_url_live_longer(self, resolver: LayerUrlResolver) -> None:
         resolver.resolve_one(batch_of(digest()), within())
@@ -241,10 +224,11 @@ class TestCache:
     def test_a_batch_asks_ecr_for_what_is_not_cached(self, resolver: LayerUrlResolver, ecr: FakeEcr) -> None:
         resolver.resolve(batch_of(digest(1), digest(3)), within())
         ecr.calls.clear()
-        resolution = resolver.resolve(batch_of(digest(1), digest(2), digest(3)), within())
-        assert [url.layer.digest for url in resolution.resolved] == [digest(1), digest(2), digest(3)]
+        invocation = within()
+        resolution = resolver.resolve(batch_of(digest(1), digest(2), digest(3)), invocation)
+        assert [url.layer_digest for url in resolution.resolved] == [digest(1), digest(2), digest(3)]
         assert [call["layerDigest"] for call in ecr.calls] == [digest(2)]
-        assert resolution.hits == 2
+        assert invocation.cache_hits == 2
 
     @pytest.mark.parametrize(
         "other",
@@ -266,7 +250,7 @@ class TestCache:
         with pytest.raises(ResolverError):
             resolver.resolve_one(batch_of(digest()), within())
         ecr.answer = 0.0
-        assert resolver.resolve_one(batch_of(digest()), within()).url == download_url(digest())
+        assert resolver.resolve_one(batch_of(digest()), within()).download_url == download_url(digest())
 
     def test_a_url_without_a_lifetime_is_not_kept(
         self, resolver: LayerUrlResolver, ecr: FakeEcr, monkeypatch: pytest.MonkeyPatch
@@ -277,10 +261,31 @@ class TestCache:
         assert len(ecr.calls) == 2
 
     def test_no_more_urls_are_kept_than_the_bound(self, resolver: LayerUrlResolver, ecr: FakeEcr) -> None:
-        for number in range(CACHED_URLS + 1):
-            resolver.resolve_one(batch_of(digest(number)), within())
-        ecr.calls.clear()
-        resolver.resolve_one(batch_of(digest(CACHED_URLS)), within())
-        assert len(ecr.calls) == 0
-        resolver.resolve_one(batch_of(digest(0)), within())
-        assert len(ecr.calls) == 1
+        resolver.resolve(batch_of(*map(digest, range(CACHED_URLS + 1))), within(30))
+        assert self.hits(resolver, digest(CACHED_URLS)) == 1
+        assert self.hits(resolver, digest(0)) == 0
+
+
+def test_what_is_kept_expires_while_the_environment_is_frozen(ecr: FakeEcr, monkeypatch: pytest.MonkeyPatch) -> None:
+    ecr.images = dict.fromkeys(("1.0", "2.0"), (b"{}", OCI_MANIFEST))
+    signed_at = datetime(2026, 11, 23, 10, 0, tzinfo=UTC).timestamp()
+    handler = create_handler(ecr, Settings(list_tags=True))
+
+    def ask(seconds_later: float) -> tuple[int, int]:
+        """Return how many calls ECR has had for layers and for tags."""
+        # The other clock stands still in a frozen environment.
+        monkeypatch.setattr(time, "time", lambda: signed_at + seconds_later)
+        one_layer = {"repositoryName": "team/app", "layerDigest": digest()}
+        for request in (
+            function_url_event("GET", "/download-url", one_layer),
+            function_url_event("GET", "/v2/team/app/tags/list", {"last": "1.0"}),
+        ):
+            answer = handler(request, Context())
+            assert answer["statusCode"] == 200
+        assert json.loads(answer["body"])["tags"] == ["2.0"]
+        return len(ecr.calls), len(ecr.image_calls)
+
+    assert ask(0) == (1, 1)
+    assert ask(60) == (1, 1)
+    assert ask(61) == (1, 2)
+    assert ask(30 * 60) == (2, 3)

@@ -1,23 +1,21 @@
+"""Environment variables become settings, or are refused by name."""
+
 import pytest
 
-from layer_resolver.settings import Settings, SettingsError
+from layer_resolver.settings import Settings, SettingsError, log_level
 
 
-def test_without_variables_nothing_is_opted_into() -> None:
-    assert Settings.from_environment({}) == Settings(allowed_registries=(), image_pull=False, list_tags=False)
-
-
-def test_variables_are_read() -> None:
-    environment = {"ALLOWED_REGISTRIES": "123456789012, 210987654321", "IMAGE_PULL": "true", "LIST_TAGS": "false"}
-    assert Settings.from_environment(environment) == Settings(
-        allowed_registries=("123456789012", "210987654321"), image_pull=True, list_tags=False
-    )
+def test_without_variables_everything_optional_is_off() -> None:
+    assert Settings.from_environment({}) == Settings()
+    assert not Settings().image_pull
+    assert not Settings().list_tags
+    assert (Settings().maximum_result_kilobytes, Settings().stack_name) == (256, "local")
 
 
 def test_each_variable_has_its_setting() -> None:
     arn = "arn:aws:cloudfront::123456789012:distribution/*"
     environment = {
-        "ALLOWED_REGISTRIES": "123456789012",
+        "ALLOWED_REGISTRIES": "123456789012, 210987654321",
         "DOWNLOAD_URL_HOSTS": "cache.example.com, mirror.example.com",
         "EDGE_DISTRIBUTION_ARN": arn,
         "IMAGE_PULL": "true",
@@ -27,7 +25,7 @@ def test_each_variable_has_its_setting() -> None:
         "STACK_NAME": "Production",
     }
     assert Settings.from_environment(environment) == Settings(
-        allowed_registries=("123456789012",),
+        allowed_registries=("123456789012", "210987654321"),
         download_url_hosts=("cache.example.com", "mirror.example.com"),
         edge_distribution_arn=arn,
         image_pull=True,
@@ -38,15 +36,13 @@ def test_each_variable_has_its_setting() -> None:
     )
 
 
-def test_without_variables_results_are_as_large_as_events_are_everywhere() -> None:
-    settings = Settings.from_environment({})
-    assert (settings.maximum_result_kilobytes, settings.stack_name) == (256, "local")
-
-
 @pytest.mark.parametrize("name", ["E2C44L7OVKRQ6N", "*"])
-def test_the_edge_is_a_distribution_or_those_of_an_account(name: str) -> None:
+def test_the_edge_is_one_distribution_or_all_of_an_account(name: str) -> None:
     arn = f"arn:aws:cloudfront::123456789012:distribution/{name}"
     assert Settings.from_environment({"EDGE_DISTRIBUTION_ARN": arn}).edge_distribution_arn == arn
+
+
+def test_an_empty_edge_or_bus_is_none() -> None:
     assert Settings.from_environment({"EDGE_DISTRIBUTION_ARN": "", "PULL_EVENT_BUS": ""}) == Settings()
 
 
@@ -61,13 +57,25 @@ def test_the_edge_is_a_distribution_or_those_of_an_account(name: str) -> None:
         ("MAXIMUM_RESULT_KILOBYTES", "0"),
         ("MAXIMUM_RESULT_KILOBYTES", "10000"),
         ("MAXIMUM_RESULT_KILOBYTES", "1e3"),
-        ("EDGE_DISTRIBUTION_ARN", "E2C44L7OVKRQ6N"),
         ("EDGE_DISTRIBUTION_ARN", "arn:aws:cloudfront::123456789012:distribution/"),
         ("EDGE_DISTRIBUTION_ARN", "arn:aws:cloudfront::*:distribution/*"),
         ("EDGE_DISTRIBUTION_ARN", "*"),
         ("PULL_EVENT_BUS", "no spaces"),
     ],
 )
-def test_a_bad_value_is_named(name: str, value: str) -> None:
-    with pytest.raises(SettingsError, match=f"environment is not valid: {name}: "):
+def test_an_invalid_value_is_named(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"environment is invalid: {name} "):
         Settings.from_environment({name: value})
+
+
+@pytest.mark.parametrize(
+    ("value", "level"), [("debug", "DEBUG"), ("Debug", "DEBUG"), ("WARNING", "WARNING"), ("", None)]
+)
+def test_the_log_level_may_be_in_any_case_or_empty(value: str, level: str | None) -> None:
+    assert log_level({"POWERTOOLS_LOG_LEVEL": value}) == level
+    assert log_level({}) is None
+
+
+def test_an_invalid_log_level_is_named() -> None:
+    with pytest.raises(SettingsError, match="environment is invalid: POWERTOOLS_LOG_LEVEL must be"):
+        log_level({"POWERTOOLS_LOG_LEVEL": "loud"})

@@ -1,13 +1,21 @@
 """What ECR would not answer goes on to nobody."""
 
 import hashlib
+import json
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
+from layer_resolver.calls import Deadline
+from layer_resolver.errors import ResolverError
+from layer_resolver.function_url import FunctionUrl, Response, Route
+from layer_resolver.invocation import Invocation
 from layer_resolver.settings import Settings
-from tests.unit.fakes import OCI_MANIFEST, FakeEcr, Send, digest, download_url
+from tests.unit.fakes import OCI_MANIFEST, FakeEcr, Send, digest, download_url, function_url_event, manifest
 
+MANIFEST = json.dumps(manifest())
+MANIFEST_DIGEST = f"sha256:{hashlib.sha256(MANIFEST.encode()).hexdigest()}"
 TRUE_DIGEST = f"sha256:{hashlib.sha256(b'{}').hexdigest()}"
 
 
@@ -27,7 +35,8 @@ def image(**parts: Any) -> dict[str, Any]:
 
 
 def test_the_answer_without_a_fault_is_given_out(send: Send, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(FakeEcr, "batch_get_image", lambda *_, **__: image())
+    answer = image(repositoryName="team/app", registryId="123456789012")
+    monkeypatch.setattr(FakeEcr, "batch_get_image", lambda *_, **__: answer)
     assert send("GET", "/v2/team/app/manifests/1.0").text == "{}"
 
 
@@ -43,6 +52,10 @@ def test_the_answer_without_a_fault_is_given_out(send: Send, monkeypatch: pytest
         image(imageManifest=5),
         image(imageManifest="\ud800"),
         image(imageId=None),
+        image(imageId={"imageDigest": 5, "imageTag": "1.0"}),
+        image(imageId={"imageDigest": TRUE_DIGEST, "imageTag": []}),
+        image(repositoryName="team/other"),
+        image(repositoryName=5),
         image(imageManifestMediaType=None),
         image(imageManifestMediaType="a/b\r\nSet-Cookie: c=d"),
         image(imageManifestMediaType="text"),
@@ -56,13 +69,23 @@ def test_a_manifest_that_can_not_be_read(send: Send, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(
+    ("registry_id", "status"), [("210987654321", 200), (None, 200), ("123456789012", 503), (5, 503)]
+)
+def test_a_manifest_of_another_registry(
+    send: Send, monkeypatch: pytest.MonkeyPatch, registry_id: object, status: int
+) -> None:
+    answer = image(registryId=registry_id, imageManifest=MANIFEST, imageId={"imageDigest": MANIFEST_DIGEST})
+    monkeypatch.setattr(FakeEcr, "batch_get_image", lambda *_, **__: answer)
+    query = {"repositoryName": "team/app", "registryId": "210987654321", "imageDigest": MANIFEST_DIGEST}
+    assert send("GET", "/images/download-urls", query).status == status
+
+
+@pytest.mark.parametrize(
     "image_id",
     [
-        {"imageDigest": 5, "imageTag": "1.0"},
-        {"imageDigest": [], "imageTag": "1.0"},
+        {"imageTag": "1.0"},
+        {"imageDigest": digest(), "imageTag": "1.0"},
         {"imageDigest": TRUE_DIGEST, "imageTag": "2.0"},
-        {"imageDigest": TRUE_DIGEST, "imageTag": []},
-        {"imageDigest": TRUE_DIGEST, "imageTag": {}},
         {"imageDigest": TRUE_DIGEST},
     ],
     ids=str,
@@ -148,18 +171,28 @@ def test_an_answer_without_images_and_without_failures_is_that_of_an_image_that_
     assert send("GET", "/v2/team/app/manifests/1.0").status == 404
 
 
-def test_nothing_reaches_a_header_that_is_no_header_value(send: Send, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("layer_resolver.download_urls.Hosts.admit", lambda *_: True)
-    monkeypatch.setattr("tests.unit.fakes.download_url", lambda _: "https://x/\r\nSet-Cookie: a=b")
-    answer = send("GET", f"/v2/team/app/blobs/{digest()}")
-    assert answer.status == 500
-    assert "Set-Cookie" not in str(answer)
+class OneHeader:
+    """An API whose only route answers with one header."""
+
+    headers: Mapping[str, str] = {}
+    advice: Mapping[str, str] = {}
+
+    def __init__(self, value: str) -> None:
+        self.routes = (Route("/", {"GET": lambda _: Response(200, {"X-Value": value})}),)
+
+    def error_status(self, error: ResolverError) -> int:
+        return error.kind.http_status
+
+    def error_body(self, error: ResolverError, request_id: str) -> tuple[str, Mapping[str, Any]]:
+        return "application/json", {"code": error.kind.code, "requestId": request_id}
 
 
-@pytest.mark.parametrize(("end", "status"), [(" ", 307), ("~", 307), ("\x1f", 500), ("\x7f", 500), ("\x80", 500)])
-def test_a_header_value_is_what_shows_in_ascii(
-    send: Send, monkeypatch: pytest.MonkeyPatch, end: str, status: int
-) -> None:
-    monkeypatch.setattr("layer_resolver.download_urls.Hosts.admit", lambda *_: True)
-    monkeypatch.setattr("tests.unit.fakes.download_url", lambda _: f"https://x/{end}")
-    assert send("GET", f"/v2/team/app/blobs/{digest()}").status == status
+@pytest.mark.parametrize(
+    ("value", "status"),
+    [("a b~", 200), ("a\r\nSet-Cookie: b=c", 500), ("\x1f", 500), ("\x7f", 500), ("\x80", 500), ("\u0661", 500)],
+)
+def test_a_header_has_printable_ascii(value: str, status: int) -> None:
+    function_url = FunctionUrl({"": OneHeader(value)})
+    answer = function_url.answer(function_url_event("GET", "/"), Invocation(Deadline.after(15)))
+    assert answer["statusCode"] == status
+    assert (value in answer["headers"].values()) == (status == 200)

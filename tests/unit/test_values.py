@@ -1,13 +1,26 @@
-"""What a value of a request may be: the longest, the shortest, and nothing beyond."""
+"""What a value of a request may be, and what the answer says of a wrong one."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from layer_resolver.openapi import openapi_document
+from layer_resolver.errors import ResolverError
+from layer_resolver.handler import create_handler
+from layer_resolver.models import INDEX_MEDIA_TYPES
 from layer_resolver.settings import Settings
-from tests.unit.fakes import OCI_MANIFEST, FakeEcr, Send, digest, manifest
+from tests.unit.fakes import (
+    OCI_MANIFEST,
+    Context,
+    FakeEcr,
+    Send,
+    digest,
+    download_url,
+    eventbridge_event,
+    function_url_event,
+    manifest,
+)
 
 
 @pytest.fixture
@@ -16,25 +29,26 @@ def function_settings() -> Settings:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "status"),
+    ("name", "value", "problem"),
     [
-        ("repositoryName", "a", 400),
-        ("repositoryName", "ab", 200),
-        ("repositoryName", "a" * 256, 200),
-        ("repositoryName", "a" * 257, 400),
-        ("registryId", "1" * 11, 400),
-        ("registryId", "1" * 12, 200),
-        ("registryId", "1" * 13, 400),
-        ("layerDigest", "sha256:", 400),
-        ("layerDigest", f"sha256:{'0' * 293}", 200),
-        ("layerDigest", f"sha256:{'0' * 294}", 400),
-        ("layerDigest", "s-h_a+2.56:aF0", 200),
+        ("repositoryName", "a", "must have at least 2 characters"),
+        ("repositoryName", "ab", None),
+        ("repositoryName", "a" * 256, None),
+        ("repositoryName", "a" * 257, "must have at most 256 characters"),
+        ("registryId", "1" * 11, "must be an AWS account id, twelve digits"),
+        ("registryId", "1" * 12, None),
+        ("registryId", "1" * 13, "must be an AWS account id, twelve digits"),
+        ("layerDigest", "sha256:", "must be an algorithm"),
+        ("layerDigest", f"sha256:{'0' * 293}", None),
+        ("layerDigest", f"sha256:{'0' * 294}", "must have at most 300 characters"),
+        ("layerDigest", "s-h_a+2.56:aF0", None),
     ],
     ids=lambda value: f"{value[:20]} of {len(value)}" if isinstance(value, str) else str(value),
 )
-def test_a_value_is_admitted_up_to_the_bounds_of_ecrs(send: Send, name: str, value: str, status: int) -> None:
-    request = {"repositoryName": "team/app", "layerDigest": digest(), name: value}
-    assert send("GET", "/download-url", request).status == status
+def test_a_value_is_admitted_up_to_the_bounds_of_ecrs(send: Send, name: str, value: str, problem: str | None) -> None:
+    answer = send("GET", "/download-url", {"repositoryName": "team/app", "layerDigest": digest(), name: value})
+    assert answer.status == (400 if problem else 200)
+    assert problem is None or answer.json["detail"].startswith(f"{name} {problem}")
 
 
 @pytest.mark.parametrize(("length", "status"), [(128, 200), (129, 404)])
@@ -46,17 +60,111 @@ def test_a_tag_has_up_to_128_characters(send: Send, ecr: FakeEcr, length: int, s
     assert send("GET", "/images/download-urls", query).status == (200 if status == 200 else 400)
 
 
-def schemas(node: Any) -> list[dict[str, Any]]:
-    """Return every schema of a document that has examples."""
-    if isinstance(node, list):
-        return [found for each in node for found in schemas(each)]
-    if not isinstance(node, dict):
-        return []
-    own = [node] if "pattern" in node and "examples" in node else []
-    return own + [found for each in node.values() for found in schemas(each)]
+SECRETS = (
+    "hunter2!",
+    "0123456789abcdef0123456789abcdef01234567",
+    "AKIAIOSFODNN7EXAMPLE",
+    "ghp_16C7e42F292c6912E7710c838347Ae178B4a",
+    "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+    "\ud800-s3cr3t",
+    download_url(digest()),
+)
 
 
-def test_each_example_of_the_document_is_one_that_ecr_and_docker_would_take() -> None:
-    examples = {each for schema in schemas(openapi_document()) for each in schema["examples"]}
-    empty_json = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
-    assert examples == {"team/app", "123456789012", "latest", "linux/arm64", "true", empty_json}
+def ways_to_send(secret: str) -> dict[str, Any]:
+    """Return events that have a secret where it doesn't belong, as a value or as a name."""
+    request = {"repositoryName": "team/app", "layerDigests": [digest()]}
+    layer = {"mediaType": "a/b", "digest": digest(), "size": 1}
+
+    def post(document: object, path: str = "/download-urls") -> dict[str, Any]:
+        return function_url_event("POST", path, body=json.dumps(document))
+
+    def post_manifest(document: object, media_type: str = OCI_MANIFEST) -> dict[str, Any]:
+        query = {"repositoryName": "ab"}
+        return function_url_event("POST", "/download-urls", query, json.dumps(document), content_type=media_type)
+
+    return {
+        "query value": function_url_event("GET", "/download-url", {"repositoryName": secret, "layerDigest": secret}),
+        "query name": function_url_event("GET", "/download-url", {secret: "x", "repositoryName": "ab"}),
+        "image query": function_url_event("GET", "/images/download-urls", {"imageTag": secret, "platform": secret}),
+        "body value": post(request | {"registryId": secret, "layerDigests": [secret, secret]}),
+        "body of another type": post({"repositoryName": {secret: secret}, "layerDigests": secret}),
+        "body name": post(request | {secret: secret}),
+        "body that is no object": post([secret]),
+        "body that is no JSON": function_url_event("POST", "/download-urls", body=f'{{"a": {secret}}}'),
+        "manifest value": post_manifest(manifest(layers=[layer | {"digest": secret, "size": secret}])),
+        "manifest name": post_manifest({secret: manifest()}),
+        "manifest media type": post_manifest(manifest(mediaType=secret, schemaVersion=secret)),
+        "index entry": post_manifest({"manifests": [{secret: secret, "digest": secret}]}, INDEX_MEDIA_TYPES[0]),
+        "event value": eventbridge_event(request | {"layerDigests": [secret]}),
+        "event name": eventbridge_event(request | {secret: secret}),
+        "event envelope": eventbridge_event(request) | {"region": [secret], "time": secret},
+        "event type": eventbridge_event(request, secret),
+        "event manifest": eventbridge_event({"repositoryName": "ab", "imageManifest": json.dumps({secret: secret})}),
+        "push": eventbridge_event({"image-digest": secret, "result": secret}, "ECR Image Action"),
+        "direct value": request | {"registryId": secret},
+        "direct name": request | {secret: secret},
+        "header": function_url_event("GET", "/healthz") | {"headers": {secret: 5}},
+        "context": function_url_event("GET", "/healthz") | {"requestContext": {"http": {"sourceIp": secret}}},
+    }
+
+
+@pytest.fixture
+def refuse(ecr: FakeEcr, function_settings: Settings) -> Callable[[Any], str]:
+    """Return a function that sends an event that is refused, and returns all that the caller is told."""
+    handler = create_handler(ecr, function_settings)
+
+    def refused(event: Any) -> str:
+        try:
+            answer = handler(event, Context())
+        except ResolverError as error:
+            return str(error)
+        assert answer["statusCode"] == 400
+        return str(answer["body"])
+
+    return refused
+
+
+@pytest.mark.parametrize("way", ways_to_send(""))
+def test_neither_answer_nor_log_quotes_a_value_or_a_name_that_may_be_a_secret(
+    refuse: Callable[[Any], str], capsys: pytest.CaptureFixture[str], way: str
+) -> None:
+    for secret in SECRETS:
+        told = refuse(ways_to_send(secret)[way])
+        written = told + capsys.readouterr().out
+        for form in (secret, json.dumps(secret)[1:-1], secret[-8:]):
+            assert form not in written
+
+
+@pytest.mark.parametrize(
+    ("event", "problem"),
+    [
+        (
+            function_url_event("GET", "/download-url", {"regsitryId": "123456789012"}),
+            "layerDigest is missing; regsitryId is not a field of this request; its fields are repositoryName",
+        ),
+        (
+            function_url_event(
+                "POST",
+                "/download-urls",
+                {"repositoryName": "ab"},
+                body=json.dumps(manifest(config={"digest": digest(), "size": -1})),
+                content_type=OCI_MANIFEST,
+            ),
+            "config.mediaType is missing; config.size must be 0 or more.",
+        ),
+        (
+            eventbridge_event({"repositoryName": 5, "layerDigests": [digest(), "x"]}),
+            "detail.repositoryName must be a string; detail.layerDigests[1] must be an algorithm",
+        ),
+        (
+            function_url_event("GET", "/healthz") | {"requestContext": {"http": {}}, "headers": []},
+            "headers must be a JSON object; requestContext.http.method is missing.",
+        ),
+    ],
+    ids=["request", "posted manifest", "event", "function URL's event"],
+)
+def test_the_message_names_each_field_and_what_it_has_to_be(
+    refuse: Callable[[Any], str], event: Any, problem: str
+) -> None:
+    assert problem in refuse(event)

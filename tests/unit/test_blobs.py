@@ -1,0 +1,80 @@
+"""Blobs in S3: what is kept, which failures are tried again, and how S3 is reached."""
+
+import hashlib
+import time
+
+import pytest
+
+from layer_resolver import blobs
+from layer_resolver.blobs import ATTEMPTS, CACHED_CONFIG_BYTES, LARGEST_CONFIG, BlobReader
+from layer_resolver.calls import Calls, Deadline
+from layer_resolver.errors import ResolverError, Subject
+from tests.unit.fake_s3 import FakeS3, S3Answer
+from tests.unit.fakes import digest
+
+ONE_BYTE = S3Answer(206, b"x", {"Content-Range": "bytes 0-0/7"})
+
+
+@pytest.fixture
+def reader() -> BlobReader:
+    return BlobReader(Calls())
+
+
+def size(reader: BlobReader, url: str, number: int = 1) -> int:
+    return reader.size(Subject("team/app", "layer", digest(number)), url, Deadline.after(5))
+
+
+def test_configs_are_kept_by_their_bytes(reader: BlobReader, s3: FakeS3) -> None:
+    contents = [b"%d" % number * (LARGEST_CONFIG - 1) for number in range(3)]
+    assert sum(map(len, contents)) > CACHED_CONFIG_BYTES
+
+    def asked_again(content: bytes) -> bool:
+        s3.answers = [S3Answer(200, content)]
+        s3.asked.clear()
+        config = Subject("team/app", "layer", f"sha256:{hashlib.sha256(content).hexdigest()}")
+        assert reader.config(config, s3.url, Deadline.after(5)) == content
+        return bool(s3.asked)
+
+    assert all(map(asked_again, contents))
+    assert [asked_again(content) for content in reversed(contents)] == [False, False, True]
+
+
+@pytest.mark.parametrize("status", [500, 503, 103])
+def test_what_may_pass_is_tried_again(reader: BlobReader, s3: FakeS3, status: int) -> None:
+    s3.answers = [S3Answer(status)] * (ATTEMPTS - 1) + [ONE_BYTE]
+    assert size(reader, s3.url) == 7
+    assert len(s3.asked) == ATTEMPTS
+
+
+@pytest.mark.parametrize(
+    ("answer", "tries"), [(S3Answer(503), ATTEMPTS), (S3Answer(404), 1), (S3Answer(103), ATTEMPTS)]
+)
+def test_a_failure_that_lasts_ends_after_as_many_attempts(
+    reader: BlobReader, s3: FakeS3, answer: S3Answer, tries: int
+) -> None:
+    s3.answers = [answer]
+    with pytest.raises(ResolverError):
+        size(reader, s3.url)
+    assert len(s3.asked) == tries
+
+
+def test_connections_are_renewed_after_a_minute_even_if_the_environment_was_frozen(
+    reader: BlobReader, s3: FakeS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s3.answers = [ONE_BYTE]
+    later = time.time() + blobs.CONNECTION_SECONDS + 1
+    assert size(reader, s3.url) == 7
+    monkeypatch.setattr(time, "time", lambda: later)
+    assert size(reader, s3.url, 2) == 7
+
+
+@pytest.mark.parametrize(("exceptions", "is_proxied"), [("", True), ("localhost", False)])
+def test_the_environments_proxy_is_used(
+    reader: BlobReader, s3: FakeS3, monkeypatch: pytest.MonkeyPatch, exceptions: str, is_proxied: bool
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", s3.url.removeprefix("http://"))
+    monkeypatch.setenv("NO_PROXY", exceptions)
+    s3.answers = [ONE_BYTE]
+    url = f"{s3.url.replace('127.0.0.1', 'localhost')}/a"
+    assert size(reader, url) == 7
+    assert s3.asked[0].path == (url if is_proxied else "/a")

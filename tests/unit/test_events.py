@@ -1,0 +1,159 @@
+"""Events as Lambda sends them, in tests/unit/events.
+
+Their form is that of AWS's documentation, and of the events that Powertools tests its models with:
+https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html#urls-payloads,
+https://docs.aws.amazon.com/eventbridge/latest/ref/overiew-event-structure.html,
+https://docs.aws.amazon.com/AmazonECR/latest/userguide/ecr-eventbridge.html and
+https://github.com/aws-powertools/powertools-lambda-python/tree/develop/tests/events.
+"""
+
+import json
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from layer_resolver.errors import INVALID_PARAMETER, UNSUPPORTED_EVENT, ResolverError
+from layer_resolver.handler import Handler, create_handler
+from layer_resolver.settings import Settings
+from tests.unit.fakes import OCI_MANIFEST, Context, FakeEcr, digest
+
+EVENTS = {path.stem: json.loads(path.read_text()) for path in (Path(__file__).parent / "events").glob("*.json")}
+ROLE = "arn:aws:sts::444455556666:assumed-role/ci/ci-4711"
+CONFIG = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest(100), "size": 1470}
+
+# Each event's status, and who its log line says sent it, from where.
+HTTP = {
+    "public": (200, "public", None, "198.51.100.24"),
+    "iam": (200, "iam", ROLE, "198.51.100.24"),
+    "iam-organisation": (307, "iam", ROLE, "198.51.100.24"),
+    "iam-without-cognito": (200, "iam", ROLE, "198.51.100.24"),
+    "edge": (307, "token", "ci", "2001:db8:1:2:3:4:5:6"),
+    "ipv6": (200, "public", None, "2001:db8:85a3::8a2e:370:7334"),
+    "base64-body": (200, "public", None, "198.51.100.24"),
+    "propfind": (405, "public", None, "198.51.100.24"),
+    "lower-case-method": (200, "public", None, "198.51.100.24"),
+    "odd-headers": (200, "public", None, "198.51.100.24"),
+    "cookies": (200, "public", None, "198.51.100.24"),
+    "no-user-agent": (200, "public", None, "198.51.100.24"),
+    "repeated-and-empty-parameters": (200, "public", None, "198.51.100.24"),
+    "encoded-path": (307, "public", None, "198.51.100.24"),
+}
+LAYERS = {
+    "eventbridge-custom": [digest()],
+    "eventbridge-replayed": [digest()],
+    "eventbridge-ecr-push": [digest(100)],
+    "direct": [digest()],
+}
+
+
+@pytest.fixture
+def handler(ecr: FakeEcr) -> Handler:
+    content = json.dumps({"schemaVersion": 2, "config": CONFIG, "layers": []}).encode()
+    ecr.images[EVENTS["eventbridge-ecr-push"]["detail"]["image-digest"]] = (content, OCI_MANIFEST)
+    edge = "arn:aws:cloudfront::444455556666:distribution/E2QWRUHEXAMPLE"
+    return create_handler(ecr, Settings(image_pull=True, list_tags=True, edge_distribution_arn=edge))
+
+
+def test_each_event_has_its_test() -> None:
+    assert set(EVENTS) == {*(f"function-url-{name}" for name in HTTP), *LAYERS, "eventbridge-scheduler"}
+
+
+@pytest.mark.parametrize("name", HTTP)
+def test_a_request_to_the_function_url_is_answered(
+    handler: Handler, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    event = EVENTS[f"function-url-{name}"]
+    status, *caller = HTTP[name]
+    assert handler(event, Context())["statusCode"] == status
+    log = json.loads(capsys.readouterr().out.splitlines()[0])
+    assert [log["callerKind"], log.get("caller"), log["sourceIp"]] == caller
+    assert log["correlation_id"] == event["requestContext"]["requestId"]
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_an_event_is_resolved(handler: Handler, name: str) -> None:
+    result = handler(EVENTS[name], Context())
+    assert [each["layerDigest"] for each in result["downloadUrls"]] == LAYERS[name]
+    assert result["requestId"] == EVENTS[name].get("id", Context().aws_request_id)
+
+
+def test_a_schedule_without_a_request_is_raised_with_what_the_function_answers(handler: Handler) -> None:
+    with pytest.raises(ResolverError, match="'ECR Layer Download URL Request'") as caught:
+        handler(EVENTS["eventbridge-scheduler"], Context())
+    assert caught.value.kind is UNSUPPORTED_EVENT
+
+
+def changed(name: str, path: str, value: object) -> Any:
+    """Return an event with another value in one place."""
+    event = deepcopy(EVENTS[name])
+    place = event
+    *parents, last = path.split(".")
+    for parent in parents:
+        place = place.setdefault(parent, {})
+    place[last] = value
+    return event
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("rawPath", None),
+        ("rawQueryString", 5),
+        ("cookies", "session=0f1e2d3c"),
+        ("headers", ["host"]),
+        ("headers.host", 5),
+        ("queryStringParameters", "a=b"),
+        ("queryStringParameters.layerDigest", None),
+        ("body", {"repositoryName": "team/app"}),
+        ("isBase64Encoded", "perhaps"),
+        ("requestContext", None),
+        ("requestContext", {}),
+        ("requestContext.requestId", 5),
+        ("requestContext.authorizer", "iam"),
+        ("requestContext.authorizer.iam", []),
+        ("requestContext.authorizer.iam.userArn", 5),
+        ("requestContext.authorizer.iam.cognitoIdentity", "none"),
+        ("requestContext.http", []),
+        ("requestContext.http.method", None),
+        ("requestContext.http.sourceIp", None),
+        ("requestContext.http.sourceIp", {}),
+    ],
+)
+@pytest.mark.parametrize("name", ["public", "iam", "edge"])
+def test_a_malformed_request_is_refused_and_says_where(handler: Handler, name: str, path: str, value: object) -> None:
+    answer = handler(changed(f"function-url-{name}", path, value), Context())
+    problem = json.loads(answer["body"])
+    assert (answer["statusCode"], problem["code"]) == (400, "UnsupportedEvent")
+    assert path.rsplit(".", maxsplit=1)[-1] in problem["detail"]
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("version", 0),
+        ("id", None),
+        ("account", 444455556666),
+        ("time", "yesterday"),
+        ("region", None),
+        ("resources", "arn:aws:s3:::builds/app"),
+        ("replay-name", ["after-the-outage"]),
+        ("detail", "{}"),
+        ("detail", None),
+        ("detail", []),
+    ],
+)
+@pytest.mark.parametrize("name", ["eventbridge-custom", "eventbridge-replayed", "eventbridge-ecr-push"])
+def test_a_malformed_event_is_raised_and_says_where(handler: Handler, name: str, path: str, value: object) -> None:
+    with pytest.raises(ResolverError, match=path) as caught:
+        handler(changed(name, path, value), Context())
+    assert caught.value.kind is INVALID_PARAMETER
+
+
+@pytest.mark.parametrize("missing", ["version", "id", "source", "account", "time", "region", "resources", "detail"])
+def test_an_incomplete_event_is_raised_and_says_what_is_missing(handler: Handler, missing: str) -> None:
+    event = {name: value for name, value in EVENTS["eventbridge-ecr-push"].items() if name != missing}
+    with pytest.raises(ResolverError, match=f"{missing} is missing") as caught:
+        handler(event, Context())
+    assert caught.value.kind is INVALID_PARAMETER
