@@ -7,7 +7,7 @@ from infra.settings import DeploymentSettings
 
 QUERIES = {
     "Who asked": """\
-fields @timestamp, callerKind, caller, sourceIp, route, status, repositoryName, image, layersResolved
+fields @timestamp, callerKind, caller, callerVerified, sourceIp, route, status, repositoryName, image, layersResolved
 | filter trigger = "http"
 | sort @timestamp desc
 | limit 1000""",
@@ -16,8 +16,11 @@ filter trigger = "http"
 | stats count(*) as requests, sum(layersResolved) as layers by callerKind, caller, sourceIp, repositoryName
 | sort layers desc""",
     "Who got this repository": """\
-fields @timestamp, callerKind, caller, sourceIp, route, image, imageDigest, layersResolved, correlation_id
-| filter repositoryName = "REPLACE_ME" and status < 400 and (layersResolved > 0 or ispresent(imageDigest))
+fields @timestamp, callerKind, caller, callerVerified, sourceIp, route, image, imageDigest,
+  layersResolved, correlation_id
+| filter repositoryName = "REPLACE_ME" and status < 400
+| filter layersResolved > 0
+  or (status = 200 and route in ["GET /v2/<name>/manifests/<reference>", "GET /images/download-urls"])
 | sort @timestamp desc
 | limit 1000""",
     "What did this token get": """\
@@ -25,7 +28,7 @@ filter callerKind = "token" and caller = "REPLACE_ME" and status < 400
 | stats count(*) as requests, sum(layersResolved) as layers, max(@timestamp) as last by repositoryName, image, sourceIp
 | sort last desc""",
     "Who got a layer": """\
-fields @timestamp, callerKind, caller, sourceIp, trigger, correlation_id, repositoryName
+fields @timestamp, callerKind, caller, callerVerified, sourceIp, trigger, correlation_id, repositoryName
 | filter @message like "sha256:REPLACE_ME" and layersResolved > 0
 | sort @timestamp desc""",
     "Layers that nobody asked for in 30 days": """\
@@ -37,7 +40,7 @@ fields jsonParse(@message) as line
 | sort lastAsked asc
 | limit 10000""",
     "Who was refused": """\
-fields @timestamp, callerKind, caller, sourceIp, route, repositoryName, error.code, failures.0.code
+fields @timestamp, callerKind, caller, callerVerified, sourceIp, route, repositoryName, error.code, failures.0.code
 | filter status in [401, 403] or failures.0.code = "AccessDeniedException"
 | sort @timestamp desc
 | limit 1000""",
@@ -52,7 +55,7 @@ filter ispresent(error.code) or layersFailed > 0
 | sort invocations desc""",
     "Slowest invocations": """\
 fields @timestamp, durationMs, route, status, layersRequested, repositoryName, function_request_id
-| filter ispresent(durationMs)
+| filter ispresent(route)
 | sort durationMs desc
 | limit 50""",
 }

