@@ -1,4 +1,4 @@
-# Every target sets up what it needs in .venv; only Python 3.11 or later and make have to be there.
+# Each target installs what it needs in .venv; only Python 3.11 or later and make are prerequisites.
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,26 +7,26 @@ INSTALLED := $(VENV)/installed-requirements-dev
 INSTALLED_CDK := $(VENV)/installed-requirements
 CDK_CLI := node_modules/.bin/cdk
 # The CLI runs Python and Node from the virtual environment.
-# Newer versions of it do not read what the pinned library writes, so it need not tell of them.
+# It shouldn't advertise newer versions, which can't read the pinned library's output.
 CDK := CDK_DISABLE_VERSION_CHECK=1 PATH="$(CURDIR)/$(BIN):$$PATH" $(CDK_CLI)
-# Tools whose dependencies exclude ours, each in a virtual environment of its own.
+# Tools whose dependencies conflict with ours, each in its own virtual environment.
 DEPLOYED := $(VENV)/deployed-python
 TOOLS := $(addprefix $(VENV)/tools/,ministack checkov cfn-lint syft)
 AUDIT := $(VENV)/tools/audit
-# Registry clients that only Go can build. Where there is no Go, the tests with them are skipped.
+# Registry clients that Go builds. Without Go, their tests are skipped.
 GO := $(shell command -v go)
 GO_CLIENTS := $(if $(GO),$(VENV)/tools/go-clients)
 export SEED INVOCATIONS INPUTS MINUTES
 PORT ?= 9000
-# How many processes run the tests; many of them wait for other programs. They take files in the order of their folders:
-# by the number of tests, as by default, the deployments would come last, and alone.
+# How many processes run the tests; many tests wait for other programs. Files run in the order of their folders: in
+# pytest-xdist's default order, by number of tests, the deployments would run last, and alone.
 WORKERS ?= 3
 # The function's modules for `make mutants` to change.
 MODULES ?= errors models download_urls resolver ecr
-# An OCI image layout to use in the place of the sample image, and the repository to serve it as.
+# An OCI image layout to use instead of the sample image, and the repository to serve it as.
 LAYOUT ?=
 REPOSITORY ?=
-# Anything, to have CloudFront in front of it, which needs Node.
+# Set it to anything to put CloudFront in front, which needs Node.
 EDGE ?=
 IMAGE := $(if $(LAYOUT),--layout '$(LAYOUT)') $(if $(REPOSITORY),--repository '$(REPOSITORY)')
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock'
@@ -37,7 +37,7 @@ PAGES := README.md CHANGELOG.md CONTRIBUTING.md LICENSE SECURITY.md THIRD_PARTY.
 .PHONY: help demo serve proxy smoke wheel unit soak test test-deployed-python lint format bench bench-client scaling audit sbom third-party openapi docs pictures mutants python synth bootstrap diff deploy destroy lock clean
 
 help:  ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 11
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 22
 
 demo: $(INSTALLED)  ## Resolve, download and verify every layer of a sample image (LAYOUT=DIR REPOSITORY=NAME)
 	@$(BIN)/python -m local demo $(IMAGE)
@@ -45,7 +45,7 @@ demo: $(INSTALLED)  ## Resolve, download and verify every layer of a sample imag
 serve: $(INSTALLED) $(if $(EDGE),$(INSTALLED_CDK))  ## Run the function URL and the local AWS behind it (PORT=9000 LAYOUT=DIR REPOSITORY=NAME EDGE=1)
 	@$(BIN)/python -m local serve --port $(PORT) $(IMAGE) $(if $(EDGE),--edge)
 
-proxy: $(INSTALLED)  ## Sign requests to a deployed service, for clients that can't (URL=https://… PORT=9001)
+proxy: $(INSTALLED)  ## Sign requests to a deployed service for clients that can't (URL=https://… PORT=9001)
 	@$(BIN)/ecr-layers proxy '$(URL)' $(if $(REGION),--region '$(REGION)') --port $(if $(filter command line,$(origin PORT)),$(PORT),9001)
 
 smoke: $(INSTALLED)  ## Check a deployed service from outside (URL=https://… REPOSITORY=NAME DIGEST=sha256:… TAG=NAME PUBLIC=1 TOKEN_FILE=FILE)
@@ -55,40 +55,42 @@ smoke: $(INSTALLED)  ## Check a deployed service from outside (URL=https://… R
 wheel: $(INSTALLED)  ## Build the wheel of the client, ecr-layers, into build/
 	@$(BIN)/uv build --quiet --wheel --out-dir build client && ls build/*.whl
 
-unit: $(INSTALLED)  ## Test the function by itself: in seconds, without a server or a network
+unit: $(INSTALLED)  ## Test the function alone: in seconds, without a server or a network
 	$(BIN)/python -m pytest -q tests/unit --cov --cov-report=term
 
-test: $(INSTALLED) $(INSTALLED_CDK) $(CDK_CLI) $(TOOLS) $(GO_CLIENTS)  ## Run everything that has to pass
+test: $(INSTALLED) $(INSTALLED_CDK) $(CDK_CLI) $(TOOLS) $(GO_CLIENTS)  ## Run all tests
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report=term
 	@$(MAKE) --no-print-directory test-deployed-python
 
-# Beside the Python of the virtual environment, whichever it is, the one that runs the deployed function.
-test-deployed-python: $(INSTALLED)  ## Test the function and the local AWS with the deployed function's Python, if it is here
+# The virtual environment may have another Python than the deployed function.
+test-deployed-python: $(INSTALLED)  ## Test the function and the local AWS with the deployed function's Python, if installed
 	@python=$$($(BIN)/python -c 'from infra.asset import LAMBDA, find_interpreter as find; print(find(LAMBDA.python_version).path or "")') && \
-	if [ -z "$$python" ]; then echo "Not tested with the deployed function's Python, which is not here: run 'make python' to have it."; exit; fi && \
+	if [ -z "$$python" ]; then echo "Skipped: the deployed function's Python isn't installed. Run 'make python' to install it."; exit; fi && \
 	$(BIN)/uv venv --quiet --clear --python "$$python" $(DEPLOYED) && \
 	$(BIN)/uv pip install --quiet --python $(DEPLOYED) --no-deps --require-hashes --requirement requirements-dev.txt && \
 	$(BIN)/uv pip install --quiet --python $(DEPLOYED) --no-deps --editable client && \
 	$(DEPLOYED)/bin/python -m pytest -q tests/unit tests/local
 
-# The C library keeps memory for each thread, and the servers in ECR's and S3's place have hundreds.
+# The C library reserves memory for each thread, and the stand-ins for ECR and S3 have hundreds.
 soak: $(INSTALLED)  ## Send faults and hostile inputs for an hour (SEED=1 INVOCATIONS=10000 INPUTS=1000000 MINUTES=60)
 	@MALLOC_ARENA_MAX=1 PYTHONPATH=lambda_src:. $(BIN)/python -m tests.faults.soak
 
 # It starts afresh, because mutmut would keep copies of deleted modules and tests.
-mutants: $(INSTALLED)  ## Put small mistakes into the function and list those that its unit tests miss (MODULES="resolver errors")
+mutants: $(INSTALLED)  ## Mutate the function and list the mutants that its unit tests miss (MODULES="resolver errors")
 	@rm -rf build/mutants && mkdir -p build/mutants
 	@cd build/mutants && ln -s $(addprefix ../../,lambda_src/layer_resolver tests docs local scripts pyproject.toml) . && \
 		../../$(BIN)/mutmut run $(MODULES:%='layer_resolver.%.*') && \
 		../../$(BIN)/mutmut results | { grep -v ': not checked$$' || true; }
 
-lint: $(INSTALLED) $(INSTALLED_CDK)  ## ruff, import-linter and mypy --strict
+lint: $(INSTALLED) $(INSTALLED_CDK)  ## Check style, imports and types: ruff, import-linter, mypy --strict
 	$(BIN)/ruff check $(CHECKED)
 	$(BIN)/ruff format --check $(CHECKED)
 	PYTHONPATH=lambda_src:client:. $(BIN)/lint-imports --no-logo --no-cache
 	$(BIN)/mypy $(CHECKED)
+# Enable this when it passes: scripts/words.toml has the phrases.
+#	$(BIN)/python -m scripts.words
 
-format: $(INSTALLED)  ## Put the code into the form that lint asks for
+format: $(INSTALLED)  ## Format the code and apply ruff's fixes
 	$(BIN)/ruff check --fix $(CHECKED)
 	$(BIN)/ruff format $(CHECKED)
 
@@ -108,7 +110,7 @@ synth: $(INSTALLED_CDK) $(CDK_CLI)  ## Write the CloudFormation template to cdk.
 bootstrap: $(INSTALLED_CDK) $(CDK_CLI)  ## Prepare the AWS account and region of your credentials for deployments, once
 	$(CDK) bootstrap $(ARGS)
 
-diff: $(INSTALLED_CDK) $(CDK_CLI)  ## Show what a deployment would change, settings by their names (ARGS='-c key=value')
+diff: $(INSTALLED_CDK) $(CDK_CLI)  ## Show what a deployment would change (ARGS='-c key=value')
 	$(CDK) diff $(ARGS)
 
 deploy: $(INSTALLED_CDK) $(CDK_CLI)  ## Deploy to the AWS account and region of your credentials, with the settings in cdk.json
@@ -117,10 +119,10 @@ deploy: $(INSTALLED_CDK) $(CDK_CLI)  ## Deploy to the AWS account and region of 
 destroy: $(INSTALLED_CDK) $(CDK_CLI)  ## Remove the deployment (ARGS='-c stackName=NAME')
 	$(CDK) destroy $(ARGS)
 
-audit: $(INSTALLED) $(AUDIT)  ## Look for known vulnerabilities in all locks, and for unsafe code in the sources
+audit: $(INSTALLED) $(AUDIT)  ## Check all locks for known vulnerabilities, and the sources for unsafe code
 	@$(BIN)/python -m scripts.audit --tools $(AUDIT)/bin
 
-sbom: $(INSTALLED)  ## Write the bill of materials of the deployment package beside it (CycloneDX)
+sbom: $(INSTALLED)  ## Write the deployment package's bill of materials (CycloneDX)
 	@$(BIN)/python -m scripts.sbom
 
 third-party: $(INSTALLED)  ## Write THIRD_PARTY.md: the libraries in the deployment package and their licences
@@ -135,24 +137,24 @@ docs: $(INSTALLED) $(CDK_CLI)  ## Build the documents as a searchable web site i
 	@cp node_modules/@mermaid-js/tiny/dist/mermaid.tiny.js build/pages
 	@$(BIN)/zensical build --clean --strict
 
-pictures: $(INSTALLED)  ## Draw the pictures of the documents: the demo and the page to try the API
+pictures: $(INSTALLED)  ## Update the documents' pictures: the demo, and the API page with Chromium
 	@$(BIN)/python -m scripts.pictures
 
 python: $(INSTALLED)  ## Install the Python of the deployed function, which writes the package's bytecode
 	$(BIN)/uv python install 3.13
 
-lock: $(INSTALLED)  ## Write the requirements files anew from their .in files, within the versions these allow
+lock: $(INSTALLED)  ## Update the requirements files, within the versions that their .in files allow
 	$(LOCK) lambda_src/requirements.in --output-file lambda_src/requirements.txt
 	$(LOCK) --constraints lambda_src/requirements.txt requirements-dev.in --output-file requirements-dev.txt
 	$(LOCK) --constraints requirements-dev.txt requirements.in --output-file requirements.txt
 	for tool in $(notdir $(TOOLS) $(AUDIT)); do $(LOCK) tests/tools/$$tool.in --output-file tests/tools/$$tool.txt || exit 1; done
 
-clean:  ## Remove what the other targets made
-	rm -rf $(VENV) build cdk.out node_modules .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .schemathesis
+clean:  ## Remove everything that the other targets made
+	rm -rf $(VENV) build cdk.out node_modules .cache .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .schemathesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "Python 3.11 or later is needed, and $(PYTHON) is older or missing: set PYTHON=/path/to/python3.11" >&2; exit 2; }
+		{ echo "$(PYTHON) is older than Python 3.11, or missing: set PYTHON=/path/to/python3.11" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 
 # uv, in the version and with the hashes that the lock has, installs the rest in a fraction of pip's time.

@@ -60,7 +60,7 @@ def run_demo(repository: str, layout: OciLayout, console: Console) -> None:
     console.print(_table(downloads))
     wrong = [download.digest for download in downloads if not download.is_verified]
     if wrong:
-        raise DemoError(f"Not what was asked for: {', '.join(wrong)}.")
+        raise DemoError(f"Digest mismatch: {', '.join(wrong)}.")
     console.print(f"All {len(downloads)} blobs of {repository} are verified.")
 
 

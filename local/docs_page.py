@@ -131,7 +131,7 @@ def _filled_in(path: str, operation: dict[str, Any], examples: Examples) -> dict
 
 
 def _parameter(parameter: dict[str, Any], examples: Examples) -> dict[str, Any]:
-    # Swagger UI fills in the schema's example too, which is no value of this service.
+    # Swagger UI would also fill in the schema's example, which this service doesn't have.
     schema = {name: value for name, value in parameter["schema"].items() if name != "examples"}
     return _with_example({**parameter, "schema": schema}, examples.parameters.get(parameter["name"]))
 

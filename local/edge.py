@@ -31,7 +31,7 @@ FUNCTIONS = Path(__file__).parent.parent / "infra" / "edge"
 """Where the functions are that CloudFront runs: `viewer_request.js` and `viewer_response.js`."""
 
 CALLER = Credentials("ASIALOCALEDGEXXXXXXX", "local-edge-secret", "local/edge/session/token==")
-"""What the edge signs with, in the place of CloudFront's own principal."""
+"""Credentials that the edge signs with, instead of CloudFront's own principal."""
 
 CALLER_ARN = "arn:aws:sts::856369053181:assumed-role/OriginAccessControlRole/OriginAccessSession"
 """What a function URL calls CloudFront, as is reported; AWS does not document it."""
@@ -240,7 +240,7 @@ def _own_answer(status: int, message: str, headers: Mapping[str, str] | None = N
 
 
 def _generated(method: str, answer: Mapping[str, Any]) -> Response:
-    """Return what a function answered in the place of the origin.
+    """Return the response that a function generated instead of the origin.
 
     Source: https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/functions-event-structure.html
     """

@@ -19,7 +19,7 @@ KEY_HEADERS = frozenset({"origin", "x-ecr-layers-method"})
 the function puts the method into a header."""
 
 _KEPT_PATH = re.compile("|".join(re.escape(path).replace(r"\*", ".*") for path in KEPT_PATHS))
-# With a minimum TTL, what says `no-store` is kept all the same; errors are not, with an error caching TTL of 0.
+# A minimum TTL overrides `no-store`; errors aren't kept, with an error caching TTL of 0.
 # CloudFront's manual lists 304 among the 3xx answers that it caches, so here one would be kept as well:
 # https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/http-3xx-status-codes.html
 _KEPT_STATUSES = frozenset({200, 203, 204, 300, 301, 302, 304, 307, 308})

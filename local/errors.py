@@ -1,5 +1,5 @@
-"""What a command of the local AWS can be asked for in vain."""
+"""Errors of the commands of the local AWS."""
 
 
 class UsageError(Exception):
-    """What was asked for can't be done; the message is one line that says what to do."""
+    """A request can't be fulfilled; the message is one line that says what to do."""

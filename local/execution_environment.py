@@ -44,7 +44,7 @@ class Function:
         code: Directory of the deployment package's root.
         environment: Environment variables, credentials and region among them.
         timeout_seconds: How long an invocation may take.
-        memory_mb: What the function is told of its memory; nothing enforces it here.
+        memory_mb: The memory size that the function sees; nothing enforces it here.
         name: The function's name.
         snap_start: Whether the function is told that it is snapshotted and restored after its initialization, and so
             runs its hooks; there is no snapshot here.

@@ -11,13 +11,13 @@ LONGEST_DELAY_SECONDS = 3600.0
 
 
 class Fault(BaseModel):
-    """What happens to the next calls in the place of their answer, or before it.
+    """A fault that the next calls meet instead of their answer, or before it.
 
     Attributes:
         error: Error code to answer, such as `ThrottlingException`.
         message: The error's message.
         status: HTTP status of the error or body; without it, the one that ECR gives the error.
-        body: Body to answer that is no AWS JSON, as a load balancer in front of ECR sends it.
+        body: Body to answer that isn't AWS JSON, such as a load balancer's.
         delay_seconds: How long to wait first.
         close_connection: Close the connection without an answer.
         layer_digest: The only layer that this happens to; without it, every call.

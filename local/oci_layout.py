@@ -128,7 +128,7 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """A blob that is open for reading; whoever has it closes `file`.
+    """A blob that is open for reading; the caller closes `file`.
 
     Attributes:
         file: Its content.
@@ -184,7 +184,7 @@ class DirectoryFiles:
         return Blob(os.fdopen(descriptor, "rb"), status.st_size, status.st_mtime)
 
 
-# Missing; a link; not a directory, or a directory in the place of a file; a socket or a device without a driver.
+# Missing; a link; not a directory, or a directory instead of a file; a socket or a device without a driver.
 _NOT_A_FILE = {errno.ENOENT, errno.ELOOP, errno.EMLINK, errno.ENOTDIR, errno.EISDIR, errno.ENXIO, errno.ENODEV}
 
 

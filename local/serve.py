@@ -39,8 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--edge-cache-seconds", type=_seconds, default=0, metavar="N", help="time that the edge keeps what it may"
     )
-    parser.add_argument("--no-image-pull", action="store_true", help="give out no manifests, as deployments by default")
-    parser.add_argument("--no-list-tags", action="store_true", help="list no tags, as deployments by default")
+    parser.add_argument("--no-image-pull", action="store_true", help="serve no manifests, like a deployment by default")
+    parser.add_argument("--no-list-tags", action="store_true", help="list no tags, like a deployment by default")
 
 
 def run(options: argparse.Namespace, repositories: Mapping[str, OciLayout]) -> int:

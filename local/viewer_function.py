@@ -21,7 +21,7 @@ class ViewerFunctionError(Exception):
 
 
 def configured(source: str, configuration: Mapping[str, Any]) -> str:
-    """Return a function's source with a deployment's configuration in the place of its own.
+    """Return a function's source with its configuration replaced by a deployment's.
 
     Args:
         source: The text of `viewer_request.js`, which says what a configuration has.

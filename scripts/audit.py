@@ -1,7 +1,6 @@
 """Looks for known vulnerabilities in everything that is locked, and for unsafe code in the sources.
 
-pip-audit asks a service for what is known of each library: that of the Python Package Index, or else OSV. Where neither
-can be reached, nothing is known, and the audit fails and says so.
+pip-audit asks the Python Package Index about each library, or else OSV. The audit fails if it can reach neither.
 """
 
 import argparse
@@ -28,7 +27,7 @@ class Finding:
 
     Attributes:
         library: Its name and version.
-        text: What is known of it.
+        text: The vulnerability, and the versions that fix it.
     """
 
     library: str
@@ -84,7 +83,7 @@ def _findings(dependencies: list[dict[str, Any]]) -> Iterator[Finding]:
         library = f"{dependency['name']} {dependency['version']}"
         for vulnerability in dependency["vulns"]:
             fixed = ", ".join(vulnerability["fix_versions"]) or "no version yet"
-            yield Finding(library, f"{vulnerability['id']}, mended by {fixed}")
+            yield Finding(library, f"{vulnerability['id']}, fixed in {fixed}")
 
 
 def audit_locks(pip_audit: Path) -> int:

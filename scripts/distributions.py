@@ -88,8 +88,8 @@ def _licence(name: str, expression: str | None, words: str | None) -> str:
     licence = expression or (spdx if words == said else words) or ""
     if not licence or get_spdx_licensing().validate(licence).errors:
         raise UnknownLicenceError(
-            f"{name} says {words!r} of its licence, which is no SPDX expression. Read its licence files, and put what "
-            "they say into _SPDX of scripts/distributions.py."
+            f"{name} gives its licence as {words!r}, which isn't an SPDX expression. Read its licence files, and add "
+            "theirs to _SPDX in scripts/distributions.py."
         )
     return licence
 

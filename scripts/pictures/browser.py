@@ -24,7 +24,7 @@ _READ_BYTES = 256 * 1024
 
 
 class BrowserError(Exception):
-    """The browser did not do what it was asked for."""
+    """The browser failed or didn't answer in time."""
 
 
 def find_chromium() -> str | None:

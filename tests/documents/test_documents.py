@@ -200,29 +200,3 @@ def test_tests_import_helpers_and_never_other_tests() -> None:
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             names += [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
             assert not [name for name in names if re.search(r"(^|\.)test_\w+$", name)], path
-
-
-# Words that readers stumbled over, each with a plainer one.
-STILTED = {
-    r"\b(?:it|they|what|which|that|this) (?:is|are) none\b(?! of)": "is not one",
-    r"\b(?:take|taken|takes|took) (?:it |them )?down\b": "record",
-    r"\bto be had\b": "is there",
-    r"\bgoes without saying\b": "by default",
-    r"\bwho asks\b": "the caller",
-    r"\bat the (?:most|least)\b": "at most, at least",
-}
-WRITTEN = [
-    *DOCUMENTS,
-    *(path for folder in ("lambda_src", "client", "infra", "local") for path in sorted((ROOT / folder).rglob("*.py"))),
-]
-
-
-@pytest.mark.parametrize("pattern", STILTED)
-def test_documents_and_sources_are_in_plain_english(pattern: str) -> None:
-    found = [
-        f"{path.relative_to(ROOT)}:{number}: write {STILTED[pattern]!r}"
-        for path in WRITTEN
-        for number, line in enumerate(path.read_text().splitlines(), 1)
-        if re.search(pattern, line, re.IGNORECASE)
-    ]
-    assert not found, "\n".join(found)

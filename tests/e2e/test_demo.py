@@ -27,7 +27,7 @@ def test_a_blob_with_another_content_fails_the_demo(tmp_path: Path) -> None:
     (tmp_path / "blobs" / digest.replace(":", "/")).write_bytes(b"\0" * size)
     result = local_command("demo", "--layout", str(tmp_path), "--repository", "team/broken")
     assert result.returncode == 1
-    assert result.stderr == f"Not what was asked for: {digest}.\n"
+    assert result.stderr == f"Digest mismatch: {digest}.\n"
     assert result.stdout.count(" yes ") == 4
 
 

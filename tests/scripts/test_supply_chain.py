@@ -90,7 +90,7 @@ def test_a_licence_that_can_not_be_told_is_reported_with_what_to_do(tmp_path: Pa
     metadata = tmp_path / "new-1.0.dist-info" / "METADATA"
     metadata.parent.mkdir()
     metadata.write_text("Metadata-Version: 2.1\nName: new\nVersion: 1.0\nLicense: See the file\n")
-    with pytest.raises(UnknownLicenceError, match=r"new says 'See the file'.*Read its licence files"):
+    with pytest.raises(UnknownLicenceError, match=r"new gives its licence as 'See the file'.*Read its licence files"):
         distributions_of(tmp_path)
 
 
@@ -123,7 +123,7 @@ def test_the_audit_reports_each_vulnerability_and_each_library_that_nothing_is_k
     assert audit.audit_locks(write_pip_audit(tmp_path, {"pypi": answer})) == 1
     printed = capsys.readouterr().out
     assert "lambda_src/requirements.txt: 3 libraries, 3 findings" in printed
-    assert "broken 1.0: CVE-2026-2, mended by 2.0" in printed
+    assert "broken 1.0: CVE-2026-2, fixed in 2.0" in printed
     assert "private: not audited" in printed
     assert printed.count("requirements.txt: ") >= 2
 
