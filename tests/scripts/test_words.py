@@ -50,9 +50,7 @@ def test_a_phrase_is_found_across_a_line_break() -> None:
 
 
 def test_docstrings_messages_and_comments_of_code_are_read() -> None:
-    source = (
-        '"""Wins over that."""\n\nraise ValueError(f"{name} is no " "digest")\n\n# Kept all\n# the same.\nx = 1\n'
-    )
+    source = '"""Wins over that."""\n\nraise ValueError(f"{name} is no " "digest")\n\n# Kept all\n# the same.\nx = 1\n'
     assert found("module.py", source) == [(1, "Wins over"), (3, "is no"), (5, "all the same")]
 
 
