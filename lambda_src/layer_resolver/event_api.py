@@ -12,15 +12,9 @@ from aws_lambda_powertools.utilities.parser import ValidationError, parse
 from aws_lambda_powertools.utilities.parser.models import EventBridgeModel
 from pydantic import BaseModel, Field
 
+from layer_resolver import errors
 from layer_resolver.callers import Caller
-from layer_resolver.errors import (
-    INVALID_PARAMETER,
-    RESULT_TOO_LARGE,
-    UNSUPPORTED_EVENT,
-    ResolverError,
-    Subject,
-    as_resolver_error,
-)
+from layer_resolver.errors import ResolverError, Subject
 from layer_resolver.function_url import LARGEST_ANSWER_BYTES
 from layer_resolver.images import ImageReader, index_refused
 from layer_resolver.invocation import Invocation
@@ -105,7 +99,7 @@ class EventApi:
         try:
             result = self._result(event, invocation)
         except Exception as cause:
-            error = as_resolver_error(cause)
+            error = errors.as_resolver_error(cause)
             invocation.status, invocation.error, invocation.is_failed = error.kind.http_status, error, True
             invocation.resolved = ()
             raise ResolverError(error.kind, error.detail) from None
@@ -114,19 +108,19 @@ class EventApi:
 
     def _result(self, event: Any, invocation: Invocation) -> dict[str, Any]:
         if not isinstance(event, Mapping):
-            raise ResolverError(UNSUPPORTED_EVENT)
+            raise ResolverError(errors.UNSUPPORTED_EVENT)
         if "detail-type" in event:
             account = event.get("account")
             name = account if isinstance(account, str) and is_registry_id(account) else None
             invocation.trigger, invocation.caller = "eventbridge", Caller("event", name)
             return self._result_of_event(event, invocation)
         if _REQUESTS.keys().isdisjoint(event) and "repositoryName" not in event:
-            raise ResolverError(UNSUPPORTED_EVENT)
+            raise ResolverError(errors.UNSUPPORTED_EVENT)
         invocation.trigger, invocation.caller = "direct", Caller("direct")
         result = self._resolve(_batch_of(parse_request(event, _kind_of(event))), invocation)
         # Its caller waits for it, as one over HTTP does.
         if len(json.dumps(result)) > LARGEST_ANSWER_BYTES:
-            raise ResolverError(RESULT_TOO_LARGE)
+            raise ResolverError(errors.RESULT_TOO_LARGE)
         return result
 
     def _result_of_event(self, event: Mapping[str, Any], invocation: Invocation) -> dict[str, Any]:
@@ -134,7 +128,9 @@ class EventApi:
         invocation.identify(event_id if isinstance(event_id, str) else "")
         if detail_type == REQUEST_DETAIL_TYPE:
             if not isinstance(detail, Mapping):
-                raise ResolverError(INVALID_PARAMETER, "detail must be a JSON object with the fields of a request.")
+                raise ResolverError(
+                    errors.INVALID_PARAMETER, "detail must be a JSON object with the fields of a request."
+                )
             batch = _batch_of(_parsed(event, _kind_of(detail)).detail)
         elif detail_type == PUSH_DETAIL_TYPE and self._images.is_enabled:
             batch = self._batch_of_push(_parsed(event, Push).detail, invocation)
@@ -152,7 +148,7 @@ class EventApi:
     def _unsupported(self) -> ResolverError:
         known = [REQUEST_DETAIL_TYPE, *([PUSH_DETAIL_TYPE] if self._images.is_enabled else [])]
         return ResolverError(
-            UNSUPPORTED_EVENT,
+            errors.UNSUPPORTED_EVENT,
             f"The function answers only events of detail-type {', '.join(map(repr, known))}. "
             "Correct the event, or the pattern of the rule that sent it.",
         )
@@ -164,7 +160,7 @@ class EventApi:
         else:
             advice = f"Ask for at most {layers} layers with one event, or POST them to /download-urls"
         return ResolverError(
-            RESULT_TOO_LARGE,
+            errors.RESULT_TOO_LARGE,
             f"The result is larger than {self._most_bytes // 1024} KB, so it would be lost. {advice} of the function "
             "URL.",
         )
@@ -172,7 +168,9 @@ class EventApi:
     def _batch_of_push(self, push: Push, invocation: Invocation) -> LayerBatch:
         """Return the config and the layers of a pushed image; an index has none, only its images do."""
         if (push.action_type, push.result) != ("PUSH", "SUCCESS"):
-            raise ResolverError(UNSUPPORTED_EVENT, "Of ECR's events, the function answers only those of pushed images.")
+            raise ResolverError(
+                errors.UNSUPPORTED_EVENT, "Of ECR's events, the function answers only those of pushed images."
+            )
         repository, digest = Repository(push.repository_name), push.image_digest
         invocation.record_image(repository, digest)
         manifest = self._images.manifest(repository, digest, invocation)
@@ -206,14 +204,14 @@ def _parsed(event: Mapping[str, Any], kind: type[BaseModel]) -> Event[Any]:
     try:
         return parse(event=dict(event), model=Event[kind])  # type: ignore[valid-type]
     except ValidationError as error:
-        raise ResolverError(INVALID_PARAMETER, described(error, kind)) from None
+        raise ResolverError(errors.INVALID_PARAMETER, described(error, kind)) from None
 
 
 def _size_of(event: Mapping[str, Any]) -> int:
     try:
         return len(json.dumps(event))
     except RecursionError:
-        raise ResolverError(INVALID_PARAMETER, "The event's values are nested too deep.") from None
+        raise ResolverError(errors.INVALID_PARAMETER, "The event's values are nested too deep.") from None
 
 
 def _batch_of(request: ImageManifestRequest | DownloadUrlRequest | DownloadUrlsRequest) -> LayerBatch:

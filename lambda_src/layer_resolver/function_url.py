@@ -14,26 +14,14 @@ from aws_lambda_powertools.utilities.parser import ValidationError, parse
 from aws_lambda_powertools.utilities.parser.models import LambdaFunctionUrlModel, RequestContextV2
 from pydantic import BaseModel
 
+from layer_resolver import errors
 from layer_resolver.callers import PUBLIC, caller_of
-from layer_resolver.errors import (
-    INTERNAL_ERROR,
-    INVALID_PARAMETER,
-    METHOD_NOT_ALLOWED,
-    REQUEST_TOO_LARGE,
-    RESULT_TOO_LARGE,
-    ROUTE_NOT_FOUND,
-    UNSUPPORTED_EVENT,
-    ResolverError,
-    as_resolver_error,
-)
+from layer_resolver.errors import ResolverError
 from layer_resolver.invocation import Invocation
 from layer_resolver.models import described
 
 LARGEST_ANSWER_BYTES = 6 * 1024 * 1024 - 64 * 1024
 """The largest answer as JSON: Lambda's 6 MB, beyond which callers get a bare 502, less room for its record."""
-
-LARGEST_ERROR_BYTES = 16 * 1024
-"""The largest body of an error."""
 
 LARGEST_BODY = 1024 * 1024
 """The largest body of a request, in bytes."""
@@ -103,13 +91,13 @@ class Request(NamedTuple):
         """Return the request in an event of a function URL, and record who sent it.
 
         Raises:
-            ResolverError: `UNSUPPORTED_EVENT`, if it isn't such an event.
+            ResolverError: `errors.UNSUPPORTED_EVENT`, if it isn't such an event.
         """
         try:
             parsed = parse(event=dict(event), model=FunctionUrlEvent)
         except ValidationError as error:
-            detail = f"{UNSUPPORTED_EVENT.advice} Of this request, {described(error, FunctionUrlEvent)}"
-            raise ResolverError(UNSUPPORTED_EVENT, detail) from None
+            detail = f"{errors.UNSUPPORTED_EVENT.advice} Of this request, {described(error, FunctionUrlEvent)}"
+            raise ResolverError(errors.UNSUPPORTED_EVENT, detail) from None
         context = parsed.requestContext
         headers = {name.lower(): value for name, value in (parsed.headers or {}).items()}
         iam = context.authorizer.iam if context.authorizer else None
@@ -160,18 +148,18 @@ class Request(NamedTuple):
         """Return the body, of at most `longest` bytes.
 
         Raises:
-            ResolverError: `INVALID_PARAMETER`, if there is no body or it isn't text; `REQUEST_TOO_LARGE`.
+            ResolverError: `errors.INVALID_PARAMETER`, if there is no body or it isn't text; `errors.REQUEST_TOO_LARGE`.
         """
         if not self.encoded_body:
-            raise ResolverError(INVALID_PARAMETER, "The request has no body. Post a JSON document.")
+            raise ResolverError(errors.INVALID_PARAMETER, "The request has no body. Post a JSON document.")
         try:
             encoded = self.encoded_body
             content = base64.b64decode(encoded, validate=True) if self.is_base64 else encoded.encode()
             text = content.decode()
         except (binascii.Error, ValueError):
-            raise ResolverError(INVALID_PARAMETER, "The body isn't UTF-8 text. Post a JSON document.") from None
+            raise ResolverError(errors.INVALID_PARAMETER, "The body isn't UTF-8 text. Post a JSON document.") from None
         if len(content) > longest:
-            raise ResolverError(REQUEST_TOO_LARGE)
+            raise ResolverError(errors.REQUEST_TOO_LARGE)
         return text
 
 
@@ -272,7 +260,7 @@ class FunctionUrl:
             api = self._apis.get(request.first_part, api)
             payload = _payload(api, _routed(api, request))
         except Exception as cause:
-            invocation.error, invocation.resolved = as_resolver_error(cause), ()
+            invocation.error, invocation.resolved = errors.as_resolver_error(cause), ()
             payload = _payload(api, _error_response(api, invocation.error, invocation))
         invocation.status = payload["statusCode"]
         return payload
@@ -292,28 +280,23 @@ def _routed(api: Api, request: Request) -> Response:
         answer = route.answers.get(request.method)
         if answer is None:
             allowed = ", ".join(sorted(route.answers))
-            detail = api.advice.get(METHOD_NOT_ALLOWED.code)
-            raise ResolverError(METHOD_NOT_ALLOWED, detail, headers={"Allow": allowed})
+            detail = api.advice.get(errors.METHOD_NOT_ALLOWED.code)
+            raise ResolverError(errors.METHOD_NOT_ALLOWED, detail, headers={"Allow": allowed})
         request.invocation.route = f"{request.method} {route.template}"
         response = answer(request, **parts)
         if request.method == "HEAD":
             # The platform leaves out the body, which has the download URLs or the manifest.
             request.invocation.resolved, request.invocation.gives_image = (), False
         return response
-    raise ResolverError(ROUTE_NOT_FOUND, api.advice.get(ROUTE_NOT_FOUND.code))
+    raise ResolverError(errors.ROUTE_NOT_FOUND, api.advice.get(errors.ROUTE_NOT_FOUND.code))
 
 
 def _error_response(api: Api, error: ResolverError, invocation: Invocation) -> Response:
     media_type, content = api.error_body(error, invocation.request_id)
-    body = to_json(content)
-    if len(body) > LARGEST_ERROR_BYTES:
-        # Only its lists can make an error long, never its message.
-        bare = ResolverError(error.kind, error.detail, subject=error.subject)
-        body = to_json(api.error_body(bare, invocation.request_id)[1])
     headers = {"Content-Type": media_type, **error.headers}
     if error.kind.retry_after_seconds is not None:
         headers["Retry-After"] = str(error.kind.retry_after_seconds)
-    return Response(api.error_status(error), headers, body)
+    return Response(api.error_status(error), headers, to_json(content))
 
 
 def _payload(api: Api, response: Response) -> dict[str, Any]:
@@ -325,9 +308,9 @@ def _payload(api: Api, response: Response) -> dict[str, Any]:
     headers = {**_HEADERS, **api.headers, **response.headers}
     values = "".join(headers.values())
     if not values.isascii() or values.encode().translate(None, _PRINTABLE):
-        raise ResolverError(INTERNAL_ERROR)
+        raise ResolverError(errors.INTERNAL_ERROR)
     body = response.body
     # Escaping takes at most six characters for one, so most answers need not be measured.
     if len(body) * 6 > LARGEST_ANSWER_BYTES and len(json.dumps(body)) > LARGEST_ANSWER_BYTES:
-        raise ResolverError(RESULT_TOO_LARGE)
+        raise ResolverError(errors.RESULT_TOO_LARGE)
     return {"statusCode": response.status, "headers": headers, "body": body}

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from layer_resolver import errors
 from layer_resolver.blobs import BlobReader
-from layer_resolver.errors import INVALID_PARAMETER, NOT_ENABLED, RESULT_TOO_LARGE, ResolverError, Subject
+from layer_resolver.errors import ResolverError, Subject
 from layer_resolver.function_url import LARGEST_ANSWER_BYTES, Request, Response, Route
 from layer_resolver.images import ImageReader, config_result, index_refused, manifest_with_config
 from layer_resolver.models import (
@@ -91,7 +92,7 @@ class HttpApi:
             batch = _batch_of_posted_manifest(request, content_type)
         elif request.query:
             raise ResolverError(
-                INVALID_PARAMETER,
+                errors.INVALID_PARAMETER,
                 "A request by digests has its fields in the body and no query. To post an image manifest, set "
                 f"Content-Type to its media type, one of {', '.join(MANIFEST_MEDIA_TYPES)}.",
             )
@@ -112,7 +113,7 @@ class HttpApi:
         batch = LayerBatch.of_manifest(wanted.repository, image)
         if len(batch.layers) * LEAST_BYTES_OF_A_LAYER > LARGEST_ANSWER_BYTES:
             detail = f"{subject} has {len(batch.layers)} layers, more than one answer holds. Get the manifest from ECR."
-            raise ResolverError(RESULT_TOO_LARGE, detail, subject=subject)
+            raise ResolverError(errors.RESULT_TOO_LARGE, detail, subject=subject)
         resolution = self._resolve(batch, request)
         request.invocation.gives_image = True
         answer = {
@@ -139,7 +140,7 @@ class HttpApi:
     def _image(self, wanted: ImageRequest, request: Request) -> tuple[StoredManifest, str | None, Subject]:
         """Return the image manifest that is asked for, the platform chosen from an index, and the subject of errors."""
         if not self._images.is_enabled:
-            raise ResolverError(NOT_ENABLED, "This service doesn't read images. Ask its operator to set imagePull.")
+            raise ResolverError(errors.NOT_ENABLED, "This service reads no images. Ask its operator to set imagePull.")
         repository = wanted.repository
         request.invocation.record_image(repository, wanted.reference)
         manifest, platform = self._images.image(repository, wanted.reference, wanted.platform, request.invocation)
@@ -157,7 +158,8 @@ def _batch_of_posted_manifest(request: Request, content_type: str) -> LayerBatch
     if manifest.media_type not in {None, content_type}:
         # A document read as one type here and as another elsewhere is a known attack (CVE-2021-41190).
         raise ResolverError(
-            INVALID_PARAMETER, "mediaType of the manifest and Content-Type of the request differ. Make them agree."
+            errors.INVALID_PARAMETER,
+            "The manifest's mediaType and the request's Content-Type differ. Make them agree.",
         )
     return LayerBatch.of_manifest(parse_request(request.query, RepositoryRequest).repository, manifest)
 

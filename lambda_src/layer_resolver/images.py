@@ -14,25 +14,11 @@ from botocore.exceptions import ClientError
 from cachetools import LRUCache
 from pydantic import Field, StringConstraints, ValidationError
 
-from layer_resolver import platforms
+from layer_resolver import errors, platforms
 from layer_resolver.blobs import digest_of
 from layer_resolver.calls import Moment
 from layer_resolver.ecr import Ecr
-from layer_resolver.errors import (
-    IMAGE_NOT_FOUND,
-    INVALID_PAGE_TOKEN,
-    INVALID_PARAMETER,
-    LAYER_INACCESSIBLE,
-    LAYERS_NOT_FOUND,
-    LISTED_ENTRIES,
-    MANIFEST_DIGEST_MISMATCH,
-    SERVER_ERROR,
-    UNSUPPORTED_IMAGE,
-    ResolverError,
-    Subject,
-    UnreadableAnswerError,
-    error_kind,
-)
+from layer_resolver.errors import ResolverError, Subject
 from layer_resolver.invocation import Invocation
 from layer_resolver.models import (
     INDEX_MEDIA_TYPES,
@@ -196,7 +182,7 @@ class ImageReader:
             reference, named = _choose(manifest, platform, subject)
             chosen = named or chosen
         raise ResolverError(
-            INVALID_PARAMETER,
+            errors.INVALID_PARAMETER,
             f"The image is behind more than {DEEPEST_INDEX} indexes. Ask for it by its imageDigest.",
         )
 
@@ -214,9 +200,9 @@ class ImageReader:
         absent = {
             str(error.subject.name): error
             for error in failures
-            if error.kind in {LAYERS_NOT_FOUND, LAYER_INACCESSIBLE} and error.subject is not None
+            if error.kind in {errors.LAYERS_NOT_FOUND, errors.LAYER_INACCESSIBLE} and error.subject is not None
         }
-        digests = [digest for digest in absent if is_registered_digest(digest)][:LISTED_ENTRIES]
+        digests = [digest for digest in absent if is_registered_digest(digest)][: errors.LISTED_ENTRIES]
         if not digests or not self.is_enabled:
             return
         with suppress(ResolverError):
@@ -256,8 +242,8 @@ class ImageReader:
             answer = self._ecr.list_image_referrers(repository, subject, invocation, **parameters)
         except ResolverError as error:
             # Repository and digest have been checked, so ECR refuses the token.
-            if token is not None and error.kind is INVALID_PARAMETER:
-                raise ResolverError(INVALID_PAGE_TOKEN) from error
+            if token is not None and error.kind is errors.INVALID_PARAMETER:
+                raise ResolverError(errors.INVALID_PAGE_TOKEN) from error
             raise
         page = _read(answer, _ReferrersPage, subject)
         descriptors = [each.model_dump(by_alias=True, exclude_defaults=True) for each in page.referrers]
@@ -295,15 +281,15 @@ def index_refused(document: str) -> ResolverError:
     """Return the error for a posted image index, with the manifests that could be posted instead.
 
     Raises:
-        ResolverError: `INVALID_PARAMETER`, if it isn't an image index either.
+        ResolverError: `errors.INVALID_PARAMETER`, if it isn't an image index either.
     """
     entries = parse_document(document, ImageIndex).manifests
-    listed = entries[:LISTED_ENTRIES]
+    listed = entries[: errors.LISTED_ENTRIES]
     named = [f"{each.digest} ({_platform_of(each) or 'no platform'})" for each in listed]
     if len(entries) > len(listed):
         named.append(f"and {len(entries) - len(listed)} more")
     return ResolverError(
-        INVALID_PARAMETER,
+        errors.INVALID_PARAMETER,
         "This is an image index, which has no layers of its own. Choose a platform and post its image manifest: "
         f"{', '.join(named) or 'this index names none'}.",
         extensions={"manifests": [_quoted_entry(each) for each in listed]},
@@ -314,14 +300,14 @@ def manifest_with_config(manifest: StoredManifest, subject: Subject) -> ImageMan
     """Return the manifest of an image that has an image's config.
 
     Raises:
-        ResolverError: `UNSUPPORTED_IMAGE`, if it is another kind of artifact, such as a chart or a signature.
+        ResolverError: `errors.UNSUPPORTED_IMAGE`, if it is another kind of artifact, such as a chart or a signature.
     """
     image = parse_stored(manifest.content, ImageManifest, subject, "manifest")
     media_type = image.config.media_type
     if media_type in _CONFIG_MEDIA_TYPES:
         return image
     raise ResolverError(
-        UNSUPPORTED_IMAGE,
+        errors.UNSUPPORTED_IMAGE,
         f"{subject} has no image config: it is an artifact, whose config has the media type "
         f"{shown_media_type(media_type) or '(not shown)'}. GET /images/download-urls returns its manifest and blobs.",
         subject=subject,
@@ -332,7 +318,7 @@ def config_result(manifest: ImageManifest, content: bytes, subject: Subject, *, 
     """Return what an image's config says; environment variables only on demand, as some images have secrets there.
 
     Raises:
-        ResolverError: `UNSUPPORTED_IMAGE`, if the content isn't an image's config.
+        ResolverError: `errors.UNSUPPORTED_IMAGE`, if the content isn't an image's config.
     """
     image = parse_stored(content, ImageConfig, subject, "config")
     config = image.config or ExecutionConfig()
@@ -365,10 +351,10 @@ def _choose(index: StoredManifest, platform: str | None, subject: Subject) -> tu
 
 def _platform_refused(digest: str, platform: str | None, names: list[str]) -> ResolverError:
     problem = "is an image index: name a platform" if platform is None else f"has no image for {platform}"
-    listed = [name for name in names if shown_platform(name)][:LISTED_ENTRIES]
+    listed = [name for name in names if shown_platform(name)][: errors.LISTED_ENTRIES]
     more = f" and {len(names) - len(listed)} more" if len(names) > len(listed) else ""
     advice = f"It has {', '.join(listed)}{more}" if listed else "Its entries name no platform: ask by imageDigest"
-    return ResolverError(INVALID_PARAMETER, f"{digest} {problem}. {advice}.", extensions={"platforms": listed})
+    return ResolverError(errors.INVALID_PARAMETER, f"{digest} {problem}. {advice}.", extensions={"platforms": listed})
 
 
 def _platform_of(entry: IndexEntry) -> str | None:
@@ -392,7 +378,7 @@ def _image_id(repository: Repository, reference: str) -> dict[str, str]:
         return {"imageDigest": reference}
     if not is_tag(reference):
         # Such a reference names no image; ECR need not be asked.
-        raise ResolverError.about(Subject(repository.repository_name, "image"), IMAGE_NOT_FOUND)
+        raise ResolverError.about(Subject(repository.repository_name, "image"), errors.IMAGE_NOT_FOUND)
     return {"imageTag": reference}
 
 
@@ -403,18 +389,20 @@ def _checked_manifest(image: _Image, repository: Repository, subject: Subject, r
         None in {repository.registry_id, image.registry_id} or repository.registry_id == image.registry_id
     )
     if image.repository_name not in {None, repository.repository_name} or not is_same_registry:
-        raise ResolverError.about(subject, SERVER_ERROR, UnreadableAnswerError("repositoryName is another one"))
+        raise ResolverError.about(
+            subject, errors.SERVER_ERROR, errors.UnreadableAnswerError("repositoryName is another one")
+        )
     if digest is None or digest_of(stored, digest) != digest or reference not in {digest, image.image_id.image_tag}:
-        raise ResolverError.about(subject, MANIFEST_DIGEST_MISMATCH)
+        raise ResolverError.about(subject, errors.MANIFEST_DIGEST_MISMATCH)
     return StoredManifest(stored, image.image_manifest_media_type, digest)
 
 
 def _not_given(failures: list[_ImageFailure], subject: Subject) -> ResolverError:
     """Return the error for an image that ECR doesn't return; ECR's reason is its cause, for the log."""
     if not failures:
-        return ResolverError.about(subject, IMAGE_NOT_FOUND)
+        return ResolverError.about(subject, errors.IMAGE_NOT_FOUND)
     cause = ClientError({"Error": {"Code": failures[0].failure_code}}, "BatchGetImage")
-    return ResolverError.about(subject, error_kind(cause), cause)
+    return ResolverError.about(subject, errors.error_kind(cause), cause)
 
 
 def _read(answer: dict[str, Any], model: type[Model], subject: Subject) -> Model:
@@ -422,6 +410,6 @@ def _read(answer: dict[str, Any], model: type[Model], subject: Subject) -> Model
     try:
         return model.model_validate(answer)
     except ValidationError as error:
-        unreadable = UnreadableAnswerError()
+        unreadable = errors.UnreadableAnswerError()
         unreadable.__cause__ = error
-        raise ResolverError.about(subject, SERVER_ERROR, unreadable) from unreadable
+        raise ResolverError.about(subject, errors.SERVER_ERROR, unreadable) from unreadable

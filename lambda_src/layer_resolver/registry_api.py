@@ -9,20 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from layer_resolver import errors
 from layer_resolver.blobs import BlobReader
-from layer_resolver.errors import (
-    IMAGE_NOT_FOUND,
-    INVALID_ARTIFACT_TYPE,
-    INVALID_DIGEST,
-    INVALID_PAGE_TOKEN,
-    INVALID_PAGINATION,
-    METHOD_NOT_ALLOWED,
-    NOT_ENABLED,
-    REFERRERS_NOT_READ,
-    ROUTE_NOT_FOUND,
-    ResolverError,
-    Subject,
-)
+from layer_resolver.errors import ResolverError, Subject
 from layer_resolver.function_url import Request, Response, Route
 from layer_resolver.images import ImageReader, is_page_token
 from layer_resolver.models import (
@@ -59,9 +48,9 @@ class RegistryApi:
 
     headers: Mapping[str, str] = {"Docker-Distribution-Api-Version": "registry/2.0"}
     advice: Mapping[str, str] = {
-        ROUTE_NOT_FOUND.code: "There is no such path. A registry has /v2/<repository>/manifests/<tag or digest>, "
+        errors.ROUTE_NOT_FOUND.code: "There is no such path. A registry has /v2/<repository>/manifests/<reference>, "
         "/v2/<repository>/blobs/<digest>, /v2/<repository>/tags/list and /v2/<repository>/referrers/<digest>.",
-        METHOD_NOT_ALLOWED.code: "This is a read-only registry: push to ECR itself.",
+        errors.METHOD_NOT_ALLOWED.code: "This is a read-only registry: push to ECR itself.",
     }
 
     def __init__(self, resolver: LayerUrlResolver, images: ImageReader, blobs: BlobReader, settings: Settings) -> None:
@@ -132,12 +121,14 @@ class RegistryApi:
         if ":" in reference:
             _check_digest(reference)
         if not self._settings.image_pull:
-            raise ResolverError(NOT_ENABLED, "This registry serves blobs only. Ask its operator to set imagePull.")
+            raise ResolverError(
+                errors.NOT_ENABLED, "This registry serves blobs only. Ask its operator to set imagePull."
+            )
         request.invocation.record_image(repository, reference)
         manifest = self._images.manifest(repository, reference, request.invocation)
         if not _can_read(request.header("accept"), manifest.media_type):
             raise ResolverError(
-                IMAGE_NOT_FOUND,
+                errors.IMAGE_NOT_FOUND,
                 f"The image has the media type {manifest.media_type}, which the Accept header excludes.",
                 subject=Subject(repository.repository_name, "image", reference),
             )
@@ -156,7 +147,7 @@ class RegistryApi:
     def _get_tags(self, request: Request, name: str) -> Response:
         repository = self._repository(name)
         if not self._settings.list_tags:
-            raise ResolverError(NOT_ENABLED, "This registry doesn't list tags. Ask its operator to set listTags.")
+            raise ResolverError(errors.NOT_ENABLED, "This registry lists no tags. Ask its operator to set listTags.")
         count = _page_length(request.query.get("n"))
         tags = self._images.tags(repository, request.query.get("last", ""), request.invocation)
         page = tags[:count]
@@ -169,10 +160,10 @@ class RegistryApi:
         repository = self._repository(name)
         _check_digest(digest)
         if not self._settings.image_pull:
-            raise ResolverError(REFERRERS_NOT_READ)
+            raise ResolverError(errors.REFERRERS_NOT_READ)
         types, token = _artifact_types(request.query.get("artifactType")), request.query.get("nextToken") or None
         if token is not None and not is_page_token(token):
-            raise ResolverError(INVALID_PAGE_TOKEN)
+            raise ResolverError(errors.INVALID_PAGE_TOKEN)
         found = self._images.referrers(repository, digest, types, token, request.invocation)
         headers = {"Content-Type": INDEX_MEDIA_TYPES[0]}
         if types:
@@ -197,13 +188,13 @@ def _get_version(_: Request) -> Response:
 
 
 def _get_catalog(_: Request) -> Response:
-    raise ResolverError(NOT_ENABLED, "This registry doesn't list its repositories.")
+    raise ResolverError(errors.NOT_ENABLED, "This registry doesn't list its repositories.")
 
 
 def _check_digest(digest: str) -> None:
     if not is_registered_digest(digest):
         expected = "sha256:<64 lower-case hex digits> or sha512:<128 lower-case hex digits>"
-        raise ResolverError(INVALID_DIGEST, f"The digest must be {expected}.")
+        raise ResolverError(errors.INVALID_DIGEST, f"The digest must be {expected}.")
 
 
 def _can_read(accept: str, media_type: str) -> bool:
@@ -246,7 +237,7 @@ def _page_length(count: str | None) -> int:
     if count is None:
         return TAGS_A_PAGE
     if not re.fullmatch(r"[0-9]+", count):
-        raise ResolverError(INVALID_PAGINATION)
+        raise ResolverError(errors.INVALID_PAGINATION)
     digits = count.lstrip("0")
     # Python refuses to read numbers of thousands of digits.
     return TAGS_A_PAGE if len(digits) > len(str(TAGS_A_PAGE)) else min(int(digits or "0"), TAGS_A_PAGE)
@@ -257,5 +248,5 @@ def _artifact_types(value: str | None) -> list[str]:
     # A plus arrives as a space, unless the client encodes it; a media type has no spaces.
     types = value.replace(" ", "+").split(",") if value else []
     if len(types) > ARTIFACT_TYPES or not all(map(_ARTIFACT_TYPE.fullmatch, types)):
-        raise ResolverError(INVALID_ARTIFACT_TYPE)
+        raise ResolverError(errors.INVALID_ARTIFACT_TYPE)
     return types

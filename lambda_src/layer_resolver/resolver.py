@@ -8,19 +8,11 @@ from typing import Any, NamedTuple, TypeVar
 
 from cachetools import LRUCache
 
+from layer_resolver import errors
 from layer_resolver.calls import Moment
 from layer_resolver.download_urls import Hosts, PresignedUrl, UrlRefusedError
 from layer_resolver.ecr import Answer, Ecr
-from layer_resolver.errors import (
-    BLOB_UNREADABLE,
-    FOREIGN_LAYER,
-    LAYER_INACCESSIBLE,
-    LAYERS_NOT_FOUND,
-    SERVER_ERROR,
-    ResolverError,
-    Subject,
-    UnreadableAnswerError,
-)
+from layer_resolver.errors import ResolverError, Subject
 from layer_resolver.invocation import Invocation
 from layer_resolver.models import DownloadUrl, DownloadUrlsResult, Failure, Layer, LayerBatch
 
@@ -107,7 +99,7 @@ class LayerUrlResolver:
             except UrlRefusedError as error:
                 refused = error
                 self._urls.pop(_cache_key(batch, layer), None)
-        raise ResolverError.about(_subject(batch, layer), BLOB_UNREADABLE) from refused
+        raise ResolverError.about(_subject(batch, layer), errors.BLOB_UNREADABLE) from refused
 
     def _outcomes(self, batch: LayerBatch, invocation: Invocation) -> dict[str, _Outcome]:
         invocation.record_batch(batch)
@@ -129,14 +121,18 @@ class LayerUrlResolver:
 
     def _outcome(self, subject: Subject, layer: Layer, answer: Answer) -> _Outcome:
         if isinstance(answer, ResolverError):
-            is_absent = answer.kind in {LAYERS_NOT_FOUND, LAYER_INACCESSIBLE}
-            return ResolverError.about(subject, FOREIGN_LAYER) if layer.is_foreign and is_absent else answer
+            is_absent = answer.kind in {errors.LAYERS_NOT_FOUND, errors.LAYER_INACCESSIBLE}
+            return ResolverError.about(subject, errors.FOREIGN_LAYER) if layer.is_foreign and is_absent else answer
         url = answer.get("downloadUrl")
         if not isinstance(url, str) or not self._hosts.admit(url):
-            return ResolverError.about(subject, SERVER_ERROR, UnreadableAnswerError("downloadUrl is not a URL of S3"))
+            return _unreadable(subject, "downloadUrl is not a URL of S3")
         if str(answer.get("layerDigest", layer.digest)).lower() != layer.digest.lower():
-            return ResolverError.about(subject, SERVER_ERROR, UnreadableAnswerError("layerDigest is another one"))
+            return _unreadable(subject, "layerDigest is another one")
         return PresignedUrl.of(url, self._now().wall)
+
+
+def _unreadable(subject: Subject, problem: str) -> ResolverError:
+    return ResolverError.about(subject, errors.SERVER_ERROR, errors.UnreadableAnswerError(problem))
 
 
 def _cache_key(batch: LayerBatch, layer: Layer) -> _CacheKey:

@@ -7,7 +7,6 @@ holds a secret. After each fault one request is served well.
 import ctypes
 import gc
 import hashlib
-import importlib
 import io
 import json
 import logging
@@ -25,20 +24,29 @@ from typing import Any, TextIO, cast
 from unittest.mock import patch
 from urllib.parse import quote
 
+import boto3
+
+from layer_resolver.ecr import create_client
 from layer_resolver.errors import ERROR_TABLE, ResolverError
-from layer_resolver.function_url import LARGEST_ANSWER_BYTES, LARGEST_ERROR_BYTES
-from layer_resolver.handler import _LOADED_LATER, create_handler, is_function_url_event
-from layer_resolver.observability import LONGEST_LINE, logger
+from layer_resolver.function_url import LARGEST_ANSWER_BYTES
+from layer_resolver.handler import create_handler, is_function_url_event
+from layer_resolver.observability import logger
 from layer_resolver.settings import Settings
 from tests.faults.inputs import MARKER, any_event
 from tests.faults.server import Behaviour, FaultServer, HttpRequest, answer, close, fault_server, transport_faults
 from tests.unit.fakes import Context, FakeEcr, eventbridge_event, function_url_event
+
+LARGEST_ERROR_BYTES = 16 * 1024
+"""The largest body of an error."""
 
 SECONDS_TO_ANSWER = 0.5
 """What the function keeps of an invocation's time for its answer."""
 
 ALLOWANCE_SECONDS = 0.35
 """How late an answer may be: what a busy machine takes to let the next thread run."""
+
+LONGEST_LINE = 32 * 1024
+"""How many bytes a line of the log may have."""
 
 SIGNATURE = "5f0c2a1b9d3e4f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8"
 TOKEN = "IQoJb3JpZ2luX2VjEJr//////////wEaCXVzLWVhc3QtMSJHMEUCIQ=="
@@ -368,7 +376,7 @@ def check(outcome: Outcome, secrets: tuple[str, ...] = SECRETS) -> None:
     for line in outcome.written.splitlines():
         _check_that(len(line.encode(errors="replace")) <= LONGEST_LINE, "a line is too long", outcome)
         _check_that(isinstance(json.loads(line), dict), "a line is not JSON", outcome)
-    for described in _described_errors(outcome.written):
+    for described in described_errors(outcome.written):
         # What ECR says and nobody knows is an internal error; a mistake of the function's own would be one as well.
         is_known = described["code"] != "InternalError" or described["cause"]["type"] == "ClientError"
         _check_that(is_known, "the function failed by itself", outcome)
@@ -376,7 +384,7 @@ def check(outcome: Outcome, secrets: tuple[str, ...] = SECRETS) -> None:
     _check_that(not any(secret.lower() in lowered for secret in secrets), "a secret is written", outcome)
 
 
-def _described_errors(written: str) -> Iterator[dict[str, Any]]:
+def described_errors(written: str) -> Iterator[dict[str, Any]]:
     """Yield the errors that the log tells of."""
     for line in map(json.loads, written.splitlines()):
         yield from (line["error"],) if "error" in line else ()
@@ -430,12 +438,14 @@ def _environment(ecr_port: int) -> Iterator[None]:
         "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE",
         "AWS_SECRET_ACCESS_KEY": "secret",
     }
-    # What is loaded when it is first needed takes as long as the processor has other work.
-    for module in _LOADED_LATER:
-        importlib.import_module(module)
-    # The waits between attempts are random; short ones let more happen before the deadline.
-    with patch.dict(os.environ, variables), patch("layer_resolver.ecr.JITTER.uniform", lambda low, high: high / 50):
+    with patch.dict(os.environ, variables):
         yield
+
+
+def new_client(service: str = "ecr", **options: Any) -> Any:
+    """Return the function's client of a service, from the environment as it is now."""
+    boto3.setup_default_session()
+    return create_client(service, **options)
 
 
 Progress = Callable[[int], bool]
@@ -455,7 +465,7 @@ def run(seed: int, count: int, progress: Progress = lambda _: True) -> Report:
     """
     report = Report()
     with fault_server(lambda _: close()) as ecr, fault_server(s3_answer) as s3, _environment(ecr.port):
-        handler = create_handler(settings=Settings(image_pull=True, list_tags=True, stack_name="faults"))
+        handler = create_handler(new_client(), Settings(image_pull=True, list_tags=True, stack_name="faults"))
         # Caches and pools fill up first, and a run of faults has all kinds of them.
         for number in range(-20, count):
             if number == 0:
@@ -500,11 +510,13 @@ def run_each_alone(seed: int, place: str) -> Report:
                 choose = random.Random(f"{seed} {number}")
                 ecr.respond = lambda request: answer(200, json.dumps(good_answer(request, s3.port)).encode())
                 s3.respond = s3_answer
-                behaviour = transport_faults(b'{"downloadUrl": "x"}', choose)[number]
+                other.greeting, other.respond = None, credentials_for_minutes
+                handler = create_handler(new_client(), settings)
+                body = b"not JSON" if place == "credentials" else b'{"downloadUrl": "x"}'
+                behaviour = transport_faults(body, choose)[number]
                 servers[place].respond = lambda _, behaviour=behaviour: behaviour  # type: ignore[misc]
                 other.greeting = behaviour if place == "TLS" else None
                 event = function_url_event("HEAD", f"/v2/team/app/blobs/{any_digest(choose)}")
-                handler = create_handler(settings=settings)
                 with _Heartbeat() as heartbeat:
                     outcome = invoke(handler, event, remaining_milliseconds=800)
                 late = outcome.seconds - 0.3 - heartbeat.stalled
@@ -517,6 +529,13 @@ def run_each_alone(seed: int, place: str) -> Report:
                 for server in (ecr, s3, other):
                     server.drop_connections()
     return report
+
+
+def credentials_for_minutes(_: HttpRequest, minutes: float = 5) -> Behaviour:
+    """Answer as Lambda's endpoint for credentials; botocore asks again when they have 10 minutes or less."""
+    expires = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + minutes * 60))
+    given = {"AccessKeyId": "AKIAEXAMPLE", "SecretAccessKey": "secret", "Token": "t", "Expiration": expires}
+    return answer(200, json.dumps(given).encode(), name="credentials")
 
 
 def _elsewhere(place: str, port: int) -> dict[str, str]:
@@ -623,7 +642,7 @@ def run_inputs(seed: int, count: int, progress: Progress = lambda _: True) -> Re
     """
     content = MANIFEST.encode()
     ecr = FakeEcr(images=dict.fromkeys(("latest", MANIFEST_DIGEST), (content, OCI_MANIFEST)))
-    handler = create_handler(lambda: ecr, Settings(image_pull=True, list_tags=True, stack_name="inputs"))
+    handler = create_handler(ecr, Settings(image_pull=True, list_tags=True, stack_name="inputs"))
     report = Report()
     for number in range(-2000, count):
         if number == 0:

@@ -1,19 +1,20 @@
-"""A server that fails in every way that HTTP lets it, on raw sockets, in the place of ECR or S3."""
+"""A server that fails in every way that HTTP allows, on raw sockets, in the place of ECR or S3."""
 
 import random
 import socket
+import ssl
 import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 LONGEST_SECONDS = 8.0
 """How long one connection is served: longer than any deadline of the invocations."""
 
-MOST_BYTES = 64 * 1024 * 1024
-"""How much is sent of an answer without an end."""
+MOST_BYTES = 1024 * 1024
+"""How much of an endless answer is sent. boto3 reads an answer whole, so a larger one only tests the memory here."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,13 @@ class HttpRequest:
         line: The request line.
         headers: The headers by their names in lower case.
         body: The body.
+        connection: The number of its connection, from 1 in the order of their beginning.
     """
 
     line: str
     headers: dict[str, str]
     body: bytes
+    connection: int = 0
 
 
 Respond = Callable[[HttpRequest], "Behaviour"]
@@ -53,16 +56,20 @@ class FaultServer:
     """Listens on a port of 127.0.0.1, and does with each request what `respond` says.
 
     Args:
-        respond: Chooses what happens; may be set anew at any time.
+        respond: Chooses what happens; may be replaced at any time.
+        tls: Encrypts the connections; None for plain HTTP.
 
     Attributes:
         respond: The same.
         greeting: What happens to a connection before anything is read from it, None for nothing.
+        connections: How many connections there have been.
     """
 
-    def __init__(self, respond: Respond) -> None:
+    def __init__(self, respond: Respond, tls: ssl.SSLContext | None = None) -> None:
         self.respond = respond
         self.greeting: Behaviour | None = None
+        self.connections = 0
+        self._tls = tls
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.port: int = self._listener.getsockname()[1]
         self._connections: set[socket.socket] = set()
@@ -91,24 +98,33 @@ class FaultServer:
                 return
             with self._lock:
                 self._connections.add(connection)
-            threading.Thread(target=self._serve, args=(connection,), name="fault-connection", daemon=True).start()
+                self.connections += 1
+            arguments = (connection, self.connections)
+            threading.Thread(target=self._serve, args=arguments, name="fault-connection", daemon=True).start()
 
-    def _serve(self, connection: socket.socket) -> None:
+    def _serve(self, connection: socket.socket, number: int) -> None:
         with self._forgetting(connection), connection, suppress(OSError, ValueError):
             connection.settimeout(LONGEST_SECONDS)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self.greeting is not None:
                 self.greeting.act(connection)
                 return
-            buffered = b""
-            while True:
-                request, buffered = _read(connection, buffered)
-                if request is None:
-                    break
-                behaviour = self.respond(request)
-                behaviour.act(connection)
-                if not behaviour.keeps_connection:
-                    break
+            if self._tls is None:
+                self._converse(connection, number)
+                return
+            with self._tls.wrap_socket(connection, server_side=True) as encrypted:
+                self._converse(encrypted, number)
+
+    def _converse(self, connection: socket.socket, number: int) -> None:
+        buffered = b""
+        while True:
+            request, buffered = _read(connection, buffered)
+            if request is None:
+                return
+            behaviour = self.respond(replace(request, connection=number))
+            behaviour.act(connection)
+            if not behaviour.keeps_connection:
+                return
 
     @contextmanager
     def _forgetting(self, connection: socket.socket) -> Iterator[None]:
@@ -118,9 +134,9 @@ class FaultServer:
 
 
 @contextmanager
-def fault_server(respond: Respond) -> Iterator[FaultServer]:
+def fault_server(respond: Respond, tls: ssl.SSLContext | None = None) -> Iterator[FaultServer]:
     """Run a server while the context lasts."""
-    server = FaultServer(respond)
+    server = FaultServer(respond, tls)
     try:
         yield server
     finally:
@@ -210,6 +226,28 @@ def reset() -> Behaviour:
         "reset",
         lambda connection: connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)),
     )
+
+
+def tunnel(port: int) -> Behaviour:
+    """Answer CONNECT as a proxy does, and pass everything on to a port of 127.0.0.1."""
+
+    def act(connection: socket.socket) -> None:
+        with socket.create_connection(("127.0.0.1", port)) as other:
+            connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            back = threading.Thread(target=_pass_on, args=(other, connection), name="fault-tunnel", daemon=True)
+            back.start()
+            _pass_on(connection, other)
+            back.join()
+
+    return Behaviour("tunnel", act)
+
+
+def _pass_on(source: socket.socket, target: socket.socket) -> None:
+    with suppress(OSError):
+        while block := source.recv(65536):
+            target.sendall(block)
+    with suppress(OSError):
+        target.shutdown(socket.SHUT_WR)
 
 
 def _wait_for_the_client(connection: socket.socket) -> None:

@@ -10,10 +10,11 @@ os.environ |= {"AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "
 
 from tests.faults.harness import BrokenPromiseError, Progress, Report, run, run_inputs
 
-INVOCATIONS = int(os.environ.get("INVOCATIONS", "10000"))
-INPUTS = int(os.environ.get("INPUTS", "1000000"))
-MINUTES = float(os.environ.get("MINUTES", "inf"))
-SEED = int(os.environ.get("SEED", str(int(time.time()))))
+# make exports variables without a value as empty.
+INVOCATIONS = int(os.environ.get("INVOCATIONS") or 10_000)
+INPUTS = int(os.environ.get("INPUTS") or 1_000_000)
+MINUTES = float(os.environ.get("MINUTES") or "inf")
+SEED = int(os.environ.get("SEED") or time.time())
 MOST_KEPT = {"threads": 40, "file descriptors": 40, "memory in kilobytes": 64 * 1024}
 """By how much the pools and caches may have grown."""
 

@@ -6,6 +6,9 @@ import pytest
 from tests.faults.harness import PLACES, Report, run, run_each_alone, run_inputs
 from tests.faults.server import Behaviour, HttpRequest, answer, close, fault_server
 
+# urllib3 leaves the socket of an answer with malformed headers to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 POOLS = 40
 """How many threads and connections the function's pools may have come to keep."""
 

@@ -52,7 +52,6 @@ TWO_LAYERS = json.dumps({"repositoryName": "team/app", "layerDigests": [digest(1
         ("kept for 60 s at most", (ecr.CONNECTION_SECONDS, blobs.CONNECTION_SECONDS), (60, 60)),
         ("waits 0.5 s for its pull event", pull_events.PUT_SECONDS, 0.5),
         ("An answer has less than 6 MB", function_url.LARGEST_ANSWER_BYTES, 6 * MB - 64 * KB),
-        ("an error 16 KB", function_url.LARGEST_ERROR_BYTES, 16 * KB),
         ("16 KB of digests", observability.LOGGED_DIGEST_BYTES, 16 * KB),
         ("A request has at most 1 MB", function_url.LARGEST_BODY, MB),
         ("a manifest 4 MB", http_api.LARGEST_MANIFEST, 4 * MB),
@@ -231,18 +230,6 @@ def test_an_error_quotes_little_of_an_index(send: Send, entry: dict[str, Any]) -
     assert len(answer.text) <= 16 * 1024
     assert len(answer.json["manifests"]) == 10
     assert "and 290 more" in answer.json["detail"]
-
-
-def test_an_error_that_is_too_long_all_the_same_goes_without_what_it_lists(
-    send: Send, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("layer_resolver.function_url.LARGEST_ERROR_BYTES", 1000)
-    entry = {"mediaType": OCI_MANIFEST, "digest": digest(), "size": 1}
-    index = json.dumps({"schemaVersion": 2, "manifests": [entry] * 9})
-    query = {"repositoryName": "team/app"}
-    answer = send("POST", "/download-urls", query, body=index, content_type=INDEX_MEDIA_TYPES[0])
-    assert answer.status == 400
-    assert "manifests" not in answer.json
 
 
 def test_an_answer_that_lambda_would_not_take_is_refused_with_a_reason(
