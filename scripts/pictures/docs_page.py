@@ -1,25 +1,23 @@
-"""The page to try the HTTP API, in a browser: a layer is resolved by clicking."""
+"""The page to try the HTTP API, in a browser that resolves a layer on it."""
 
 import json
 from dataclasses import dataclass
 from typing import Any
 
+from playwright.sync_api import Page
+
 from local.sample_image import sample_image
 from local.service import FunctionUrl, local_service
-from scripts.pictures.browser import Page, browser_page
+from scripts.pictures.browser import browser_page
 
-# Down to the answer's body: its headers differ from run to run.
+# Ends above the response headers, which differ from run to run.
 WIDTH, HEIGHT = 1000, 940
 
-ONLY_LOOPBACK = ("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",)
-"""Options of a browser that finds no host but this machine."""
-
 _OPERATION = "#operations-default-getDownloadUrl"
-_ANSWER = f"{_OPERATION} .live-responses-table .response"
 
-# What differs from run to run. A text node is replaced as a whole, so each is looked at by itself.
+# Replaces ports, signatures and times. Each text node is replaced as a whole.
 _SHORTEN = """
-(() => {
+() => {
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
     const node = walker.currentNode;
@@ -28,17 +26,17 @@ _SHORTEN = """
       .replace(/http:\\/\\/localhost:[^"]*/, "http://localhost:…")
       .replace(/"\\d{4}-\\d\\d-\\d\\dT[^"]*Z"/, '"…Z"');
   }
-})()
+}
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the page shows of an answer.
+    """A response as the page shows it.
 
     Attributes:
-        status: Its status.
-        body: Its body.
+        status: HTTP status.
+        body: Parsed JSON.
     """
 
     status: int
@@ -46,23 +44,18 @@ class Answer:
 
 
 def resolve_by_clicking(page: Page, url: str) -> Answer:
-    """Open the page of a service and let it resolve the layer that it has filled in.
-
-    Args:
-        page: A page of a browser.
-        url: The local function URL.
-
-    Returns:
-        What the page shows.
+    """Open the page of a local function URL, and resolve the layer that it suggests.
 
     Raises:
-        BrowserError: If the page does not work.
+        playwright.sync_api.Error: If the page doesn't work.
     """
-    page.open(f"{url}/docs", width=WIDTH, height=HEIGHT)
-    page.click(f"{_OPERATION} .opblock-summary-control")
-    page.click(f"{_OPERATION} button.execute")
-    status = page.wait_for(f"document.querySelector('{_ANSWER} .response-col_status')?.textContent")
-    body = page.wait_for(f"document.querySelector('{_ANSWER} .response-col_description pre')?.textContent")
+    page.goto(f"{url}/docs")
+    operation = page.locator(_OPERATION)
+    operation.locator(".opblock-summary-control").click()
+    operation.locator("button.execute").click()
+    response = operation.locator(".live-responses-table .response")
+    status = response.locator(".response-col_status").inner_text()
+    body = response.locator(".response-col_description pre").first.inner_text()
     return Answer(int(status), json.loads(body))
 
 
@@ -70,20 +63,20 @@ def docs_page(chromium: str) -> bytes:
     """Return a PNG of the page after it has resolved a layer of the sample image.
 
     Args:
-        chromium: The path of the browser.
+        chromium: Path of the browser.
 
     Raises:
-        BrowserError: If the page does not work.
+        playwright.sync_api.Error: If the page doesn't work.
     """
     with (
         local_service(
             {"team/app": sample_image()}, function_url=FunctionUrl(has_docs_page=True), write_log=lambda _: None
         ) as service,
-        browser_page(chromium, options=ONLY_LOOPBACK) as page,
+        browser_page(chromium, width=WIDTH, height=HEIGHT) as page,
     ):
         resolve_by_clicking(page, service.url)
         page.evaluate(_SHORTEN)
-        page.evaluate(f"document.querySelector('{_OPERATION}').scrollIntoView({{behavior: 'instant'}})")
-        # The cursor and the focus blink.
+        page.locator(_OPERATION).evaluate("element => element.scrollIntoView({behavior: 'instant'})")
+        # The focus blinks.
         page.evaluate("document.activeElement.blur()")
-        return page.picture()
+        return page.screenshot()

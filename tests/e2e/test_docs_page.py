@@ -6,28 +6,31 @@ from urllib.parse import urlsplit
 import httpx
 
 from scripts.pictures.browser import browser_page
-from scripts.pictures.docs_page import HEIGHT, ONLY_LOOPBACK, WIDTH, resolve_by_clicking
+from scripts.pictures.docs_page import HEIGHT, WIDTH, resolve_by_clicking
 from tests.commands import ROOT, Server, tool
 
 PICTURE = ROOT / "docs" / "pictures" / "docs-page.png"
 
 
 def test_clicking_resolves_a_layer_and_no_other_host_is_or_can_be_asked(server: Server, layer: dict[str, str]) -> None:
-    with browser_page(tool("chromium"), options=ONLY_LOOPBACK) as page:
+    with browser_page(tool("chromium"), width=WIDTH, height=HEIGHT) as page:
+        requested: list[str] = []
+        problems: list[str] = []
+        page.on("request", lambda request: requested.append(request.url))
+        page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: problems.append(error.message))
         answer = resolve_by_clicking(page, server.url)
-        picture = page.picture()
-        problems = list(page.problems)
+        asked = [urlsplit(url) for url in requested if not url.startswith("data:")]
+        picture = page.screenshot()
+        assert problems == []
         page.evaluate("fetch('http://example.com/').catch(() => null)")
     assert answer.status == 200
     assert httpx.get(answer.body["downloadUrl"]).status_code == 200
-    # A data URL is a part of a style sheet, and no request.
-    asked = [urlsplit(url) for url in page.requested if not url.startswith("data:")]
     assert {each.netloc for each in asked} == {urlsplit(server.url).netloc}
     assert {"/docs", "/docs/swagger-ui-bundle.js", "/docs/openapi.json", "/download-url"} <= {
         each.path for each in asked
     }
-    assert problems == []
-    assert "'http://example.com/' violates" in page.problems[0]
+    assert "'http://example.com/' violates" in problems[0]
     assert size_of(picture) == (WIDTH, HEIGHT)
 
 
