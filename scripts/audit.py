@@ -1,4 +1,4 @@
-"""Looks for known vulnerabilities in everything that is locked, and for unsafe code in the sources.
+"""Checks all locks for known vulnerabilities, and the sources for unsafe code.
 
 pip-audit asks the Python Package Index about each library, or else OSV. The audit fails if it can reach neither.
 """
@@ -14,16 +14,16 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 SERVICES = ("pypi", "osv")
-"""Where pip-audit looks, the first first."""
+"""Services that pip-audit asks, in this order."""
 
-# Tests and benchmarks do on purpose what bandit warns of; ruff has the rules of low severity, each exception by a line.
+# Tests and benchmarks do on purpose what bandit warns about. Ruff checks low severity, with exceptions by line.
 _SOURCES = ("app.py", "client", "infra", "lambda_src", "local", "scripts")
 _BANDIT_OPTIONS = ("--quiet", "--recursive", "--severity-level", "medium")
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is wrong with one library.
+    """A finding about one library.
 
     Attributes:
         library: Its name and version.
@@ -35,7 +35,7 @@ class Finding:
 
 
 class UnreachableError(Exception):
-    """No service told anything of any library of a lock."""
+    """No service knows a library of a lock."""
 
 
 def locks() -> list[Path]:
@@ -44,12 +44,12 @@ def locks() -> list[Path]:
 
 
 def audit_lock(pip_audit: Path, lock: Path, services: tuple[str, ...] = SERVICES) -> tuple[int, list[Finding]]:
-    """Return how many libraries of a lock are audited, and what is wrong with which.
+    """Return the number of libraries in a lock, and the findings.
 
     Args:
         pip_audit: The tool.
         lock: The lock, with hashes.
-        services: Where to look; the first that knows a library of the lock is asked.
+        services: Services to ask; the first that knows a library of the lock is used.
 
     Raises:
         UnreachableError: If no service can be reached.
@@ -70,7 +70,7 @@ def _ask(pip_audit: Path, lock: Path, service: str) -> list[dict[str, Any]]:
     try:
         dependencies: list[dict[str, Any]] = json.loads(result.stdout)["dependencies"]
     except json.JSONDecodeError:
-        # It ends with a traceback where there is no connection.
+        # Without a connection, it ends with a traceback.
         return []
     return dependencies
 
@@ -87,7 +87,7 @@ def _findings(dependencies: list[dict[str, Any]]) -> Iterator[Finding]:
 
 
 def audit_locks(pip_audit: Path) -> int:
-    """Audit all locks, print what comes of it, and return the exit status."""
+    """Audit all locks, print the findings, and return the exit status."""
     status = 0
     for lock in locks():
         name = lock.relative_to(ROOT)
@@ -95,8 +95,8 @@ def audit_locks(pip_audit: Path) -> int:
             count, findings = audit_lock(pip_audit, lock)
         except UnreachableError:
             print(
-                f"Not audited: {name} and the locks after it. Neither the Python Package Index nor OSV tells anything "
-                "of its libraries. Run `make audit` where one of them can be reached.",
+                f"Not audited: {name} and the locks after it. Neither the Python Package Index nor OSV is reachable. "
+                "Run `make audit` where one of them is.",
                 file=sys.stderr,
             )
             return 2
@@ -108,7 +108,7 @@ def audit_locks(pip_audit: Path) -> int:
 
 
 def audit_sources(bandit: Path) -> int:
-    """Let bandit look at the sources, and return its exit status."""
+    """Run bandit on the sources, and return its exit status."""
     sources = [source for source in _SOURCES if (ROOT / source).exists()]
     result = subprocess.run([str(bandit), *_BANDIT_OPTIONS, *sources], cwd=ROOT, check=False)  # noqa: S603
     if result.returncode == 0:

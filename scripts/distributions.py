@@ -1,4 +1,4 @@
-"""What a deployment package consists of, read from the package itself."""
+"""Libraries of a deployment package, read from the package itself."""
 
 import json
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _SPDX = {
 
 
 class UnknownLicenceError(Exception):
-    """A distribution's licence can't be told; the message says what to do."""
+    """A distribution's licence is unknown; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +29,14 @@ class Distribution:
     """A library that is in a package.
 
     Attributes:
-        name: Its name, in the form that package indexes compare names in.
+        name: Its normalized name.
         version: Its version.
-        summary: What it says of itself.
+        summary: Summary from its metadata.
         licence: Its licence, an SPDX expression.
         licence_files: The files of its licence, by their paths in the package.
         has_licence_text: Whether one of these files has a text.
         url: Its home page or its sources.
-        compiled_in: The CycloneDX documents of what is compiled into its binaries, in which a wheel says so. Source:
+        compiled_in: CycloneDX documents, from the wheel, of libraries compiled into its binaries. Source:
             https://peps.python.org/pep-0770/
     """
 
@@ -57,7 +57,7 @@ def distributions_of(package: Path) -> list[Distribution]:
         package: Its directory.
 
     Raises:
-        UnknownLicenceError: If the licence of one can't be told.
+        UnknownLicenceError: If a library's licence is unknown.
     """
     found = [_read(package, directory) for directory in package.glob("*.dist-info")]
     return sorted(found, key=lambda distribution: distribution.name)

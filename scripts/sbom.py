@@ -1,6 +1,6 @@
-"""Writes the bill of materials of the deployment package beside it: CycloneDX 1.6, in JSON.
+"""Writes the deployment package's bill of materials beside it: CycloneDX 1.6, in JSON.
 
-Everything in it is read from the built package, so it lists what is deployed and not what a lock would allow.
+It is read from the built package, so it lists exactly what is deployed.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def bill_of_materials(package: Package) -> str:
         package: The built package.
 
     Raises:
-        UnknownLicenceError: If the licence of a library can't be told.
+        UnknownLicenceError: If a library's licence is unknown.
     """
     root = Component(
         type=ComponentType.APPLICATION,
@@ -47,7 +47,7 @@ def bill_of_materials(package: Package) -> str:
         bom.components.add(library)
     bom.register_dependency(root, libraries)
     document = json.loads(make_outputter(bom, OutputFormat.JSON, SchemaVersion.V1_6).output_as_string())
-    # A random number and the time of writing, without which the document follows from the package alone.
+    # Without its random number and time, the document depends on the package alone.
     del document["serialNumber"], document["metadata"]["timestamp"]
     return json.dumps(document, indent=2) + "\n"
 

@@ -1,4 +1,4 @@
-"""Writes THIRD_PARTY.md: whose code the deployment package has, and under which licences."""
+"""Writes THIRD_PARTY.md: the libraries in the deployment package, and their licences."""
 
 import sys
 from pathlib import Path

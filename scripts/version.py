@@ -7,7 +7,7 @@ SOURCE = Path(__file__).parent.parent / "lambda_src" / "layer_resolver" / "__ini
 
 
 def project_version() -> str:
-    """Return the version that `lambda_src/layer_resolver/__init__.py` has."""
+    """Return the version in `lambda_src/layer_resolver/__init__.py`."""
     (version,) = [
         ast.literal_eval(node.value)
         for node in ast.parse(SOURCE.read_text()).body

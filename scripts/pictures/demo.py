@@ -1,4 +1,4 @@
-"""A recording of `make demo`: what it prints, as a picture of a terminal."""
+"""A recording of `make demo`, as a picture of a terminal."""
 
 import re
 import tempfile
@@ -16,7 +16,7 @@ def demo() -> str:
     """Run the demo, and return what it printed as an SVG document.
 
     Raises:
-        DemoError: If it did not do what it should.
+        DemoError: If the demo fails.
     """
     console = Console(record=True, width=76, file=StringIO())
     with tempfile.TemporaryDirectory() as directory:
@@ -24,5 +24,5 @@ def demo() -> str:
         console.print("$ make demo")
         run_demo("team/app", OciLayout(Path(directory)), console)
     picture = console.export_svg(title="make demo", unique_id="demo")
-    # rich has fonts loaded from another host.
+    # rich would load fonts from another host.
     return re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL) + "\n"
