@@ -1,4 +1,4 @@
-"""Compares the load model's hit rate with the function's, and writes the model's tables into docs/scaling.md.
+"""Compares the load model's hit rate with the function's, and writes the model's tables into docs/performance.md.
 
 Processes of the function get streams of requests, as fast as they answer, for layers of Zipf's popularity. Either URLs
 live for seconds, or there are more layers than a cache keeps. Run it with `make scaling`.
@@ -9,16 +9,14 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
 
-from benchmarks import events
+from benchmarks import costs, events
 from benchmarks.load_model import Function, Load, costs_table, hit_rate, loads_table, outcome
 from benchmarks.packages import Subjects, build
 from benchmarks.processes import Ecr, MeasurementError, Worker
-from benchmarks.report import table, with_block
+from benchmarks.report import DOCUMENT, table, with_block
 from infra.asset import BuildError
 
-DOCUMENT = Path(__file__).parent.parent / "docs" / "scaling.md"
 ENVIRONMENTS = 2
 TOLERANCE = 0.05
 """How far the measured hit rate may be from the model's."""
@@ -47,6 +45,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     write_tables(rows)
+    costs.write()
     print(table(rows))
     return 0 if is_right else 1
 
@@ -84,18 +83,29 @@ def run(workers: list[Worker], digests: list[str], popularity: list[float], seed
 
 def write_tables(measured: list[list[str]]) -> None:
     """Write all tables into the document."""
+    DOCUMENT.write_text(with_tables(DOCUMENT.read_text(), {**model_tables(), "check": measured}))
+
+
+def model_tables() -> dict[str, list[list[str]]]:
+    """Return the tables that the model alone decides, by name."""
     function = Function()
     loads = [Load(requests, layers=layers) for requests in (10, 1_000, 10_000, 100_000) for layers in (200, 5_000)]
-    tables = {
+    return {
         "loads": loads_table(function, loads),
         "costs": costs_table(function, outcome(Load(1_000), function).hit_rate),
-        "check": measured,
     }
-    text = DOCUMENT.read_text()
+
+
+def with_tables(text: str, tables: dict[str, list[list[str]]]) -> str:
+    """Return a document with these tables between their markers.
+
+    Raises:
+        ValueError: If a marker is missing.
+    """
     for name, rows in tables.items():
         begin = f"<!-- {name}: written by `make scaling` from here -->"
         text = with_block(text, begin, "<!-- to here -->", table(rows))
-    DOCUMENT.write_text(text)
+    return text
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 """A model of the service under load: which calls reach ECR, which quota binds first, and what a million requests cost.
 
-`make scaling` runs it, and `load_check.py` compares its hit rate with the function's. Quotas are AWS's defaults, prices
-US dollars; both are those of us-east-1 in November 2026.
+`make scaling` runs it, and `load_check.py` compares its hit rate with the function's. Quotas are AWS's defaults in
+us-east-1 in November 2026.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+
+from benchmarks import prices
 
 # Processor time comes with memory. https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
 ONE_PROCESSOR_MB = 1769
@@ -16,12 +18,6 @@ REQUESTS_OF_AN_ENVIRONMENT = 10
 CONCURRENCY = 1000
 # GetDownloadUrlForLayer calls a second. https://docs.aws.amazon.com/AmazonECR/latest/userguide/service-quotas.html
 ECR_CALLS = 3000
-
-# Lambda on arm64, first tier. https://aws.amazon.com/lambda/pricing/
-MILLION_REQUESTS = 0.20
-GIGABYTE_SECOND = 0.0000133334
-# Ingestion by CloudWatch Logs. https://aws.amazon.com/cloudwatch/pricing/
-LOG_GIGABYTE = 0.50
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +29,7 @@ class Function:
         miss_ms: Processor time of a miss, likewise.
         ecr_ms: How long ECR takes.
         cached_urls: How many URLs an environment keeps.
-        log_bytes: What a request logs, metrics and CloudWatch's overhead included.
+        log_bytes: What a request logs: 1.5 KB of the function, metrics included, and about 1 KB of Lambda.
         memory_mb: The setting memorySize.
     """
 
@@ -41,7 +37,7 @@ class Function:
     miss_ms: float = 2.0
     ecr_ms: float = 20.0
     cached_urls: int = 2000
-    log_bytes: int = 1500
+    log_bytes: int = 2500
     memory_mb: int = 512
 
     def billed_ms(self, processor_ms: float, waiting_ms: float = 0.0) -> int:
@@ -55,13 +51,14 @@ class Function:
     def dollars(self, hits: float) -> dict[str, float]:
         """Return what a million requests cost at a hit rate, by what is paid for."""
         gigabyte_seconds = 1000 * self.mean_ms(hits) * self.memory_mb / 1024
-        logs = self.log_bytes / 1000 * LOG_GIGABYTE
-        return {"requests": MILLION_REQUESTS, "duration": gigabyte_seconds * GIGABYTE_SECOND, "logs": logs}
+        logs = self.log_bytes / 1000 * prices.LOG_GIGABYTE
+        duration = gigabyte_seconds * prices.LAMBDA_GIGABYTE_SECOND
+        return {"requests": prices.LAMBDA_MILLION_REQUESTS, "duration": duration, "logs": logs}
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Who asks for what.
+    """A load of requests.
 
     Attributes:
         requests: Requests a second, each for one layer.
