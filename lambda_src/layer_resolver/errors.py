@@ -5,21 +5,13 @@ One row per error; nothing else maps exceptions to answers.
 
 import re
 import ssl
-from collections.abc import Iterator, Set
-from dataclasses import dataclass, field
+from collections.abc import Set
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
-from botocore.exceptions import (
-    ClientError,
-    ConnectionError,  # noqa: A004
-    CredentialRetrievalError,
-    HTTPClientError,
-    MetadataRetrievalError,
-    NoCredentialsError,
-    ParamValidationError,
-    PartialCredentialsError,
-)
+from botocore import exceptions
+from botocore.exceptions import ClientError
 from urllib3.exceptions import PoolError
 
 from layer_resolver.calls import OutOfTimeError
@@ -31,14 +23,11 @@ LISTED_ENTRIES = 10
 """How many entries of any list an error names."""
 
 
-Place = Literal[
-    "request", "body", "call", "layer", "image", "blob", "config", "registry",
-    "route", "failure", "event",
-]  # fmt: skip
+Place = Literal["request", "body", "call", "layer", "image", "blob", "config", "registry", "route", "failure", "event"]
 """Where an error can arise; the OpenAPI document lists each operation's answers from it."""
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class ErrorKind:
     """One row of the error table. Creating a row adds it to the table.
 
@@ -46,27 +35,24 @@ class ErrorKind:
         code: What callers see in `code`: ECR's exception name where there is one.
         http_status: Status of the JSON routes.
         registry_code: Error code under `/v2` (OCI Distribution Specification, "Error Codes").
+        arises_in: Where it can arise.
         title: Short summary, the same for each occurrence (RFC 9457 `title`).
         advice: What is wrong and what to do. `{subject}` and `{repository}` are filled in.
-        arises_in: Where it can arise.
         ecr_codes: Further error codes in ECR's answers that mean this row; its own code does if it is an exception's.
         registry_http_status: Status under `/v2`, where it differs.
-        retryable: Whether the same request can succeed later.
         is_fault: Whether the service itself is at fault: a bug, or credentials that AWS refuses.
-        retry_after_seconds: Value of the `Retry-After` header; None for no header.
     """
 
     code: str
     http_status: int
     registry_code: str
+    arises_in: Set[Place]
     title: str
     advice: str
-    arises_in: Set[Place] = field(kw_only=True)
-    ecr_codes: Set[str] = field(default=frozenset(), kw_only=True)
-    registry_http_status: int = field(default=0, kw_only=True)
-    retryable: bool = field(default=False, kw_only=True)
-    is_fault: bool = field(default=False, kw_only=True)
-    retry_after_seconds: int | None = field(default=None, kw_only=True)
+    _: KW_ONLY
+    ecr_codes: Set[str] = frozenset()
+    registry_http_status: int = 0
+    is_fault: bool = False
 
     def __post_init__(self) -> None:
         if not self.registry_http_status:
@@ -77,11 +63,15 @@ class ErrorKind:
         ERROR_TABLE[self.code] = self
         _KIND_BY_ECR_CODE.update(dict.fromkeys(codes, self))
 
-    def __hash__(self) -> int:
-        return hash(self.code)
+    @property
+    def retryable(self) -> bool:
+        """Whether the same request can succeed later."""
+        return self.http_status in {429, 502, 503, 504}
 
-    def __repr__(self) -> str:
-        return f"<{self.code}>"
+    @property
+    def retry_after_seconds(self) -> int | None:
+        """Value of the `Retry-After` header; None for no header."""
+        return 2 if self.http_status in {429, 503} else None
 
 
 ERROR_TABLE: dict[str, ErrorKind] = {}
@@ -91,44 +81,38 @@ _KIND_BY_ECR_CODE: dict[str, ErrorKind] = {}
 
 # fmt: off
 INVALID_PARAMETER = ErrorKind(
-    "InvalidParameterException", 400, "NAME_INVALID", "The request is invalid",
+    "InvalidParameterException", 400, "NAME_INVALID", {"request", "call"}, "The request is invalid",
     "ECR does not accept {subject}. Check the names and digests.",
-    arises_in={"request", "call"},
     ecr_codes={"ValidationException"},
 )
 REPOSITORY_NOT_FOUND = ErrorKind(
-    "RepositoryNotFoundException", 404, "NAME_UNKNOWN", "The repository does not exist",
+    "RepositoryNotFoundException", 404, "NAME_UNKNOWN", {"call"}, "The repository does not exist",
     "There is no {repository} in this registry. Check its name and its registry.",
-    arises_in={"call"},
 )
 LAYERS_NOT_FOUND = ErrorKind(
-    "LayersNotFoundException", 404, "BLOB_UNKNOWN", "The layer does not exist",
+    "LayersNotFoundException", 404, "BLOB_UNKNOWN", {"layer"}, "The layer does not exist",
     "There is no {subject}. Use a digest listed in one of its image manifests.",
-    arises_in={"layer"},
 )
 LAYER_INACCESSIBLE = ErrorKind(
-    "LayerInaccessibleException", 409, "BLOB_UNKNOWN", "No image references the layer",
+    "LayerInaccessibleException", 409, "BLOB_UNKNOWN", {"layer"}, "No image references the layer",
     "No image references {subject}, and ECR serves only referenced layers. Push an image that has it.",
-    arises_in={"layer"}, registry_http_status=404,
+    registry_http_status=404,
 )
 UPSTREAM_LAYER_UNAVAILABLE = ErrorKind(
-    "UnableToGetUpstreamLayerException", 502, "UNKNOWN", "The upstream registry did not return the layer",
+    "UnableToGetUpstreamLayerException", 502, "UNKNOWN", {"layer"}, "The upstream registry did not return the layer",
     "ECR could not get {subject} from the upstream registry of its pull-through cache rule. Try again; if that "
     "does not help, check the rule and its credentials.",
-    arises_in={"layer"}, retryable=True,
 )
 UPSTREAM_IMAGE_UNAVAILABLE = ErrorKind(
-    "UnableToGetUpstreamImageException", 502, "UNKNOWN", "The upstream registry did not return the image",
+    "UnableToGetUpstreamImageException", 502, "UNKNOWN", {"image"}, "The upstream registry did not return the image",
     "ECR could not get {subject} from the upstream registry of its pull-through cache rule. Try again; if that "
     "does not help, check the rule and its credentials.",
-    arises_in={"image"}, retryable=True,
     ecr_codes={"UnableToListUpstreamImageReferrersException", "UpstreamAccessDenied", "UpstreamUnavailable"},
 )
 # The codes without "Exception" are reasons that BatchGetImage gives for a single image.
 IMAGE_NOT_FOUND = ErrorKind(
-    "ImageNotFoundException", 404, "MANIFEST_UNKNOWN", "The image does not exist",
+    "ImageNotFoundException", 404, "MANIFEST_UNKNOWN", {"image"}, "The image does not exist",
     "There is no {subject}. Check the tag or digest.",
-    arises_in={"image"},
     ecr_codes={
         "ImageInaccessible", "ImageNotFound", "ImageTagDoesNotMatchDigest", "InvalidImageDigest", "InvalidImageTag",
         "MissingDigestAndTag",
@@ -137,34 +121,30 @@ IMAGE_NOT_FOUND = ErrorKind(
 # Reasons of BatchGetImage, and KMS's name for a key that can't be used:
 # https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_ImageFailure.html
 IMAGE_UNREADABLE = ErrorKind(
-    "ImageUnreadable", 409, "MANIFEST_UNKNOWN", "ECR can't read the image",
+    "ImageUnreadable", 409, "MANIFEST_UNKNOWN", {"image"}, "ECR can't read the image",
     "ECR can't read {subject}. Ask the repository's owner to check the key that encrypts it and the indexes that "
     "reference the image.",
-    arises_in={"image"}, registry_http_status=404,
+    registry_http_status=404,
     ecr_codes={"ImageReferencedByManifestList", "KmsError", "KmsException"},
 )
 UNSUPPORTED_IMAGE = ErrorKind(
-    "UnsupportedImage", 409, "UNSUPPORTED", "Unsupported image",
+    "UnsupportedImage", 409, "UNSUPPORTED", {"config"}, "Unsupported image",
     "The manifest or config of {subject} can't be read.",
-    arises_in={"config"},
 )
 MANIFEST_DIGEST_MISMATCH = ErrorKind(
-    "ManifestDigestMismatch", 502, "UNKNOWN", "The manifest does not match its digest",
+    "ManifestDigestMismatch", 502, "UNKNOWN", {"image"}, "The manifest does not match its digest",
     "The manifest that ECR returned for {subject} doesn't match its digest. Try again.",
-    arises_in={"image"}, retryable=True,
 )
 # The names that AWS services share: https://docs.aws.amazon.com/AmazonECR/latest/APIReference/CommonErrors.html
 SERVER_ERROR = ErrorKind(
-    "ServerException", 503, "UNAVAILABLE", "ECR failed",
+    "ServerException", 503, "UNAVAILABLE", {"call"}, "ECR failed",
     "ECR failed. Try again later.",
-    arises_in={"call"}, retryable=True, retry_after_seconds=2,
     ecr_codes={"InternalFailure", "InternalServerError", "ServiceUnavailable", "ServiceUnavailableException"},
 )
 # https://github.com/boto/botocore/blob/develop/botocore/retries/standard.py, and a reason of BatchGetImage.
 THROTTLED = ErrorKind(
-    "ThrottlingException", 429, "TOOMANYREQUESTS", "ECR is throttling requests",
+    "ThrottlingException", 429, "TOOMANYREQUESTS", {"call"}, "ECR is throttling requests",
     "ECR is throttling this account's requests. Try again later, with fewer requests at a time.",
-    arises_in={"call"}, retryable=True, retry_after_seconds=2,
     ecr_codes={
         "BandwidthLimitExceeded", "EC2ThrottledException", "LimitExceededException", "PriorRequestNotComplete",
         "ProvisionedThroughputExceededException", "RequestLimitExceeded", "RequestThrottled",
@@ -173,17 +153,16 @@ THROTTLED = ErrorKind(
     },
 )
 ACCESS_DENIED = ErrorKind(
-    "AccessDeniedException", 403, "DENIED", "Access to the repository is denied",
+    "AccessDeniedException", 403, "DENIED", {"call"}, "Access to the repository is denied",
     "This service may not read {subject}. Check the name and the registry, or ask the service's operator to allow"
     " the repository.",
-    arises_in={"call"},
     ecr_codes={"AccessDenied"},
 )
 # https://docs.aws.amazon.com/AmazonECR/latest/APIReference/CommonErrors.html
 CREDENTIALS_REFUSED = ErrorKind(
-    "CredentialsRefused", 503, "UNAVAILABLE", "AWS refuses the service's own credentials",
+    "CredentialsRefused", 503, "UNAVAILABLE", {"call"}, "AWS refuses the service's own credentials",
     "AWS refuses the service's own credentials. Try again later, then tell the service's operator.",
-    arises_in={"call"}, retryable=True, is_fault=True, retry_after_seconds=2,
+    is_fault=True,
     ecr_codes={
         "ExpiredToken", "ExpiredTokenException", "IncompleteSignature", "InvalidAccessKeyId",
         "InvalidClientTokenId", "InvalidSignatureException", "InvalidToken", "MissingAuthenticationToken",
@@ -193,81 +172,67 @@ CREDENTIALS_REFUSED = ErrorKind(
     },
 )
 TIMED_OUT = ErrorKind(
-    "RequestTimeoutException", 504, "UNAVAILABLE", "ECR did not answer in time",
+    "RequestTimeoutException", 504, "UNAVAILABLE", {"call", "blob"}, "ECR did not answer in time",
     "ECR did not answer in time. Try again, with fewer layers at a time if there were many.",
-    arises_in={"call", "blob"}, retryable=True,
     ecr_codes={"RequestTimeout"},
 )
 INTERNAL_ERROR = ErrorKind(
-    "InternalError", 500, "UNKNOWN", "The service failed",
+    "InternalError", 500, "UNKNOWN", {"request"}, "The service failed",
     "The service failed unexpectedly. Tell its operator the request id.",
-    arises_in={"request"}, is_fault=True,
+    is_fault=True,
 )
 FOREIGN_LAYER = ErrorKind(
-    "ForeignLayer", 404, "BLOB_UNKNOWN", "The layer isn't in the registry",
+    "ForeignLayer", 404, "BLOB_UNKNOWN", {"failure"}, "The layer isn't in the registry",
     "ECR doesn't have {subject}. It is a foreign layer: download it from one of the urls in its descriptor.",
-    arises_in={"failure"},
 )
 NOT_ENABLED = ErrorKind(
-    "NotEnabled", 403, "DENIED", "This feature is disabled",
+    "NotEnabled", 403, "DENIED", {"image"}, "This feature is disabled",
     "This feature is disabled. Ask the service's operator to enable it.",
-    arises_in={"image"},
 )
 INVALID_DIGEST = ErrorKind(
-    "InvalidDigest", 400, "DIGEST_INVALID", "The digest is invalid",
+    "InvalidDigest", 400, "DIGEST_INVALID", {"registry"}, "The digest is invalid",
     "The digest is invalid. Use a digest listed in an image manifest.",
-    arises_in={"registry"},
 )
 INVALID_PAGINATION = ErrorKind(
-    "InvalidPaginationNumber", 400, "PAGINATION_NUMBER_INVALID", "The page size is invalid",
+    "InvalidPaginationNumber", 400, "PAGINATION_NUMBER_INVALID", {"registry"}, "The page size is invalid",
     "n must be a whole number, 0 or more.",
-    arises_in={"registry"},
 )
 INVALID_PAGE_TOKEN = ErrorKind(
-    "InvalidPageToken", 400, "PAGINATION_NUMBER_INVALID", "The page token is invalid",
+    "InvalidPageToken", 400, "PAGINATION_NUMBER_INVALID", {"registry"}, "The page token is invalid",
     "nextToken must come from the previous page's Link header. Start again without it.",
-    arises_in={"registry"},
 )
 INVALID_ARTIFACT_TYPE = ErrorKind(
-    "InvalidArtifactType", 400, "UNSUPPORTED", "The filter is invalid",
+    "InvalidArtifactType", 400, "UNSUPPORTED", {"registry"}, "The filter is invalid",
     "artifactType must be a media type, or up to five separated by commas.",
-    arises_in={"registry"},
 )
 BLOB_UNREADABLE = ErrorKind(
-    "BlobUnreadable", 502, "UNKNOWN", "S3 did not return the blob",
+    "BlobUnreadable", 502, "UNKNOWN", {"blob"}, "S3 did not return the blob",
     "S3 did not return the blob or its size. Try again, or get the blob itself.",
-    arises_in={"blob"}, retryable=True,
 )
 ROUTE_NOT_FOUND = ErrorKind(
-    "RouteNotFound", 404, "UNSUPPORTED", "There is no such route",
+    "RouteNotFound", 404, "UNSUPPORTED", {"route"}, "There is no such route",
     "There is no such route. GET /openapi.json describes the routes.",
-    arises_in={"route"},
 )
 METHOD_NOT_ALLOWED = ErrorKind(
-    "MethodNotAllowed", 405, "UNSUPPORTED", "Method not allowed",
+    "MethodNotAllowed", 405, "UNSUPPORTED", {"route"}, "Method not allowed",
     "This route doesn't take this method. The Allow header lists the ones it takes.",
-    arises_in={"route"},
 )
 REFERRERS_NOT_READ = ErrorKind(
-    "ReferrersNotRead", 404, "UNSUPPORTED", "The registry has no referrers API",
+    "ReferrersNotRead", 404, "UNSUPPORTED", {"registry"}, "The registry has no referrers API",
     "This registry doesn't list referrers, because imagePull is off. Use the referrers tag schema.",
-    arises_in={"registry"},
 )
 REQUEST_TOO_LARGE = ErrorKind(
-    "RequestTooLarge", 413, "SIZE_INVALID", "The request is too large",
+    "RequestTooLarge", 413, "SIZE_INVALID", {"body"}, "The request is too large",
     "A request body may have 1 MB, an image manifest 4 MB. Send a smaller one.",
-    arises_in={"body"},
 )
 UNSUPPORTED_EVENT = ErrorKind(
-    "UnsupportedEvent", 400, "UNSUPPORTED", "Unsupported event",
+    "UnsupportedEvent", 400, "UNSUPPORTED", {"event"}, "Unsupported event",
     "The function answers requests to its function URL (payload format 2.0), events of EventBridge, and direct "
     "invocations with the fields of a request, repositoryName and layerDigests.",
-    arises_in={"event"},
 )
 RESULT_TOO_LARGE = ErrorKind(
-    "ResultTooLarge", 413, "UNSUPPORTED", "The result is too large",
+    "ResultTooLarge", 413, "UNSUPPORTED", {"request", "event"}, "The result is too large",
     "The result is too large for an answer. Ask for fewer layers at a time.",
-    arises_in={"request", "event"},
 )
 # fmt: on
 
@@ -291,10 +256,9 @@ class Subject(NamedTuple):
 
 
 class ResolverError(Exception):
-    """A failure with its row of the error table and a message for the caller.
+    """A failure with its row of the error table.
 
     Attributes:
-        kind: The row.
         detail: What is wrong and what to do. Holds no ARN, credential, download URL or stack trace.
         subject: What it is about; None if it is about the request itself.
         extensions: Further members of the problem details object (RFC 9457, section 3.2).
@@ -330,9 +294,6 @@ class UnreadableAnswerError(Exception):
     """An answer isn't one that ECR or S3 gives."""
 
 
-_NO_CREDENTIALS = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, MetadataRetrievalError)
-
-
 def as_resolver_error(exception: BaseException) -> ResolverError:
     """Return an exception as a caller may see it: itself if meant for callers, else an internal error."""
     if isinstance(exception, ResolverError):
@@ -342,19 +303,26 @@ def as_resolver_error(exception: BaseException) -> ResolverError:
     return error
 
 
+_KINDS_BY_EXCEPTION: dict[type[Exception], ErrorKind] = {
+    exceptions.NoCredentialsError: CREDENTIALS_REFUSED,
+    exceptions.PartialCredentialsError: CREDENTIALS_REFUSED,
+    exceptions.CredentialRetrievalError: CREDENTIALS_REFUSED,
+    exceptions.MetadataRetrievalError: CREDENTIALS_REFUSED,
+    exceptions.HTTPClientError: TIMED_OUT,
+    exceptions.ConnectionError: TIMED_OUT,
+    OutOfTimeError: TIMED_OUT,
+    exceptions.ParamValidationError: INVALID_PARAMETER,
+    UnreadableAnswerError: SERVER_ERROR,
+}
+
+
 def error_kind(exception: BaseException) -> ErrorKind:
     """Return the row for whatever a call to AWS raised; `INTERNAL_ERROR` if no other row names it."""
     if isinstance(exception, ResolverError):
         return exception.kind
     if isinstance(exception, ClientError):
-        return _KIND_BY_ECR_CODE.get(ecr_code(exception)) or _kind_by_status(status_of(exception))
-    if isinstance(exception, _NO_CREDENTIALS):
-        return CREDENTIALS_REFUSED
-    if isinstance(exception, HTTPClientError | ConnectionError | OutOfTimeError):
-        return TIMED_OUT
-    if isinstance(exception, ParamValidationError):
-        return INVALID_PARAMETER
-    return SERVER_ERROR if isinstance(exception, UnreadableAnswerError) else INTERNAL_ERROR
+        return _KIND_BY_ECR_CODE.get(ecr_code(exception)) or _kind_by_status(_status_of(exception))
+    return next((kind for of, kind in _KINDS_BY_EXCEPTION.items() if isinstance(exception, of)), INTERNAL_ERROR)
 
 
 def ecr_code(error: ClientError) -> str:
@@ -363,31 +331,35 @@ def ecr_code(error: ClientError) -> str:
     return code if isinstance(code, str) and re.fullmatch(r"[A-Za-z0-9_.:-]{1,100}", code) else ""
 
 
-def status_of(error: ClientError) -> int | None:
-    """Return the HTTP status of AWS's answer, None if it isn't known."""
-    return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-
-
 def describe_cause(cause: BaseException) -> dict[str, Any]:
     """Return what the log may say of an exception: types, code, status, host, error number, never its text.
 
     `because` has the types of what led to it, outermost first, which tell a name that can't be resolved from a refused
     certificate and a time-out.
     """
+    chain = _chain(cause)
     described: dict[str, Any] = {"type": type(cause).__name__}
     if isinstance(cause, ClientError):
-        described |= {"code": ecr_code(cause), "status": status_of(cause)}
-    chain = list(_chain(cause))
-    if chain:
-        described["because"] = [type(each).__name__ for each in chain]
-    host = next((host for each in (cause, *chain) if (host := _host(each))), None)
-    number = next((each.errno for each in (cause, *chain) if isinstance(each, OSError) and each.errno), None)
-    return described | {name: value for name, value in {"host": host, "errno": number}.items() if value is not None}
+        described |= {"code": ecr_code(cause), "status": _status_of(cause)}
+    found = {
+        "because": [type(each).__name__ for each in chain[1:]],
+        "host": next(filter(None, map(_host, chain)), None),
+        "errno": next((each.errno for each in chain if isinstance(each, OSError) and each.errno), None),
+    }
+    return described | {name: value for name, value in found.items() if value}
 
 
 def is_certificate_refused(exception: BaseException) -> bool:
     """Tell whether the peer's certificate was refused, which another attempt doesn't change."""
-    return any(isinstance(each, ssl.SSLCertVerificationError) for each in (exception, *_chain(exception)))
+    return any(isinstance(each, ssl.SSLCertVerificationError) for each in _chain(exception))
+
+
+def _chain(exception: BaseException) -> list[BaseException]:
+    """Return an exception and what led to it, outermost first."""
+    chain = [exception]
+    while len(chain) <= LISTED_ENTRIES and (cause := chain[-1].__cause__ or chain[-1].__context__):
+        chain.append(cause)
+    return chain
 
 
 def _host(exception: BaseException) -> str | None:
@@ -400,13 +372,8 @@ def _host(exception: BaseException) -> str | None:
     return host
 
 
-def _chain(exception: BaseException) -> Iterator[BaseException]:
-    for _ in range(LISTED_ENTRIES):
-        cause = exception.__cause__ or exception.__context__
-        if cause is None:
-            return
-        yield cause
-        exception = cause
+def _status_of(error: ClientError) -> int | None:
+    return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
 
 
 def _kind_by_status(status: int | None) -> ErrorKind:
