@@ -27,7 +27,6 @@ from layer_resolver.errors import (
     is_certificate_refused,
 )
 from layer_resolver.invocation import EcrCall, Invocation
-from layer_resolver.models import Repository
 
 ATTEMPTS = 3
 """How often botocore tries a call, with its standard backoff and retry quota."""
@@ -96,49 +95,37 @@ class Ecr:
         """Whether the endpoint is on this machine, as in tests."""
         return urlsplit(self._client.meta.endpoint_url).hostname in {"localhost", "127.0.0.1", "::1"}
 
-    def get_download_urls(self, repository: Repository, digests: Sequence[str], invocation: Invocation) -> list[Answer]:
+    def get_download_urls(self, layers: Sequence[Subject], invocation: Invocation) -> list[Answer]:
         """Return ECR's answer, or why there is none, for each layer.
 
         Source: https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_GetDownloadUrlForLayer.html
         """
-        subjects = [Subject(repository.repository_name, "layer", digest) for digest in digests]
         method = self._client.get_download_url_for_layer
-        works = [
-            partial(self._record, method, repository, subject, invocation, layerDigest=subject.name)
-            for subject in subjects
-        ]
+        works = [partial(self._record, method, layer, invocation, layerDigest=layer.name) for layer in layers]
         answers = self._calls.run_all(invocation.deadline, works)
         return [
-            ResolverError.about(subject, TIMED_OUT, OutOfTimeError()) if answer is None else answer
-            for subject, answer in zip(subjects, answers, strict=True)
+            ResolverError.about(layer, TIMED_OUT, OutOfTimeError()) if answer is None else answer
+            for layer, answer in zip(layers, answers, strict=True)
         ]
 
-    def batch_get_image(
-        self, repository: Repository, subject: Subject, invocation: Invocation, **parameters: Any
-    ) -> dict[str, Any]:
+    def batch_get_image(self, subject: Subject, invocation: Invocation, **parameters: Any) -> dict[str, Any]:
         """Return images; see https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_BatchGetImage.html."""
-        return self._call(self._client.batch_get_image, repository, subject, invocation, **parameters)
+        return self._call(self._client.batch_get_image, subject, invocation, **parameters)
 
-    def list_images(
-        self, repository: Repository, subject: Subject, invocation: Invocation, **parameters: Any
-    ) -> dict[str, Any]:
+    def list_images(self, subject: Subject, invocation: Invocation, **parameters: Any) -> dict[str, Any]:
         """Return a page of image ids; see https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_ListImages.html."""
-        return self._call(self._client.list_images, repository, subject, invocation, **parameters)
+        return self._call(self._client.list_images, subject, invocation, **parameters)
 
-    def list_image_referrers(
-        self, repository: Repository, subject: Subject, invocation: Invocation, **parameters: Any
-    ) -> dict[str, Any]:
+    def list_image_referrers(self, subject: Subject, invocation: Invocation, **parameters: Any) -> dict[str, Any]:
         """Return a page of referrers.
 
         Source: https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_ListImageReferrers.html
         """
-        return self._call(self._client.list_image_referrers, repository, subject, invocation, **parameters)
+        return self._call(self._client.list_image_referrers, subject, invocation, **parameters)
 
-    def _call(
-        self, method: _Method, repository: Repository, subject: Subject, invocation: Invocation, **parameters: Any
-    ) -> dict[str, Any]:
-        invocation.repository = repository
-        work = partial(self._record, method, repository, subject, invocation, **parameters)
+    def _call(self, method: _Method, subject: Subject, invocation: Invocation, **parameters: Any) -> dict[str, Any]:
+        invocation.repository = subject.repository
+        work = partial(self._record, method, subject, invocation, **parameters)
         try:
             answer = self._calls.run(invocation.deadline, work)
         except OutOfTimeError as late:
@@ -147,16 +134,14 @@ class Ecr:
             raise answer
         return answer
 
-    def _record(
-        self, method: _Method, repository: Repository, subject: Subject, invocation: Invocation, **parameters: Any
-    ) -> Answer:
+    def _record(self, method: _Method, subject: Subject, invocation: Invocation, **parameters: Any) -> Answer:
         """Call a method of the client in the current thread, and record the call."""
         made = EcrCall(method.__name__)
         invocation.ecr_calls.append(made)
         _made.set(made)
         started = time.monotonic()
         try:
-            answer = method(**repository.parameters(), **parameters)
+            answer = method(**subject.repository.parameters(), **parameters)
         except Exception as cause:
             kind = error_kind(cause)
             # While it reads an answer, botocore can raise anything.

@@ -27,7 +27,7 @@ Place = Literal["request", "body", "call", "layer", "image", "blob", "config", "
 """Where an error can arise; the OpenAPI document lists each operation's answers from it."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ErrorKind:
     """One row of the error table. Creating a row adds it to the table.
 
@@ -62,6 +62,9 @@ class ErrorKind:
             raise ValueError(f"{self.code} is in the table already, or one of its codes")
         ERROR_TABLE[self.code] = self
         _KIND_BY_ECR_CODE.update(dict.fromkeys(codes, self))
+
+    def __repr__(self) -> str:
+        return f"<{self.code}>"
 
     @property
     def retryable(self) -> bool:
@@ -237,21 +240,27 @@ RESULT_TOO_LARGE = ErrorKind(
 # fmt: on
 
 
+class Repository(NamedTuple):
+    """A repository; without the registry's id it is one of the function's own account."""
+
+    repository_name: str
+    registry_id: str | None = None
+
+    def parameters(self) -> dict[str, str]:
+        """Return the parameters that name the repository in calls to ECR."""
+        registry = {} if self.registry_id is None else {"registryId": self.registry_id}
+        return {"repositoryName": self.repository_name, **registry}
+
+
 class Subject(NamedTuple):
-    """What an error is about.
+    """What a call or an error is about: a layer by its digest, an image by its tag or digest, or a whole repository."""
 
-    Attributes:
-        repository: The repository's name.
-        kind: Whether it is about a layer, an image, or the repository as a whole.
-        name: The layer's digest, or the image's tag or digest; None if what was sent is neither.
-    """
-
-    repository: str
+    repository: Repository
     kind: Literal["layer", "image", "repository"] = "repository"
     name: str | None = None
 
     def __str__(self) -> str:
-        place = f"repository {self.repository}"
+        place = f"repository {self.repository.repository_name}"
         return place if self.kind == "repository" else f"{self.kind} {self.name or 'of that name'} in {place}"
 
 

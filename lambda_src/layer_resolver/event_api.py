@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 
 from layer_resolver import errors
 from layer_resolver.callers import Caller
-from layer_resolver.errors import ResolverError, Subject
+from layer_resolver.errors import Repository, ResolverError, Subject
 from layer_resolver.function_url import LARGEST_ANSWER_BYTES
 from layer_resolver.images import ImageReader, index_refused
 from layer_resolver.invocation import Invocation
@@ -28,7 +28,6 @@ from layer_resolver.models import (
     LayerBatch,
     MediaType,
     PostedManifest,
-    Repository,
     RepositoryName,
     described,
     is_registry_id,
@@ -176,7 +175,7 @@ class EventApi:
         manifest = self._images.manifest(repository, digest, invocation)
         if manifest.is_index:
             return LayerBatch(repository, ())
-        subject = Subject(repository.repository_name, "image", digest)
+        subject = Subject(repository, "image", digest)
         image = parse_stored(manifest.content, ImageManifest, subject, "manifest")
         return LayerBatch.of_manifest(repository, image)
 

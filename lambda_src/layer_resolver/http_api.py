@@ -144,7 +144,7 @@ class HttpApi:
         repository = wanted.repository
         request.invocation.record_image(repository, wanted.reference)
         manifest, platform = self._images.image(repository, wanted.reference, wanted.platform, request.invocation)
-        return manifest, platform, Subject(repository.repository_name, "image", manifest.digest)
+        return manifest, platform, Subject(repository, "image", manifest.digest)
 
     def _get_openapi(self, _: Request) -> Response:
         return Response(200, {"Content-Type": "application/json"}, self._openapi)

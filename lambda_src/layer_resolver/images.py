@@ -18,7 +18,7 @@ from layer_resolver import errors, platforms
 from layer_resolver.blobs import digest_of
 from layer_resolver.calls import Moment
 from layer_resolver.ecr import Ecr
-from layer_resolver.errors import ResolverError, Subject
+from layer_resolver.errors import Repository, ResolverError, Subject
 from layer_resolver.invocation import Invocation
 from layer_resolver.models import (
     INDEX_MEDIA_TYPES,
@@ -34,7 +34,6 @@ from layer_resolver.models import (
     IndexEntry,
     MediaTypeName,
     Model,
-    Repository,
     StoredDocument,
     StoredManifest,
     is_registered_digest,
@@ -153,11 +152,9 @@ class ImageReader:
         Raises:
             ResolverError: If there is no such image, or its bytes don't match its digest.
         """
-        subject = Subject(repository.repository_name, "image", reference)
+        subject = Subject(repository, "image", reference)
         image_id = _image_id(repository, reference)
-        answer = self._ecr.batch_get_image(
-            repository, subject, invocation, imageIds=[image_id], acceptedMediaTypes=_MEDIA_TYPES
-        )
+        answer = self._ecr.batch_get_image(subject, invocation, imageIds=[image_id], acceptedMediaTypes=_MEDIA_TYPES)
         found = _read(answer, _Images, subject)
         if not found.images:
             raise _not_given(found.failures, subject)
@@ -178,7 +175,7 @@ class ImageReader:
             manifest = self.manifest(repository, reference, invocation)
             if not manifest.is_index:
                 return manifest, chosen
-            subject = Subject(repository.repository_name, "image", manifest.digest)
+            subject = Subject(repository, "image", manifest.digest)
             reference, named = _choose(manifest, platform, subject)
             chosen = named or chosen
         raise ResolverError(
@@ -232,14 +229,14 @@ class ImageReader:
             token: Where the page begins; None for the first.
             invocation: The invocation that asks.
         """
-        subject = Subject(repository.repository_name, "image", digest)
+        subject = Subject(repository, "image", digest)
         parameters: dict[str, Any] = {"subjectId": {"imageDigest": digest}, "maxResults": _REFERRERS_A_PAGE}
         if types:
             parameters["filter"] = {"artifactTypes": types}
         if token is not None:
             parameters["nextToken"] = token
         try:
-            answer = self._ecr.list_image_referrers(repository, subject, invocation, **parameters)
+            answer = self._ecr.list_image_referrers(subject, invocation, **parameters)
         except ResolverError as error:
             # Repository and digest have been checked, so ECR refuses the token.
             if token is not None and error.kind is errors.INVALID_PARAMETER:
@@ -250,20 +247,18 @@ class ImageReader:
         return Referrers(descriptors, page.next_token or None)
 
     def _images_among(self, repository: Repository, digests: list[str], invocation: Invocation) -> set[str]:
-        subject = Subject(repository.repository_name)
+        subject = Subject(repository)
         image_ids = [{"imageDigest": digest} for digest in digests]
-        answer = self._ecr.batch_get_image(
-            repository, subject, invocation, imageIds=image_ids, acceptedMediaTypes=_MEDIA_TYPES
-        )
+        answer = self._ecr.batch_get_image(subject, invocation, imageIds=image_ids, acceptedMediaTypes=_MEDIA_TYPES)
         return {str(image.image_id.image_digest) for image in _read(answer, _Images, subject).images}
 
     def _list_tags(self, repository: Repository, invocation: Invocation) -> list[str]:
-        subject = Subject(repository.repository_name)
+        subject = Subject(repository)
         tags: set[str] = set()
         token: dict[str, str] = {}
         while True:
             answer = self._ecr.list_images(
-                repository, subject, invocation, filter={"tagStatus": "TAGGED"}, maxResults=1000, **token
+                subject, invocation, filter={"tagStatus": "TAGGED"}, maxResults=1000, **token
             )
             page = _read(answer, _TagsPage, subject)
             tags.update(each.image_tag for each in page.image_ids)
@@ -378,7 +373,7 @@ def _image_id(repository: Repository, reference: str) -> dict[str, str]:
         return {"imageDigest": reference}
     if not is_tag(reference):
         # Such a reference names no image; ECR need not be asked.
-        raise ResolverError.about(Subject(repository.repository_name, "image"), errors.IMAGE_NOT_FOUND)
+        raise ResolverError.about(Subject(repository, "image"), errors.IMAGE_NOT_FOUND)
     return {"imageTag": reference}
 
 

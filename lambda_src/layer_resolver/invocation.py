@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from layer_resolver.callers import EVENT, Caller
 from layer_resolver.calls import Deadline
-from layer_resolver.errors import ResolverError
-from layer_resolver.models import LayerBatch, Repository, is_digest, is_tag
+from layer_resolver.errors import Repository, ResolverError
+from layer_resolver.models import LayerBatch, is_digest, is_tag
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 

@@ -19,7 +19,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from layer_resolver.errors import INVALID_PARAMETER, UNSUPPORTED_IMAGE, ResolverError, Subject
+from layer_resolver.errors import INVALID_PARAMETER, UNSUPPORTED_IMAGE, Repository, ResolverError, Subject
 
 MAXIMUM_LAYERS = 500
 """How many layers one request may name. A result of that many is about 1 MB, well below Lambda's 6 MB."""
@@ -126,18 +126,6 @@ class Document(BaseModel):
     """Base of what is read: camel case in JSON, no conversion between JSON's types."""
 
     model_config = ConfigDict(alias_generator=to_camel, strict=True, frozen=True)
-
-
-class Repository(NamedTuple):
-    """A repository; without the registry's id it is one of the function's own account."""
-
-    repository_name: str
-    registry_id: str | None = None
-
-    def parameters(self) -> dict[str, str]:
-        """Return the parameters that name the repository in calls to ECR."""
-        registry = {} if self.registry_id is None else {"registryId": self.registry_id}
-        return {"repositoryName": self.repository_name, **registry}
 
 
 # Requests

@@ -166,7 +166,7 @@ def _describe(error: ResolverError) -> dict[str, Any]:
     elif subject.kind == "layer":
         description["layerDigest"] = subject.name
     else:
-        description["repositoryName"] = subject.repository
+        description["repositoryName"] = subject.repository.repository_name
         if subject.kind == "image":
             description["image"] = subject.name
     if error.__cause__ is not None:

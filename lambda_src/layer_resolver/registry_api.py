@@ -11,14 +11,13 @@ from urllib.parse import quote, urlencode
 
 from layer_resolver import errors
 from layer_resolver.blobs import BlobReader
-from layer_resolver.errors import ResolverError, Subject
+from layer_resolver.errors import Repository, ResolverError, Subject
 from layer_resolver.function_url import Request, Response, Route
 from layer_resolver.images import ImageReader, is_page_token
 from layer_resolver.models import (
     INDEX_MEDIA_TYPES,
     MANIFEST_MEDIA_TYPES,
     LayerBatch,
-    Repository,
     RepositoryRequest,
     is_registered_digest,
     parse_request,
@@ -99,7 +98,7 @@ class RegistryApi:
 
     def _head_blob(self, request: Request, name: str, digest: str) -> Response:
         batch = self._batch(name, digest)
-        subject = Subject(batch.repository.repository_name, "layer", digest)
+        subject = Subject(batch.repository, "layer", digest)
         deadline = request.invocation.deadline
         size = self._resolver.use_url(batch, request.invocation, lambda url: self._blobs.size(subject, url, deadline))
         headers = {
@@ -130,7 +129,7 @@ class RegistryApi:
             raise ResolverError(
                 errors.IMAGE_NOT_FOUND,
                 f"The image has the media type {manifest.media_type}, which the Accept header excludes.",
-                subject=Subject(repository.repository_name, "image", reference),
+                subject=Subject(repository, "image", reference),
             )
         headers = {
             "Content-Type": manifest.media_type,

@@ -25,7 +25,6 @@ LEAST_BYTES_OF_A_LAYER = 1000
 """The size of one layer in an answer, at least: ECR's URLs have a session token of about 1 KB."""
 
 _Outcome = PresignedUrl | ResolverError
-_CacheKey = tuple[str | None, str, str]
 
 
 class Resolution(NamedTuple):
@@ -59,7 +58,7 @@ class LayerUrlResolver:
         self._ecr = ecr
         self._hosts = hosts
         self._now = now
-        self._urls: LRUCache[_CacheKey, tuple[PresignedUrl, Moment]] = LRUCache(CACHED_URLS)
+        self._urls: LRUCache[Subject, tuple[PresignedUrl, Moment]] = LRUCache(CACHED_URLS)
 
     def resolve_one(self, batch: LayerBatch, invocation: Invocation) -> DownloadUrl:
         """Return the download URL of the only layer of `batch`, for the caller.
@@ -98,7 +97,7 @@ class LayerUrlResolver:
                 return use(outcome.url)
             except UrlRefusedError as error:
                 refused = error
-                self._urls.pop(_cache_key(batch, layer), None)
+                self._urls.pop(_subject(batch, layer), None)
         raise ResolverError.about(_subject(batch, layer), errors.BLOB_UNREADABLE) from refused
 
     def _outcomes(self, batch: LayerBatch, invocation: Invocation) -> dict[str, _Outcome]:
@@ -106,17 +105,17 @@ class LayerUrlResolver:
         now = self._now()
         outcomes: dict[str, _Outcome] = {}
         for layer in batch.layers:
-            known = self._urls.get(_cache_key(batch, layer))
+            known = self._urls.get(_subject(batch, layer))
             if known is not None and now.since(known[1]) < known[0].reusable_seconds:
                 outcomes[layer.digest] = known[0]
         invocation.cache_hits = len(outcomes)
         unknown = [layer for layer in batch.layers if layer.digest not in outcomes]
-        answers = self._ecr.get_download_urls(batch.repository, [layer.digest for layer in unknown], invocation)
+        answers = self._ecr.get_download_urls([_subject(batch, layer) for layer in unknown], invocation)
         now = self._now()
         for layer, answer in zip(unknown, answers, strict=True):
             outcome = outcomes[layer.digest] = self._outcome(_subject(batch, layer), layer, answer)
             if isinstance(outcome, PresignedUrl):
-                self._urls[_cache_key(batch, layer)] = outcome, now
+                self._urls[_subject(batch, layer)] = outcome, now
         return outcomes
 
     def _outcome(self, subject: Subject, layer: Layer, answer: Answer) -> _Outcome:
@@ -135,12 +134,8 @@ def _unreadable(subject: Subject, problem: str) -> ResolverError:
     return ResolverError.about(subject, errors.SERVER_ERROR, errors.UnreadableAnswerError(problem))
 
 
-def _cache_key(batch: LayerBatch, layer: Layer) -> _CacheKey:
-    return batch.repository.registry_id, batch.repository.repository_name, layer.digest
-
-
 def _subject(batch: LayerBatch, layer: Layer) -> Subject:
-    return Subject(batch.repository.repository_name, "layer", layer.digest)
+    return Subject(batch.repository, "layer", layer.digest)
 
 
 def _download_url(layer: Layer, url: PresignedUrl) -> DownloadUrl:

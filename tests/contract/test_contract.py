@@ -21,10 +21,9 @@ from infra import contract
 from infra.audit import QUERIES
 from layer_resolver import callers, event_api, observability, pull_events
 from layer_resolver.calls import Deadline
-from layer_resolver.errors import ERROR_TABLE, ResolverError
+from layer_resolver.errors import ERROR_TABLE, Repository, ResolverError
 from layer_resolver.handler import create_handler
 from layer_resolver.invocation import Invocation
-from layer_resolver.models import Repository
 from layer_resolver.settings import Settings
 from tests.contract.conftest import EDGE, EVERYTHING, STACK, Line, Written
 from tests.infra.templates import only, resources, synth, variables

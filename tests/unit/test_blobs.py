@@ -8,7 +8,7 @@ import pytest
 from layer_resolver import blobs
 from layer_resolver.blobs import ATTEMPTS, CACHED_CONFIG_BYTES, LARGEST_CONFIG, BlobReader
 from layer_resolver.calls import Calls, Deadline
-from layer_resolver.errors import ResolverError, Subject
+from layer_resolver.errors import Repository, ResolverError, Subject
 from tests.unit.fake_s3 import FakeS3, S3Answer
 from tests.unit.fakes import digest
 
@@ -21,7 +21,7 @@ def reader() -> BlobReader:
 
 
 def size(reader: BlobReader, url: str, number: int = 1) -> int:
-    return reader.size(Subject("team/app", "layer", digest(number)), url, Deadline.after(5))
+    return reader.size(Subject(Repository("team/app"), "layer", digest(number)), url, Deadline.after(5))
 
 
 def test_configs_are_kept_by_their_bytes(reader: BlobReader, s3: FakeS3) -> None:
@@ -31,7 +31,7 @@ def test_configs_are_kept_by_their_bytes(reader: BlobReader, s3: FakeS3) -> None
     def asked_again(content: bytes) -> bool:
         s3.answers = [S3Answer(200, content)]
         s3.asked.clear()
-        config = Subject("team/app", "layer", f"sha256:{hashlib.sha256(content).hexdigest()}")
+        config = Subject(Repository("team/app"), "layer", f"sha256:{hashlib.sha256(content).hexdigest()}")
         assert reader.config(config, s3.url, Deadline.after(5)) == content
         return bool(s3.asked)
 

@@ -11,10 +11,9 @@ import pytest
 from layer_resolver import __version__
 from layer_resolver.calls import Calls, Deadline
 from layer_resolver.ecr import ATTEMPTS, Ecr, create_client
-from layer_resolver.errors import ResolverError, Subject
+from layer_resolver.errors import Repository, ResolverError, Subject
 from layer_resolver.handler import create_handler
 from layer_resolver.invocation import Invocation
-from layer_resolver.models import Repository
 from layer_resolver.settings import Settings
 from tests.faults.server import Behaviour, HttpRequest, answer, close, fault_server, hang, raw
 from tests.unit.fakes import Answer, Context, digest, download_url, function_url_event
@@ -180,11 +179,9 @@ def test_without_time_ecr_is_not_asked(server: RecordingEcr) -> None:
 
 
 def test_a_call_that_ends_late_is_about_what_was_asked(server: RecordingEcr) -> None:
-    subject = Subject("team/app", "image", "1.0")
+    subject = Subject(Repository("team/app"), "image", "1.0")
     with pytest.raises(ResolverError) as caught:
-        Ecr(create_client("ecr"), Calls()).batch_get_image(
-            Repository(repository_name="team/app"), subject, Invocation(Deadline.after(0)), imageIds=[]
-        )
+        Ecr(create_client("ecr"), Calls()).batch_get_image(subject, Invocation(Deadline.after(0)), imageIds=[])
     assert (caught.value.kind.code, caught.value.subject) == ("RequestTimeoutException", subject)
 
 

@@ -13,6 +13,7 @@ from layer_resolver.calls import OutOfTimeError
 from layer_resolver.errors import (
     ERROR_TABLE,
     ErrorKind,
+    Repository,
     ResolverError,
     Subject,
     UnreadableAnswerError,
@@ -225,10 +226,10 @@ def test_only_errors_that_a_retry_can_help_say_when_to_retry() -> None:
 @pytest.mark.parametrize(
     ("subject", "words"),
     [
-        (Subject("team/app", "layer", digest()), f"layer {digest()} in repository team/app"),
-        (Subject("team/app", "image", "1.0"), "image 1.0 in repository team/app"),
-        (Subject("team/app", "image"), "image of that name in repository team/app"),
-        (Subject("team/app"), "repository team/app"),
+        (Subject(Repository("team/app"), "layer", digest()), f"layer {digest()} in repository team/app"),
+        (Subject(Repository("team/app"), "image", "1.0"), "image 1.0 in repository team/app"),
+        (Subject(Repository("team/app"), "image"), "image of that name in repository team/app"),
+        (Subject(Repository("team/app")), "repository team/app"),
     ],
     ids=str,
 )

@@ -14,10 +14,9 @@ from botocore.exceptions import EndpointConnectionError
 from layer_resolver import __version__
 from layer_resolver.callers import Caller
 from layer_resolver.calls import Deadline
-from layer_resolver.errors import INTERNAL_ERROR, ResolverError, Subject
+from layer_resolver.errors import INTERNAL_ERROR, Repository, ResolverError, Subject
 from layer_resolver.handler import create_handler
 from layer_resolver.invocation import EcrCall, Invocation
-from layer_resolver.models import Repository
 from layer_resolver.observability import LOGGED_DIGEST_BYTES, LOGGED_LAYERS, first_digests, metrics, publish
 from layer_resolver.settings import Settings
 from tests.programs import attempt, run_python
@@ -273,7 +272,7 @@ class TestSize:
                 repository=repository,
                 layer_digests=[longest] * 500,
                 failures=[
-                    ResolverError.about(Subject(repository.repository_name, "layer", longest), INTERNAL_ERROR, cause)
+                    ResolverError.about(Subject(repository, "layer", longest), INTERNAL_ERROR, cause)
                     for _ in range(500)
                 ],
                 error=error,

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from layer_resolver.calls import Calls, Deadline, Moment
 from layer_resolver.ecr import Ecr
-from layer_resolver.errors import ERROR_TABLE
+from layer_resolver.errors import ERROR_TABLE, Repository
 from layer_resolver.handler import create_handler
 from layer_resolver.images import CACHED_LISTINGS, ImageReader
 from layer_resolver.invocation import Invocation
-from layer_resolver.models import INDEX_MEDIA_TYPES, Repository
+from layer_resolver.models import INDEX_MEDIA_TYPES
 from layer_resolver.settings import Settings
 from tests.unit.fake_s3 import FakeS3, S3Answer
 from tests.unit.fakes import (

@@ -10,10 +10,10 @@ import pytest
 from layer_resolver.calls import THREADS, Calls, Deadline, Moment
 from layer_resolver.download_urls import Hosts
 from layer_resolver.ecr import Ecr
-from layer_resolver.errors import LAYERS_NOT_FOUND, TIMED_OUT, ResolverError
+from layer_resolver.errors import LAYERS_NOT_FOUND, TIMED_OUT, Repository, ResolverError
 from layer_resolver.handler import create_handler
 from layer_resolver.invocation import Invocation
-from layer_resolver.models import Layer, LayerBatch, Repository
+from layer_resolver.models import Layer, LayerBatch
 from layer_resolver.resolver import CACHED_URLS, LayerUrlResolver
 from layer_resolver.settings import Settings
 from tests.unit.fakes import OCI_MANIFEST, Context, FakeEcr, digest, download_url, ecr_error, function_url_event
