@@ -6,14 +6,14 @@ https://github.com/opencontainers/distribution-spec/blob/main/spec.md.
 
 import re
 from collections.abc import Mapping
-from typing import Any
 from urllib.parse import quote, urlencode
 
 from layer_resolver import errors
 from layer_resolver.blobs import BlobReader
 from layer_resolver.errors import Repository, ResolverError, Subject
-from layer_resolver.function_url import Request, Response, Route
+from layer_resolver.function_url import Api, Request, Response, Route
 from layer_resolver.images import ImageReader, is_page_token
+from layer_resolver.invocation import Invocation
 from layer_resolver.models import (
     INDEX_MEDIA_TYPES,
     MANIFEST_MEDIA_TYPES,
@@ -42,7 +42,7 @@ _NEVER_STALE = "no-store, stale-if-error=0"
 _ARTIFACT_TYPE = re.compile(r"[!-+\--~]{1,255}")
 
 
-class RegistryApi:
+class RegistryApi(Api):
     """Answers requests under `/v2`."""
 
     headers: Mapping[str, str] = {"Docker-Distribution-Api-Version": "registry/2.0"}
@@ -62,45 +62,35 @@ class RegistryApi:
             Route("/v2/<name>/manifests/<reference>", {"GET": self._get_manifest}),
             Route("/v2/<name>/tags/list", {"GET": self._get_tags}),
             Route("/v2/<name>/referrers/<digest>", {"GET": self._get_referrers}),
-            Route("/v2/", {"GET": _get_version}),
-            Route("/v2", {"GET": _get_version}),
+            Route("/v2/", {"GET": lambda *_: Response.json({})}),
+            Route("/v2", {"GET": lambda *_: Response.json({})}),
             Route("/v2/_catalog", {"GET": _get_catalog}),
             # Uploads are refused as pushes, not as unknown routes.
             Route("/v2/<name>/blobs/uploads/", {}),
             Route("/v2/<name>/blobs/uploads/<session>", {}),
         )
 
-    def error_status(self, error: ResolverError) -> int:
-        """Return the status of an error."""
-        return error.kind.registry_http_status
-
-    def error_body(self, error: ResolverError, request_id: str) -> tuple[str, Mapping[str, Any]]:
+    def error_answer(self, error: ResolverError, request_id: str) -> Response:
         """Return an error in the form of the specification, section "Error Codes"."""
-        detail = {
-            "code": error.kind.code,
-            "retryable": error.kind.retryable,
-            "requestId": request_id,
-            **error.extensions,
-        }
-        entry = {"code": error.kind.registry_code, "message": error.detail, "detail": detail}
-        return "application/json", {"errors": [entry]}
+        kind = error.kind
+        detail = {"code": kind.code, "retryable": kind.retryable, "requestId": request_id, **error.extensions}
+        entry = {"code": kind.registry_code, "message": error.detail, "detail": detail}
+        return Response.json({"errors": [entry]}, status=kind.registry_http_status)
 
-    def _get_blob(self, request: Request, name: str, digest: str) -> Response:
+    def _get_blob(self, _: Request, invocation: Invocation, name: str, digest: str) -> Response:
         batch = self._batch(name, digest)
-        try:
-            url = self._resolver.resolve_one(batch, request.invocation).download_url
-        except ResolverError as error:
-            advice = f"Get /v2/{name}/manifests/{digest}."
-            self._images.explain_missing(batch.repository, [error], request.invocation, advice)
-            raise
-        headers = {"Location": url, "Docker-Content-Digest": digest, "Cache-Control": _NEVER_STALE}
-        return Response(307, headers)
+        resolution = self._resolver.resolve(batch, invocation)
+        advice = f"Get /v2/{name}/manifests/{digest}."
+        self._images.explain_missing(batch.repository, resolution.failures, invocation, advice)
+        url = resolution.only().download_url
+        return Response(307, {"Location": url, "Docker-Content-Digest": digest, "Cache-Control": _NEVER_STALE})
 
-    def _head_blob(self, request: Request, name: str, digest: str) -> Response:
+    def _head_blob(self, _: Request, invocation: Invocation, name: str, digest: str) -> Response:
         batch = self._batch(name, digest)
         subject = Subject(batch.repository, "layer", digest)
-        deadline = request.invocation.deadline
-        size = self._resolver.use_url(batch, request.invocation, lambda url: self._blobs.size(subject, url, deadline))
+        size = self._resolver.use_url(
+            batch, invocation, lambda url: self._blobs.size(subject, url, invocation.deadline)
+        )
         headers = {
             "Content-Length": str(size),
             "Content-Type": "application/octet-stream",
@@ -114,7 +104,7 @@ class RegistryApi:
         _check_digest(digest)
         return LayerBatch.of_digests(repository, [digest])
 
-    def _get_manifest(self, request: Request, name: str, reference: str) -> Response:
+    def _get_manifest(self, request: Request, invocation: Invocation, name: str, reference: str) -> Response:
         """Return a manifest; HEAD gets its body too, from which the platform takes the length."""
         repository = self._repository(name)
         if ":" in reference:
@@ -123,8 +113,8 @@ class RegistryApi:
             raise ResolverError(
                 errors.NOT_ENABLED, "This registry serves blobs only. Ask its operator to set imagePull."
             )
-        request.invocation.record_image(repository, reference)
-        manifest = self._images.manifest(repository, reference, request.invocation)
+        invocation.record_image(repository, reference)
+        manifest = self._images.manifest(repository, reference, invocation)
         if not _can_read(request.header("accept"), manifest.media_type):
             raise ResolverError(
                 errors.IMAGE_NOT_FOUND,
@@ -140,22 +130,22 @@ class RegistryApi:
             headers["Cache-Control"] = f"private, max-age={SECONDS_OF_MANIFEST}, immutable"
         if _is_known(request.header("if-none-match"), manifest.digest):
             return Response(304, headers)
-        request.invocation.gives_image = True
+        invocation.gives_image = True
         return Response(200, headers, manifest.content.decode())
 
-    def _get_tags(self, request: Request, name: str) -> Response:
+    def _get_tags(self, request: Request, invocation: Invocation, name: str) -> Response:
         repository = self._repository(name)
         if not self._settings.list_tags:
             raise ResolverError(errors.NOT_ENABLED, "This registry lists no tags. Ask its operator to set listTags.")
         count = _page_length(request.query.get("n"))
-        tags = self._images.tags(repository, request.query.get("last", ""), request.invocation)
+        tags = self._images.tags(repository, request.query.get("last", ""), invocation)
         page = tags[:count]
         headers = {}
         if page and len(page) < len(tags):
             headers["Link"] = f'</v2/{quote(name)}/tags/list?n={count}&last={quote(page[-1])}>; rel="next"'
         return Response.json({"name": name, "tags": page}, headers)
 
-    def _get_referrers(self, request: Request, name: str, digest: str) -> Response:
+    def _get_referrers(self, request: Request, invocation: Invocation, name: str, digest: str) -> Response:
         repository = self._repository(name)
         _check_digest(digest)
         if not self._settings.image_pull:
@@ -163,7 +153,7 @@ class RegistryApi:
         types, token = _artifact_types(request.query.get("artifactType")), request.query.get("nextToken") or None
         if token is not None and not is_page_token(token):
             raise ResolverError(errors.INVALID_PAGE_TOKEN)
-        found = self._images.referrers(repository, digest, types, token, request.invocation)
+        found = self._images.referrers(repository, digest, types, token, invocation)
         headers = {"Content-Type": INDEX_MEDIA_TYPES[0]}
         if types:
             headers["OCI-Filters-Applied"] = "artifactType"
@@ -182,11 +172,7 @@ class RegistryApi:
         return parse_request({"repositoryName": name}, RepositoryRequest).repository
 
 
-def _get_version(_: Request) -> Response:
-    return Response.json({})
-
-
-def _get_catalog(_: Request) -> Response:
+def _get_catalog(*_: object) -> Response:
     raise ResolverError(errors.NOT_ENABLED, "This registry doesn't list its repositories.")
 
 

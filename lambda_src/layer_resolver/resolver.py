@@ -36,6 +36,16 @@ class Resolution(NamedTuple):
     resolved: list[DownloadUrl]
     failures: list[ResolverError]
 
+    def only(self) -> DownloadUrl:
+        """Return the download URL of a batch's only layer.
+
+        Raises:
+            ResolverError: If the layer has none.
+        """
+        if self.failures:
+            raise self.failures[0]
+        return self.resolved[0]
+
     def wire(self, request_id: str) -> dict[str, Any]:
         """Return it as it is answered; with failures, the id says where the operator's log has the request."""
         failures = [
@@ -59,17 +69,6 @@ class LayerUrlResolver:
         self._hosts = hosts
         self._now = now
         self._urls: LRUCache[Subject, tuple[PresignedUrl, Moment]] = LRUCache(CACHED_URLS)
-
-    def resolve_one(self, batch: LayerBatch, invocation: Invocation) -> DownloadUrl:
-        """Return the download URL of the only layer of `batch`, for the caller.
-
-        Raises:
-            ResolverError: If the layer has none.
-        """
-        resolution = self.resolve(batch, invocation)
-        if resolution.failures:
-            raise resolution.failures[0]
-        return resolution.resolved[0]
 
     def resolve(self, batch: LayerBatch, invocation: Invocation) -> Resolution:
         """Return what there is at the deadline for all layers of a batch, for the caller."""

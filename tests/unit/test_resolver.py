@@ -41,22 +41,22 @@ def resolver(ecr: FakeEcr) -> LayerUrlResolver:
 
 
 def test_a_layer_resolves_to_the_url_that_ecr_gives(resolver: LayerUrlResolver) -> None:
-    resolved = resolver.resolve_one(batch_of(digest()), within())
+    resolved = resolver.resolve(batch_of(digest()), within()).only()
     assert resolved.download_url == download_url(digest())
     assert resolved.layer_digest == digest()
     assert resolved.expires_at == "2026-11-23T11:00:00Z"
 
 
 def test_ecr_is_asked_for_the_registry_only_if_one_is_named(resolver: LayerUrlResolver, ecr: FakeEcr) -> None:
-    resolver.resolve_one(batch_of(digest()), within())
-    resolver.resolve_one(batch_of(digest(), registry_id="210987654321"), within())
+    resolver.resolve(batch_of(digest()), within()).only()
+    resolver.resolve(batch_of(digest(), registry_id="210987654321"), within()).only()
     assert [call.get("registryId") for call in ecr.calls] == [None, "210987654321"]
 
 
 def test_a_layer_that_ecr_does_not_have_raises_the_row_of_the_table(resolver: LayerUrlResolver, ecr: FakeEcr) -> None:
     ecr.answer = ecr_error("LayersNotFoundException")
     with pytest.raises(ResolverError) as caught:
-        resolver.resolve_one(batch_of(digest()), within())
+        resolver.resolve(batch_of(digest()), within()).only()
     assert caught.value.kind is LAYERS_NOT_FOUND
     assert caught.value.__cause__ is ecr.answer
 
@@ -152,7 +152,7 @@ def test_a_call_that_ends_late_is_recorded_with_its_own_invocation(resolver: Lay
 
 def test_without_time_left_ecr_is_not_asked(resolver: LayerUrlResolver, ecr: FakeEcr) -> None:
     with pytest.raises(ResolverError) as caught:
-        resolver.resolve_one(batch_of(digest()), within(-3))
+        resolver.resolve(batch_of(digest()), within(-3)).only()
     assert caught.value.kind is TIMED_OUT
     assert [error.kind for error in resolver.resolve(batch_of(digest()), within(0.04)).failures] == [TIMED_OUT]
     assert not ecr.calls
@@ -189,10 +189,10 @@ class TestCache:
     def test_a_url_is_used_again_while_half_of_its_lifetime_is_left(
         self, resolver: LayerUrlResolver, ecr: FakeEcr
     ) -> None:
-        first = resolver.resolve_one(batch_of(digest()), within())
+        first = resolver.resolve(batch_of(digest()), within()).only()
         self.pass_time(15 * 60)
         invocation = within()
-        assert resolver.resolve_one(batch_of(digest()), invocation) == first
+        assert resolver.resolve(batch_of(digest()), invocation).only() == first
         assert (len(ecr.calls), invocation.cache_hits) == (1, 1)
         self.pass_time(15 * 60 - 1)
         assert self.hits(resolver, digest()) == 1
@@ -201,7 +201,7 @@ class TestCache:
         assert len(ecr.calls) == 2
 
     def test_a_clock_that_is_set_back_does_not_make_a_url_live_longer(self, resolver: LayerUrlResolver) -> None:
-        resolver.resolve_one(batch_of(digest()), within())
+        resolver.resolve(batch_of(digest()), within()).only()
         self.uptime += 30 * 60
         self.clock -= 24 * 60 * 60
         assert self.hits(resolver, digest()) == 0
@@ -215,7 +215,7 @@ class TestCache:
     ) -> None:
         url = f"https://bucket.s3.us-east-1.amazonaws.com/key?{query}"
         monkeypatch.setattr("tests.unit.fakes.download_url", lambda _: url)
-        resolver.resolve_one(batch_of(digest()), within())
+        resolver.resolve(batch_of(digest()), within()).only()
         self.pass_time(30 * 60 - 1)
         assert self.hits(resolver, digest()) == 1
         self.pass_time(1)
@@ -241,23 +241,23 @@ class TestCache:
     def test_a_url_is_of_one_registry_repository_and_layer(
         self, resolver: LayerUrlResolver, ecr: FakeEcr, other: LayerBatch
     ) -> None:
-        resolver.resolve_one(batch_of(digest()), within())
-        resolver.resolve_one(other, within())
+        resolver.resolve(batch_of(digest()), within()).only()
+        resolver.resolve(other, within()).only()
         assert len(ecr.calls) == 2
 
     def test_a_failure_is_not_kept(self, resolver: LayerUrlResolver, ecr: FakeEcr) -> None:
         ecr.answer = ecr_error("LayersNotFoundException")
         with pytest.raises(ResolverError):
-            resolver.resolve_one(batch_of(digest()), within())
+            resolver.resolve(batch_of(digest()), within()).only()
         ecr.answer = 0.0
-        assert resolver.resolve_one(batch_of(digest()), within()).download_url == download_url(digest())
+        assert resolver.resolve(batch_of(digest()), within()).only().download_url == download_url(digest())
 
     def test_a_url_without_a_lifetime_is_not_kept(
         self, resolver: LayerUrlResolver, ecr: FakeEcr, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("tests.unit.fakes.download_url", lambda _: "https://b.s3.us-east-1.amazonaws.com/key")
         for _ in range(2):
-            assert resolver.resolve_one(batch_of(digest()), within()).expires_at is None
+            assert resolver.resolve(batch_of(digest()), within()).only().expires_at is None
         assert len(ecr.calls) == 2
 
     def test_no_more_urls_are_kept_than_the_bound(self, resolver: LayerUrlResolver, ecr: FakeEcr) -> None:

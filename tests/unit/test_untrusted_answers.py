@@ -2,14 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from layer_resolver.calls import Deadline
 from layer_resolver.errors import ResolverError
-from layer_resolver.function_url import FunctionUrl, Response, Route
+from layer_resolver.function_url import Api, FunctionUrl, Response, Route
 from layer_resolver.invocation import Invocation
 from layer_resolver.settings import Settings
 from tests.unit.fakes import OCI_MANIFEST, FakeEcr, Send, digest, download_url, function_url_event, manifest
@@ -171,20 +170,14 @@ def test_an_answer_without_images_and_without_failures_is_that_of_an_image_that_
     assert send("GET", "/v2/team/app/manifests/1.0").status == 404
 
 
-class OneHeader:
+class OneHeader(Api):
     """An API whose only route answers with one header."""
 
-    headers: Mapping[str, str] = {}
-    advice: Mapping[str, str] = {}
-
     def __init__(self, value: str) -> None:
-        self.routes = (Route("/", {"GET": lambda _: Response(200, {"X-Value": value})}),)
+        self.routes = (Route("/", {"GET": lambda *_: Response(200, {"X-Value": value})}),)
 
-    def error_status(self, error: ResolverError) -> int:
-        return error.kind.http_status
-
-    def error_body(self, error: ResolverError, request_id: str) -> tuple[str, Mapping[str, Any]]:
-        return "application/json", {"code": error.kind.code, "requestId": request_id}
+    def error_answer(self, error: ResolverError, request_id: str) -> Response:
+        return Response.json({"requestId": request_id}, status=error.kind.http_status)
 
 
 @pytest.mark.parametrize(
