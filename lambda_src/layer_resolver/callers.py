@@ -6,7 +6,7 @@ operator's distributions; SECURITY.md says why nobody else can send one through 
 
 import re
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 TOKEN_HEADER = "x-ecr-layers-token"  # noqa: S105
 """The name of the pull token. The edge sets it, and drops any that a client sends."""
@@ -38,8 +38,8 @@ class Caller(NamedTuple):
     Attributes:
         kind: `iam` for a request signed with AWS credentials, `token` for one that the edge accepted with a pull token,
             `public` for any other over HTTP; `direct` for an invocation by Lambda's API, `event` for EventBridge.
-        name: The caller's IAM ARN, the token's name, or the account that put the event; None if unknown.
-        source_ip: Where the request came from; None if unknown.
+        name: The caller's IAM ARN, the token's name, or the account that put the event.
+        source_ip: Where the request came from.
         is_verified: For requests over HTTP, whether Lambda itself wrote the rest: the event has the invocation's own
             id, which nobody can foresee. Otherwise whoever may call `lambda:InvokeFunction` could have written it.
     """
@@ -49,9 +49,17 @@ class Caller(NamedTuple):
     source_ip: str | None = None
     is_verified: bool | None = None
 
+    def fields(self) -> dict[str, Any]:
+        """Return the caller as the log and pull events have it."""
+        return {
+            "callerKind": self.kind,
+            "caller": self.name,
+            "callerVerified": self.is_verified,
+            "sourceIp": self.source_ip,
+        }
 
-EVENT = Caller("event")
-PUBLIC = Caller("public")
+
+EVENT, PUBLIC = Caller("event"), Caller("public")
 
 
 def caller_of(
@@ -60,7 +68,7 @@ def caller_of(
     """Return who sent a request over HTTP.
 
     Args:
-        user_arn: The signer's ARN, as the function URL passes it on; None without a signature.
+        user_arn: The signer's ARN; None without a signature.
         source_ip: The peer's address.
         header: Returns a header's value by its name in lower case, an empty string if there is none.
         edge_distribution_arn: The ARN of the CloudFront distribution in front, or one ending with `/*` for all of an

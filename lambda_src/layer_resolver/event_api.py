@@ -99,7 +99,7 @@ class EventApi:
             result = self._result(event, invocation)
         except Exception as cause:
             error = errors.as_resolver_error(cause)
-            invocation.status, invocation.error, invocation.is_failed = error.kind.http_status, error, True
+            invocation.status, invocation.error = error.kind.http_status, error
             invocation.resolved = ()
             raise ResolverError(error.kind, error.detail) from None
         invocation.status = 200

@@ -52,11 +52,7 @@ def create_handler(ecr_client: Any, settings: Settings, events_client: Any = Non
     def lambda_handler(event: Any, context: LambdaContext) -> dict[str, Any]:
         """Answer an event of any of the function's triggers."""
         remaining_seconds = context.get_remaining_time_in_millis() / 1000
-        invocation = Invocation(
-            Deadline.after(remaining_seconds - SECONDS_TO_ANSWER),
-            request_id=context.aws_request_id,
-            lambda_request_id=context.aws_request_id,
-        )
+        invocation = Invocation(Deadline.after(remaining_seconds - SECONDS_TO_ANSWER), context.aws_request_id)
         try:
             if not is_function_url_event(event):
                 return event_api.answer(event, invocation)

@@ -21,8 +21,7 @@ class EcrCall:
     """One call to ECR.
 
     Attributes:
-        action: The action, as boto3's method is called.
-        attempts: How often it was tried.
+        action: The name of boto3's method.
         is_answered: Whether an answer of any kind has come.
         seconds: How long it took, with retries and backoff; None while it runs.
         outcome: `ok`, or the code of the error's row.
@@ -41,13 +40,10 @@ class Invocation:
 
     Attributes:
         deadline: When the answer has to be there.
-        request_id: The id the caller is told: the request's, the event's, or else Lambda's.
-        lambda_request_id: Lambda's id of the invocation.
+        request_id: The id the caller is told: Lambda's, until the request or event is known by its own.
         trigger: What invoked the function: `http`, `eventbridge`, `direct`, or `unknown`.
         route: Method and path template, never the path or query that came in; `event` for anything but HTTP.
-        caller: Who asked.
         status: HTTP status of the answer; for an event, that of its row of the error table.
-        is_failed: Whether the invocation itself fails, for Lambda to act on.
         image: Repository and reference of the image that was asked for.
         image_digest: The digest of the last manifest that ECR gave.
         gives_image: Whether the caller gets the manifest itself.
@@ -58,17 +54,15 @@ class Invocation:
         failures: Why others have none.
         error: Why the request as a whole wasn't answered.
         ecr_calls: The calls to ECR.
-        pull_event_failure: What kept the pull event from the bus; None if nothing did.
+        pull_event_failure: What kept the pull event from the bus.
     """
 
     deadline: Deadline
     request_id: str = ""
-    lambda_request_id: str = ""
     trigger: str = "unknown"
     route: str = "unmatched"
     caller: Caller = EVENT
     status: int = 0
-    is_failed: bool = False
     image: str | None = None
     image_digest: str | None = None
     gives_image: bool = False

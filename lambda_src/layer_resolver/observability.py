@@ -9,6 +9,7 @@ import traceback
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import accumulate
 from pathlib import PurePath
 from typing import Any
 
@@ -65,21 +66,22 @@ for _library in ("boto3", "botocore", "urllib3"):
 
 
 def publish(invocation: Invocation, stack: str) -> None:
-    """Write the log line and the metrics of an invocation that has been answered.
-
-    Args:
-        invocation: The invocation.
-        stack: The stack's name, a dimension of every metric.
-    """
+    """Write the log line and the metrics of an invocation that has been answered; the stack's name is a dimension."""
     logger.set_correlation_id(invocation.request_id)
     log = logger.error if _is_error(invocation) else logger.info
     log(f"{invocation.route} answered {invocation.status}", extra=_fields(invocation))
     for call in invocation.ecr_calls[:LOGGED_FAILURES]:
-        milliseconds = round(call.seconds * 1000, 1) if call.seconds is not None else None
-        fields = {"action": call.action, "attempts": call.attempts, "outcome": call.outcome, "durationMs": milliseconds}
+        duration = None if call.seconds is None else round(call.seconds * 1000, 1)
+        fields = {"action": call.action, "attempts": call.attempts, "outcome": call.outcome, "durationMs": duration}
         logger.debug("Called ECR", extra=fields)
     with suppress(OSError):
         _count(invocation, stack)
+
+
+def first_digests(digests: Sequence[str], most_bytes: int) -> Sequence[str]:
+    """Return as many digests from the first on as fit into `most_bytes` of a JSON document."""
+    sizes = accumulate(len(digest) + len('"",') for digest in digests)
+    return digests[: sum(size <= most_bytes for size in sizes)]
 
 
 def _count(invocation: Invocation, stack: str) -> None:
@@ -95,100 +97,81 @@ def _count(invocation: Invocation, stack: str) -> None:
     for call in invocation.ecr_calls:
         if call.seconds is not None:
             metrics.add_metric("EcrCallLatency", MetricUnit.Milliseconds, call.seconds * 1000)
-    _count_one("Requests", 1, stack, callerKind=invocation.caller.kind, outcome=_outcome(invocation))
+    _count_by("Requests", 1, stack, callerKind=invocation.caller.kind, outcome=_outcome(invocation.status))
     for code, count in Counter(each.kind.code for each in invocation.failures).items():
-        _count_one("LayersFailed", count, stack, code=code)
+        _count_by("LayersFailed", count, stack, code=code)
     if invocation.error is not None:
-        _count_one("RequestsFailed", 1, stack, code=invocation.error.kind.code)
+        _count_by("RequestsFailed", 1, stack, code=invocation.error.kind.code)
 
 
-def _count_one(name: str, count: int, stack: str, **dimensions: str) -> None:
-    all_dimensions = {"service": SERVICE, "stack": stack, **dimensions}
-    with single_metric(name, MetricUnit.Count, count, namespace=NAMESPACE, default_dimensions=all_dimensions):
+def _count_by(name: str, count: int, stack: str, **dimensions: str) -> None:
+    dimensions = {"service": SERVICE, "stack": stack, **dimensions}
+    with single_metric(name, MetricUnit.Count, count, namespace=NAMESPACE, default_dimensions=dimensions):
         pass
 
 
-def _outcome(invocation: Invocation) -> str:
-    """Return whether an invocation was answered, refused, or the service failed."""
-    if invocation.status < 400:
+def _outcome(status: int) -> str:
+    if status < 400:
         return "answered"
-    return "refused" if invocation.status < 500 else "failed"
+    return "refused" if status < 500 else "failed"
 
 
 def _is_error(invocation: Invocation) -> bool:
-    has_fault = any(each.kind.is_fault for each in invocation.failures)
-    return invocation.is_failed or invocation.status >= 500 or has_fault
+    """Tell whether an invocation is the operator's business: a fault, or an event, which then ends in the queue."""
+    is_failed_event = invocation.trigger != "http" and invocation.error is not None
+    return is_failed_event or invocation.status >= 500 or any(each.kind.is_fault for each in invocation.failures)
 
 
 def _fields(invocation: Invocation) -> dict[str, Any]:
     """Return the fields of an invocation's line; Powertools leaves out those without a value."""
-    repository, caller, error = invocation.repository, invocation.caller, invocation.error
-    fields: dict[str, Any] = {
+    repository, error, asked = invocation.repository, invocation.error, invocation.layer_digests
+    return {
         "trigger": invocation.trigger,
         "route": invocation.route,
         "status": invocation.status,
         "durationMs": round(invocation.seconds() * 1000, 1),
-        "callerKind": caller.kind,
-        "caller": caller.name,
-        "callerVerified": caller.is_verified,
-        "sourceIp": caller.source_ip,
+        **invocation.caller.fields(),
         "image": invocation.image,
         "imageDigest": invocation.image_digest,
         "ecrCalls": len(invocation.ecr_calls),
         "cacheHits": invocation.cache_hits,
+        "repositoryName": repository.repository_name if repository else None,
+        "registryId": repository.registry_id if repository else None,
+        "layersRequested": len(asked) or None,
+        "layersResolved": len(invocation.resolved) if asked else None,
+        "layersFailed": len(invocation.failures) if asked else None,
+        "failures": [_describe(each) for each in invocation.failures[:LOGGED_FAILURES]] or None,
+        "error": _describe(error) if error and error not in invocation.failures else None,
+        "pullEventFailure": invocation.pull_event_failure and describe_cause(invocation.pull_event_failure),
+        "trace": _trace(invocation),
+        # Last, because Logs Insights finds the first 200 fields of a line, and each digest is one of them; source:
+        # https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/CWL_AnalyzeLogData-discoverable-fields.html
+        "layerDigests": first_digests(asked[:LOGGED_LAYERS], LOGGED_DIGEST_BYTES) or None,
     }
-    if repository is not None:
-        fields |= {"repositoryName": repository.repository_name, "registryId": repository.registry_id}
-    if invocation.layer_digests:
-        fields |= {
-            "layersRequested": len(invocation.layer_digests),
-            "layersResolved": len(invocation.resolved),
-            "layersFailed": len(invocation.failures),
-            "failures": [_describe(each) for each in invocation.failures[:LOGGED_FAILURES]] or None,
-        }
-    if error is not None and error not in invocation.failures:
-        fields["error"] = _describe(error)
-    if invocation.pull_event_failure is not None:
-        fields["pullEventFailure"] = describe_cause(invocation.pull_event_failure)
-    fields["trace"] = _trace(invocation)
-    # Last, because Logs Insights finds the first 200 fields of a line, and each digest is one of them; source:
-    # https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/CWL_AnalyzeLogData-discoverable-fields.html
-    fields["layerDigests"] = first_digests(invocation.layer_digests[:LOGGED_LAYERS], LOGGED_DIGEST_BYTES) or None
-    return fields
 
 
 def _describe(error: ResolverError) -> dict[str, Any]:
     """Return an error for the log: what it is about, and its cause, which the caller isn't told."""
-    description: dict[str, Any] = {"code": error.kind.code}
+    described: dict[str, Any] = {"code": error.kind.code}
     subject = error.subject
     if subject is None:
-        description["message"] = error.detail
+        described["message"] = error.detail
     elif subject.kind == "layer":
-        description["layerDigest"] = subject.name
+        described["layerDigest"] = subject.name
     else:
-        description["repositoryName"] = subject.repository.repository_name
+        described["repositoryName"] = subject.repository.repository_name
         if subject.kind == "image":
-            description["image"] = subject.name
+            described["image"] = subject.name
     if error.__cause__ is not None:
-        description["cause"] = describe_cause(error.__cause__)
-    return description
+        described["cause"] = describe_cause(error.__cause__)
+    return described
 
 
 def _trace(invocation: Invocation) -> list[str] | None:
     """Return where the first fault was raised, innermost last; None without a fault."""
-    errors = (invocation.error, *invocation.failures)
-    fault = next((each for each in errors if each is not None and each.kind.is_fault and each.__cause__), None)
-    if fault is None or fault.__cause__ is None:
+    errors = (each for each in (invocation.error, *invocation.failures) if each is not None and each.kind.is_fault)
+    cause = next((each.__cause__ for each in errors if each.__cause__ is not None), None)
+    if cause is None:
         return None
-    frames = traceback.extract_tb(fault.__cause__.__traceback__)[-_TRACED_FRAMES:]
+    frames = traceback.extract_tb(cause.__traceback__)[-_TRACED_FRAMES:]
     return [f"{PurePath(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
-
-
-def first_digests(digests: Sequence[str], most_bytes: int) -> Sequence[str]:
-    """Return as many digests from the first on as fit into `most_bytes` of a JSON document."""
-    size = 0
-    for index, digest in enumerate(digests):
-        size += len(digest) + len('"",')
-        if size > most_bytes:
-            return digests[:index]
-    return digests

@@ -25,13 +25,7 @@ class EventRefusedError(Exception):
 
 
 class PullEvents:
-    """Puts events on one bus.
-
-    Args:
-        bus: The name of the bus.
-        client: boto3's client of EventBridge.
-        calls: The pool that runs the calls.
-    """
+    """Puts events on one bus, with boto3's client of EventBridge."""
 
     def __init__(self, bus: str, client: Any, calls: Calls) -> None:
         self._bus = bus
@@ -58,22 +52,19 @@ class PullEvents:
 
 def detail_of(invocation: Invocation) -> dict[str, Any] | None:
     """Return the detail of a request's event; None if it got neither a download URL nor an image."""
-    repository, layers, caller = invocation.repository, invocation.resolved, invocation.caller
+    repository, layers, image = invocation.repository, invocation.resolved, invocation.image
     if repository is None or invocation.status >= 400 or not (layers or invocation.gives_image):
         return None
     return {
         "requestId": invocation.request_id,
-        "callerKind": caller.kind,
-        "caller": caller.name,
-        "callerVerified": caller.is_verified,
-        "sourceIp": caller.source_ip,
+        **invocation.caller.fields(),
         "route": invocation.route,
         "status": invocation.status,
         "outcome": "partial" if invocation.failures else "resolved",
         "registryId": repository.registry_id,
         "repositoryName": repository.repository_name,
-        "imageReference": invocation.image.partition(" ")[2] if invocation.image is not None else None,
-        "imageDigest": invocation.image_digest if invocation.image is not None else None,
+        "imageReference": image.partition(" ")[2] if image is not None else None,
+        "imageDigest": invocation.image_digest if image is not None else None,
         "layerDigests": first_digests(layers, MOST_BYTES_OF_DIGESTS),
         "layersResolved": len(layers),
         "layersFailed": len(invocation.failures),
