@@ -15,17 +15,9 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionError, HTTPClientError  # noqa: A004
 
-from layer_resolver import __version__
+from layer_resolver import __version__, errors
 from layer_resolver.calls import THREADS, Calls, Moment, OutOfTimeError, check_time
-from layer_resolver.errors import (
-    INTERNAL_ERROR,
-    SERVER_ERROR,
-    TIMED_OUT,
-    ResolverError,
-    Subject,
-    error_kind,
-    is_certificate_refused,
-)
+from layer_resolver.errors import ResolverError, Subject
 from layer_resolver.invocation import EcrCall, Invocation
 
 ATTEMPTS = 3
@@ -38,7 +30,6 @@ CONNECTION_SECONDS = 60.0
 """How long connections are kept; a NAT gateway drops idle ones after 350 seconds without telling. Source:
 https://docs.aws.amazon.com/vpc/latest/userguide/nat-gateway-troubleshooting.html"""
 
-
 Answer = dict[str, Any] | ResolverError
 """ECR's answer, or why there is none."""
 
@@ -46,11 +37,7 @@ _Method = Callable[..., dict[str, Any]]
 
 
 def create_client(service: str, read_seconds: float = READ_SECONDS) -> Any:
-    """Return boto3's client of a service, configured by the environment as usual.
-
-    Args:
-        service: The service, as boto3 calls it.
-        read_seconds: How long one attempt waits for the next bytes of its answer.
+    """Return boto3's client of a service; an attempt waits `read_seconds` for the next bytes of its answer.
 
     Raises:
         botocore.exceptions.NoRegionError: If the environment names no region.
@@ -71,14 +58,10 @@ def create_client(service: str, read_seconds: float = READ_SECONDS) -> Any:
 
 
 class Ecr:
-    """Calls ECR.
+    """Calls ECR with boto3's client.
 
     Every method records its calls in the invocation and raises, or returns, `ResolverError`: a row of the error table
     about its subject, with the exception as its cause. `OutOfTimeError` is the cause at the invocation's deadline.
-
-    Args:
-        client: boto3's ECR client.
-        calls: The pool that runs the calls.
     """
 
     def __init__(self, client: Any, calls: Calls) -> None:
@@ -100,62 +83,65 @@ class Ecr:
 
         Source: https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_GetDownloadUrlForLayer.html
         """
-        method = self._client.get_download_url_for_layer
-        works = [partial(self._record, method, layer, invocation, layerDigest=layer.name) for layer in layers]
-        answers = self._calls.run_all(invocation.deadline, works)
-        return [
-            ResolverError.about(layer, TIMED_OUT, OutOfTimeError()) if answer is None else answer
-            for layer, answer in zip(layers, answers, strict=True)
-        ]
+        questions = [(layer, {"layerDigest": layer.name}) for layer in layers]
+        return self._ask(self._client.get_download_url_for_layer, questions, invocation)
 
     def batch_get_image(self, subject: Subject, invocation: Invocation, **parameters: Any) -> dict[str, Any]:
         """Return images; see https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_BatchGetImage.html."""
-        return self._call(self._client.batch_get_image, subject, invocation, **parameters)
+        return self._ask_one(self._client.batch_get_image, subject, invocation, parameters)
 
     def list_images(self, subject: Subject, invocation: Invocation, **parameters: Any) -> dict[str, Any]:
         """Return a page of image ids; see https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_ListImages.html."""
-        return self._call(self._client.list_images, subject, invocation, **parameters)
+        return self._ask_one(self._client.list_images, subject, invocation, parameters)
 
     def list_image_referrers(self, subject: Subject, invocation: Invocation, **parameters: Any) -> dict[str, Any]:
         """Return a page of referrers.
 
         Source: https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_ListImageReferrers.html
         """
-        return self._call(self._client.list_image_referrers, subject, invocation, **parameters)
+        return self._ask_one(self._client.list_image_referrers, subject, invocation, parameters)
 
-    def _call(self, method: _Method, subject: Subject, invocation: Invocation, **parameters: Any) -> dict[str, Any]:
+    def _ask_one(
+        self, method: _Method, subject: Subject, invocation: Invocation, parameters: dict[str, Any]
+    ) -> dict[str, Any]:
         invocation.repository = subject.repository
-        work = partial(self._record, method, subject, invocation, **parameters)
-        try:
-            answer = self._calls.run(invocation.deadline, work)
-        except OutOfTimeError as late:
-            raise ResolverError.about(subject, TIMED_OUT, late) from late
+        (answer,) = self._ask(method, [(subject, parameters)], invocation)
         if isinstance(answer, ResolverError):
             raise answer
         return answer
 
-    def _record(self, method: _Method, subject: Subject, invocation: Invocation, **parameters: Any) -> Answer:
-        """Call a method of the client in the current thread, and record the call."""
-        made = EcrCall(method.__name__)
-        invocation.ecr_calls.append(made)
-        _made.set(made)
-        started = time.monotonic()
-        try:
-            answer = method(**subject.repository.parameters(), **parameters)
-        except Exception as cause:
-            kind = error_kind(cause)
-            # While it reads an answer, botocore can raise anything.
-            if kind is INTERNAL_ERROR and made.is_answered and not isinstance(cause, ClientError):
-                kind = SERVER_ERROR
-            made.outcome = kind.code
-            return ResolverError.about(subject, kind, cause)
-        finally:
-            made.seconds = time.monotonic() - started
-            _made.set(None)
-        return answer
+    def _ask(
+        self, method: _Method, questions: Sequence[tuple[Subject, dict[str, Any]]], invocation: Invocation
+    ) -> list[Answer]:
+        works = [partial(_record, method, subject, invocation, parameters) for subject, parameters in questions]
+        answers = self._calls.run_all(invocation.deadline, works)
+        return [
+            ResolverError.about(subject, errors.TIMED_OUT, OutOfTimeError()) if answer is None else answer
+            for (subject, _), answer in zip(questions, answers, strict=True)
+        ]
 
 
 _made: ContextVar[EcrCall | None] = ContextVar("made", default=None)
+
+
+def _record(method: _Method, subject: Subject, invocation: Invocation, parameters: dict[str, Any]) -> Answer:
+    """Call a method of the client in the current thread, and record the call."""
+    made = EcrCall(method.__name__)
+    invocation.ecr_calls.append(made)
+    _made.set(made)
+    started = time.monotonic()
+    try:
+        return method(**subject.repository.parameters(), **parameters)
+    except Exception as cause:
+        kind = errors.error_kind(cause)
+        # While it reads an answer, botocore can raise anything.
+        if kind is errors.INTERNAL_ERROR and made.is_answered and not isinstance(cause, ClientError):
+            kind = errors.SERVER_ERROR
+        made.outcome = kind.code
+        return ResolverError.about(subject, kind, cause)
+    finally:
+        made.seconds = time.monotonic() - started
+        _made.set(None)
 
 
 class _Attempts:
@@ -181,13 +167,11 @@ class _Attempts:
         if Moment.now().since(opened) > CONNECTION_SECONDS:
             self._close_connections_of(opened)
         self._of_thread.opened = self._opened
-        made = _made.get()
-        if made is not None:
+        if made := _made.get():
             made.attempts += 1
 
     def _before_parse(self, **_: Any) -> None:
-        made = _made.get()
-        if made is not None:
+        if made := _made.get():
             made.is_answered = True
 
     def _needs_retry(
@@ -195,7 +179,7 @@ class _Attempts:
     ) -> Literal[False] | int | None:
         """Return the seconds until another attempt, False for none, None to leave it to botocore."""
         if caught_exception is not None and (
-            isinstance(caught_exception, OutOfTimeError) or is_certificate_refused(caught_exception)
+            isinstance(caught_exception, OutOfTimeError) or errors.is_certificate_refused(caught_exception)
         ):
             return False
         # http.client takes any 1xx but 100 for the answer, and leaves the real one in the connection.
