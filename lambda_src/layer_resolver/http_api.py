@@ -116,7 +116,6 @@ class HttpApi(Api):
         if not self._images.is_enabled:
             raise ResolverError(errors.NOT_ENABLED, "This service reads no images. Ask its operator to set imagePull.")
         repository = wanted.repository
-        invocation.record_image(repository, wanted.reference)
         manifest, platform = self._images.image(repository, wanted.reference, wanted.platform, invocation)
         chosen = {} if platform is None else {"imagePlatform": platform}
         return manifest, chosen, Subject(repository, "image", manifest.digest)

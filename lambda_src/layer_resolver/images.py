@@ -152,6 +152,7 @@ class ImageReader:
         Raises:
             ResolverError: If there is no such image, or its bytes don't match its digest.
         """
+        invocation.record_image(repository, reference)
         subject = Subject(repository, "image", reference)
         image_id = _image_id(repository, reference)
         answer = self._ecr.batch_get_image(subject, invocation, imageIds=[image_id], acceptedMediaTypes=_MEDIA_TYPES)

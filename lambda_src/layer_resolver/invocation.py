@@ -76,14 +76,14 @@ class Invocation:
     pull_event_failure: BaseException | None = None
     started: float = field(default_factory=time.monotonic)
 
-    def identify(self, request_id: str) -> None:
-        """Take the id of a request or an event if it is a UUID, as AWS's are; other text could be anything."""
-        if _UUID.fullmatch(request_id):
+    def identify(self, request_id: object) -> None:
+        """Take the id of a request or an event if it is a UUID, as AWS's are; others could be anything."""
+        if isinstance(request_id, str) and _UUID.fullmatch(request_id):
             self.request_id = request_id
 
     def record_image(self, repository: Repository, reference: str) -> None:
-        """Record which image was asked for, if the reference is a tag or a digest."""
-        if is_tag(reference) or is_digest(reference):
+        """Record which image was asked for: the first, if its reference is a tag or a digest."""
+        if self.image is None and (is_tag(reference) or is_digest(reference)):
             self.image = f"{repository.repository_name} {reference}"
 
     def record_batch(self, batch: LayerBatch) -> None:

@@ -113,7 +113,6 @@ class RegistryApi(Api):
             raise ResolverError(
                 errors.NOT_ENABLED, "This registry serves blobs only. Ask its operator to set imagePull."
             )
-        invocation.record_image(repository, reference)
         manifest = self._images.manifest(repository, reference, invocation)
         if not _can_read(request.header("accept"), manifest.media_type):
             raise ResolverError(
