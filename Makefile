@@ -30,7 +30,7 @@ REPOSITORY ?=
 EDGE ?=
 IMAGE := $(if $(LAYOUT),--layout '$(LAYOUT)') $(if $(REPOSITORY),--repository '$(REPOSITORY)')
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock'
-CHECKED := lambda_src client/ecr_layers local infra app.py tests benchmarks scripts
+CHECKED := lambda_src client/ecr_layers local infra app.py tests benchmarks scripts examples
 PAGES := README.md CHANGELOG.md CONTRIBUTING.md LICENSE SECURITY.md THIRD_PARTY.md client/README.md docs
 
 .DEFAULT_GOAL := help

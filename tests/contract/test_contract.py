@@ -5,6 +5,7 @@ import importlib
 import json
 import logging
 import re
+import runpy
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -321,10 +322,9 @@ class TestAudit:
                 failure["code"] for line in written.log for failure in line.get("failures", ())
             }
 
-    def test_the_documents_program_finds_layers_that_nobody_asked_for(
+    def test_the_example_finds_layers_that_nobody_asked_for(
         self, written: Written, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        (program,) = re.findall(r"```python\n(.*?)```", (DOCS / "audit.md").read_text(), re.DOTALL)
         clients = {name: boto3.client(name, region_name="us-east-1") for name in ("ecr", "logs")}
         # The stubs hold parameters and answers against botocore's models.
         ecr, logs = Stubber(clients["ecr"]), Stubber(clients["logs"])
@@ -339,11 +339,11 @@ class TestAudit:
         logs.add_response("get_query_results", {"status": "Complete", "results": rows})
         monkeypatch.setattr("boto3.client", clients.__getitem__)
         monkeypatch.setattr("time.sleep", lambda _: None)
-        names: dict[str, Any] = {"REPOSITORY": "team/app", "LOG_GROUP": "functions"}
+        example = runpy.run_path("examples/unused_layers.py")
         with ecr, logs:
-            exec(program, names)
+            example["main"]("team/app", "functions")
         assert capsys.readouterr().out.split() == [digest(1), digest(3), digest(4)]
-        fields = fields_of(names["QUERY"])
+        fields = fields_of(example["QUERY"])
         assert {"repositoryName", "layersResolved", "layerDigests"} <= fields
         assert fields - FIELDS_OF_LAMBDA <= {name for line in written.log for name in names_in(line)}
 
