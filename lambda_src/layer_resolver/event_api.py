@@ -180,6 +180,6 @@ def _batch_of(request: _AnyRequest) -> LayerBatch:
     if isinstance(request, DownloadUrlsRequest):
         return LayerBatch.of_digests(request.repository, request.layer_digests)
     document = request.image_manifest
-    if models.parse_document(document, models.MediaType).media_type in models.INDEX_MEDIA_TYPES:
+    if models.parse_request(document, models.MediaType).media_type in models.INDEX_MEDIA_TYPES:
         raise index_refused(document)
-    return LayerBatch.of_manifest(request.repository, models.parse_document(document, models.PostedManifest))
+    return LayerBatch.of_manifest(request.repository, models.parse_request(document, models.PostedManifest))

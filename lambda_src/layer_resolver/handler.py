@@ -16,7 +16,7 @@ from layer_resolver.function_url import Api, FunctionUrl
 from layer_resolver.http_api import HttpApi
 from layer_resolver.images import ImageReader
 from layer_resolver.invocation import Invocation
-from layer_resolver.models import Document, Result, build_validators
+from layer_resolver.models import build_validators
 from layer_resolver.observability import logger, metrics, publish
 from layer_resolver.pull_events import PUT_SECONDS, PullEvents
 from layer_resolver.registry_api import RegistryApi
@@ -79,7 +79,7 @@ def _create_lambda_handler() -> Handler:
 
 
 lambda_handler = _create_lambda_handler()
-register_before_snapshot(build_validators, Document, Result)
+register_before_snapshot(build_validators)
 # Environments restored from one snapshot must not draw the same random numbers for their backoff; source:
 # https://docs.aws.amazon.com/lambda/latest/dg/snapstart-uniqueness.html
 register_after_restore(random.seed)

@@ -125,7 +125,7 @@ def _batch_of_posted_manifest(request: Request) -> LayerBatch:
     document = request.text(LARGEST_MANIFEST)
     if request.content_type in models.INDEX_MEDIA_TYPES:
         raise index_refused(document)
-    manifest = models.parse_document(document, models.PostedManifest)
+    manifest = models.parse_request(document, models.PostedManifest)
     if manifest.media_type not in {None, request.content_type}:
         # A document read as one type here and as another elsewhere is a known attack (CVE-2021-41190).
         raise ResolverError(

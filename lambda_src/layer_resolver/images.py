@@ -25,6 +25,7 @@ from layer_resolver.models import (
     MANIFEST_MEDIA_TYPES,
     BlobSize,
     Digest,
+    Document,
     ExecutionConfig,
     ImageConfig,
     ImageConfigResult,
@@ -34,14 +35,13 @@ from layer_resolver.models import (
     IndexEntry,
     MediaTypeName,
     Model,
-    StoredDocument,
     StoredManifest,
+    is_quotable_media_type,
+    is_quotable_platform,
     is_registered_digest,
     is_tag,
-    parse_document,
+    parse_request,
     parse_stored,
-    shown_media_type,
-    shown_platform,
 )
 
 SECONDS_OF_LISTING = 60.0
@@ -82,12 +82,12 @@ _Text = Annotated[str, StringConstraints(max_length=4 * 1024 * 1024)]
 _PageToken = Annotated[str, StringConstraints(pattern=_NEXT_PAGE)]
 
 
-class _ImageId(StoredDocument):
+class _ImageId(Document):
     image_digest: str | None = None
     image_tag: str | None = None
 
 
-class _Image(StoredDocument):
+class _Image(Document):
     repository_name: str | None = None
     registry_id: str | None = None
     image_id: _ImageId
@@ -95,25 +95,25 @@ class _Image(StoredDocument):
     image_manifest_media_type: MediaTypeName
 
 
-class _ImageFailure(StoredDocument):
+class _ImageFailure(Document):
     failure_code: str = ""
 
 
-class _Images(StoredDocument):
+class _Images(Document):
     images: list[_Image]
     failures: list[_ImageFailure] = Field(default_factory=list)
 
 
-class _TaggedImage(StoredDocument):
+class _TaggedImage(Document):
     image_tag: ImageTag
 
 
-class _TagsPage(StoredDocument):
+class _TagsPage(Document):
     image_ids: list[_TaggedImage]
     next_token: _PageToken | None = None
 
 
-class _Referrer(StoredDocument):
+class _Referrer(Document):
     media_type: MediaTypeName
     digest: Digest
     size: BlobSize
@@ -122,7 +122,7 @@ class _Referrer(StoredDocument):
     annotations: dict[_Text, _Text] | None = None
 
 
-class _ReferrersPage(StoredDocument):
+class _ReferrersPage(Document):
     referrers: list[_Referrer]
     next_token: _PageToken | None = None
 
@@ -279,7 +279,7 @@ def index_refused(document: str) -> ResolverError:
     Raises:
         ResolverError: `errors.INVALID_PARAMETER`, if it isn't an image index either.
     """
-    entries = parse_document(document, ImageIndex).manifests
+    entries = parse_request(document, ImageIndex).manifests
     listed = entries[: errors.LISTED_ENTRIES]
     named = [f"{each.digest} ({_platform_of(each) or 'no platform'})" for each in listed]
     if len(entries) > len(listed):
@@ -305,7 +305,8 @@ def manifest_with_config(manifest: StoredManifest, subject: Subject) -> ImageMan
     raise ResolverError(
         errors.UNSUPPORTED_IMAGE,
         f"{subject} has no image config: it is an artifact, whose config has the media type "
-        f"{shown_media_type(media_type) or '(not shown)'}. GET /images/download-urls returns its manifest and blobs.",
+        f"{media_type if is_quotable_media_type(media_type) else '(not shown)'}. GET /images/download-urls returns "
+        "its manifest and blobs.",
         subject=subject,
     )
 
@@ -347,7 +348,7 @@ def _choose(index: StoredManifest, platform: str | None, subject: Subject) -> tu
 
 def _platform_refused(digest: str, platform: str | None, names: list[str]) -> ResolverError:
     problem = "is an image index: name a platform" if platform is None else f"has no image for {platform}"
-    listed = [name for name in names if shown_platform(name)][: errors.LISTED_ENTRIES]
+    listed = [name for name in names if is_quotable_platform(name)][: errors.LISTED_ENTRIES]
     more = f" and {len(names) - len(listed)} more" if len(names) > len(listed) else ""
     advice = f"It has {', '.join(listed)}{more}" if listed else "Its entries name no platform: ask by imageDigest"
     return ResolverError(errors.INVALID_PARAMETER, f"{digest} {problem}. {advice}.", extensions={"platforms": listed})
@@ -355,13 +356,14 @@ def _platform_refused(digest: str, platform: str | None, names: list[str]) -> Re
 
 def _platform_of(entry: IndexEntry) -> str | None:
     """Return the name of an entry's platform if it may be quoted."""
-    return shown_platform(platforms.name_of(entry.platform)) if entry.platform is not None else None
+    name = platforms.name_of(entry.platform) if entry.platform is not None else ""
+    return name if is_quotable_platform(name) else None
 
 
 def _quoted_entry(entry: IndexEntry) -> dict[str, Any]:
     """Return an entry of a posted index without texts that may not be quoted."""
     quoted: dict[str, Any] = {"digest": entry.digest, "size": entry.size}
-    if shown_media_type(entry.media_type):
+    if is_quotable_media_type(entry.media_type):
         quoted["mediaType"] = entry.media_type
     if entry.platform is not None and _platform_of(entry):
         named = {"os", "architecture", "variant"}

@@ -9,15 +9,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
-from pydantic.alias_generators import to_camel
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic.alias_generators import to_camel, to_pascal
+from pydantic_core import ErrorDetails
 
 from layer_resolver.errors import INVALID_PARAMETER, UNSUPPORTED_IMAGE, Repository, ResolverError, Subject
 
@@ -32,7 +26,7 @@ DESCRIBED_PROBLEMS = 5
 
 # Describing a problem takes pydantic a hundred times as long as validating the value.
 _MOST_PROBLEMS = 1000
-_LONGEST_SHOWN = 100
+_LONGEST_QUOTED = 100
 
 MANIFEST_MEDIA_TYPES = (
     "application/vnd.oci.image.manifest.v1+json",
@@ -85,32 +79,31 @@ is_digest = _matcher(_DIGEST, LONGEST_DIGEST)
 is_registered_digest = _matcher(REGISTERED_DIGEST, LONGEST_DIGEST)
 is_tag = _matcher(_IMAGE_TAG, 128)
 is_registry_id = _matcher(_REGISTRY_ID, 12)
-_is_shown_media_type = _matcher(_MEDIA_TYPE, _LONGEST_SHOWN)
-_is_shown_platform = _matcher(_PLATFORM, _LONGEST_SHOWN)
-
-_EXAMPLE_DIGEST = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
-
-_TEAM_APP, _ACCOUNT = ["team/app"], ["123456789012"]
-_ACCOUNT_OF_REGISTRY = "AWS account id of the registry; the service's own account by default."
-_CHOICE = "Platform to choose from an image index: operating system, architecture, and variant if any."
+is_quotable_media_type = _matcher(_MEDIA_TYPE, _LONGEST_QUOTED)
+is_quotable_platform = _matcher(_PLATFORM, _LONGEST_QUOTED)
 
 RepositoryName = Annotated[
     str,
-    Field(pattern=_REPOSITORY_NAME, min_length=2, max_length=256, description="Repository's name.", examples=_TEAM_APP),
+    Field(pattern=_REPOSITORY_NAME, min_length=2, max_length=256),
+    Field(description="Repository's name.", examples=["team/app"]),
 ]
-RegistryId = Annotated[str, Field(pattern=_REGISTRY_ID, description=_ACCOUNT_OF_REGISTRY, examples=_ACCOUNT)]
+RegistryId = Annotated[
+    str,
+    Field(pattern=_REGISTRY_ID, examples=["123456789012"]),
+    Field(description="AWS account id of the registry; the service's own account by default."),
+]
 Digest = Annotated[
     str,
-    Field(
-        pattern=_DIGEST,
-        max_length=LONGEST_DIGEST,
-        description="Algorithm, ':' and hexadecimal digits.",
-        examples=[_EXAMPLE_DIGEST],
-    ),
+    Field(pattern=_DIGEST, max_length=LONGEST_DIGEST, description="Algorithm, ':' and hexadecimal digits."),
+    Field(examples=["sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"]),
 ]
 ImageTag = Annotated[str, Field(pattern=_IMAGE_TAG, max_length=128, description="Image's tag.", examples=["latest"])]
 MediaTypeName = Annotated[str, Field(pattern=_MEDIA_TYPE)]
-PlatformName = Annotated[str, Field(pattern=_PLATFORM, max_length=300, description=_CHOICE, examples=["linux/arm64"])]
+PlatformName = Annotated[
+    str,
+    Field(pattern=_PLATFORM, max_length=300, examples=["linux/arm64"]),
+    Field(description="Platform to choose from an image index: operating system, architecture, and variant if any."),
+]
 
 
 def _whole(number: object) -> object:
@@ -125,7 +118,7 @@ BlobSize = Annotated[int, Field(ge=0, le=2**63 - 1, description="Size of the blo
 class Document(BaseModel):
     """Base of what is read: camel case in JSON, no conversion between JSON's types."""
 
-    model_config = ConfigDict(alias_generator=to_camel, strict=True, frozen=True)
+    model_config = ConfigDict(alias_generator=to_camel, strict=True, frozen=True, defer_build=True)
 
 
 # Requests
@@ -199,7 +192,7 @@ class ImageConfigRequest(ImageRequest):
 class Result(BaseModel):
     """Base of what is answered."""
 
-    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, frozen=True)
+    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, frozen=True, defer_build=True)
 
     def wire(self) -> dict[str, Any]:
         """Return it as it is answered, without the optional fields that aren't set."""
@@ -245,8 +238,6 @@ class DownloadUrlsResult(Result):
 class ImageDownloadUrls(DownloadUrlsResult):
     """An image's manifest, and the download URLs of its config and layers."""
 
-    model_config = ConfigDict(defer_build=True)
-
     image_digest: Digest
     image_manifest: Annotated[str, Field(description="The manifest, byte for byte.")]
     image_manifest_media_type: str
@@ -256,8 +247,6 @@ class ImageDownloadUrls(DownloadUrlsResult):
 class ConfigLayer(Result):
     """One layer of an image."""
 
-    model_config = ConfigDict(defer_build=True)
-
     digest: Digest
     size: BlobSize
     media_type: str
@@ -265,8 +254,6 @@ class ConfigLayer(Result):
 
 class ImageConfigResult(Result):
     """What an image's config says."""
-
-    model_config = ConfigDict(defer_build=True)
 
     image_digest: Digest
     platform: str | None
@@ -285,20 +272,7 @@ class ImageConfigResult(Result):
 # Documents of the OCI Image Specification
 
 
-class StoredDocument(Document):
-    """Base of what few requests read; its subclasses' validators are built when first used."""
-
-    model_config = ConfigDict(defer_build=True)
-
-
-def build_validators(*bases: type[BaseModel]) -> None:
-    """Build the validators of models and their subclasses that would be built on first use."""
-    for base in bases:
-        base.model_rebuild()
-        build_validators(*base.__subclasses__())
-
-
-class Descriptor(StoredDocument):
+class Descriptor(Document):
     """Content descriptor of a blob (OCI Image Specification, "OCI Content Descriptors")."""
 
     media_type: Annotated[str, Field(max_length=255)]
@@ -307,7 +281,7 @@ class Descriptor(StoredDocument):
     urls: Annotated[list[str] | None, Field(description="Where a foreign layer can be downloaded.")] = None
 
 
-class ImageManifest(StoredDocument):
+class ImageManifest(Document):
     """Image manifest: an OCI image manifest, or Docker's image manifest version 2, schema 2."""
 
     schema_version: Annotated[Literal[2], BeforeValidator(_whole)]
@@ -322,13 +296,13 @@ class PostedManifest(ImageManifest):
     layers: Annotated[list[Descriptor], Field(max_length=MAXIMUM_LAYERS - 1)]
 
 
-class MediaType(StoredDocument):
+class MediaType(Document):
     """The media type that a document says it has."""
 
     media_type: str | None = None
 
 
-class Platform(StoredDocument):
+class Platform(Document):
     """The platform that an image is for."""
 
     architecture: str
@@ -338,7 +312,7 @@ class Platform(StoredDocument):
     os_features: Annotated[list[str] | None, Field(alias="os.features")] = None
 
 
-class IndexEntry(StoredDocument):
+class IndexEntry(Document):
     """One manifest of an index."""
 
     media_type: str
@@ -348,16 +322,16 @@ class IndexEntry(StoredDocument):
     platform: Platform | None = None
 
 
-class ImageIndex(StoredDocument):
+class ImageIndex(Document):
     """Image index or Docker manifest list: names a manifest for each platform and has no layers of its own."""
 
     manifests: list[IndexEntry]
 
 
-class ExecutionConfig(StoredDocument):
+class ExecutionConfig(Document):
     """What a container of an image starts with; names begin with a capital letter, as Docker's do."""
 
-    model_config = ConfigDict(alias_generator=lambda name: to_camel(name)[0].upper() + to_camel(name)[1:])
+    model_config = ConfigDict(alias_generator=to_pascal)
 
     user: str | None = None
     exposed_ports: dict[str, Any] | None = None
@@ -368,7 +342,7 @@ class ExecutionConfig(StoredDocument):
     labels: dict[str, str] | None = None
 
 
-class ImageConfig(StoredDocument):
+class ImageConfig(Document):
     """The part of an image's config that is answered (OCI Image Specification, "Image Configuration")."""
 
     architecture: str | None = None
@@ -439,27 +413,25 @@ class StoredManifest(NamedTuple):
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def parse_request(data: Mapping[str, Any], model: type[Model]) -> Model:
-    """Return the fields of a request as an instance of its model.
-
-    Raises:
-        ResolverError: `INVALID_PARAMETER`, with a message that names each wrong field.
-    """
-    try:
-        return model.model_validate(data)
-    except ValidationError as error:
-        raise ResolverError(INVALID_PARAMETER, described(error, model)) from None
+def build_validators() -> None:
+    """Build the validators of all models, which would be built on first use."""
+    models = [Document, Result]
+    for model in models:
+        model.model_rebuild()
+        models += model.__subclasses__()
 
 
-def parse_document(document: str | bytes, model: type[Model]) -> Model:
-    """Return the text of a JSON document as an instance of `model`.
+def parse_request(data: Mapping[str, Any] | str | bytes, model: type[Model]) -> Model:
+    """Return a request's fields, or the text of a JSON document, as an instance of `model`.
 
     Raises:
         ResolverError: `INVALID_PARAMETER`, with a message that names what is wrong.
     """
-    check_number_of_values(document)
     try:
-        return model.model_validate_json(document)
+        if isinstance(data, Mapping):
+            return model.model_validate(data)
+        _check_number_of_values(data)
+        return model.model_validate_json(data)
     except ValidationError as error:
         raise ResolverError(INVALID_PARAMETER, described(error, model)) from None
 
@@ -471,57 +443,47 @@ def parse_stored(content: bytes, model: type[Model], subject: Subject, noun: str
         ResolverError: `UNSUPPORTED_IMAGE`, with a message that names what is wrong.
     """
     try:
-        return parse_document(content, model)
+        return parse_request(content, model)
     except ResolverError as error:
         detail = f"Can't read the {noun} of {subject}: {error.detail}"
         raise ResolverError(UNSUPPORTED_IMAGE, detail, subject=subject) from None
 
 
 def parse_json(text: str) -> dict[str, Any]:
-    """Return the JSON object that a text is.
+    """Return the JSON object that a request's text is.
 
     Raises:
         ResolverError: `INVALID_PARAMETER`, if it isn't one, repeats a member, or has too many values.
     """
-    check_number_of_values(text)
+    _check_number_of_values(text)
     try:
         document = json.loads(text, object_pairs_hook=_object)
-    except _RepeatedMemberError:
-        raise ResolverError(INVALID_PARAMETER, "The request has a field twice. Send each once.") from None
     except json.JSONDecodeError as error:
         detail = f"The request is not JSON: {error.msg} at line {error.lineno} column {error.colno}."
-        raise ResolverError(INVALID_PARAMETER, detail) from None
     except (ValueError, RecursionError):
-        raise ResolverError(
-            INVALID_PARAMETER, "The request has a number too large or values nested too deep."
-        ) from None
-    if not isinstance(document, dict):
-        raise ResolverError(INVALID_PARAMETER, "The request must be a JSON object.")
-    return document
-
-
-def check_number_of_values(document: str | bytes) -> None:
-    """Refuse a JSON document with too many values, without reading it.
-
-    Every value but a container's first follows a comma, and the first a bracket. Commas within strings count too.
-
-    Raises:
-        ResolverError: `INVALID_PARAMETER`, if there may be more than `MOST_JSON_VALUES`.
-    """
-    signs = (b",", b"[", b"{") if isinstance(document, bytes) else (",", "[", "{")
-    if sum(map(document.count, signs)) > MOST_JSON_VALUES:  # type: ignore[arg-type]
-        raise ResolverError(INVALID_PARAMETER, f"The document has more than {MOST_JSON_VALUES} values.")
-
-
-class _RepeatedMemberError(Exception):
-    """A JSON object has a member twice, so it is unclear which one is meant."""
+        detail = "The request has a number too large or values nested too deep."
+    else:
+        if isinstance(document, dict):
+            return document
+        detail = "The request must be a JSON object."
+    raise ResolverError(INVALID_PARAMETER, detail)
 
 
 def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(members)
     if len(found) != len(members):
-        raise _RepeatedMemberError
+        raise ResolverError(INVALID_PARAMETER, "The request has a field twice. Send each once.")
     return found
+
+
+def _check_number_of_values(document: str | bytes) -> None:
+    """Refuse a JSON document that may have more than `MOST_JSON_VALUES`, without reading it.
+
+    Every value but a container's first follows a comma, and the first a bracket. Commas within strings count too.
+    """
+    signs = (b",", b"[", b"{") if isinstance(document, bytes) else (",", "[", "{")
+    if sum(map(document.count, signs)) > MOST_JSON_VALUES:  # type: ignore[arg-type]
+        raise ResolverError(INVALID_PARAMETER, f"The document has more than {MOST_JSON_VALUES} values.")
 
 
 # pydantic's kinds of errors; those not listed here come with words of our own.
@@ -555,17 +517,16 @@ def described(error: ValidationError, model: type[BaseModel]) -> str:
     if error.error_count() > _MOST_PROBLEMS:
         return f"The document is wrong in {error.error_count()} places."
     problems = error.errors(include_url=False, include_input=False)
-    named = [_describe(dict(problem), model) for problem in problems[:DESCRIBED_PROBLEMS]]
+    named = [_describe(problem, model) for problem in problems[:DESCRIBED_PROBLEMS]]
     if len(problems) > len(named):
         named.append(f"and {len(problems) - len(named)} more")
     return "; ".join(named) + "."
 
 
-def _describe(problem: Mapping[str, Any], model: type[BaseModel]) -> str:
-    kind, context = problem["type"], problem.get("ctx", {})
+def _describe(problem: ErrorDetails, model: type[BaseModel]) -> str:
+    kind, location, context = problem["type"], _location(problem["loc"]), problem.get("ctx", {})
     if kind == "json_invalid":
         return f"The document is not JSON: {context['error']}"
-    location = _location(problem["loc"])
     if kind == "extra_forbidden":
         known = ", ".join(field.alias or name for name, field in model.model_fields.items())
         return f"{location} is not a field of this request; its fields are {known}"
@@ -578,20 +539,11 @@ def _describe(problem: Mapping[str, Any], model: type[BaseModel]) -> str:
 
 def _location(parts: tuple[int | str, ...]) -> str:
     """Return a place in a JSON document, such as `layers[2].digest`."""
-    path = "".join(f"[{part}]" if isinstance(part, int) else f".{shown(part, _FIELD_NAME)}" for part in parts)
+    path = ""
+    for part in parts:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        else:
+            # A name of another form may be anything, even a secret.
+            path += f".{part if _FIELD_NAME.fullmatch(part) else '(a name that is not shown)'}"
     return path.removeprefix(".") or "The document"
-
-
-def shown(text: str, pattern: re.Pattern[str]) -> str:
-    """Return a text if it may be quoted: one of another form may be anything, even a secret."""
-    return text if pattern.fullmatch(text) else "(a name that is not shown)"
-
-
-def shown_media_type(text: str) -> str | None:
-    """Return a media type if it may be quoted."""
-    return text if _is_shown_media_type(text) else None
-
-
-def shown_platform(text: str) -> str | None:
-    """Return a platform's name if it may be quoted."""
-    return text if _is_shown_platform(text) else None
