@@ -108,8 +108,10 @@ def test_turned_on_it_is_all_there_and_lets_cloudfront_in(lifecycle: Lifecycle) 
     assert on.names["list_distributions"] == {on.outputs["DistributionId"]}
     name = "EcrLayerResolver-us-east-1"
     assert on.names["list_functions"] == {name, f"{name}-response"}
-    others = [each for each in on.names if each not in {"list_distributions", "list_functions"}]
-    assert [on.names[each] for each in others] == [{name}] * 5
+    # With edgeCacheSeconds, cached paths have an origin request policy of their own.
+    assert on.names["list_origin_request_policies"] == {name, f"{name}-cached"}
+    named = {"list_distributions", "list_functions", "list_origin_request_policies"}
+    assert [on.names[each] for each in on.names if each not in named] == [{name}] * 4
     assert on.policy == set(PRINCIPALS)
     assert on.outputs["RegistryDomain"].endswith(".cloudfront.net")
 
