@@ -100,12 +100,8 @@ class HttpApi(Api):
         wanted = parse_request(request.query, models.ImageConfigRequest)
         manifest, platform, subject = self._image(wanted, invocation)
         image = manifest_with_config(manifest, subject)
-        blob = Subject(subject.repository, "layer", image.config.digest)
-        content = self._resolver.use_url(
-            LayerBatch.of_digests(wanted.repository, [image.config.digest]),
-            invocation,
-            lambda url: self._blobs.config(blob, url, invocation.deadline),
-        )
+        blob = Subject(wanted.repository, "layer", image.config.digest)
+        content = self._resolver.use_url(blob, invocation, self._blobs.config)
         result = config_result(image, content, subject, include_env=wanted.include_env == "true")
         return Response.json(result.wire() | platform)
 

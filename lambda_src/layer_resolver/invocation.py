@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from layer_resolver.callers import EVENT, Caller
 from layer_resolver.calls import Deadline
 from layer_resolver.errors import Repository, ResolverError
-from layer_resolver.models import LayerBatch, is_digest, is_tag
+from layer_resolver.models import is_digest, is_tag
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -85,10 +85,6 @@ class Invocation:
         """Record which image was asked for: the first, if its reference is a tag or a digest."""
         if self.image is None and (is_tag(reference) or is_digest(reference)):
             self.image = f"{repository.repository_name} {reference}"
-
-    def record_batch(self, batch: LayerBatch) -> None:
-        """Record which layers were asked for."""
-        self.repository, self.layer_digests = batch.repository, [layer.digest for layer in batch.layers]
 
     def seconds(self) -> float:
         """Return how long the invocation has run, in seconds."""

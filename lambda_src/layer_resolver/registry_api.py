@@ -8,20 +8,13 @@ import re
 from collections.abc import Mapping
 from urllib.parse import quote, urlencode
 
-from layer_resolver import errors
+from layer_resolver import errors, models
 from layer_resolver.blobs import BlobReader
 from layer_resolver.errors import Repository, ResolverError, Subject
 from layer_resolver.function_url import Api, Request, Response, Route
 from layer_resolver.images import ImageReader, is_page_token
 from layer_resolver.invocation import Invocation
-from layer_resolver.models import (
-    INDEX_MEDIA_TYPES,
-    MANIFEST_MEDIA_TYPES,
-    LayerBatch,
-    RepositoryRequest,
-    is_registered_digest,
-    parse_request,
-)
+from layer_resolver.models import LayerBatch
 from layer_resolver.resolver import LayerUrlResolver
 from layer_resolver.settings import Settings
 
@@ -78,19 +71,15 @@ class RegistryApi(Api):
         return Response.json({"errors": [entry]}, status=kind.registry_http_status)
 
     def _get_blob(self, _: Request, invocation: Invocation, name: str, digest: str) -> Response:
-        batch = self._batch(name, digest)
-        resolution = self._resolver.resolve(batch, invocation)
+        repository = self._layer(name, digest).repository
+        resolution = self._resolver.resolve(LayerBatch.of_digests(repository, [digest]), invocation)
         advice = f"Get /v2/{name}/manifests/{digest}."
-        self._images.explain_missing(batch.repository, resolution.failures, invocation, advice)
+        self._images.explain_missing(repository, resolution.failures, invocation, advice)
         url = resolution.only().download_url
         return Response(307, {"Location": url, "Docker-Content-Digest": digest, "Cache-Control": _NEVER_STALE})
 
     def _head_blob(self, _: Request, invocation: Invocation, name: str, digest: str) -> Response:
-        batch = self._batch(name, digest)
-        subject = Subject(batch.repository, "layer", digest)
-        size = self._resolver.use_url(
-            batch, invocation, lambda url: self._blobs.size(subject, url, invocation.deadline)
-        )
+        size = self._resolver.use_url(self._layer(name, digest), invocation, self._blobs.size)
         headers = {
             "Content-Length": str(size),
             "Content-Type": "application/octet-stream",
@@ -99,10 +88,10 @@ class RegistryApi(Api):
         }
         return Response(200, headers)
 
-    def _batch(self, name: str, digest: str) -> LayerBatch:
+    def _layer(self, name: str, digest: str) -> Subject:
         repository = self._repository(name)
         _check_digest(digest)
-        return LayerBatch.of_digests(repository, [digest])
+        return Subject(repository, "layer", digest)
 
     def _get_manifest(self, request: Request, invocation: Invocation, name: str, reference: str) -> Response:
         """Return a manifest; HEAD gets its body too, from which the platform takes the length."""
@@ -149,26 +138,27 @@ class RegistryApi(Api):
         _check_digest(digest)
         if not self._settings.image_pull:
             raise ResolverError(errors.REFERRERS_NOT_READ)
-        types, token = _artifact_types(request.query.get("artifactType")), request.query.get("nextToken") or None
+        types, token = _artifact_types(request.query.get("artifactType", "")), request.query.get("nextToken") or None
         if token is not None and not is_page_token(token):
             raise ResolverError(errors.INVALID_PAGE_TOKEN)
         found = self._images.referrers(repository, digest, types, token, invocation)
-        headers = {"Content-Type": INDEX_MEDIA_TYPES[0]}
+        headers = {"Content-Type": models.INDEX_MEDIA_TYPES[0]}
         if types:
             headers["OCI-Filters-Applied"] = "artifactType"
         if found.next_token is not None:
             # Joined by commas, because the edge lets no parameter through twice.
             query = urlencode(({"artifactType": ",".join(types)} if types else {}) | {"nextToken": found.next_token})
             headers["Link"] = f'</v2/{quote(name)}/referrers/{digest}?{query}>; rel="next"'
-        index = {"schemaVersion": 2, "mediaType": INDEX_MEDIA_TYPES[0], "manifests": found.descriptors}
+        index = {"schemaVersion": 2, "mediaType": models.INDEX_MEDIA_TYPES[0], "manifests": found.descriptors}
         return Response.json(index, headers)
 
     def _repository(self, name: str) -> Repository:
         """Return the repository in a path, which an allowed registry may precede."""
         first, _, rest = name.partition("/")
+        named = {"repositoryName": name}
         if rest and first in self._settings.allowed_registries:
-            return parse_request({"registryId": first, "repositoryName": rest}, RepositoryRequest).repository
-        return parse_request({"repositoryName": name}, RepositoryRequest).repository
+            named = {"registryId": first, "repositoryName": rest}
+        return models.parse_request(named, models.RepositoryRequest).repository
 
 
 def _get_catalog(*_: object) -> Response:
@@ -176,7 +166,7 @@ def _get_catalog(*_: object) -> Response:
 
 
 def _check_digest(digest: str) -> None:
-    if not is_registered_digest(digest):
+    if not models.is_registered_digest(digest):
         expected = "sha256:<64 lower-case hex digits> or sha512:<128 lower-case hex digits>"
         raise ResolverError(errors.INVALID_DIGEST, f"The digest must be {expected}.")
 
@@ -194,8 +184,8 @@ def _can_read(accept: str, media_type: str) -> bool:
     if weight is not None:
         return weight > 0
     accepted = {media_range for media_range, weight in weights.items() if weight > 0}
-    same, others = MANIFEST_MEDIA_TYPES, INDEX_MEDIA_TYPES
-    if media_type in INDEX_MEDIA_TYPES:
+    same, others = models.MANIFEST_MEDIA_TYPES, models.INDEX_MEDIA_TYPES
+    if media_type in models.INDEX_MEDIA_TYPES:
         same, others = others, same
     return accepted.isdisjoint(others) or not accepted.isdisjoint(same)
 
@@ -222,12 +212,11 @@ def _page_length(count: str | None) -> int:
         return TAGS_A_PAGE
     if not re.fullmatch(r"[0-9]+", count):
         raise ResolverError(errors.INVALID_PAGINATION)
-    digits = count.lstrip("0")
-    # Python refuses to read numbers of thousands of digits.
-    return TAGS_A_PAGE if len(digits) > len(str(TAGS_A_PAGE)) else min(int(digits or "0"), TAGS_A_PAGE)
+    # Python refuses to read numbers of thousands of digits; five exceed the limit.
+    return min(int(count.lstrip("0")[:5] or "0"), TAGS_A_PAGE)
 
 
-def _artifact_types(value: str | None) -> list[str]:
+def _artifact_types(value: str) -> list[str]:
     """Return the artifact types to filter by; none for all."""
     # A plus arrives as a space, unless the client encodes it; a media type has no spaces.
     types = value.replace(" ", "+").split(",") if value else []

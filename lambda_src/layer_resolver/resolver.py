@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 from cachetools import LRUCache
 
 from layer_resolver import errors
-from layer_resolver.calls import Moment
+from layer_resolver.calls import Deadline, Moment
 from layer_resolver.download_urls import Hosts, PresignedUrl, UrlRefusedError
 from layer_resolver.ecr import Answer, Ecr
 from layer_resolver.errors import ResolverError, Subject
@@ -73,49 +73,48 @@ class LayerUrlResolver:
     def resolve(self, batch: LayerBatch, invocation: Invocation) -> Resolution:
         """Return what there is at the deadline for all layers of a batch, for the caller."""
         outcomes = self._outcomes(batch, invocation)
-        pairs = [(layer, outcomes[layer.digest]) for layer in batch.layers]
+        pairs = list(zip(batch.layers, outcomes, strict=True))
         resolved = [_download_url(layer, outcome) for layer, outcome in pairs if isinstance(outcome, PresignedUrl)]
-        failures = [outcome for _, outcome in pairs if isinstance(outcome, ResolverError)]
+        failures = [outcome for outcome in outcomes if isinstance(outcome, ResolverError)]
         invocation.resolved, invocation.failures = [each.layer_digest for each in resolved], failures
         return Resolution(resolved, failures)
 
-    def use_url(self, batch: LayerBatch, invocation: Invocation, use: Callable[[str], Value]) -> Value:
-        """Return the result of using the download URL of the only layer of `batch`; the caller doesn't get the URL.
+    def use_url(self, layer: Subject, invocation: Invocation, use: Callable[[Subject, str, Deadline], Value]) -> Value:
+        """Return the result of using a layer's download URL until the deadline; the caller doesn't get the URL.
 
         If S3 refuses a URL, it is dropped, and ECR is asked for another one.
 
         Raises:
             ResolverError: If there is no URL, or S3 refuses the second one too; whatever else `use` raises.
         """
-        (layer,) = batch.layers
+        batch = LayerBatch.of_digests(layer.repository, [str(layer.name)])
         for _ in range(2):
-            outcome = self._outcomes(batch, invocation)[layer.digest]
+            (outcome,) = self._outcomes(batch, invocation)
             if isinstance(outcome, ResolverError):
                 raise outcome
             try:
-                return use(outcome.url)
+                return use(layer, outcome.url, invocation.deadline)
             except UrlRefusedError as error:
                 refused = error
-                self._urls.pop(_subject(batch, layer), None)
-        raise ResolverError.about(_subject(batch, layer), errors.BLOB_UNREADABLE) from refused
+                self._urls.pop(layer, None)
+        raise ResolverError.about(layer, errors.BLOB_UNREADABLE) from refused
 
-    def _outcomes(self, batch: LayerBatch, invocation: Invocation) -> dict[str, _Outcome]:
-        invocation.record_batch(batch)
-        now = self._now()
-        outcomes: dict[str, _Outcome] = {}
-        for layer in batch.layers:
-            known = self._urls.get(_subject(batch, layer))
-            if known is not None and now.since(known[1]) < known[0].reusable_seconds:
-                outcomes[layer.digest] = known[0]
+    def _outcomes(self, batch: LayerBatch, invocation: Invocation) -> list[_Outcome]:
+        invocation.repository, invocation.layer_digests = batch.repository, [each.digest for each in batch.layers]
+        layers = {Subject(batch.repository, "layer", layer.digest): layer for layer in batch.layers}
+        outcomes: dict[Subject, _Outcome] = {subject: url for subject in layers if (url := self._reusable(subject))}
         invocation.cache_hits = len(outcomes)
-        unknown = [layer for layer in batch.layers if layer.digest not in outcomes]
-        answers = self._ecr.get_download_urls([_subject(batch, layer) for layer in unknown], invocation)
-        now = self._now()
-        for layer, answer in zip(unknown, answers, strict=True):
-            outcome = outcomes[layer.digest] = self._outcome(_subject(batch, layer), layer, answer)
-            if isinstance(outcome, PresignedUrl):
-                self._urls[_subject(batch, layer)] = outcome, now
-        return outcomes
+        unknown = [subject for subject in layers if subject not in outcomes]
+        answers = self._ecr.get_download_urls(unknown, invocation)
+        for subject, answer in zip(unknown, answers, strict=True):
+            outcomes[subject] = self._outcome(subject, layers[subject], answer)
+        return [outcomes[subject] for subject in layers]
+
+    def _reusable(self, layer: Subject) -> PresignedUrl | None:
+        if layer not in self._urls:
+            return None
+        url, since = self._urls[layer]
+        return url if self._now().since(since) < url.reusable_seconds else None
 
     def _outcome(self, subject: Subject, layer: Layer, answer: Answer) -> _Outcome:
         if isinstance(answer, ResolverError):
@@ -126,15 +125,13 @@ class LayerUrlResolver:
             return _unreadable(subject, "downloadUrl is not a URL of S3")
         if str(answer.get("layerDigest", layer.digest)).lower() != layer.digest.lower():
             return _unreadable(subject, "layerDigest is another one")
-        return PresignedUrl.of(url, self._now().wall)
+        now = self._now()
+        self._urls[subject] = PresignedUrl.of(url, now.wall), now
+        return self._urls[subject][0]
 
 
 def _unreadable(subject: Subject, problem: str) -> ResolverError:
     return ResolverError.about(subject, errors.SERVER_ERROR, errors.UnreadableAnswerError(problem))
-
-
-def _subject(batch: LayerBatch, layer: Layer) -> Subject:
-    return Subject(batch.repository, "layer", layer.digest)
 
 
 def _download_url(layer: Layer, url: PresignedUrl) -> DownloadUrl:
