@@ -49,19 +49,21 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    allowed_registries: _List[RegistryId] = Field((), description="each must be an AWS account id, twelve digits")
-    image_pull: bool = Field(False, description="must be true or false")
-    list_tags: bool = Field(False, description="must be true or false")
-    download_url_hosts: _List[_Host] = Field((), description="each must be a host name in lower case")
-    maximum_result_kilobytes: int = Field(256, ge=1, le=9999, description="must be a whole number of kilobytes")
+    allowed_registries: _List[RegistryId] = Field(
+        default=(), description="each must be an AWS account id, twelve digits"
+    )
+    image_pull: bool = Field(default=False, description="must be true or false")
+    list_tags: bool = Field(default=False, description="must be true or false")
+    download_url_hosts: _List[_Host] = Field(default=(), description="each must be a host name in lower case")
+    maximum_result_kilobytes: int = Field(default=256, ge=1, le=9999, description="must be a whole number of kilobytes")
     stack_name: str = "local"
     edge_distribution_arn: Annotated[str | None, _EMPTY_IS_NONE] = Field(
-        None,
+        default=None,
         pattern=_DISTRIBUTION,
         description="must be the ARN of a CloudFront distribution, or end with '/*'",
     )
     pull_event_bus: Annotated[str | None, _EMPTY_IS_NONE] = Field(
-        None, pattern=r"^[A-Za-z0-9._/-]{1,256}$", description="must be the name of an event bus"
+        default=None, pattern=r"^[A-Za-z0-9._/-]{1,256}$", description="must be the name of an event bus"
     )
 
     @classmethod
