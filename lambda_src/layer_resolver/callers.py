@@ -72,7 +72,7 @@ def caller_of(
         source_ip: The peer's address.
         header: Returns a header's value by its name in lower case, an empty string if there is none.
         edge_distribution_arn: The ARN of the CloudFront distribution in front, or one ending with `/*` for all of an
-            account; None if there is none.
+            account.
     """
     address = _address(source_ip)
     if user_arn is None or not _ARN.fullmatch(user_arn):

@@ -26,9 +26,7 @@ class OutOfTimeError(Exception):
 class Moment(NamedTuple):
     """A moment on two clocks: one can be set back, the other stands still while Lambda freezes the environment.
 
-    Attributes:
-        wall: Seconds since the epoch.
-        uptime: Seconds of `time.monotonic`.
+    `wall` is in seconds since the epoch, `uptime` in those of `time.monotonic`.
     """
 
     wall: float
@@ -45,11 +43,7 @@ class Moment(NamedTuple):
 
 
 class Deadline(NamedTuple):
-    """The moment by which something has to be done.
-
-    Attributes:
-        at: The moment in seconds of `time.monotonic`.
-    """
+    """The moment by which something has to be done, in seconds of `time.monotonic`."""
 
     at: float
 
@@ -89,16 +83,12 @@ class Calls:
         self._abandoned: list[Future[Any]] = []
 
     def run(self, deadline: Deadline, call: Callable[[], Value], wait_seconds: float = float("inf")) -> Value:
-        """Return a call's result.
+        """Return a call's result, or raise what it raises.
 
-        Args:
-            deadline: Until when the call may start attempts, and the longest wait for it.
-            call: The call.
-            wait_seconds: How long to wait for it, if that is shorter; the call goes on in the background.
+        The call may start attempts until the deadline. If `wait_seconds` end before, it goes on in the background.
 
         Raises:
             OutOfTimeError: If there is no result in time.
-            Exception: Whatever the call raises.
         """
         (future,) = self._wait_for(deadline, [call], deadline.within(wait_seconds))
         if _is_late(future):

@@ -30,13 +30,7 @@ Handler = Callable[[Any, LambdaContext], dict[str, Any]]
 
 
 def create_handler(ecr_client: Any, settings: Settings, events_client: Any = None) -> Handler:
-    """Return the function's handler.
-
-    Args:
-        ecr_client: boto3's ECR client.
-        settings: The optional features.
-        events_client: boto3's client of EventBridge, for pull events.
-    """
+    """Return the function's handler; with boto3's clients of ECR and, for pull events, EventBridge."""
     calls = Calls()
     ecr = Ecr(ecr_client, calls)
     hosts = Hosts(ecr.partition, frozenset(settings.download_url_hosts), ecr.is_local)
