@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from layer_resolver.callers import EVENT, Caller
 from layer_resolver.calls import Deadline
@@ -18,60 +19,34 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 @dataclass(slots=True)
 class EcrCall:
-    """One call to ECR.
-
-    Attributes:
-        action: The name of boto3's method.
-        is_answered: Whether an answer of any kind has come.
-        seconds: How long it took, with retries and backoff; None while it runs.
-        outcome: `ok`, or the code of the error's row.
-    """
+    """One call to ECR; `action` is the name of boto3's method."""
 
     action: str
     attempts: int = 0
-    is_answered: bool = False
-    seconds: float | None = None
-    outcome: str = "ok"
+    is_answered: bool = False  # whether an answer of any kind has come
+    seconds: float | None = None  # with retries and backoff; None while it runs
+    outcome: str = "ok"  # or the code of the error's row
 
 
 @dataclass(slots=True)
 class Invocation:
-    """What is known and recorded of one invocation.
-
-    Attributes:
-        deadline: When the answer has to be there.
-        request_id: The id the caller is told: Lambda's, until the request or event is known by its own.
-        trigger: What invoked the function: `http`, `eventbridge`, `direct`, or `unknown`.
-        route: Method and path template, never the path or query that came in; `event` for anything but HTTP.
-        status: HTTP status of the answer; for an event, that of its row of the error table.
-        image: Repository and reference of the image that was asked for.
-        image_digest: The digest of the last manifest that ECR gave.
-        gives_image: Whether the caller gets the manifest itself.
-        repository: The repository that was asked about.
-        layer_digests: The layers that were asked for, or looked at.
-        cache_hits: How many of them ECR didn't have to be asked for.
-        resolved: The digests of those whose download URL the caller gets.
-        failures: Why others have none.
-        error: Why the request as a whole wasn't answered.
-        ecr_calls: The calls to ECR.
-        pull_event_failure: What kept the pull event from the bus.
-    """
+    """What is known and recorded of one invocation; the answer has to be there at the deadline."""
 
     deadline: Deadline
-    request_id: str = ""
-    trigger: str = "unknown"
-    route: str = "unmatched"
+    request_id: str = ""  # the id the caller is told: Lambda's, until the request or event is known by its own
+    trigger: Literal["http", "eventbridge", "direct", "unknown"] = "unknown"
+    route: str = "unmatched"  # method and path template, never the path that came in; `event` for all but HTTP
     caller: Caller = EVENT
-    status: int = 0
-    image: str | None = None
-    image_digest: str | None = None
-    gives_image: bool = False
+    status: int = 0  # HTTP status of the answer; for an event, that of its row of the error table
+    image: str | None = None  # repository and reference of the image that was asked for
+    image_digest: str | None = None  # of the last manifest that ECR gave
+    gives_image: bool = False  # whether the caller gets the manifest itself
     repository: Repository | None = None
-    layer_digests: Sequence[str] = ()
-    cache_hits: int = 0
-    resolved: Sequence[str] = ()
-    failures: Sequence[ResolverError] = ()
-    error: ResolverError | None = None
+    layer_digests: Sequence[str] = ()  # the layers that were asked for, or looked at
+    cache_hits: int = 0  # how many of them ECR didn't have to be asked for
+    resolved: Sequence[str] = ()  # the digests of those whose download URL the caller gets
+    failures: Sequence[ResolverError] = ()  # why others have none
+    error: ResolverError | None = None  # why the request as a whole wasn't answered
     ecr_calls: list[EcrCall] = field(default_factory=list)
     pull_event_failure: BaseException | None = None
     started: float = field(default_factory=time.monotonic)
