@@ -316,7 +316,6 @@ def viewer_request(settings: DeploymentSettings) -> str:
     """
     configuration = {
         "realm": settings.domain_name or settings.stack_name,
-        "registries": settings.registries,
         "publicRepositories": settings.public_repositories,
         "allowedOrigins": settings.allowed_origins,
     }

@@ -153,7 +153,7 @@ def _too_large_edge_functions(rendered: _Rendering) -> Iterator[str]:
         if size > EDGE_FUNCTION:
             yield (
                 f"The function at the edge has {size:,} bytes, and CloudFront takes {EDGE_FUNCTION:,}. Name fewer "
-                "publicRepositories, registries or allowedOrigins: prefixes such as team/* stand for many repositories."
+                "publicRepositories or allowedOrigins: prefixes such as team/* stand for many repositories."
             )
 
 

@@ -2,13 +2,12 @@
 // with a few later features, 10,240 bytes at most. docs/edge.md has the rules, and their sources.
 //
 // Who runs it (infra/edge.py, local/viewer_function.py) replaces the line that begins with "const CONFIGURATION = " by
-// one with the deployment's JSON: `realm` of the challenge; `registries` that a name under /v2 may begin with;
-// `publicRepositories`; `allowedOrigins`.
+// one with the deployment's JSON: `realm` of the challenge; `publicRepositories`; `allowedOrigins`.
 // The store has {"sha256": hex, "repositories": ["team/*", "123456789012/app"], "notAfter": RFC 3339} by a token's name.
 import cf from 'cloudfront';
 import crypto from 'crypto';
 
-const CONFIGURATION = {"realm": "registry", "registries": [], "publicRepositories": [], "allowedOrigins": []};
+const CONFIGURATION = {"realm": "registry", "publicRepositories": [], "allowedOrigins": []};
 
 const PART = '[a-z0-9]+(?:(?:[.]|__?|-+)[a-z0-9]+)*';
 const NAME = new RegExp('^' + PART + '(?:/' + PART + ')*$');
@@ -113,7 +112,8 @@ function read(request) {
       (kind === 'tags' && parts[last] === 'list'))) {
     return { isKnown: WITHOUT_REPOSITORY.includes(path), repository: null };
   }
-  const hasRegistry = last > 2 && CONFIGURATION.registries.includes(parts[0]);
+  // Any account: a list could differ from the function's during a deployment, and * would cover its registries.
+  const hasRegistry = last > 2 && ACCOUNT.test(parts[0]);
   return target(hasRegistry ? parts[0] : '', parts.slice(hasRegistry ? 1 : 0, last - 1).join('/'));
 }
 

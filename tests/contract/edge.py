@@ -52,6 +52,8 @@ STORE = {
     "other": token(f"{REGISTRY}/team/*"),
     "own": token("123456789012/*"),
     "several": token("web/*", "team/app"),
+    "unlisted": token("109876543210/team/*"),
+    "digits": token("1*", "109876543210*", "2*"),
     "nowhere": token(),
     "expired": token("team/*", not_after=_PAST),
     "undated": token("team/*", not_after=None),
@@ -183,7 +185,9 @@ def _structured(values: list[str]) -> dict[str, Any]:
     return first | {"multiValue": [{"value": value} for value in values]} if len(values) > 1 else first
 
 
-def functions_reading(method: str, target: str) -> tuple[int, set[Repository]]:
+def functions_reading(
+    method: str, target: str, registries: tuple[str, ...] = (REGISTRY,)
+) -> tuple[int, set[Repository]]:
     """Return the status of the function's answer, and what it asked ECR about, for a request that CloudFront passed on.
 
     ECR has nothing. Lambda decodes the query, and joins repeated values:
@@ -194,6 +198,6 @@ def functions_reading(method: str, target: str) -> tuple[int, set[Repository]]:
     for name, value in parse_qsl(query, keep_blank_values=True):
         parameters[name] = f"{parameters[name]},{value}" if name in parameters else value
     ecr = FakeEcr(answer=ecr_error("LayersNotFoundException"))
-    settings = Settings(allowed_registries=(REGISTRY,), image_pull=True, list_tags=True)
+    settings = Settings(allowed_registries=registries, image_pull=True, list_tags=True)
     status = create_handler(ecr, settings)(function_url_event(method, path, parameters), Context())["statusCode"]
     return status, {(each.get("registryId"), each["repositoryName"]) for each in (*ecr.calls, *ecr.image_calls)}

@@ -22,7 +22,7 @@ PASSWORD = new_password()
 
 @pytest.fixture(scope="module")
 def function() -> Iterator[ViewerFunction]:
-    configuration = {"realm": "r", "registries": [REGISTRY], "publicRepositories": [], "allowedOrigins": []}
+    configuration = {"realm": "r", "publicRepositories": [], "allowedOrigins": []}
     with ViewerFunction(configured(SOURCE.read_text(), configuration)) as function:
         yield function
 

@@ -386,7 +386,6 @@ def test_the_deployment_is_part_of_the_function_at_the_edge() -> None:
     (line,) = [line for line in code.splitlines() if line.startswith("const CONFIGURATION = ")]
     assert json.loads(line.removeprefix("const CONFIGURATION = ").removesuffix(";")) == {
         "realm": "registry.example.com",
-        "registries": ["210987654321"],
         "publicRepositories": ["team/*"],
         "allowedOrigins": [],
     }
