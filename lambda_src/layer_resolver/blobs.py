@@ -7,6 +7,7 @@ are the only blobs that pass through the function.
 import hashlib
 import os
 import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from botocore.httpsession import ProxyConfiguration, get_cert_path
@@ -15,16 +16,10 @@ from cachetools import LRUCache
 from urllib3 import PoolManager, ProxyManager, Timeout
 from urllib3.exceptions import HTTPError
 
+from layer_resolver import errors
 from layer_resolver.calls import Calls, Deadline, Moment, OutOfTimeError, check_time
 from layer_resolver.download_urls import UrlRefusedError
-from layer_resolver.errors import (
-    BLOB_UNREADABLE,
-    TIMED_OUT,
-    UNSUPPORTED_IMAGE,
-    ResolverError,
-    Subject,
-    is_certificate_refused,
-)
+from layer_resolver.errors import ResolverError, Subject
 
 ATTEMPTS = 3
 """How often one look at S3 is tried."""
@@ -44,7 +39,6 @@ CACHED_CONFIG_BYTES = 8 * 1024 * 1024
 LARGEST_CONFIG = 4 * 1024 * 1024
 """The largest config, in bytes: as large as ECR allows a manifest."""
 
-_HEADERS = {"Accept-Encoding": "identity"}
 _TRANSIENT = frozenset({500, 502, 503, 504})
 # 403 for a signature too old or wrong, 400 for an expired session token; source:
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html#ErrorCodeList
@@ -53,24 +47,16 @@ _CONTENT_RANGE = re.compile(r"bytes (?:0-0|\*)/([0-9]{1,19})")
 
 
 class _Answer(NamedTuple):
-    """S3's answer.
-
-    Attributes:
-        status: Its status.
-        headers: Its headers by their names in lower case.
-        content: Its body, as far as it was read.
-    """
-
     status: int
-    headers: dict[str, str]
+    headers: Mapping[str, str]
     content: bytes
 
 
 class BlobReader:
     """Reads sizes and configs; one invocation at a time uses it.
 
-    Args:
-        calls: The pool that runs its requests.
+    Both methods raise `UrlRefusedError` if S3 refuses the URL, and `ResolverError` if it doesn't return what is asked
+    for before the deadline.
     """
 
     def __init__(self, calls: Calls) -> None:
@@ -79,59 +65,38 @@ class BlobReader:
         self._sizes: LRUCache[str, int] = LRUCache(CACHED_SIZES)
         self._configs: LRUCache[str, bytes] = LRUCache(CACHED_CONFIG_BYTES, getsizeof=len)
 
-    def size(self, subject: Subject, download_url: str, deadline: Deadline) -> int:
-        """Return the size of a blob in bytes.
-
-        Args:
-            subject: The blob.
-            download_url: Its download URL.
-            deadline: When the answer has to be there.
-
-        Raises:
-            UrlRefusedError: If S3 refuses the URL.
-            ResolverError: If S3 doesn't answer with a size, or not in time.
-        """
-        digest = str(subject.name)
+    def size(self, blob: Subject, download_url: str, deadline: Deadline) -> int:
+        """Return the size of a blob in bytes."""
+        digest = str(blob.name)
         if digest in self._sizes:
             return self._sizes[digest]
-        answer = self._get(subject, download_url, deadline, {"Range": "bytes=0-0"}, most_bytes=1)
-        size = _size_of(answer)
+        size = _size_of(self._get(blob, download_url, deadline, {"Range": "bytes=0-0"}, most_bytes=1))
         if size is None:
-            raise ResolverError(BLOB_UNREADABLE, subject=subject)
+            raise ResolverError(errors.BLOB_UNREADABLE, subject=blob)
         self._sizes[digest] = size
         return size
 
-    def config(self, subject: Subject, download_url: str, deadline: Deadline) -> bytes:
-        """Return the content of an image's config, which matches its digest.
-
-        Args:
-            subject: The config.
-            download_url: Its download URL.
-            deadline: When the answer has to be there.
-
-        Raises:
-            UrlRefusedError: If S3 refuses the URL.
-            ResolverError: If S3 doesn't return it, or not in time, or returns something else.
-        """
-        digest = str(subject.name)
+    def config(self, blob: Subject, download_url: str, deadline: Deadline) -> bytes:
+        """Return the content of an image's config, which matches its digest."""
+        digest = str(blob.name)
         if digest in self._configs:
             return self._configs[digest]
-        answer = self._get(subject, download_url, deadline, {}, most_bytes=LARGEST_CONFIG)
+        answer = self._get(blob, download_url, deadline, {}, most_bytes=LARGEST_CONFIG)
         if len(answer.content) > LARGEST_CONFIG:
             detail = f"The config {digest} is larger than 4 MB. Download it with GET /download-url."
-            raise ResolverError(UNSUPPORTED_IMAGE, detail, subject=subject)
+            raise ResolverError(errors.UNSUPPORTED_IMAGE, detail, subject=blob)
         if answer.status != 200 or digest_of(answer.content, digest) != digest:
-            raise ResolverError(BLOB_UNREADABLE, subject=subject)
+            raise ResolverError(errors.BLOB_UNREADABLE, subject=blob)
         self._configs[digest] = answer.content
         return answer.content
 
     def _get(
-        self, subject: Subject, url: str, deadline: Deadline, headers: dict[str, str], *, most_bytes: int
+        self, blob: Subject, url: str, deadline: Deadline, headers: Mapping[str, str], *, most_bytes: int
     ) -> _Answer:
         try:
-            answer = self._calls.run(deadline, lambda: self._s3.get(url, {**_HEADERS, **headers}, most_bytes))
+            answer = self._calls.run(deadline, lambda: self._s3.get(url, headers, most_bytes))
         except (HTTPError, OSError, OutOfTimeError) as error:
-            raise ResolverError(TIMED_OUT, "S3 did not answer in time. Try again.", subject=subject) from error
+            raise ResolverError(errors.TIMED_OUT, "S3 did not answer in time. Try again.", subject=blob) from error
         if answer.status in _REFUSALS:
             raise UrlRefusedError
         return answer
@@ -147,7 +112,7 @@ class _S3:
         self._managers: dict[str | None, PoolManager] = {}
         self._opened = Moment.now()
 
-    def get(self, url: str, headers: dict[str, str], most_bytes: int) -> _Answer:
+    def get(self, url: str, headers: Mapping[str, str], most_bytes: int) -> _Answer:
         """Return the answer with no more of its body than `most_bytes` and one byte.
 
         Raises:
@@ -160,40 +125,42 @@ class _S3:
                 manager.clear()
         attempts = 0
         while True:
-            check_time()
             attempts += 1
             try:
                 answer = self._try(url, headers, most_bytes)
             except HTTPError as error:
-                if attempts == ATTEMPTS or is_certificate_refused(error):
+                if attempts == ATTEMPTS or errors.is_certificate_refused(error):
                     raise
             else:
                 if attempts == ATTEMPTS or answer.status not in _TRANSIENT:
                     return answer
 
-    def _try(self, url: str, headers: dict[str, str], most_bytes: int) -> _Answer:
-        manager = self._manager(url)
-        response = manager.request("GET", url, headers=headers, preload_content=False, redirect=False, retries=False)
+    def _try(self, url: str, headers: Mapping[str, str], most_bytes: int) -> _Answer:
+        check_time()
+        response = self._manager(url).request(
+            "GET",
+            url,
+            headers={"Accept-Encoding": "identity", **headers},
+            preload_content=False,
+            redirect=False,
+            retries=False,
+        )
         try:
             # http.client takes any 1xx but 100 for the answer, and leaves the real one in the connection.
             if response.status < 200:
                 raise HTTPError(f"status {response.status}")
-            content = response.read(most_bytes + 1, decode_content=False)
+            return _Answer(response.status, response.headers, response.read(most_bytes + 1, decode_content=False))
         finally:
             # A connection that was read to the end of its answer is back in the pool already.
             response.close()
-        return _Answer(response.status, {name.lower(): value for name, value in response.headers.items()}, content)
 
     def _manager(self, url: str) -> PoolManager:
         proxies = ProxyConfiguration(get_environ_proxies(url))
         proxy = proxies.proxy_url_for(url)
         if proxy not in self._managers:
-            options: dict[str, Any] = {
-                "timeout": Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
-                "ca_certs": os.environ.get("AWS_CA_BUNDLE")
-                or os.environ.get("REQUESTS_CA_BUNDLE")
-                or get_cert_path(True),
-            }
+            bundle = os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE") or get_cert_path(True)
+            timeout = Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
+            options: dict[str, Any] = {"timeout": timeout, "ca_certs": bundle}
             self._managers[proxy] = (
                 ProxyManager(proxy, proxy_headers=proxies.proxy_headers_for(proxy), **options)
                 if proxy
@@ -213,8 +180,8 @@ def digest_of(content: bytes, digest: str) -> str | None:
 def _size_of(answer: _Answer) -> int | None:
     if answer.status == 200:
         # A server without support for ranges sends the whole blob.
-        length = answer.headers.get("content-length", "")
+        length = answer.headers.get("Content-Length", "")
         return int(length) if re.fullmatch(r"[0-9]{1,19}", length) else None
     # S3 answers 416 for an empty object, which has no first byte.
-    match = _CONTENT_RANGE.fullmatch(answer.headers.get("content-range", ""))
+    match = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
     return int(match[1]) if match and answer.status in {206, 416} else None

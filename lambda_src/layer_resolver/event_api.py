@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 
 from layer_resolver import errors, models
 from layer_resolver.callers import Caller
-from layer_resolver.errors import Repository, ResolverError, Subject
+from layer_resolver.errors import Repository, ResolverError
 from layer_resolver.function_url import LARGEST_ANSWER_BYTES
 from layer_resolver.images import ImageReader, index_refused
 from layer_resolver.invocation import Invocation
@@ -140,9 +140,7 @@ class EventApi:
         manifest = self._images.manifest(repository, digest, invocation)
         if manifest.is_index:
             return LayerBatch(repository, ())
-        subject = Subject(repository, "image", digest)
-        image = models.parse_stored(manifest.content, models.ImageManifest, subject, "manifest")
-        return LayerBatch.of_manifest(repository, image)
+        return LayerBatch.of_manifest(repository, manifest.read(models.ImageManifest))
 
     def _check_size(self, event: dict[str, Any], event_bytes: int, result_bytes: int) -> None:
         if event_bytes + result_bytes <= self._most_bytes:

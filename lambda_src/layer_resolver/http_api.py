@@ -80,12 +80,12 @@ class HttpApi(Api):
 
     def _get_image_download_urls(self, request: Request, invocation: Invocation) -> Response:
         wanted = parse_request(request.query, models.ImageRequest)
-        manifest, platform, subject = self._image(wanted, invocation)
-        image = models.parse_stored(manifest.content, models.ImageManifest, subject, "manifest")
-        batch = LayerBatch.of_manifest(wanted.repository, image)
+        manifest, platform = self._image(wanted, invocation)
+        batch = LayerBatch.of_manifest(wanted.repository, manifest.read(models.ImageManifest))
         if len(batch.layers) * LEAST_BYTES_OF_A_LAYER > LARGEST_ANSWER_BYTES:
-            detail = f"{subject} has {len(batch.layers)} layers, more than one answer holds. Get the manifest from ECR."
-            raise ResolverError(errors.RESULT_TOO_LARGE, detail, subject=subject)
+            problem = f"{manifest.subject} has {len(batch.layers)} layers, more than one answer holds."
+            detail = f"{problem} Get the manifest from ECR."
+            raise ResolverError(errors.RESULT_TOO_LARGE, detail, subject=manifest.subject)
         resolution = self._resolve(batch, invocation)
         invocation.gives_image = True
         answer = {
@@ -98,23 +98,23 @@ class HttpApi(Api):
 
     def _get_image_config(self, request: Request, invocation: Invocation) -> Response:
         wanted = parse_request(request.query, models.ImageConfigRequest)
-        manifest, platform, subject = self._image(wanted, invocation)
-        image = manifest_with_config(manifest, subject)
+        manifest, platform = self._image(wanted, invocation)
+        image = manifest_with_config(manifest)
         blob = Subject(wanted.repository, "layer", image.config.digest)
         content = self._resolver.use_url(blob, invocation, self._blobs.config)
-        result = config_result(image, content, subject, include_env=wanted.include_env == "true")
+        result = config_result(image, content, manifest.subject, include_env=wanted.include_env == "true")
         return Response.json(result.wire() | platform)
 
     def _image(
         self, wanted: models.ImageRequest, invocation: Invocation
-    ) -> tuple[models.StoredManifest, dict[str, str], Subject]:
-        """Return the image manifest, the answer's field for the platform chosen from an index, and errors' subject."""
+    ) -> tuple[models.StoredManifest, dict[str, str]]:
+        """Return the image manifest, and the answer's field for the platform chosen from an index."""
         if not self._images.is_enabled:
             raise ResolverError(errors.NOT_ENABLED, "This service reads no images. Ask its operator to set imagePull.")
         repository = wanted.repository
         manifest, platform = self._images.image(repository, wanted.reference, wanted.platform, invocation)
         chosen = {} if platform is None else {"imagePlatform": platform}
-        return manifest, chosen, Subject(repository, "image", manifest.digest)
+        return manifest, chosen
 
 
 def _batch_of_posted_manifest(request: Request) -> LayerBatch:

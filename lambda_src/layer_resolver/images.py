@@ -14,33 +14,21 @@ from botocore.exceptions import ClientError
 from cachetools import LRUCache
 from pydantic import Field, StringConstraints, ValidationError
 
-from layer_resolver import errors, platforms
+from layer_resolver import errors, models, platforms
 from layer_resolver.blobs import digest_of
 from layer_resolver.calls import Moment
 from layer_resolver.ecr import Ecr
 from layer_resolver.errors import Repository, ResolverError, Subject
 from layer_resolver.invocation import Invocation
 from layer_resolver.models import (
-    INDEX_MEDIA_TYPES,
-    MANIFEST_MEDIA_TYPES,
-    BlobSize,
-    Digest,
     Document,
-    ExecutionConfig,
-    ImageConfig,
     ImageConfigResult,
     ImageIndex,
     ImageManifest,
-    ImageTag,
     IndexEntry,
-    MediaTypeName,
-    Model,
     StoredManifest,
     is_quotable_media_type,
     is_quotable_platform,
-    is_registered_digest,
-    is_tag,
-    parse_request,
     parse_stored,
 )
 
@@ -57,8 +45,7 @@ DEEPEST_INDEX = 4
 """How many indexes, each naming the next, may lead to an image."""
 
 _NEXT_PAGE = r"^[!-~]{0,4096}$"
-_is_page_token = re.compile(_NEXT_PAGE.strip("^$")).fullmatch
-_MEDIA_TYPES = [*MANIFEST_MEDIA_TYPES, *INDEX_MEDIA_TYPES]
+_MEDIA_TYPES = [*models.MANIFEST_MEDIA_TYPES, *models.INDEX_MEDIA_TYPES]
 _REFERRERS_A_PAGE = 50
 
 # Media types of an image's config. All but the first two are what old versions of Docker wrote by mistake, and Docker
@@ -92,7 +79,7 @@ class _Image(Document):
     registry_id: str | None = None
     image_id: _ImageId
     image_manifest: _Text
-    image_manifest_media_type: MediaTypeName
+    image_manifest_media_type: models.MediaTypeName
 
 
 class _ImageFailure(Document):
@@ -105,7 +92,7 @@ class _Images(Document):
 
 
 class _TaggedImage(Document):
-    image_tag: ImageTag
+    image_tag: models.ImageTag
 
 
 class _TagsPage(Document):
@@ -114,9 +101,9 @@ class _TagsPage(Document):
 
 
 class _Referrer(Document):
-    media_type: MediaTypeName
-    digest: Digest
-    size: BlobSize
+    media_type: models.MediaTypeName
+    digest: models.Digest
+    size: models.BlobSize
     # Clients name types of artifacts freely.
     artifact_type: Annotated[str, StringConstraints(pattern=r"^[!-~]{0,255}$")] | None = None
     annotations: dict[_Text, _Text] | None = None
@@ -154,12 +141,10 @@ class ImageReader:
         """
         invocation.record_image(repository, reference)
         subject = Subject(repository, "image", reference)
-        image_id = _image_id(repository, reference)
-        answer = self._ecr.batch_get_image(subject, invocation, imageIds=[image_id], acceptedMediaTypes=_MEDIA_TYPES)
-        found = _read(answer, _Images, subject)
+        found = self._batch_get_image([_image_id(repository, reference)], subject, invocation)
         if not found.images:
             raise _not_given(found.failures, subject)
-        manifest = _checked_manifest(found.images[0], repository, subject, reference)
+        manifest = _checked_manifest(found.images[0], subject)
         invocation.image_digest = manifest.digest
         return manifest
 
@@ -176,8 +161,7 @@ class ImageReader:
             manifest = self.manifest(repository, reference, invocation)
             if not manifest.is_index:
                 return manifest, chosen
-            subject = Subject(repository, "image", manifest.digest)
-            reference, named = _choose(manifest, platform, subject)
+            reference, named = _choose(manifest, platform)
             chosen = named or chosen
         raise ResolverError(
             errors.INVALID_PARAMETER,
@@ -200,11 +184,13 @@ class ImageReader:
             for error in failures
             if error.kind in {errors.LAYERS_NOT_FOUND, errors.LAYER_INACCESSIBLE} and error.subject is not None
         }
-        digests = [digest for digest in absent if is_registered_digest(digest)][: errors.LISTED_ENTRIES]
+        digests = [digest for digest in absent if models.is_registered_digest(digest)][: errors.LISTED_ENTRIES]
         if not digests or not self.is_enabled:
             return
+        image_ids = [{"imageDigest": digest} for digest in digests]
         with suppress(ResolverError):
-            for digest in self._images_among(repository, digests, invocation) & absent.keys():
+            found = self._batch_get_image(image_ids, Subject(repository), invocation)
+            for digest in {str(image.image_id.image_digest) for image in found.images} & absent.keys():
                 absent[digest].detail = f"{digest} is an image's digest, not a layer's. {advice}"
 
     def tags(self, repository: Repository, after: str, invocation: Invocation) -> list[str]:
@@ -212,10 +198,10 @@ class ImageReader:
 
         ECR lists them in no order, so the list is read whole for the first page, and kept for the others.
         """
-        tags, read_at = self._listings.get(repository, (None, None)) if after else (None, None)
-        if tags is None or read_at is None or self._now().since(read_at) > SECONDS_OF_LISTING:
-            tags = self._list_tags(repository, invocation)
-            self._listings[repository] = tags, self._now()
+        kept = self._listings.get(repository) if after else None
+        if kept is None or self._now().since(kept[1]) > SECONDS_OF_LISTING:
+            kept = self._listings[repository] = self._list_tags(repository, invocation), self._now()
+        tags, _ = kept
         return tags[bisect_right(tags, after) :]
 
     def referrers(
@@ -223,13 +209,10 @@ class ImageReader:
     ) -> Referrers:
         """Return a page of the manifests whose subject is the image with this digest, which need not exist.
 
-        Args:
-            repository: The repository.
-            digest: The image's digest.
-            types: The artifact types to filter by; none for any.
-            token: Where the page begins; None for the first.
-            invocation: The invocation that asks.
+        `types` are the artifact types to filter by, none for any; the page is the first without a `token`.
         """
+        if token is not None and not re.fullmatch(_NEXT_PAGE, token):
+            raise ResolverError(errors.INVALID_PAGE_TOKEN)
         subject = Subject(repository, "image", digest)
         parameters: dict[str, Any] = {"subjectId": {"imageDigest": digest}, "maxResults": _REFERRERS_A_PAGE}
         if types:
@@ -247,11 +230,9 @@ class ImageReader:
         descriptors = [each.model_dump(by_alias=True, exclude_defaults=True) for each in page.referrers]
         return Referrers(descriptors, page.next_token or None)
 
-    def _images_among(self, repository: Repository, digests: list[str], invocation: Invocation) -> set[str]:
-        subject = Subject(repository)
-        image_ids = [{"imageDigest": digest} for digest in digests]
+    def _batch_get_image(self, image_ids: list[dict[str, str]], subject: Subject, invocation: Invocation) -> _Images:
         answer = self._ecr.batch_get_image(subject, invocation, imageIds=image_ids, acceptedMediaTypes=_MEDIA_TYPES)
-        return {str(image.image_id.image_digest) for image in _read(answer, _Images, subject).images}
+        return _read(answer, _Images, subject)
 
     def _list_tags(self, repository: Repository, invocation: Invocation) -> list[str]:
         subject = Subject(repository)
@@ -268,18 +249,13 @@ class ImageReader:
             token = {"nextToken": page.next_token}
 
 
-def is_page_token(token: str) -> bool:
-    """Tell whether a text can be a page's token."""
-    return bool(token) and _is_page_token(token) is not None
-
-
 def index_refused(document: str) -> ResolverError:
     """Return the error for a posted image index, with the manifests that could be posted instead.
 
     Raises:
         ResolverError: `errors.INVALID_PARAMETER`, if it isn't an image index either.
     """
-    entries = parse_request(document, ImageIndex).manifests
+    entries = models.parse_request(document, ImageIndex).manifests
     listed = entries[: errors.LISTED_ENTRIES]
     named = [f"{each.digest} ({_platform_of(each) or 'no platform'})" for each in listed]
     if len(entries) > len(listed):
@@ -292,22 +268,22 @@ def index_refused(document: str) -> ResolverError:
     )
 
 
-def manifest_with_config(manifest: StoredManifest, subject: Subject) -> ImageManifest:
+def manifest_with_config(manifest: StoredManifest) -> ImageManifest:
     """Return the manifest of an image that has an image's config.
 
     Raises:
         ResolverError: `errors.UNSUPPORTED_IMAGE`, if it is another kind of artifact, such as a chart or a signature.
     """
-    image = parse_stored(manifest.content, ImageManifest, subject, "manifest")
+    image = manifest.read(ImageManifest)
     media_type = image.config.media_type
     if media_type in _CONFIG_MEDIA_TYPES:
         return image
     raise ResolverError(
         errors.UNSUPPORTED_IMAGE,
-        f"{subject} has no image config: it is an artifact, whose config has the media type "
+        f"{manifest.subject} has no image config: it is an artifact, whose config has the media type "
         f"{media_type if is_quotable_media_type(media_type) else '(not shown)'}. GET /images/download-urls returns "
         "its manifest and blobs.",
-        subject=subject,
+        subject=manifest.subject,
     )
 
 
@@ -317,28 +293,26 @@ def config_result(manifest: ImageManifest, content: bytes, subject: Subject, *, 
     Raises:
         ResolverError: `errors.UNSUPPORTED_IMAGE`, if the content isn't an image's config.
     """
-    image = parse_stored(content, ImageConfig, subject, "config")
-    config = image.config or ExecutionConfig()
+    image = parse_stored(content, models.ImageConfig, subject, "config")
+    config = image.config or models.ExecutionConfig()
+    environment = {"env": config.env or []} if include_env else {}
     return ImageConfigResult.model_validate(
         {
+            **config.model_dump(include={"entrypoint", "cmd", "working_dir", "user"}),
+            **environment,
             "image_digest": subject.name,
             "platform": "/".join(part for part in (image.os, image.architecture, image.variant) if part) or None,
             "created": image.created,
             "labels": config.labels or {},
-            "entrypoint": config.entrypoint,
-            "cmd": config.cmd,
-            "working_dir": config.working_dir,
-            "user": config.user,
             "exposed_ports": sorted(config.exposed_ports or {}),
             "layers": [each.model_dump(include={"digest", "size", "media_type"}) for each in manifest.layers],
-            **({"env": config.env or []} if include_env else {}),
         }
     )
 
 
-def _choose(index: StoredManifest, platform: str | None, subject: Subject) -> tuple[str, str | None]:
+def _choose(index: StoredManifest, platform: str | None) -> tuple[str, str | None]:
     """Return the digest of an index's entry for a platform, and that entry's platform."""
-    entries = parse_stored(index.content, ImageIndex, subject, "index").manifests
+    entries = index.read(ImageIndex).manifests
     try:
         entry = platforms.choose(entries, platform)
     except platforms.PlatformNotFoundError as error:
@@ -374,25 +348,24 @@ def _quoted_entry(entry: IndexEntry) -> dict[str, Any]:
 def _image_id(repository: Repository, reference: str) -> dict[str, str]:
     if ":" in reference:
         return {"imageDigest": reference}
-    if not is_tag(reference):
+    if not models.is_tag(reference):
         # Such a reference names no image; ECR need not be asked.
         raise ResolverError.about(Subject(repository, "image"), errors.IMAGE_NOT_FOUND)
     return {"imageTag": reference}
 
 
-def _checked_manifest(image: _Image, repository: Repository, subject: Subject, reference: str) -> StoredManifest:
+def _checked_manifest(image: _Image, subject: Subject) -> StoredManifest:
     """Return the manifest of an answer that is about the image that was asked for."""
+    repository = subject.repository
     stored, digest = image.image_manifest.encode(), image.image_id.image_digest
-    is_same_registry = (
-        None in {repository.registry_id, image.registry_id} or repository.registry_id == image.registry_id
-    )
-    if image.repository_name not in {None, repository.repository_name} or not is_same_registry:
-        raise ResolverError.about(
-            subject, errors.SERVER_ERROR, errors.UnreadableAnswerError("repositoryName is another one")
-        )
-    if digest is None or digest_of(stored, digest) != digest or reference not in {digest, image.image_id.image_tag}:
+    names = {repository.repository_name, image.repository_name} - {None}
+    registries = {repository.registry_id, image.registry_id} - {None}
+    if len(names) > 1 or len(registries) > 1:
+        another = errors.UnreadableAnswerError("repositoryName is another one")
+        raise ResolverError.about(subject, errors.SERVER_ERROR, another)
+    if digest is None or digest_of(stored, digest) != digest or subject.name not in {digest, image.image_id.image_tag}:
         raise ResolverError.about(subject, errors.MANIFEST_DIGEST_MISMATCH)
-    return StoredManifest(stored, image.image_manifest_media_type, digest)
+    return StoredManifest(stored, image.image_manifest_media_type, subject._replace(name=digest))
 
 
 def _not_given(failures: list[_ImageFailure], subject: Subject) -> ResolverError:
@@ -403,7 +376,7 @@ def _not_given(failures: list[_ImageFailure], subject: Subject) -> ResolverError
     return ResolverError.about(subject, errors.error_kind(cause), cause)
 
 
-def _read(answer: dict[str, Any], model: type[Model], subject: Subject) -> Model:
+def _read(answer: dict[str, Any], model: type[models.Model], subject: Subject) -> models.Model:
     """Return an answer of ECR's as a model; what ECR never answers is its failure."""
     try:
         return model.model_validate(answer)

@@ -15,6 +15,8 @@ from pydantic_core import ErrorDetails
 
 from layer_resolver.errors import INVALID_PARAMETER, UNSUPPORTED_IMAGE, Repository, ResolverError, Subject
 
+Model = TypeVar("Model", bound=BaseModel)
+
 MAXIMUM_LAYERS = 500
 """How many layers one request may name. A result of that many is about 1 MB, well below Lambda's 6 MB."""
 
@@ -396,21 +398,28 @@ class LayerBatch(NamedTuple):
 
 
 class StoredManifest(NamedTuple):
-    """A manifest or an index, byte for byte as it is stored."""
+    """A manifest or an index, byte for byte as it is stored; its subject is the image by its digest."""
 
     content: bytes
     media_type: str
-    digest: str
+    subject: Subject
+
+    @property
+    def digest(self) -> str:
+        """The digest of the content."""
+        return str(self.subject.name)
 
     @property
     def is_index(self) -> bool:
         """Whether it names manifests and has no layers of its own."""
         return self.media_type in INDEX_MEDIA_TYPES
 
+    def read(self, model: type[Model]) -> Model:
+        """Return the content as an instance of its model; see `parse_stored`."""
+        return parse_stored(self.content, model, self.subject, "index" if self.is_index else "manifest")
+
 
 # Reading
-
-Model = TypeVar("Model", bound=BaseModel)
 
 
 def build_validators() -> None:

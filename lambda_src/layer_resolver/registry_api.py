@@ -12,7 +12,7 @@ from layer_resolver import errors, models
 from layer_resolver.blobs import BlobReader
 from layer_resolver.errors import Repository, ResolverError, Subject
 from layer_resolver.function_url import Api, Request, Response, Route
-from layer_resolver.images import ImageReader, is_page_token
+from layer_resolver.images import ImageReader
 from layer_resolver.invocation import Invocation
 from layer_resolver.models import LayerBatch
 from layer_resolver.resolver import LayerUrlResolver
@@ -139,8 +139,6 @@ class RegistryApi(Api):
         if not self._settings.image_pull:
             raise ResolverError(errors.REFERRERS_NOT_READ)
         types, token = _artifact_types(request.query.get("artifactType", "")), request.query.get("nextToken") or None
-        if token is not None and not is_page_token(token):
-            raise ResolverError(errors.INVALID_PAGE_TOKEN)
         found = self._images.referrers(repository, digest, types, token, invocation)
         headers = {"Content-Type": models.INDEX_MEDIA_TYPES[0]}
         if types:
