@@ -26,7 +26,7 @@ class HttpApi(Api):
         self._blobs = blobs
         openapi = Response(200, {"Content-Type": "application/json"}, _OPENAPI.read_text())
         self.routes = (
-            Route("/download-url", {"GET": self._get_download_url, "POST": self._post_download_url}),
+            Route("/download-url", {"GET": self._answer_download_url, "POST": self._answer_download_url}),
             Route("/download-urls", {"POST": self._post_download_urls}),
             Route("/images/download-urls", {"GET": self._get_image_download_urls}),
             Route("/images/config", {"GET": self._get_image_config}),
@@ -49,13 +49,9 @@ class HttpApi(Api):
         }
         return Response.json(problem, {"Content-Type": "application/problem+json"}, status=kind.http_status)
 
-    def _get_download_url(self, request: Request, invocation: Invocation) -> Response:
-        return self._one(parse_request(request.query, models.DownloadUrlRequest), invocation)
-
-    def _post_download_url(self, request: Request, invocation: Invocation) -> Response:
-        return self._one(parse_request(parse_json(request.text()), models.DownloadUrlRequest), invocation)
-
-    def _one(self, wanted: models.DownloadUrlRequest, invocation: Invocation) -> Response:
+    def _answer_download_url(self, request: Request, invocation: Invocation) -> Response:
+        fields = parse_json(request.text()) if request.method == "POST" else request.query
+        wanted = parse_request(fields, models.DownloadUrlRequest)
         batch = LayerBatch.of_digests(wanted.repository, [wanted.layer_digest])
         return Response.json(self._resolve(batch, invocation).only().wire())
 
@@ -84,8 +80,8 @@ class HttpApi(Api):
         batch = LayerBatch.of_manifest(wanted.repository, manifest.read(models.ImageManifest))
         if len(batch.layers) * LEAST_BYTES_OF_A_LAYER > LARGEST_ANSWER_BYTES:
             problem = f"{manifest.subject} has {len(batch.layers)} layers, more than one answer holds."
-            detail = f"{problem} Get the manifest from ECR."
-            raise ResolverError(errors.RESULT_TOO_LARGE, detail, subject=manifest.subject)
+            advice = "Get the manifest from ECR."
+            raise ResolverError(errors.RESULT_TOO_LARGE, f"{problem} {advice}", subject=manifest.subject)
         resolution = self._resolve(batch, invocation)
         invocation.gives_image = True
         answer = {
@@ -111,10 +107,8 @@ class HttpApi(Api):
         """Return the image manifest, and the answer's field for the platform chosen from an index."""
         if not self._images.is_enabled:
             raise ResolverError(errors.NOT_ENABLED, "This service reads no images. Ask its operator to set imagePull.")
-        repository = wanted.repository
-        manifest, platform = self._images.image(repository, wanted.reference, wanted.platform, invocation)
-        chosen = {} if platform is None else {"imagePlatform": platform}
-        return manifest, chosen
+        manifest, platform = self._images.image(wanted.repository, wanted.reference, wanted.platform, invocation)
+        return manifest, {} if platform is None else {"imagePlatform": platform}
 
 
 def _batch_of_posted_manifest(request: Request) -> LayerBatch:
