@@ -32,19 +32,15 @@ _EMPTY_IS_NONE = BeforeValidator(lambda value: value or None)
 class Settings(BaseModel):
     """Optional features; all off by default.
 
-    Each field is the environment variable of its name in upper case; its description is what the value must be.
+    Each field is the environment variable of its name in upper case; its description is what the value must be. Lists
+    are separated by commas.
 
     Attributes:
-        allowed_registries: Account ids, separated by commas, that may precede a repository's name under `/v2`.
-        image_pull: Whether manifests are read, which needs `ecr:BatchGetImage`.
-        list_tags: Whether tags are listed, which needs `ecr:ListImages`.
-        download_url_hosts: Hosts, separated by commas, that download URLs may have beside those of S3 and CloudFront.
+        allowed_registries: Those that may precede a repository's name under `/v2`.
+        download_url_hosts: Those that download URLs may have beside the hosts of S3 and CloudFront.
         maximum_result_kilobytes: How large the record of an event and its result may be; by default, what every
             destination in every partition takes.
-        stack_name: The stack's name, a dimension of all metrics.
-        edge_distribution_arn: The CloudFront distribution in front of the function URL, or `arn:…:distribution/*` for
-            those of an account.
-        pull_event_bus: The event bus that gets an event for each pull.
+        edge_distribution_arn: CloudFront in front of the function URL; `arn:…:distribution/*` for any of an account.
     """
 
     model_config = ConfigDict(frozen=True)
