@@ -5,7 +5,7 @@ A URL with another host is never passed on.
 
 import re
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -48,13 +48,7 @@ class UrlRefusedError(Exception):
 
 
 class Hosts(NamedTuple):
-    """Where download URLs may lead.
-
-    Attributes:
-        partition: The partition of AWS, such as `aws`: to its S3 and its CloudFront.
-        others: Further hosts that the operator allows.
-        is_local: Whether they may lead to this machine, as they do in tests.
-    """
+    """Where download URLs may lead: a partition's S3 and CloudFront, further hosts, and, in tests, this machine."""
 
     partition: str = "aws"
     others: frozenset[str] = frozenset()
@@ -81,9 +75,7 @@ class Hosts(NamedTuple):
             return False
         if host.endswith(f".{s3}"):
             return _S3.fullmatch(host.removesuffix(f".{s3}")) is not None
-        if cloudfront is None or not host.endswith(f".{cloudfront}"):
-            return False
-        return _LABELS.fullmatch(host) is not None
+        return cloudfront is not None and host.endswith(f".{cloudfront}") and _LABELS.fullmatch(host) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,41 +89,25 @@ class PresignedUrl:
     """
 
     url: str = field(repr=False)
-    expires_at: str | None
-    reusable_seconds: float
+    expires_at: str | None = None
+    reusable_seconds: float = 0.0
 
     @classmethod
     def of(cls, url: str, now: float) -> "PresignedUrl":
-        """Return the URL with the lifetime that its query states; it may be reused during the first half.
+        """Return the URL with its lifetime, during whose first half it may be reused; `now` is in seconds of the epoch.
 
-        Args:
-            url: The URL.
-            now: The time, in seconds since the epoch.
+        In the query, `X-Amz-Date` is the moment of signing, `X-Amz-Expires` the lifetime in seconds. Source:
+        https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
         """
-        validity = _validity(url)
-        if validity is None:
-            return cls(url, None, 0.0)
-        signed_at, lifetime = validity
-        half = lifetime.total_seconds() / 2
+        date, seconds = _DATE.search(url), _SECONDS.search(url)
+        if date is None or seconds is None:
+            return cls(url)
+        try:
+            signed_at, lifetime = datetime.fromisoformat(date[1]), timedelta(seconds=int(seconds[1]))
+            expires_at = signed_at + lifetime
+        except (ValueError, OverflowError):
+            return cls(url)
         # A URL signed in the future, or for years, is reused no longer than one signed now for an hour.
-        seconds = max(0.0, min(half, signed_at.timestamp() + half - now, LONGEST_REUSE_SECONDS))
-        expires_at = (signed_at + lifetime).isoformat().replace("+00:00", "Z")
-        return cls(url, expires_at, seconds)
-
-
-def _validity(url: str) -> tuple[datetime, timedelta] | None:
-    """Return when a pre-signed URL was signed and for how long; None if its query doesn't say.
-
-    `X-Amz-Date` is the moment of signing, `X-Amz-Expires` the lifetime in seconds. Source:
-    https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
-    """
-    date, seconds = _DATE.search(url), _SECONDS.search(url)
-    if date is None or seconds is None:
-        return None
-    try:
-        signed_at = datetime.fromisoformat(date[1]).astimezone(UTC)
-        lifetime = timedelta(seconds=int(seconds[1]))
-        _ = signed_at + lifetime
-    except (ValueError, OverflowError):
-        return None
-    return signed_at, lifetime
+        half = lifetime.total_seconds() / 2
+        reusable_seconds = max(0.0, min(half, signed_at.timestamp() + half - now, LONGEST_REUSE_SECONDS))
+        return cls(url, expires_at.isoformat().replace("+00:00", "Z"), reusable_seconds)

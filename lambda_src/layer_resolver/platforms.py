@@ -34,11 +34,7 @@ _STABLE_BUILD = 20348
 
 
 class PlatformNotFoundError(Exception):
-    """The index has no image for the platform, or the caller named none.
-
-    Attributes:
-        platforms: Distinct names of the platforms in the index, in its order. Untrusted text.
-    """
+    """The index has no image for the platform, or the caller named none; has the distinct names in the index."""
 
     def __init__(self, platforms: list[str]) -> None:
         super().__init__("No image for this platform in the index.")
@@ -50,11 +46,8 @@ def choose(entries: Sequence[IndexEntry], wanted: str | None) -> IndexEntry:
 
     Of the images that run on it, the closest variant wins, then the exact name, the OS version that the caller named,
     the most OS features, the first in the index. For Windows, the highest OS version comes before features, as on a
-    containerd host. Here no host limits it: a caller with an older host has to name its version.
-
-    Args:
-        entries: The entries of the index.
-        wanted: The platform as containerd writes it, such as `linux/arm64` or `windows(10.0.20348.1)/amd64`.
+    containerd host. Here no host limits it: a caller with an older host has to name its version. `wanted` is written
+    as by containerd, such as `linux/arm64` or `windows(10.0.20348.1)/amd64`.
 
     Raises:
         PlatformNotFoundError: No image fits, or `wanted` is None and the entries name platforms.
@@ -139,19 +132,15 @@ def _normalized(architecture: str, variant: str | None) -> tuple[str, str]:
 
 def _runnable(architecture: str, variant: str) -> list[tuple[str, str]]:
     """Return the architectures and variants that a machine runs, the closest first."""
-    runnable = [(architecture, each) for each in _runnable_variants(architecture, variant)]
-    return runnable + _OLDER_ARCHITECTURES.get(architecture, [])
-
-
-def _runnable_variants(architecture: str, variant: str) -> tuple[str, ...]:
     variants = _VARIANTS.get(architecture, ())
+    runnable: tuple[str, ...] = (variant,)
     if variant in variants:
-        return variants[variants.index(variant) :]
-    if architecture == "arm64" and variant in _ARM64_V9:
+        runnable = variants[variants.index(variant) :]
+    elif architecture == "arm64" and variant in _ARM64_V9:
         place = _ARM64_V9.index(variant)
         # v9.0 has what v8.5 has, v9.1 what v8.6 has, and so on up to v8.9.
-        return (*_ARM64_V9[place:], *variants[max(0, place - 3) :])
-    return (variant,)
+        runnable = (*_ARM64_V9[place:], *variants[max(0, place - 3) :])
+    return [(architecture, each) for each in runnable] + _OLDER_ARCHITECTURES.get(architecture, [])
 
 
 def _runs_build(host: str, image: str | None) -> bool:
