@@ -17,13 +17,14 @@ import layer_resolver
 from layer_resolver.errors import ERROR_TABLE, ErrorKind, Place
 from layer_resolver.models import (
     MANIFEST_MEDIA_TYPES,
+    ChosenPlatform,
+    Digest,
     DownloadUrl,
     DownloadUrlRequest,
     DownloadUrlsRequest,
     DownloadUrlsResult,
     ImageConfigRequest,
     ImageConfigResult,
-    ImageDownloadUrls,
     ImageRequest,
     PostedManifest,
     RepositoryRequest,
@@ -72,6 +73,15 @@ class Problem(Result):
     platforms: Annotated[
         list[str] | None, Field(description="The first platforms of an index without an image for the requested one.")
     ] = None
+
+
+class ImageDownloadUrls(DownloadUrlsResult):
+    """An image's manifest, and the download URLs of its config and layers."""
+
+    image_digest: Digest
+    image_manifest: Annotated[str, Field(description="The manifest, byte for byte.")]
+    image_manifest_media_type: str
+    image_platform: ChosenPlatform = None
 
 
 _MODELS: tuple[tuple[type[BaseModel], JsonSchemaMode], ...] = (

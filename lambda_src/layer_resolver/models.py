@@ -237,15 +237,6 @@ class DownloadUrlsResult(Result):
     request_id: Annotated[str | None, Field(description="The request's id in the operator's log.")] = None
 
 
-class ImageDownloadUrls(DownloadUrlsResult):
-    """An image's manifest, and the download URLs of its config and layers."""
-
-    image_digest: Digest
-    image_manifest: Annotated[str, Field(description="The manifest, byte for byte.")]
-    image_manifest_media_type: str
-    image_platform: ChosenPlatform = None
-
-
 class ConfigLayer(Result):
     """One layer of an image."""
 
