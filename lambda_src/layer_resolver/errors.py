@@ -116,10 +116,8 @@ UPSTREAM_IMAGE_UNAVAILABLE = ErrorKind(
 IMAGE_NOT_FOUND = ErrorKind(
     "ImageNotFoundException", 404, "MANIFEST_UNKNOWN", {"image"}, "The image does not exist",
     "There is no {subject}. Check the tag or digest.",
-    ecr_codes={
-        "ImageInaccessible", "ImageNotFound", "ImageTagDoesNotMatchDigest", "InvalidImageDigest", "InvalidImageTag",
-        "MissingDigestAndTag",
-    },
+    ecr_codes={"ImageInaccessible", "ImageNotFound", "ImageTagDoesNotMatchDigest", "InvalidImageDigest",
+               "InvalidImageTag", "MissingDigestAndTag"},
 )
 # Reasons of BatchGetImage, and KMS's name for a key that can't be used:
 # https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_ImageFailure.html
@@ -127,8 +125,7 @@ IMAGE_UNREADABLE = ErrorKind(
     "ImageUnreadable", 409, "MANIFEST_UNKNOWN", {"image"}, "ECR can't read the image",
     "ECR can't read {subject}. Ask the repository's owner to check the key that encrypts it and the indexes that "
     "reference the image.",
-    registry_http_status=404,
-    ecr_codes={"ImageReferencedByManifestList", "KmsError", "KmsException"},
+    registry_http_status=404, ecr_codes={"ImageReferencedByManifestList", "KmsError", "KmsException"},
 )
 UNSUPPORTED_IMAGE = ErrorKind(
     "UnsupportedImage", 409, "UNSUPPORTED", {"config"}, "Unsupported image",
@@ -148,17 +145,15 @@ SERVER_ERROR = ErrorKind(
 THROTTLED = ErrorKind(
     "ThrottlingException", 429, "TOOMANYREQUESTS", {"call"}, "ECR is throttling requests",
     "ECR is throttling this account's requests. Try again later, with fewer requests at a time.",
-    ecr_codes={
-        "BandwidthLimitExceeded", "EC2ThrottledException", "LimitExceededException", "PriorRequestNotComplete",
-        "ProvisionedThroughputExceededException", "RequestLimitExceeded", "RequestThrottled",
-        "RequestThrottledException", "SlowDown", "ThrottledException", "Throttling", "TooManyRequestsException",
-        "TransactionInProgressException", "UpstreamTooManyRequests",
-    },
+    ecr_codes={"BandwidthLimitExceeded", "EC2ThrottledException", "LimitExceededException", "PriorRequestNotComplete",
+               "ProvisionedThroughputExceededException", "RequestLimitExceeded", "RequestThrottled",
+               "RequestThrottledException", "SlowDown", "ThrottledException", "Throttling", "TooManyRequestsException",
+               "TransactionInProgressException", "UpstreamTooManyRequests"},
 )
 ACCESS_DENIED = ErrorKind(
     "AccessDeniedException", 403, "DENIED", {"call"}, "Access to the repository is denied",
-    "This service may not read {subject}. Check the name and the registry, or ask the service's operator to allow"
-    " the repository.",
+    "This service may not read {subject}. Check the name and the registry, or ask the service's operator to allow "
+    "the repository.",
     ecr_codes={"AccessDenied"},
 )
 # https://docs.aws.amazon.com/AmazonECR/latest/APIReference/CommonErrors.html
@@ -166,13 +161,11 @@ CREDENTIALS_REFUSED = ErrorKind(
     "CredentialsRefused", 503, "UNAVAILABLE", {"call"}, "AWS refuses the service's own credentials",
     "AWS refuses the service's own credentials. Try again later, then tell the service's operator.",
     is_fault=True,
-    ecr_codes={
-        "ExpiredToken", "ExpiredTokenException", "IncompleteSignature", "InvalidAccessKeyId",
-        "InvalidClientTokenId", "InvalidSignatureException", "InvalidToken", "MissingAuthenticationToken",
-        "MissingAuthenticationTokenException", "NotAuthorized", "OptInRequired", "RequestExpired",
-        "RequestInTheFuture", "RequestTimeTooSkewed", "SignatureDoesNotMatch", "TokenRefreshRequired",
-        "UnrecognizedClientException",
-    },
+    ecr_codes={"ExpiredToken", "ExpiredTokenException", "IncompleteSignature", "InvalidAccessKeyId",
+               "InvalidClientTokenId", "InvalidSignatureException", "InvalidToken", "MissingAuthenticationToken",
+               "MissingAuthenticationTokenException", "NotAuthorized", "OptInRequired", "RequestExpired",
+               "RequestInTheFuture", "RequestTimeTooSkewed", "SignatureDoesNotMatch", "TokenRefreshRequired",
+               "UnrecognizedClientException"},
 )
 TIMED_OUT = ErrorKind(
     "RequestTimeoutException", 504, "UNAVAILABLE", {"call", "blob"}, "ECR did not answer in time",
