@@ -139,7 +139,7 @@ class EventApi:
         repository, digest = Repository(push.repository_name), push.image_digest
         manifest = self._images.manifest(repository, digest, invocation)
         if manifest.is_index:
-            return LayerBatch(repository, ())
+            return LayerBatch(repository, {})
         return LayerBatch.of_manifest(repository, manifest.read(models.ImageManifest))
 
     def _check_size(self, event: dict[str, Any], event_bytes: int, result_bytes: int) -> None:

@@ -348,44 +348,24 @@ class ImageConfig(Document):
 # What the modules pass on to each other
 
 
-class Layer(NamedTuple):
-    """One blob to resolve, with what its manifest says of it: media type, size in bytes, and whether it is foreign."""
-
-    digest: str
-    media_type: str | None = None
-    size: int | None = None
-    is_foreign: bool = False
-
-
 class LayerBatch(NamedTuple):
-    """Blobs of one repository, in the order of the request, each digest once."""
+    """Blobs of one repository, in the order of the request, each once, with what a manifest says of it."""
 
     repository: Repository
-    layers: tuple[Layer, ...]
-
-    @classmethod
-    def of(cls, repository: Repository, layers: Iterable[Layer]) -> "LayerBatch":
-        """Return the batch of these layers; of layers with the same digest the first is kept."""
-        unique: dict[str, Layer] = {}
-        for layer in layers:
-            unique.setdefault(layer.digest, layer)
-        return cls(repository, tuple(unique.values()))
+    layers: Mapping[Subject, Descriptor | None]
 
     @classmethod
     def of_digests(cls, repository: Repository, digests: Iterable[str]) -> "LayerBatch":
         """Return the batch of the layers with these digests."""
-        return cls.of(repository, map(Layer, digests))
+        return cls(repository, {Subject(repository, "layer", digest): None for digest in digests})
 
     @classmethod
     def of_manifest(cls, repository: Repository, manifest: ImageManifest) -> "LayerBatch":
-        """Return the batch of an image's config and layers."""
-        return cls.of(
-            repository,
-            (
-                Layer(each.digest, each.media_type, each.size, is_foreign=bool(each.urls))
-                for each in (manifest.config, *manifest.layers)
-            ),
-        )
+        """Return the batch of an image's config and layers; of descriptors with the same digest, the first counts."""
+        layers: dict[Subject, Descriptor | None] = {}
+        for descriptor in (manifest.config, *manifest.layers):
+            layers.setdefault(Subject(repository, "layer", descriptor.digest), descriptor)
+        return cls(repository, layers)
 
 
 class StoredManifest(NamedTuple):

@@ -14,7 +14,7 @@ from layer_resolver.download_urls import Hosts, PresignedUrl, UrlRefusedError
 from layer_resolver.ecr import Answer, Ecr
 from layer_resolver.errors import ResolverError, Subject
 from layer_resolver.invocation import Invocation
-from layer_resolver.models import DownloadUrl, DownloadUrlsResult, Failure, Layer, LayerBatch
+from layer_resolver.models import Descriptor, DownloadUrl, DownloadUrlsResult, Failure, LayerBatch
 
 Value = TypeVar("Value")
 
@@ -73,9 +73,12 @@ class LayerUrlResolver:
     def resolve(self, batch: LayerBatch, invocation: Invocation) -> Resolution:
         """Return what there is at the deadline for all layers of a batch, for the caller."""
         outcomes = self._outcomes(batch, invocation)
-        pairs = list(zip(batch.layers, outcomes, strict=True))
-        resolved = [_download_url(layer, outcome) for layer, outcome in pairs if isinstance(outcome, PresignedUrl)]
-        failures = [outcome for outcome in outcomes if isinstance(outcome, ResolverError)]
+        resolved = [
+            _download_url(layer, batch.layers[layer], outcome)
+            for layer, outcome in outcomes.items()
+            if isinstance(outcome, PresignedUrl)
+        ]
+        failures = [outcome for outcome in outcomes.values() if isinstance(outcome, ResolverError)]
         invocation.resolved, invocation.failures = [each.layer_digest for each in resolved], failures
         return Resolution(resolved, failures)
 
@@ -89,7 +92,7 @@ class LayerUrlResolver:
         """
         batch = LayerBatch.of_digests(layer.repository, [str(layer.name)])
         for _ in range(2):
-            (outcome,) = self._outcomes(batch, invocation)
+            outcome = self._outcomes(batch, invocation)[layer]
             if isinstance(outcome, ResolverError):
                 raise outcome
             try:
@@ -99,16 +102,15 @@ class LayerUrlResolver:
                 self._urls.pop(layer, None)
         raise ResolverError.about(layer, errors.BLOB_UNREADABLE) from refused
 
-    def _outcomes(self, batch: LayerBatch, invocation: Invocation) -> list[_Outcome]:
-        invocation.repository, invocation.layer_digests = batch.repository, [each.digest for each in batch.layers]
-        layers = {Subject(batch.repository, "layer", layer.digest): layer for layer in batch.layers}
-        outcomes: dict[Subject, _Outcome] = {subject: url for subject in layers if (url := self._reusable(subject))}
+    def _outcomes(self, batch: LayerBatch, invocation: Invocation) -> dict[Subject, _Outcome]:
+        invocation.repository, invocation.layer_digests = batch.repository, [str(each.name) for each in batch.layers]
+        outcomes: dict[Subject, _Outcome] = {layer: url for layer in batch.layers if (url := self._reusable(layer))}
         invocation.cache_hits = len(outcomes)
-        unknown = [subject for subject in layers if subject not in outcomes]
+        unknown = [layer for layer in batch.layers if layer not in outcomes]
         answers = self._ecr.get_download_urls(unknown, invocation)
-        for subject, answer in zip(unknown, answers, strict=True):
-            outcomes[subject] = self._outcome(subject, layers[subject], answer)
-        return [outcomes[subject] for subject in layers]
+        for layer, answer in zip(unknown, answers, strict=True):
+            outcomes[layer] = self._outcome(layer, batch.layers[layer], answer)
+        return {layer: outcomes[layer] for layer in batch.layers}
 
     def _reusable(self, layer: Subject) -> PresignedUrl | None:
         if layer not in self._urls:
@@ -116,26 +118,25 @@ class LayerUrlResolver:
         url, since = self._urls[layer]
         return url if self._now().since(since) < url.reusable_seconds else None
 
-    def _outcome(self, subject: Subject, layer: Layer, answer: Answer) -> _Outcome:
+    def _outcome(self, layer: Subject, descriptor: Descriptor | None, answer: Answer) -> _Outcome:
         if isinstance(answer, ResolverError):
             is_absent = answer.kind in {errors.LAYERS_NOT_FOUND, errors.LAYER_INACCESSIBLE}
-            return ResolverError.about(subject, errors.FOREIGN_LAYER) if layer.is_foreign and is_absent else answer
-        url = answer.get("downloadUrl")
+            is_foreign = descriptor is not None and bool(descriptor.urls)
+            return ResolverError.about(layer, errors.FOREIGN_LAYER) if is_foreign and is_absent else answer
+        url, digest = answer.get("downloadUrl"), str(layer.name)
         if not isinstance(url, str) or not self._hosts.admit(url):
-            return _unreadable(subject, "downloadUrl is not a URL of S3")
-        if str(answer.get("layerDigest", layer.digest)).lower() != layer.digest.lower():
-            return _unreadable(subject, "layerDigest is another one")
+            return _unreadable(layer, "downloadUrl is not a URL of S3")
+        if str(answer.get("layerDigest", digest)).lower() != digest.lower():
+            return _unreadable(layer, "layerDigest is another one")
         now = self._now()
-        self._urls[subject] = PresignedUrl.of(url, now.wall), now
-        return self._urls[subject][0]
+        self._urls[layer] = PresignedUrl.of(url, now.wall), now
+        return self._urls[layer][0]
 
 
 def _unreadable(subject: Subject, problem: str) -> ResolverError:
     return ResolverError.about(subject, errors.SERVER_ERROR, errors.UnreadableAnswerError(problem))
 
 
-def _download_url(layer: Layer, url: PresignedUrl) -> DownloadUrl:
-    described: dict[str, Any] = {}
-    if layer.media_type is not None:
-        described = {"media_type": layer.media_type, "size": layer.size}
-    return DownloadUrl(download_url=url.url, layer_digest=layer.digest, expires_at=url.expires_at, **described)
+def _download_url(layer: Subject, descriptor: Descriptor | None, url: PresignedUrl) -> DownloadUrl:
+    described = {} if descriptor is None else descriptor.model_dump(include={"media_type", "size"})
+    return DownloadUrl(download_url=url.url, layer_digest=str(layer.name), expires_at=url.expires_at, **described)

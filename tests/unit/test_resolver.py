@@ -10,18 +10,24 @@ import pytest
 from layer_resolver.calls import THREADS, Calls, Deadline, Moment
 from layer_resolver.download_urls import Hosts
 from layer_resolver.ecr import Ecr
-from layer_resolver.errors import LAYERS_NOT_FOUND, TIMED_OUT, Repository, ResolverError
+from layer_resolver.errors import LAYERS_NOT_FOUND, TIMED_OUT, Repository, ResolverError, Subject
 from layer_resolver.handler import create_handler
 from layer_resolver.invocation import Invocation
-from layer_resolver.models import Layer, LayerBatch
+from layer_resolver.models import Descriptor, LayerBatch
 from layer_resolver.resolver import CACHED_URLS, LayerUrlResolver
 from layer_resolver.settings import Settings
 from tests.unit.fakes import OCI_MANIFEST, Context, FakeEcr, digest, download_url, ecr_error, function_url_event
 
 
-def batch_of(*layers: Layer | str, registry_id: str | None = None) -> LayerBatch:
+def batch_of(*digests: str, registry_id: str | None = None) -> LayerBatch:
     repository = Repository(repository_name="team/app", registry_id=registry_id)
-    return LayerBatch.of(repository, [Layer(layer) if isinstance(layer, str) else layer for layer in layers])
+    return LayerBatch.of_digests(repository, digests)
+
+
+def described(*descriptors: Descriptor) -> LayerBatch:
+    """Return the batch of layers that a manifest describes."""
+    repository = Repository("team/app")
+    return LayerBatch(repository, {Subject(repository, "layer", each.digest): each for each in descriptors})
 
 
 def within(seconds: float = 5.0) -> Invocation:
@@ -89,8 +95,14 @@ def test_a_batch_is_asked_in_parallel_with_a_bound(resolver: LayerUrlResolver, e
 
 def test_a_layer_is_foreign_only_if_ecr_does_not_have_it(resolver: LayerUrlResolver, ecr: FakeEcr) -> None:
     ecr.answers = {digest(2): ecr_error("LayersNotFoundException"), digest(4): ecr_error("AccessDeniedException")}
-    layers = [Layer(digest(number), is_foreign=number > 1) for number in range(1, 5)]
-    resolution = resolver.resolve(batch_of(*layers), within())
+    urls = ["https://example.com/"]
+    layers = [
+        Descriptor.model_validate(
+            {"mediaType": "a/b", "digest": digest(number), "size": 0, "urls": urls if number > 1 else None}
+        )
+        for number in range(1, 5)
+    ]
+    resolution = resolver.resolve(described(*layers), within())
     assert [url.layer_digest for url in resolution.resolved] == [digest(1), digest(3)]
     assert {about(each): each.kind.code for each in resolution.failures} == {
         digest(2): "ForeignLayer",
@@ -106,8 +118,8 @@ def test_one_faulty_layer_does_not_fail_the_others(resolver: LayerUrlResolver, e
 
 
 def test_media_type_and_size_come_back_with_the_url(resolver: LayerUrlResolver) -> None:
-    layer = Layer(digest(), media_type="application/vnd.example", size=0)
-    (url,) = resolver.resolve(batch_of(layer), within()).resolved
+    layer = Descriptor.model_validate({"mediaType": "application/vnd.example", "digest": digest(), "size": 0})
+    (url,) = resolver.resolve(described(layer), within()).resolved
     assert (url.wire()["mediaType"], url.wire()["size"]) == ("application/vnd.example", 0)
 
 
