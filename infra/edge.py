@@ -134,8 +134,7 @@ class Edge(Construct):
         origin = origins.FunctionUrlOrigin.with_origin_access_control(
             resolver.url,
             origin_access_control=access_control,
-            # As long as the function may run, and CloudFront may wait without a higher quota.
-            read_timeout=Duration.seconds(min(settings.timeout_seconds + 1, 60)),
+            read_timeout=Duration.seconds(settings.timeout_seconds + 1),
         )
         security = self._response_headers_policy()
 

@@ -5,12 +5,13 @@ Each setting is described in docs/settings.md.
 
 import difflib
 import json
+import os
 import re
-from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, Self
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Annotated, Any, NamedTuple, Self
 
 from constructs import Node
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
 from infra.regions import COMMERCIAL, Region
@@ -25,20 +26,54 @@ RETENTION_DAYS = (
 _NAME_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"\*|(?=..)(?:(?:{_NAME_PART}/)*{_NAME_PART}|[a-z0-9][a-z0-9._/-]*\*)")
 _PREFIX = re.compile(rf"ROOT|(?:{_NAME_PART}/)*{_NAME_PART}")
-_PRINCIPAL = re.compile(r"\d{12}|arn:aws[a-z-]*:iam::\d{12}:(?:role|user)/[\w+=,.@/-]+|o-[a-z0-9]{10,32}")
-_ORIGIN = re.compile(r"\*|https?://[A-Za-z0-9.*-]+(?::\d{1,5})?")
-_ACCOUNT = re.compile(r"\d{12}")
+_PRINCIPAL = re.compile(
+    r"[0-9]{12}|o-[a-z0-9]{10,32}"
+    r"|arn:aws[a-z-]*:iam::[0-9]{12}:(?:role|user)/[A-Za-z0-9_+=,.@/-]*[A-Za-z0-9_+=,.@-]"
+)
+_PORT = r"[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
+_ORIGIN = re.compile(rf"\*|https?://[a-z0-9-]+(?:\.[a-z0-9-]+)*(?::(?:{_PORT}))?")
+_ACCOUNT = re.compile(r"[0-9]{12}")
 _EVENT_SOURCE = re.compile(r"(?!aws\.)[A-Za-z0-9._/-]{1,256}")
 _EVENT_BUS = re.compile(r"(?!aws\.)[A-Za-z0-9._-]{1,256}")
 _STACK_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,127}")
 _DOMAIN = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])")
 _HOSTED_ZONE = re.compile(r"Z[A-Z0-9]{1,31}")
-_CERTIFICATE = re.compile(r"arn:aws:acm:([a-z0-9-]+):\d{12}:certificate/[\w-]+", re.ASCII)
-_WEB_ACL = re.compile(r"arn:aws:wafv2:us-east-1:\d{12}:global/webacl/[\w-]+/[\w-]+", re.ASCII)
-_EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s.]+(?:\.[^@\s.]+)+")
+_CERTIFICATE = re.compile(r"arn:aws:acm:([a-z0-9-]+):[0-9]{12}:certificate/[A-Za-z0-9_-]+")
+_WEB_ACL = re.compile(r"arn:aws:wafv2:us-east-1:[0-9]{12}:global/webacl/[A-Za-z0-9_-]+/[A-Za-z0-9_-]+")
+_EMAIL = re.compile(r"[^@\s:;,<>]{1,64}@[^@\s.:;,<>]+(?:\.[^@\s.:;,<>]+)+")
+
+# What operators write by mistake, with the advice for each.
+_Mistakes = Mapping[str, str]
+_IMAGE = (
+    r"(?:https?://|arn:aws[a-z-]*:ecr:[a-z0-9-]*:)?(?P<account>[0-9]{12})"
+    r"(?:\.dkr[.-]ecr[a-z0-9.-]*/|:repository/)(?P<name>[^:@]+)(?:[:@].*)?"
+)
+_REPOSITORY_MISTAKES = {
+    _IMAGE: r"must be a repository's name without its registry; write \g<name>, and other accounts in registries"
+}
+_PUBLIC_REPOSITORY_MISTAKES = {
+    _IMAGE: r"must be a repository's name without its registry; write \g<name>, or \g<account>/\g<name> for another "
+    "account"
+}
+_PREFIX_MISTAKES = {"(?!ROOT$)(?i:root)": "must be ROOT, in capitals, for a pull-through cache rule without a prefix"}
+_PRINCIPAL_MISTAKES = {"arn:.*/": "must not end with a slash"}
+# Browsers' origins are compared as a whole: https://fetch.spec.whatwg.org/#http-cors-protocol. The form in which
+# browsers send them: https://html.spec.whatwg.org/multipage/browsers.html#ascii-serialisation-of-an-origin
+_ORIGIN_MISTAKES = {
+    r".+\*.*|\*.+": "must name one host, or be '*' alone for every origin",
+    ".*[A-Z].*": "must be in lower case, as browsers send it",
+    "http://[^/]+:80|https://[^/]+:443": "must not name the default port, which browsers leave out",
+    f"https?://[^/]+:(?!(?:{_PORT})$)[0-9]+": "must have a port of 1 to 65535, without leading zeros",
+}
+_STACK_NAME_MISTAKES = {"(?i:CDKToolkit)": "can't be CDKToolkit, the stack that `make bootstrap` creates"}
+_DOMAIN_MISTAKES = {
+    r"(?:.*\.)?(?:cloudfront\.net|amazonaws\.com|on\.aws)": "must be a domain of your own; remove it to use CloudFront's "
+    "name for the edge"
+}
+_EMAIL_MISTAKES = {r"(?i:mailto:)(.+)": r"must be the address alone; write \1"}
 
 # What else is in the context: CDK's own keys and feature flags, what the CLI adds, and what it has looked up.
-_FOREIGN_KEY = re.compile(r"(?:aws:|aws-cdk:|@|cdk-).*|acknowledged-issue-numbers|[a-z-]+:\w+=.*")
+_FOREIGN_KEY = re.compile(r"(?:aws:|aws-cdk:|@|cdk-).*|acknowledged-issue-numbers|[a-z-]+:[A-Za-z0-9_]+=.*")
 
 # What once was a setting, and what takes its place.
 _REMOVED = {
@@ -54,6 +89,10 @@ _ONLY_WITH_EDGE = (
     "webAclArn",
     "edgeLogs",
 )
+
+# CloudFront waits 60 seconds without a higher quota, and the function has to end before:
+# https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/DownloadDistValuesOrigin.html#DownloadDistValuesOriginResponseTimeout
+_LONGEST_TIMEOUT_WITH_EDGE = 59
 
 # https://docs.aws.amazon.com/lambda/latest/api/API_Cors.html
 _MOST_ORIGINS, _LONGEST_ORIGIN = 100, 253
@@ -115,17 +154,26 @@ def _optional(check: Callable[[Any], Any]) -> BeforeValidator:
     return BeforeValidator(lambda value: None if _none_if_empty(value) is None else check(value))
 
 
-def _text(pattern: re.Pattern[str], rule: str, longest: int = 2048) -> Callable[[Any], str]:
+def _text(
+    pattern: re.Pattern[str], rule: str, longest: int = 2048, mistakes: _Mistakes | None = None
+) -> Callable[[Any], str]:
     def check(value: Any) -> str:
-        if not isinstance(value, str) or len(value) > longest or not pattern.fullmatch(value):
+        if not isinstance(value, str) or len(value) > longest:
+            raise ValueError(rule)
+        for mistake, advice in (mistakes or {}).items():
+            if found := re.fullmatch(mistake, value):
+                raise ValueError(found.expand(advice))
+        if not pattern.fullmatch(value):
             raise ValueError(rule)
         return value
 
     return check
 
 
-def _matching(pattern: re.Pattern[str], rule: str, longest: int = 2048) -> BeforeValidator:
-    return BeforeValidator(_text(pattern, rule, longest))
+def _matching(
+    pattern: re.Pattern[str], rule: str, longest: int = 2048, mistakes: _Mistakes | None = None
+) -> BeforeValidator:
+    return BeforeValidator(_text(pattern, rule, longest, mistakes))
 
 
 def _one_of(*choices: str) -> BeforeValidator:
@@ -185,16 +233,27 @@ Repository = Annotated[
         _REPOSITORY,
         "must be a repository name, a prefix such as 'team/*', or '*' for all repositories",
         _LONGEST_REPOSITORY,
+        _REPOSITORY_MISTAKES,
     ),
 ]
 PullThroughPrefix = Annotated[
-    str, _matching(_PREFIX, "must be the prefix of a pull-through cache rule, such as 'docker-hub', or ROOT", 30)
+    str,
+    _matching(
+        _PREFIX, "must be the prefix of a pull-through cache rule, such as 'docker-hub', or ROOT", 30, _PREFIX_MISTAKES
+    ),
 ]
 AccountId = Annotated[str, _matching(_ACCOUNT, "must be an AWS account id, twelve digits")]
 Principal = Annotated[
-    str, _matching(_PRINCIPAL, "must be an account id, the ARN of an IAM role or user, or an organisation id (o-…)")
+    str,
+    _matching(
+        _PRINCIPAL,
+        "must be an account id, the ARN of an IAM role or user, or an organisation id (o-…)",
+        mistakes=_PRINCIPAL_MISTAKES,
+    ),
 ]
-Origin = Annotated[str, _matching(_ORIGIN, "must be an origin such as https://example.com", _LONGEST_ORIGIN)]
+Origin = Annotated[
+    str, _matching(_ORIGIN, "must be an origin such as https://example.com", _LONGEST_ORIGIN, _ORIGIN_MISTAKES)
+]
 EventSource = Annotated[
     str,
     _matching(
@@ -202,7 +261,14 @@ EventSource = Annotated[
         "must be a source of events such as 'com.example.builds'; those that begin with 'aws.' are AWS's own",
     ),
 ]
-StackName = Annotated[str, _matching(_STACK_NAME, "must be 1 to 128 letters, digits and '-', and begin with a letter")]
+StackName = Annotated[
+    str,
+    _matching(
+        _STACK_NAME,
+        "must be 1 to 128 letters, digits and '-', and begin with a letter",
+        mistakes=_STACK_NAME_MISTAKES,
+    ),
+]
 EventBusName = Annotated[
     str | None,
     _optional(
@@ -216,13 +282,14 @@ EventBusName = Annotated[
 PublicRepository = Annotated[
     str,
     _matching(
-        re.compile(rf"(?:\d{{12}}/)?(?:{_REPOSITORY.pattern})"),
+        re.compile(rf"(?:[0-9]{{12}}/)?(?:{_REPOSITORY.pattern})"),
         "must be a repository name or a prefix such as 'team/*', with or without an account in front",
         _LONGEST_REPOSITORY,
+        _PUBLIC_REPOSITORY_MISTAKES,
     ),
 ]
 _HOST_RULE = "must be the name of a host in lower case, such as registry.example.com"
-DomainName = Annotated[str | None, _optional(_text(_DOMAIN, _HOST_RULE, 253))]
+DomainName = Annotated[str | None, _optional(_text(_DOMAIN, _HOST_RULE, 253, _DOMAIN_MISTAKES))]
 DownloadUrlHost = Annotated[str, _matching(_DOMAIN, _HOST_RULE, 253)]
 HostedZoneId = Annotated[
     str | None,
@@ -237,7 +304,14 @@ WebAclArn = Annotated[
         )
     ),
 ]
-Email = Annotated[str | None, _optional(_text(_EMAIL, "must be an e-mail address", 320))]
+Email = Annotated[str | None, _optional(_text(_EMAIL, "must be an e-mail address", 320, _EMAIL_MISTAKES))]
+
+
+class _Conflict(NamedTuple):
+    """A problem of settings with each other, or with the region or account: the settings' names, and the message."""
+
+    names: tuple[str, ...]
+    text: str
 
 
 class DeploymentSettings(BaseModel):
@@ -294,35 +368,42 @@ class DeploymentSettings(BaseModel):
         """
         context: dict[str, Any] = node.get_all_context()
         ours = {name: value for name, value in context.items() if not _FOREIGN_KEY.fullmatch(name)}
+        # The CLI says where it is going to deploy: https://docs.aws.amazon.com/cdk/v2/guide/configure-env.html
+        account = os.environ.get("CDK_DEFAULT_ACCOUNT")
         try:
-            return cls.from_values({name: value for name, value in ours.items() if value is not None}, region)
+            return cls.from_values({name: value for name, value in ours.items() if value is not None}, region, account)
         except SettingsError as error:
             lines = [_with_source(line, sources or {}) for line in str(error).splitlines()]
             raise SettingsError("\n".join(lines)) from None
 
     @classmethod
-    def from_values(cls, values: Mapping[str, Any], region: Region | None = None) -> Self:
+    def from_values(cls, values: Mapping[str, Any], region: Region | None = None, account: str | None = None) -> Self:
         """Return the settings with these values, by their names in `cdk.json`.
 
         Args:
             values: The values.
             region: Where they are for; some defaults depend on what it has.
+            account: The id of the stack's account, if it is known.
 
         Raises:
             SettingsError: If one has a value that it can't have, or is no setting.
         """
         region = region or Region()
         problems = [_unknown(name, cls.names()) for name in values if name not in cls.names()]
-        known = {name: value for name, value in values.items() if name in cls.names()}
+        known = _defaults(region) | {name: value for name, value in values.items() if name in cls.names()}
+        invalid = set()
         try:
-            settings = cls.model_validate(_defaults(region) | known)
+            settings = cls.model_validate(known)
         except ValidationError as error:
             problems += [_describe(problem["loc"], problem["msg"]) for problem in error.errors()]
-        else:
-            problems += settings._problems_in(region)  # noqa: SLF001
-            if not problems:
-                return settings
-        raise SettingsError("\n".join(["The deployment's settings are not valid:", *problems]))
+            invalid = {problem["loc"][0] for problem in error.errors()}
+            settings = cls.model_validate({name: value for name, value in known.items() if name not in invalid})
+        # An invalid setting has its default here, so conflicts with it mean nothing.
+        conflicts = settings._conflicts(region, account)  # noqa: SLF001
+        problems += [f"  {text}" for names, text in conflicts if invalid.isdisjoint(names)]
+        if problems:
+            raise SettingsError("\n".join(["The deployment's settings are not valid:", *problems]))
+        return settings
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
@@ -338,80 +419,129 @@ class DeploymentSettings(BaseModel):
         defaults = type(self)().values()
         return {name: value for name, value in self.values().items() if value != defaults[name]}
 
-    @model_validator(mode="after")
-    def _check_together(self) -> Self:
-        if self.auth_type == "NONE":
-            self._check_public()
+    def _conflicts(self, region: Region, account: str | None) -> Iterator[_Conflict]:
+        yield from self._conflicts_of_public_access()
+        yield from self._conflicts_of_repositories()
+        yield from self._conflicts_of_edge()
+        yield from self._conflicts_of_accounts(account)
+        yield from self._conflicts_in(region)
+
+    def _conflicts_of_public_access(self) -> Iterator[_Conflict]:
+        if self.auth_type != "NONE":
+            return
+        if "*" in self.repositories:
+            yield _Conflict(
+                ("authType", "repositories"),
+                "authType NONE lets anyone in the world download layers, so repositories must name what is public and "
+                "can't be '*'",
+            )
+        if self.allowed_principals:
+            yield _Conflict(
+                ("authType", "allowedPrincipals"),
+                "allowedPrincipals has no effect with authType NONE; remove one of the two",
+            )
+        if self.pull_through_prefixes:
+            yield _Conflict(
+                ("authType", "pullThroughPrefixes"),
+                "authType NONE would let anyone in the world import images into your registry; remove "
+                "pullThroughPrefixes, or authType",
+            )
+        if self.edge:
+            yield _Conflict(
+                ("authType", "edge"),
+                "edge needs authType AWS_IAM, or anyone could go around it to the function URL",
+            )
+
+    def _conflicts_of_repositories(self) -> Iterator[_Conflict]:
+        for name in self.repositories:
+            account, _, rest = name.partition("/")
+            if rest and account in self.registries:
+                yield _Conflict(
+                    ("repositories", "registries"),
+                    f"repositories has {name}; write {rest} without the account, because registries has it already",
+                )
         for prefix in self.pull_through_prefixes:
             overlaps = any(_overlap(f"{prefix}/", repository) for repository in self.repositories)
             if not overlaps and prefix != EVERY_REPOSITORY:
-                raise ValueError(f"pullThroughPrefixes has {prefix}, but repositories has none of {prefix}/*; add it")
-        self._check_edge()
-        return self
-
-    def _check_edge(self) -> None:
-        values = self.values()
-        unused = [name for name in _ONLY_WITH_EDGE if values[name]]
-        if not self.edge and unused:
-            raise ValueError(f"{unused[0]} has no effect without edge; set edge to true, or remove {unused[0]}")
-        if self.edge and self.auth_type == "NONE":
-            raise ValueError("edge needs authType AWS_IAM, or anyone could go around it to the function URL")
-        if bool(self.domain_name) != bool(self.certificate_arn):
-            raise ValueError("domainName and certificateArn need each other: the certificate is that of the domain")
-        if self.hosted_zone_id and not self.domain_name:
-            raise ValueError("hostedZoneId needs domainName: its records lead that name to the edge")
+                yield _Conflict(
+                    ("pullThroughPrefixes", "repositories"),
+                    f"pullThroughPrefixes has {prefix}, but repositories has none of {prefix}/*; add it",
+                )
         for name in self.public_repositories:
-            self._check_public_repository(name)
+            yield from self._conflicts_of_public_repository(name)
 
-    def _check_public_repository(self, name: str) -> None:
-        account, rest = re.fullmatch(r"(?:(\d{12})/)?(.+)", name).groups()  # type: ignore[union-attr]
+    def _conflicts_of_public_repository(self, name: str) -> Iterator[_Conflict]:
+        account, rest = re.fullmatch(r"(?:([0-9]{12})/)?(.+)", name).groups()  # type: ignore[union-attr]
         if account and account not in self.registries:
-            raise ValueError(f"publicRepositories has {name}, but registries does not have {account}; add it")
+            yield _Conflict(
+                ("publicRepositories", "registries"),
+                f"publicRepositories has {name}, but registries does not have {account}; add it",
+            )
         if rest == "*":
-            raise ValueError(
+            yield _Conflict(
+                ("publicRepositories",),
                 "publicRepositories lets anyone in the world download layers, so it must name what is public and "
-                "can't be '*'"
+                "can't be '*'",
             )
-        if not any(_covers(each, rest) for each in self.repositories):
-            raise ValueError(f"publicRepositories has {name}, but repositories does not; add it")
-
-    def _check_public(self) -> None:
-        if "*" in self.repositories:
-            raise ValueError(
-                "authType NONE lets anyone in the world download layers, so repositories must name what is public "
-                "and can't be '*'"
-            )
-        if self.allowed_principals:
-            raise ValueError("allowedPrincipals has no effect with authType NONE; remove one of the two")
-        if self.pull_through_prefixes:
-            raise ValueError(
-                "authType NONE would let anyone in the world import images into your registry; remove "
-                "pullThroughPrefixes, or authType"
+        elif not any(_covers(each, rest) for each in self.repositories):
+            yield _Conflict(
+                ("publicRepositories", "repositories"),
+                f"publicRepositories has {name}, but repositories does not; add it",
             )
 
-    def _problems_in(self, region: Region) -> list[str]:
-        rule = f"must begin with arn:{region.partition}: in {region.name}, or be an account id"
-        problems = [
-            f"  allowedPrincipals[{index}]: {rule}"
-            for index, principal in enumerate(self.allowed_principals)
-            if region.name and principal.startswith("arn:") and principal.split(":")[1] != region.partition
-        ]
+    def _conflicts_of_edge(self) -> Iterator[_Conflict]:
+        values = self.values()
+        for name in _ONLY_WITH_EDGE:
+            if values[name] and not self.edge:
+                yield _Conflict(
+                    ("edge", name), f"{name} has no effect without edge; set edge to true, or remove {name}"
+                )
+        if self.edge and self.timeout_seconds > _LONGEST_TIMEOUT_WITH_EDGE:
+            yield _Conflict(
+                ("edge", "timeoutSeconds"),
+                f"timeoutSeconds must be {_LONGEST_TIMEOUT_WITH_EDGE} at most with edge, because CloudFront waits 60 "
+                "seconds",
+            )
+        if self.edge and bool(self.domain_name) != bool(self.certificate_arn):
+            yield _Conflict(
+                ("domainName", "certificateArn"),
+                "domainName and certificateArn need each other: the certificate is that of the domain",
+            )
+        if self.edge and self.hosted_zone_id and not self.domain_name:
+            yield _Conflict(
+                ("hostedZoneId", "domainName"),
+                "hostedZoneId needs domainName: its records lead that name to the edge",
+            )
+
+    def _conflicts_of_accounts(self, account: str | None) -> Iterator[_Conflict]:
+        """Give the ARNs that CloudFront would refuse, because they are in another account than the stack."""
+        arns = {"certificateArn": self.certificate_arn, "webAclArn": self.web_acl_arn}
+        accounts = {name: arn.split(":")[4] for name, arn in arns.items() if arn}
+        if account is None and len(set(accounts.values())) > 1:
+            yield _Conflict(tuple(accounts), "certificateArn and webAclArn must be in the same account, the stack's")
+        for name, other in accounts.items():
+            if account is not None and other != account:
+                yield _Conflict((name,), f"{name}: must be in the stack's account, {account}; this one is in {other}")
+
+    def _conflicts_in(self, region: Region) -> Iterator[_Conflict]:
+        for index, principal in enumerate(self.allowed_principals):
+            if region.name and principal.startswith("arn:") and principal.split(":")[1] != region.partition:
+                rule = f"must begin with arn:{region.partition}: in {region.name}, or be an account id"
+                yield _Conflict(("allowedPrincipals",), f"allowedPrincipals[{index}]: {rule}")
         most = region.largest_event_kilobytes
         if self.maximum_result_kilobytes > most:
             rule = f"must be {most} at most in {region.name}, where events can't be larger"
-            problems.append(f"  maximumResultKilobytes: {rule}")
-        return problems + self._edge_problems_in(region)
-
-    def _edge_problems_in(self, region: Region) -> list[str]:
-        problems = []
+            yield _Conflict(("maximumResultKilobytes",), f"maximumResultKilobytes: {rule}")
         if self.edge and region.partition != COMMERCIAL:
-            problems.append(f"  edge: can't be in {region.name}: it needs CloudFront as commercial regions have it")
-        if self.edge_logs and not region.has_edge_monitoring:
-            problems.append(
-                f"  edgeLogs: must be false in {region.name}, because CloudFront's logs can be set up in us-east-1 "
-                "only; deploy the stack there, or set up logs in us-east-1 by hand, as docs/edge.md shows"
+            yield _Conflict(
+                ("edge",), f"edge: can't be in {region.name}: it needs CloudFront as commercial regions have it"
             )
-        return problems
+        if self.edge_logs and not region.has_edge_monitoring:
+            yield _Conflict(
+                ("edgeLogs",),
+                f"edgeLogs: must be false in {region.name}, because CloudFront's logs can be set up in us-east-1 "
+                "only; deploy the stack there, or set up logs in us-east-1 by hand, as docs/edge.md shows",
+            )
 
 
 def _defaults(region: Region) -> dict[str, Any]:
@@ -445,7 +575,7 @@ def _unknown(name: str, names: Iterable[str]) -> str:
 
 def _with_source(line: str, sources: Mapping[str, str]) -> str:
     """Return the line of a message with where the setting that it is about comes from, if it is about one."""
-    about = re.match(r"  ([\w-]+)", line)
+    about = re.match(r"  ([^\s:\[]+)", line)
     source = sources.get(about[1]) if about is not None else None
     return f"{line} ({source})" if source is not None else line
 

@@ -274,7 +274,8 @@ def test_cdk_json_has_the_feature_flags_of_a_new_app_so_that_the_cli_asks_for_no
 
 
 ROLE = "arn:aws:iam::123456789012:role"
-DOMAIN = {"edge": True, "certificateArn": "arn:aws:acm:us-east-1:123456789012:certificate/0-a_B"}
+CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/0-a_B"
+DOMAIN = {"edge": True, "certificateArn": CERTIFICATE}
 ZONE = {**DOMAIN, "domainName": "r.example.com"}
 WEB_ACL = "arn:aws:wafv2:us-east-1:123456789012:global/webacl"
 
@@ -290,8 +291,9 @@ WEB_ACL = "arn:aws:wafv2:us-east-1:123456789012:global/webacl"
         ),
         (
             "allowedOrigins",
-            ["*", "https://example.com", "http://localhost:8080", "https://*.example.com:65535"],
-            ["", "https://", "https://example.com/", "https://example.com:", "https://example.com:123456", "ftp://a.b"],
+            ["*", "https://example.com", "http://localhost:8080", "https://a-1.example.com:65535", "http://a:443"],
+            ["", "https://", "https://example.com/", "https://example.com:", "https://example.com:123456", "ftp://a.b",
+             "https://a..b", "https://.a"],
             {},
         ),
         (
@@ -344,6 +346,187 @@ def test_what_each_setting_can_be(name: str, right: list[Any], wrong: list[Any],
     for value in wrong:
         with pytest.raises(SettingsError, match=name):
             DeploymentSettings.from_values({**others, name: [value] if is_list else value})
+
+
+REGISTRY_HOST = "123456789012.dkr.ecr.us-east-1.amazonaws.com"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        ("repositories", f"{REGISTRY_HOST}/team/app", "write team/app, and other accounts in registries"),
+        ("repositories", f"https://{REGISTRY_HOST}/team/app:latest", "write team/app, and"),
+        ("repositories", f"{REGISTRY_HOST}/team/app@sha256:00", "write team/app, and"),
+        ("repositories", "123456789012.dkr.ecr-fips.us-gov-west-1.amazonaws.com/team/*", "write team/*, and"),
+        ("repositories", "123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn/team/app", "write team/app, and"),
+        ("repositories", "123456789012.dkr-ecr.us-east-1.on.aws/team/app", "write team/app, and"),
+        ("repositories", "arn:aws:ecr:us-east-1:123456789012:repository/team/app", "write team/app, and"),
+        ("publicRepositories", f"{REGISTRY_HOST}/team/app", "write team/app, or 123456789012/team/app for another"),
+        ("allowedOrigins", "https://*.example.com", "must name one host, or be '*' alone"),
+        ("allowedOrigins", "*.example.com", "must name one host, or be '*' alone"),
+        ("allowedOrigins", "https://Example.com", "must be in lower case"),
+        ("allowedOrigins", "HTTPS://example.com", "must be in lower case"),
+        ("allowedOrigins", "https://example.com:443", "must not name the default port"),
+        ("allowedOrigins", "http://example.com:80", "must not name the default port"),
+        ("allowedOrigins", "https://example.com:65536", "must have a port of 1 to 65535"),
+        ("allowedOrigins", "https://example.com:0", "must have a port of 1 to 65535"),
+        ("allowedOrigins", "https://example.com:08080", "must have a port of 1 to 65535, without leading zeros"),
+        ("allowedPrincipals", "arn:aws:iam::123456789012:role/ci/", "must not end with a slash"),
+        ("allowedPrincipals", "arn:aws:iam::123456789012:user/", "must not end with a slash"),
+        ("pullThroughPrefixes", "root", "must be ROOT, in capitals"),
+        ("pullThroughPrefixes", "Root", "must be ROOT, in capitals"),
+        ("stackName", "CDKToolkit", "can't be CDKToolkit"),
+        ("stackName", "cdktoolkit", "can't be CDKToolkit"),
+        ("domainName", "d111111abcdef8.cloudfront.net", "must be a domain of your own; remove it"),
+        ("domainName", "cloudfront.net", "must be a domain of your own"),
+        ("domainName", "abc.lambda-url.us-east-1.on.aws", "must be a domain of your own"),
+        ("alarmEmail", "mailto:ops@example.com", "must be the address alone; write ops@example.com"),
+        ("alarmEmail", "MAILTO:ops@example.com", "must be the address alone; write ops@example.com"),
+        ("alarmEmail", "<ops@example.com>", "must be an e-mail address"),
+        ("alarmEmail", "ops@example.com,", "must be an e-mail address"),
+        ("alarmEmail", "ops@example.com;", "must be an e-mail address"),
+    ],
+)
+def test_a_frequent_mistake_is_refused_with_the_right_value(name: str, value: str, complaint: str) -> None:
+    place = f"{name}[0]" if isinstance(DeploymentSettings().values()[name], list) else name
+    with pytest.raises(SettingsError, match=re.escape(f"  {place}: ")) as caught:
+        DeploymentSettings.from_values({name: [value] if place != name else value, "edge": True})
+    assert complaint in str(caught.value)
+
+
+def test_names_that_only_resemble_a_mistake_are_taken() -> None:
+    values = {
+        "edge": True,
+        "repositories": ["root/app/*", "dkr.ecr/app", "123456789012/app"],
+        "pullThroughPrefixes": ["ROOT", "root/app", "dkr.ecr"],
+        "stackName": "CDKToolkit2",
+        "domainName": "cloudfront.net.example.com",
+        "certificateArn": CERTIFICATE,
+        "alarmEmail": "mailto@example.com",
+    }
+    DeploymentSettings.from_values(values)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("registries", "{digits}"),
+        ("allowedPrincipals", "{digits}"),
+        ("allowedPrincipals", "arn:aws:iam::{digits}:role/ci"),
+        ("allowedPrincipals", "arn:aws:iam::123456789012:role/ci-{digits}"),
+        ("allowedOrigins", "http://localhost:{digits}"),
+        ("allowedOrigins", "http://{digits}"),
+        ("publicRepositories", "{digits}/team/app"),
+        ("repositories", "team/{digits}"),
+        ("certificateArn", "arn:aws:acm:us-east-1:{digits}:certificate/0"),
+        ("certificateArn", "arn:aws:acm:us-east-1:123456789012:certificate/{digits}"),
+        ("webAclArn", "arn:aws:wafv2:us-east-1:{digits}:global/webacl/a/b"),
+        ("webAclArn", "arn:aws:wafv2:us-east-1:123456789012:global/webacl/a/{digits}"),
+        ("memorySize", "{digits}"),
+        ("logRetentionDays", "{digits}"),
+        ("eventSources", "{digits}"),
+        ("eventBusName", "{digits}"),
+        ("stackName", "a{digits}"),
+        ("domainName", "a{digits}.example.com"),
+        ("downloadUrlHosts", "a{digits}.example.com"),
+        ("hostedZoneId", "Z{digits}"),
+        ("pullThroughPrefixes", "{digits}"),
+    ],
+)
+@pytest.mark.parametrize("digit", ["\u0663", "\uff13"], ids=["arabic", "full-width"])
+def test_digits_are_ascii(name: str, value: str, digit: str) -> None:
+    value = value.format(digits=digit * 12)
+    is_list = isinstance(DeploymentSettings().values()[name], list)
+    with pytest.raises(SettingsError, match=rf"  {name}(\[0\])?: must be"):
+        DeploymentSettings.from_values({name: [value] if is_list else value, "edge": True})
+
+
+def test_no_pattern_of_the_infrastructure_takes_digits_of_every_script() -> None:
+    sources = (Path(__file__).parents[2] / "infra").rglob("*.py")
+    found = [
+        path.name for path in sources if re.search(r"\\[dw]|\.is(?:digit|decimal|numeric|alnum)", path.read_text())
+    ]
+    assert found == []
+
+
+def test_problems_of_all_kinds_are_reported_together() -> None:
+    values = {
+        "repository": ["a/b"],
+        "memorySize": 1,
+        "registries": ["1"],
+        "repositories": ["team/*"],
+        "publicRepositories": ["web/app", "210987654321/team/app"],
+        "pullThroughPrefixes": ["docker-hub"],
+        "edgeLogs": True,
+        "hostedZoneId": "Z0",
+        "maximumResultKilobytes": 512,
+    }
+    with pytest.raises(SettingsError) as caught:
+        DeploymentSettings.from_values(values, Region.named("mx-central-1"))
+    *problems, last = str(caught.value).splitlines()[1:]
+    assert last.startswith("  edgeLogs: must be false in mx-central-1, because CloudFront's logs can be set up in us-")
+    assert problems == [
+        "  repository: is not a setting; did you mean repositories?",
+        "  registries[0]: must be an AWS account id, twelve digits",
+        "  memorySize: must be 128 to 10240 MB",
+        "  pullThroughPrefixes has docker-hub, but repositories has none of docker-hub/*; add it",
+        "  publicRepositories has web/app, but repositories does not; add it",
+        "  publicRepositories has no effect without edge; set edge to true, or remove publicRepositories",
+        "  hostedZoneId has no effect without edge; set edge to true, or remove hostedZoneId",
+        "  edgeLogs has no effect without edge; set edge to true, or remove edgeLogs",
+        "  maximumResultKilobytes: must be 256 at most in mx-central-1, where events can't be larger",
+    ]
+
+
+def test_an_invalid_setting_conflicts_with_none() -> None:
+    with pytest.raises(SettingsError) as caught:
+        DeploymentSettings.from_values({"authType": "NONE", "repositories": ["A"]})
+    (problem,) = str(caught.value).splitlines()[1:]
+    assert problem.startswith("  repositories[0]: must be")
+
+
+def test_a_repository_is_named_without_an_account_of_registries() -> None:
+    values = {"repositories": ["210987654321/team/app"], "registries": ["210987654321"]}
+    with pytest.raises(SettingsError, match="repositories has 210987654321/team/app; write team/app without the acc"):
+        DeploymentSettings.from_values(values)
+
+
+@pytest.mark.parametrize(("seconds", "is_right"), [(59, True), (60, False)])
+def test_the_function_answers_before_cloudfront_stops_waiting(seconds: int, is_right: bool) -> None:
+    with refused_unless(is_right, "timeoutSeconds must be 59 at most with edge, because CloudFront waits 60 seconds"):
+        DeploymentSettings.from_values({"edge": True, "timeoutSeconds": seconds})
+
+
+OTHER_WEB_ACL = "arn:aws:wafv2:us-east-1:210987654321:global/webacl/a/b"
+
+
+@pytest.mark.parametrize(
+    ("account", "web_acl", "problems"),
+    [
+        (None, f"{WEB_ACL}/a/b", []),
+        (None, OTHER_WEB_ACL, ["certificateArn and webAclArn must be in the same account, the stack's"]),
+        ("123456789012", f"{WEB_ACL}/a/b", []),
+        (
+            "123456789012",
+            OTHER_WEB_ACL,
+            ["webAclArn: must be in the stack's account, 123456789012; this one is in 210987654321"],
+        ),
+        (
+            "210987654321",
+            OTHER_WEB_ACL,
+            ["certificateArn: must be in the stack's account, 210987654321; this one is in 123456789012"],
+        ),
+    ],
+)
+def test_cloudfront_needs_certificate_and_web_acl_in_the_stacks_account(
+    account: str | None, web_acl: str, problems: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = {**ZONE, "webAclArn": web_acl}
+    monkeypatch.delenv("CDK_DEFAULT_ACCOUNT", raising=False)
+    if account is not None:
+        monkeypatch.setenv("CDK_DEFAULT_ACCOUNT", account)
+    with refused_unless(not problems, "".join(f"\n  {each}" for each in problems) + "$"):
+        DeploymentSettings.from_context(node(values))
 
 
 @pytest.mark.parametrize(
