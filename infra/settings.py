@@ -67,8 +67,8 @@ _ORIGIN_MISTAKES = {
 }
 _STACK_NAME_MISTAKES = {"(?i:CDKToolkit)": "can't be CDKToolkit, the stack that `make bootstrap` creates"}
 _DOMAIN_MISTAKES = {
-    r"(?:.*\.)?(?:cloudfront\.net|amazonaws\.com|on\.aws)": "must be a domain of your own; remove it to use CloudFront's "
-    "name for the edge"
+    r"(?:.*\.)?(?:cloudfront\.net|amazonaws\.com|on\.aws)": "must be a domain of your own; remove it to use "
+    "CloudFront's name for the edge"
 }
 _EMAIL_MISTAKES = {r"(?i:mailto:)(.+)": r"must be the address alone; write \1"}
 
