@@ -21,13 +21,13 @@ from layer_resolver.errors import ResolverError, Subject
 from layer_resolver.invocation import EcrCall, Invocation
 
 ATTEMPTS = 3
-"""How often botocore tries a call, with its standard backoff and retry quota."""
+"""How many times botocore tries a call, with its standard backoff and retry quota."""
 
 CONNECT_SECONDS, READ_SECONDS = 2.0, 4.0
-"""How long one attempt may take to connect, and to send the next bytes of its answer."""
+"""How long one attempt may take to connect, and to wait for the next bytes."""
 
 CONNECTION_SECONDS = 60.0
-"""How long connections are kept; a NAT gateway drops idle ones after 350 seconds without telling. Source:
+"""How long connections are kept; a NAT gateway silently drops idle ones after 350 seconds. Source:
 https://docs.aws.amazon.com/vpc/latest/userguide/nat-gateway-troubleshooting.html"""
 
 Answer = dict[str, Any] | ResolverError
@@ -83,8 +83,8 @@ class Ecr:
 
         Source: https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_GetDownloadUrlForLayer.html
         """
-        questions = [(layer, {"layerDigest": layer.name}) for layer in layers]
-        return self._ask(self._client.get_download_url_for_layer, questions, invocation)
+        requests = [(layer, {"layerDigest": layer.name}) for layer in layers]
+        return self._ask(self._client.get_download_url_for_layer, requests, invocation)
 
     def batch_get_image(self, subject: Subject, invocation: Invocation, **parameters: Any) -> dict[str, Any]:
         """Return images; see https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_BatchGetImage.html."""
@@ -111,41 +111,41 @@ class Ecr:
         return answer
 
     def _ask(
-        self, method: _Method, questions: Sequence[tuple[Subject, dict[str, Any]]], invocation: Invocation
+        self, method: _Method, requests: Sequence[tuple[Subject, dict[str, Any]]], invocation: Invocation
     ) -> list[Answer]:
-        works = [partial(_record, method, subject, invocation, parameters) for subject, parameters in questions]
-        answers = self._calls.run_all(invocation.deadline, works)
+        calls = [partial(_record, method, subject, invocation, parameters) for subject, parameters in requests]
+        answers = self._calls.run_all(invocation.deadline, calls)
         return [
             ResolverError.about(subject, errors.TIMED_OUT, OutOfTimeError()) if answer is None else answer
-            for (subject, _), answer in zip(questions, answers, strict=True)
+            for (subject, _), answer in zip(requests, answers, strict=True)
         ]
 
 
-_made: ContextVar[EcrCall | None] = ContextVar("made", default=None)
+_current: ContextVar[EcrCall | None] = ContextVar("current", default=None)
 
 
 def _record(method: _Method, subject: Subject, invocation: Invocation, parameters: dict[str, Any]) -> Answer:
     """Call a method of the client in the current thread, and record the call."""
-    made = EcrCall(method.__name__)
-    invocation.ecr_calls.append(made)
-    _made.set(made)
+    call = EcrCall(method.__name__)
+    invocation.ecr_calls.append(call)
+    _current.set(call)
     started = time.monotonic()
     try:
         return method(**subject.repository.parameters(), **parameters)
     except Exception as cause:
         kind = errors.error_kind(cause)
         # While it reads an answer, botocore can raise anything.
-        if kind is errors.INTERNAL_ERROR and made.is_answered and not isinstance(cause, ClientError):
+        if kind is errors.INTERNAL_ERROR and call.is_answered and not isinstance(cause, ClientError):
             kind = errors.SERVER_ERROR
-        made.outcome = kind.code
+        call.outcome = kind.code
         return ResolverError.about(subject, kind, cause)
     finally:
-        made.seconds = time.monotonic() - started
-        _made.set(None)
+        call.seconds = time.monotonic() - started
+        _current.set(None)
 
 
 class _Attempts:
-    """Watches a client's attempts, through botocore's events.
+    """Bounds a client's attempts, through botocore's events.
 
     No attempt starts once its invocation is over. After a connection failed, the next attempt opens a new one, because
     the other kept ones may be dead as well; none is kept for longer than `CONNECTION_SECONDS`.
@@ -167,12 +167,12 @@ class _Attempts:
         if Moment.now().since(opened) > CONNECTION_SECONDS:
             self._close_connections_of(opened)
         self._of_thread.opened = self._opened
-        if made := _made.get():
-            made.attempts += 1
+        if call := _current.get():
+            call.attempts += 1
 
     def _before_parse(self, **_: Any) -> None:
-        if made := _made.get():
-            made.is_answered = True
+        if call := _current.get():
+            call.is_answered = True
 
     def _needs_retry(
         self, *, response: tuple[Any, Any] | None, caught_exception: Exception | None, attempts: int, **_: Any
@@ -189,7 +189,7 @@ class _Attempts:
         return 0 if is_premature and attempts < ATTEMPTS else None
 
     def _close_connections_of(self, opened: Moment) -> None:
-        """Close the kept connections, unless another thread has done so since `opened`."""
+        """Close the kept connections, unless another thread has since `opened`."""
         with self._lock:
             if self._opened is opened:
                 self._client.close()

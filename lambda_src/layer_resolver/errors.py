@@ -1,6 +1,6 @@
 """The error table: every way a request can fail, and what each trigger answers.
 
-One row per error; nothing else maps exceptions to answers.
+One row per error. `error_kind` maps what a call to AWS raised to its row; the modules raise the other rows by name.
 """
 
 import re
@@ -31,6 +31,8 @@ Place = Literal["request", "body", "call", "layer", "image", "blob", "config", "
 class ErrorKind:
     """One row of the error table. Creating a row adds it to the table.
 
+    Whether the caller may retry, and after how long, follows from `http_status`.
+
     Attributes:
         code: What callers see in `code`: ECR's exception name where there is one.
         http_status: Status of the JSON routes.
@@ -38,7 +40,7 @@ class ErrorKind:
         arises_in: Where it can arise.
         title: Short summary, the same for each occurrence (RFC 9457 `title`).
         advice: What is wrong and what to do. `{subject}` and `{repository}` are filled in.
-        ecr_codes: Further error codes in ECR's answers that mean this row; its own code does if it is an exception's.
+        ecr_codes: Other ECR error codes that map to this row. `code` itself maps too if it ends in `Exception`.
         registry_http_status: Status under `/v2`, where it differs.
         is_fault: Whether the service itself is at fault: a bug, or credentials that AWS refuses.
     """
@@ -168,7 +170,7 @@ CREDENTIALS_REFUSED = ErrorKind(
                "UnrecognizedClientException"},
 )
 TIMED_OUT = ErrorKind(
-    "RequestTimeoutException", 504, "UNAVAILABLE", {"call", "blob"}, "ECR did not answer in time",
+    "RequestTimeoutException", 504, "UNAVAILABLE", {"call", "blob"}, "AWS did not answer in time",
     "ECR did not answer in time. Try again, with fewer layers at a time if there were many.",
     ecr_codes={"RequestTimeout"},
 )
@@ -219,7 +221,7 @@ REFERRERS_NOT_READ = ErrorKind(
 )
 REQUEST_TOO_LARGE = ErrorKind(
     "RequestTooLarge", 413, "SIZE_INVALID", {"body"}, "The request is too large",
-    "A request body may have 1 MB, an image manifest 4 MB. Send a smaller one.",
+    "A request body may be up to 1 MB, an image manifest up to 4 MB. Send a smaller one.",
 )
 UNSUPPORTED_EVENT = ErrorKind(
     "UnsupportedEvent", 400, "UNSUPPORTED", {"event"}, "Unsupported event",
@@ -383,5 +385,5 @@ def _kind_by_status(status: int | None) -> ErrorKind:
         return THROTTLED
     if status == 408:
         return TIMED_OUT
-    # ECR never redirects, so whoever does isn't ECR.
+    # ECR never redirects, so a redirect means a broken endpoint or a proxy.
     return INTERNAL_ERROR if status is None or 400 <= status < 500 else SERVER_ERROR

@@ -19,7 +19,7 @@ from layer_resolver.function_url import LARGEST_ANSWER_BYTES
 from layer_resolver.images import ImageReader, index_refused
 from layer_resolver.invocation import Invocation
 from layer_resolver.models import DownloadUrlRequest, DownloadUrlsRequest, ImageManifestRequest, LayerBatch
-from layer_resolver.resolver import LEAST_BYTES_OF_A_LAYER, LayerUrlResolver
+from layer_resolver.resolver import LEAST_BYTES_OF_AN_ENTRY, LayerUrlResolver
 
 REQUEST_DETAIL_TYPE = "ECR Layer Download URL Request"
 PUSH_DETAIL_TYPE = "ECR Image Action"
@@ -27,7 +27,7 @@ PUSH_DETAIL_TYPE = "ECR Image Action"
 # Lambda's record of an invocation has, beside event and result, ids, ARNs and times of about 1 KB.
 _RECORD_OVERHEAD_BYTES = 4 * 1024
 # The usual size of one layer in a result.
-_BYTES_OF_A_LAYER = 2048
+_BYTES_OF_AN_ENTRY = 2048
 
 _AnyRequest = ImageManifestRequest | DownloadUrlRequest | DownloadUrlsRequest
 _REQUESTS: dict[str, type[_AnyRequest]] = {
@@ -109,7 +109,7 @@ class EventApi:
             size = len(json.dumps(event)) + _RECORD_OVERHEAD_BYTES
         except RecursionError:
             raise ResolverError(errors.INVALID_PARAMETER, "The event's values are nested too deep.") from None
-        self._check_size(event, size, len(batch.layers) * LEAST_BYTES_OF_A_LAYER)
+        self._check_size(event, size, len(batch.layers) * LEAST_BYTES_OF_AN_ENTRY)
         result = self._resolve(batch, invocation)
         # Lambda silently drops a result that its destination refuses.
         self._check_size(event, size, len(json.dumps(result)))
@@ -145,7 +145,7 @@ class EventApi:
     def _check_size(self, event: dict[str, Any], event_bytes: int, result_bytes: int) -> None:
         if event_bytes + result_bytes <= self._most_bytes:
             return
-        layers = max(1, (self._most_bytes - event_bytes) // _BYTES_OF_A_LAYER)
+        layers = max(1, (self._most_bytes - event_bytes) // _BYTES_OF_AN_ENTRY)
         advice = f"Ask for at most {layers} layers with one event, or POST them to /download-urls"
         if event["detail-type"] == PUSH_DETAIL_TYPE:
             advice = "GET /images/download-urls"

@@ -1,6 +1,6 @@
-"""The front for HTTP: parses a request, finds its route, and renders the answer or the error.
+"""The front for HTTP: parses a request, calls its route's handler, and wraps the response for Lambda.
 
-http_api.py and registry_api.py hold their routes and their form of an error. Knows nothing of ECR.
+http_api.py and registry_api.py have the routes, and give errors their format. Knows nothing of ECR.
 """
 
 # ruff: noqa: N815 - the fields of Lambda's events are in camel case.
@@ -23,27 +23,27 @@ from layer_resolver.invocation import Invocation
 from layer_resolver.models import described
 
 LARGEST_ANSWER_BYTES = 6 * 1024 * 1024 - 64 * 1024
-"""The largest answer as JSON: Lambda's 6 MB, beyond which callers get a bare 502, less room for its record."""
+"""The largest response as JSON: Lambda's 6 MB, beyond which callers get a bare 502, less a margin."""
 
-LARGEST_BODY = 1024 * 1024
+LARGEST_BODY_BYTES = 1024 * 1024
 """The largest body of a request, in bytes."""
 
 LONGEST_PATH = 8 * 1024
 """The longest path, in characters: much more than a repository's name, 256, and a digest."""
 
-# No cache may keep an answer that doesn't allow it: it holds a secret, or an error that will pass.
+# Responses aren't cacheable unless they say so: they hold secrets, or errors that will pass.
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 class _Http(BaseModel):
-    """Powertools' model knows seven methods, and fails on an address that isn't text."""
+    """Accepts any method. Powertools' model accepts seven, and raises AttributeError for an address that isn't text."""
 
     method: str
     sourceIp: str = ""
 
 
 class _RequestContext(RequestContextV2):
-    """Requires less than Powertools' model."""
+    """Makes optional what API Gateway always sends, and Powertools' model requires."""
 
     accountId: str = ""
     apiId: str = ""
@@ -106,7 +106,7 @@ class Request(LambdaFunctionUrlModel):
         """Return a header's value by its name in lower case, an empty string if there is none."""
         return next((value for each, value in (self.headers or {}).items() if each.lower() == name), "")
 
-    def text(self, longest: int = LARGEST_BODY) -> str:
+    def text(self, longest: int = LARGEST_BODY_BYTES) -> str:
         """Return the body, of at most `longest` bytes.
 
         Raises:
@@ -141,16 +141,16 @@ class Response(NamedTuple):
 
 
 class Route:
-    """A route: its path, and the function that answers each method.
+    """A route: its path, and a handler for each method.
 
     A part of the template in angle brackets matches one part of a path, and `<name>` one or more, because repositories'
     names have slashes. HEAD is GET without the body (RFC 9110, section 9.3.2), unless the route has its own; the
     platform leaves the body out.
     """
 
-    def __init__(self, template: str, answers: Mapping[str, Callable[..., Response]]) -> None:
+    def __init__(self, template: str, handlers: Mapping[str, Callable[..., Response]]) -> None:
         self.template = template
-        self.answers = {"HEAD": answers["GET"], **answers} if "GET" in answers else answers
+        self.handlers = {"HEAD": handlers["GET"], **handlers} if "GET" in handlers else handlers
         pattern = re.sub(r"<(?!name>)(\w+)>", r"(?P<\1>[^/]+)", re.escape(template))
         self._pattern = re.compile(pattern.replace("<name>", "(?P<name>.+)"), re.DOTALL)
 
@@ -227,13 +227,13 @@ def _answer(api: Api, request: Request, invocation: Invocation) -> Response:
         parts = route.match(path)
         if parts is None:
             continue
-        answer = route.answers.get(request.method)
-        if answer is None:
-            allowed = ", ".join(sorted(route.answers))
+        handler = route.handlers.get(request.method)
+        if handler is None:
+            allowed = ", ".join(sorted(route.handlers))
             detail = api.advice.get(errors.METHOD_NOT_ALLOWED.code)
             raise ResolverError(errors.METHOD_NOT_ALLOWED, detail, headers={"Allow": allowed})
         invocation.route = f"{request.method} {route.template}"
-        response = answer(request, invocation, **parts)
+        response = handler(request, invocation, **parts)
         if request.method == "HEAD":
             # The platform leaves out the body, which has the download URLs or the manifest.
             invocation.resolved, invocation.gives_image = (), False

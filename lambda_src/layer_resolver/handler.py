@@ -1,4 +1,4 @@
-"""Lambda's entry point: tells which trigger an event comes from, and hands it on."""
+"""Lambda's entry point: finds which trigger an event comes from, and passes it on."""
 
 import random
 from collections.abc import Callable
@@ -30,7 +30,7 @@ Handler = Callable[[Any, LambdaContext], dict[str, Any]]
 
 
 def create_handler(ecr_client: Any, settings: Settings, events_client: Any = None) -> Handler:
-    """Return the function's handler; with boto3's clients of ECR and, for pull events, EventBridge."""
+    """Return the function's handler, which uses the given boto3 clients; pull events need EventBridge's."""
     calls = Calls()
     ecr = Ecr(ecr_client, calls)
     hosts = Hosts(ecr.partition, frozenset(settings.download_url_hosts), ecr.is_local)
@@ -43,8 +43,7 @@ def create_handler(ecr_client: Any, settings: Settings, events_client: Any = Non
 
     @logger.inject_lambda_context
     @metrics.log_metrics(capture_cold_start_metric=True)
-    def lambda_handler(event: Any, context: LambdaContext) -> dict[str, Any]:
-        """Answer an event of any of the function's triggers."""
+    def handle(event: Any, context: LambdaContext) -> dict[str, Any]:
         remaining_seconds = context.get_remaining_time_in_millis() / 1000
         invocation = Invocation(Deadline.after(remaining_seconds - SECONDS_TO_ANSWER), context.aws_request_id)
         try:
@@ -57,7 +56,7 @@ def create_handler(ecr_client: Any, settings: Settings, events_client: Any = Non
         finally:
             publish(invocation, settings.stack_name)
 
-    handler: Handler = lambda_handler
+    handler: Handler = handle
     return handler
 
 
@@ -73,6 +72,7 @@ def _create_lambda_handler() -> Handler:
 
 
 lambda_handler = _create_lambda_handler()
+# pydantic builds models on first use; a snapshot should have them all.
 register_before_snapshot(build_validators)
 # Environments restored from one snapshot must not draw the same random numbers for their backoff; source:
 # https://docs.aws.amazon.com/lambda/latest/dg/snapstart-uniqueness.html

@@ -9,7 +9,7 @@ from layer_resolver.function_url import LARGEST_ANSWER_BYTES, Api, Request, Resp
 from layer_resolver.images import ImageReader, config_result, index_refused, manifest_with_config
 from layer_resolver.invocation import Invocation
 from layer_resolver.models import LayerBatch, parse_json, parse_request
-from layer_resolver.resolver import LEAST_BYTES_OF_A_LAYER, LayerUrlResolver, Resolution
+from layer_resolver.resolver import LEAST_BYTES_OF_AN_ENTRY, LayerUrlResolver, Resolution
 
 LARGEST_MANIFEST = 4 * 1024 * 1024
 """How many bytes ECR allows a manifest; https://docs.aws.amazon.com/AmazonECR/latest/userguide/service-quotas.html"""
@@ -78,7 +78,7 @@ class HttpApi(Api):
         wanted = parse_request(request.query, models.ImageRequest)
         manifest, platform = self._image(wanted, invocation)
         batch = LayerBatch.of_manifest(wanted.repository, manifest.read(models.ImageManifest))
-        if len(batch.layers) * LEAST_BYTES_OF_A_LAYER > LARGEST_ANSWER_BYTES:
+        if len(batch.layers) * LEAST_BYTES_OF_AN_ENTRY > LARGEST_ANSWER_BYTES:
             problem = f"{manifest.subject} has {len(batch.layers)} layers, more than one answer holds."
             advice = "Get the manifest from ECR."
             raise ResolverError(errors.RESULT_TOO_LARGE, f"{problem} {advice}", subject=manifest.subject)

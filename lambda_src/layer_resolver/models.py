@@ -197,7 +197,7 @@ class Result(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, frozen=True, defer_build=True)
 
     def wire(self) -> dict[str, Any]:
-        """Return it as it is answered, without the optional fields that aren't set."""
+        """Return the JSON body, without optional fields that aren't set."""
         return self.model_dump(by_alias=True, exclude_unset=True)
 
 

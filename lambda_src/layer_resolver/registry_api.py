@@ -18,13 +18,13 @@ from layer_resolver.models import LayerBatch
 from layer_resolver.resolver import LayerUrlResolver
 from layer_resolver.settings import Settings
 
-TAGS_A_PAGE = 1000
-"""The most tags on a page, whatever `n` asks for."""
+MOST_TAGS_A_PAGE = 1000
+"""The most tags on a page, whatever `n` is."""
 
-SECONDS_OF_MANIFEST = 365 * 24 * 3600
+MANIFEST_SECONDS = 365 * 24 * 3600
 """How long a client may keep a manifest requested by digest, in seconds: it never changes."""
 
-ARTIFACT_TYPES = 5
+MOST_ARTIFACT_TYPES = 5
 """How many artifact types one request may filter by; ECR takes no more."""
 
 # CloudFront can be set to keep redirects, and would serve stale ones, with expired URLs, while the function fails.
@@ -115,7 +115,7 @@ class RegistryApi(Api):
             "ETag": f'"{manifest.digest}"',
         }
         if reference == manifest.digest:
-            headers["Cache-Control"] = f"private, max-age={SECONDS_OF_MANIFEST}, immutable"
+            headers["Cache-Control"] = f"private, max-age={MANIFEST_SECONDS}, immutable"
         if _is_known(request.header("if-none-match"), manifest.digest):
             return Response(304, headers)
         invocation.gives_image = True
@@ -151,7 +151,7 @@ class RegistryApi(Api):
         return Response.json(index, headers)
 
     def _repository(self, name: str) -> Repository:
-        """Return the repository in a path, which an allowed registry may precede."""
+        """Return the repository in a path, and its registry if an allowed account id comes first."""
         first, _, rest = name.partition("/")
         named = {"repositoryName": name}
         if rest and first in self._settings.allowed_registries:
@@ -172,8 +172,8 @@ def _check_digest(digest: str) -> None:
 def _can_read(accept: str, media_type: str) -> bool:
     """Tell whether a client may be able to read a media type.
 
-    Registries serve what they have: clients that name OCI's types read Docker's too. Only what a client excludes
-    (`q=0`) isn't served, nor an index if it names only manifests, nor a manifest if it names only indexes.
+    Registries serve what they have, because clients that name OCI's types read Docker's too. Three things aren't
+    served: a type that the client excludes (`q=0`), an index to a client that names only manifests, and the reverse.
     """
     weights = _weights(accept)
     # The most specific range decides (RFC 9110, section 12.5.1).
@@ -207,17 +207,17 @@ def _is_known(if_none_match: str, digest: str) -> bool:
 def _page_length(count: str | None) -> int:
     """Return a page's length: what was asked for, up to the limit."""
     if count is None:
-        return TAGS_A_PAGE
+        return MOST_TAGS_A_PAGE
     if not re.fullmatch(r"[0-9]+", count):
         raise ResolverError(errors.INVALID_PAGINATION)
     # Python refuses to read numbers of thousands of digits; five exceed the limit.
-    return min(int(count.lstrip("0")[:5] or "0"), TAGS_A_PAGE)
+    return min(int(count.lstrip("0")[:5] or "0"), MOST_TAGS_A_PAGE)
 
 
 def _artifact_types(value: str) -> list[str]:
     """Return the artifact types to filter by; none for all."""
     # A plus arrives as a space, unless the client encodes it; a media type has no spaces.
     types = value.replace(" ", "+").split(",") if value else []
-    if len(types) > ARTIFACT_TYPES or not all(map(_ARTIFACT_TYPE.fullmatch, types)):
+    if len(types) > MOST_ARTIFACT_TYPES or not all(map(_ARTIFACT_TYPE.fullmatch, types)):
         raise ResolverError(errors.INVALID_ARTIFACT_TYPE)
     return types

@@ -1,4 +1,4 @@
-"""Turns layers into download URLs: from the cache while half of a URL's lifetime remains, else by asking ECR.
+"""Turns layers into download URLs: from the cache while at least half of a URL's lifetime remains, else from ECR.
 
 Knows nothing of HTTP or events. One instance serves a process; one invocation uses it at a time.
 """
@@ -21,8 +21,8 @@ Value = TypeVar("Value")
 CACHED_URLS = 2000
 """How many download URLs are kept; one is about 2 KB."""
 
-LEAST_BYTES_OF_A_LAYER = 1000
-"""The size of one layer in an answer, at least: ECR's URLs have a session token of about 1 KB."""
+LEAST_BYTES_OF_AN_ENTRY = 1000
+"""The least that one layer's entry adds to an answer: ECR's URLs have a session token of about 1 KB."""
 
 _Outcome = PresignedUrl | ResolverError
 
@@ -47,7 +47,7 @@ class Resolution(NamedTuple):
         return self.resolved[0]
 
     def wire(self, request_id: str) -> dict[str, Any]:
-        """Return it as it is answered; with failures, the id says where the operator's log has the request."""
+        """Return the JSON body; with failures, it has the request's id in the operator's log."""
         failures = [
             Failure(
                 layer_digest=str(error.subject.name if error.subject else None),
@@ -71,7 +71,7 @@ class LayerUrlResolver:
         self._urls: LRUCache[Subject, tuple[PresignedUrl, Moment]] = LRUCache(CACHED_URLS)
 
     def resolve(self, batch: LayerBatch, invocation: Invocation) -> Resolution:
-        """Return what there is at the deadline for all layers of a batch, for the caller."""
+        """Resolve a batch's layers for the caller; those without an answer at the deadline fail."""
         outcomes = self._outcomes(batch, invocation)
         resolved = [
             _download_url(layer, batch.layers[layer], outcome)

@@ -131,7 +131,7 @@ def test_the_header_with_the_tokens_name_is_that_which_the_function_reads(edge: 
 # Routes are known before there is anything to ask.
 NOTHING: Any = None
 APIS = (HttpApi(NOTHING, NOTHING, NOTHING), RegistryApi(NOTHING, NOTHING, NOTHING, Settings()))
-ROUTES = [route.template for api in APIS for route in api.routes if "GET" in route.answers]
+ROUTES = [route.template for api in APIS for route in api.routes if "GET" in route.handlers]
 
 
 @pytest.mark.parametrize("template", ROUTES)

@@ -53,7 +53,7 @@ TWO_LAYERS = json.dumps({"repositoryName": "team/app", "layerDigests": [digest(1
         ("waits 0.5 s for its pull event", pull_events.PUT_SECONDS, 0.5),
         ("An answer has less than 6 MB", function_url.LARGEST_ANSWER_BYTES, 6 * MB - 64 * KB),
         ("16 KB of digests", observability.LOGGED_DIGEST_BYTES, 16 * KB),
-        ("A request has at most 1 MB", function_url.LARGEST_BODY, MB),
+        ("A request has at most 1 MB", function_url.LARGEST_BODY_BYTES, MB),
         ("a manifest 4 MB", http_api.LARGEST_MANIFEST, 4 * MB),
         ("a document 100,000 JSON values", models.MOST_JSON_VALUES, 100_000),
         ("a path 8 KB", function_url.LONGEST_PATH, 8 * KB),

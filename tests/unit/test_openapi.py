@@ -54,7 +54,7 @@ def test_it_has_just_the_json_routes_and_their_methods() -> None:
     for path, operations in PATHS.items():
         described.setdefault(path.partition("#")[0], set()).update(method.upper() for method in operations)
     routes = HttpApi(Mock(), Mock(), Mock()).routes
-    assert described == {route.template: set(route.answers) for route in routes}
+    assert described == {route.template: set(route.handlers) for route in routes}
 
 
 def test_each_error_of_a_json_route_is_in_it() -> None:
