@@ -143,6 +143,8 @@ class RepositoryRequest(Document):
 class DownloadUrlRequest(RepositoryRequest):
     """Asks for the download URL of one layer."""
 
+    model_config = ConfigDict(defer_build=False)  # the most common request
+
     layer_digest: Digest
 
 
@@ -206,6 +208,8 @@ ChosenPlatform = Annotated[str | None, Field(description="The platform chosen fr
 
 class DownloadUrl(Result):
     """A layer's download URL. The URL is a secret: anyone who has it can download the layer until it expires."""
+
+    model_config = ConfigDict(defer_build=False)  # in most answers
 
     download_url: Annotated[str, Field(repr=False, description="Pre-signed URL for GET. A secret.")]
     layer_digest: Digest
