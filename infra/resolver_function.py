@@ -12,7 +12,7 @@ from constructs import Construct
 from infra import contract
 from infra.asset import Target, build_package
 from infra.findings import accept, accept_in_template
-from infra.settings import EVERY_REPOSITORY, DeploymentSettings
+from infra.settings import DeploymentSettings
 
 PACKAGES = Path(__file__).parent.parent / "build" / "packages"
 
@@ -139,7 +139,8 @@ class ResolverFunction(Construct):
             "WriteLogs": _allow(["logs:CreateLogStream", "logs:PutLogEvents"], [self.log_group.log_group_arn]),
         }
         if settings.pull_through_prefixes:
-            imported = [_repository_arn(stack, name) for name in _imported(settings)]
+            # Pull-through caches are in the stack's own registry.
+            imported = [_repository_arn(stack, name) for name in settings.imported_repositories()]
             policies["ImportFromUpstream"] = _allow(["ecr:BatchImportUpstreamImage"], imported)
         role = iam.Role(
             self,
@@ -218,15 +219,6 @@ def _repository_arns(stack: Stack, settings: DeploymentSettings) -> list[str]:
     ]
 
 
-def _imported(settings: DeploymentSettings) -> list[str]:
-    """Return the repositories that a pull-through cache fills, in the stack's own registry."""
-    names = [
-        settings.repositories if prefix == EVERY_REPOSITORY else (f"{prefix}/*",)
-        for prefix in settings.pull_through_prefixes
-    ]
-    return list(dict.fromkeys(name for each in names for name in each))
-
-
 def _repository_arn(stack: Stack, name: str, account: str | None = None) -> str:
     return stack.format_arn(service="ecr", resource="repository", resource_name=name, account=account)
 
@@ -240,7 +232,7 @@ def _accepted_wildcards(settings: DeploymentSettings) -> dict[str, str]:
         for name in settings.repositories
         if name.endswith("*")
     ]
-    arns += [f"<AWS::AccountId>:repository/{name}" for name in _imported(settings) if name.endswith("*")]
+    arns += [f"<AWS::AccountId>:repository/{name}" for name in settings.imported_repositories() if name.endswith("*")]
     return {
         f"AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:ecr:<AWS::Region>:{arn}]": reason
         for arn in dict.fromkeys(arns)

@@ -419,6 +419,19 @@ class DeploymentSettings(BaseModel):
         defaults = type(self)().values()
         return {name: value for name, value in self.values().items() if value != defaults[name]}
 
+    def imported_repositories(self) -> list[str]:
+        """Return the repositories, among those that are served, that pull-through caches may fill."""
+        found = (name for prefix in self.pull_through_prefixes for name in self._imported(prefix))
+        return list(dict.fromkeys(found))
+
+    def _imported(self, prefix: str) -> list[str]:
+        if prefix == EVERY_REPOSITORY:
+            return list(self.repositories)
+        below = f"{prefix}/*"
+        if any(_covers(name, below) for name in self.repositories):
+            return [below]
+        return [name for name in self.repositories if _covers(below, name)]
+
     def _conflicts(self, region: Region, account: str | None) -> Iterator[_Conflict]:
         yield from self._conflicts_of_public_access()
         yield from self._conflicts_of_repositories()
@@ -461,8 +474,7 @@ class DeploymentSettings(BaseModel):
                     f"repositories has {name}; write {rest} without the account, because registries has it already",
                 )
         for prefix in self.pull_through_prefixes:
-            overlaps = any(_overlap(f"{prefix}/", repository) for repository in self.repositories)
-            if not overlaps and prefix != EVERY_REPOSITORY:
+            if not self._imported(prefix):
                 yield _Conflict(
                     ("pullThroughPrefixes", "repositories"),
                     f"pullThroughPrefixes has {prefix}, but repositories has none of {prefix}/*; add it",
@@ -555,13 +567,6 @@ def _defaults(region: Region) -> dict[str, Any]:
 def _covers(wide: str, narrow: str) -> bool:
     """Tell whether everything that one name or prefix means is among what the other means."""
     return narrow.startswith(wide.removesuffix("*")) if wide.endswith("*") else narrow == wide
-
-
-def _overlap(prefix: str, repository: str) -> bool:
-    if not repository.endswith("*"):
-        return repository.startswith(prefix)
-    start = repository.removesuffix("*")
-    return start.startswith(prefix) or prefix.startswith(start)
 
 
 def _unknown(name: str, names: Iterable[str]) -> str:

@@ -253,6 +253,32 @@ def test_a_pull_through_cache_may_be_filled_under_its_prefix_alone() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("prefixes", "repositories", "imported"),
+    [
+        (["docker-hub"], ["docker-hub/library/nginx", "team/*"], ["docker-hub/library/nginx"]),
+        (
+            ["docker-hub"],
+            ["docker-hub/library/*", "docker-hub/team/app"],
+            ["docker-hub/library/*", "docker-hub/team/app"],
+        ),
+        (["docker-hub"], ["docker*", "team/*"], ["docker-hub/*"]),
+        (["docker-hub"], ["docker-hub*"], ["docker-hub/*"]),
+        (["docker-hub"], ["docker-hub/*", "docker-hubs/app", "docker-hub"], ["docker-hub/*"]),
+        (["docker-hub", "ghcr"], ["*"], ["docker-hub/*", "ghcr/*"]),
+        (["docker-hub", "ROOT"], ["docker-hub/nginx", "team/*"], ["docker-hub/nginx", "team/*"]),
+    ],
+)
+def test_a_pull_through_cache_fills_only_repositories_that_are_served(
+    prefixes: list[str], repositories: list[str], imported: list[str]
+) -> None:
+    template = synth(pullThroughPrefixes=prefixes, repositories=repositories, registries=["210987654321"])
+    policy = only(template, "AWS::IAM::Role")["Properties"]["Policies"][2]
+    arns = [repository_arn(name) for name in imported]
+    (statement,) = policy["PolicyDocument"]["Statement"]
+    assert statement["Resource"] == (arns if len(arns) > 1 else arns[0])
+
+
 def test_a_pull_through_cache_without_a_prefix_may_be_filled_in_the_named_repositories() -> None:
     template = synth(pullThroughPrefixes=["ROOT"], repositories=["library/nginx", "team/*"])
     policy = only(template, "AWS::IAM::Role")["Properties"]["Policies"][2]
