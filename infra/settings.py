@@ -48,10 +48,13 @@ _IMAGE = (
     r"(?:https?://|arn:aws[a-z-]*:ecr:[a-z0-9-]*:)?(?P<account>[0-9]{12})"
     r"(?:\.dkr[.-]ecr[a-z0-9.-]*/|:repository/)(?P<name>[^:@]+)(?:[:@].*)?"
 )
-_REPOSITORY_MISTAKES = {
+_REGISTRY_MISTAKE = {
+    r"[0-9]{12}\.dkr[.-]ecr[a-z0-9.-]*": "must be a repository name, not a registry's; put other accounts in registries"
+}
+_REPOSITORY_MISTAKES = _REGISTRY_MISTAKE | {
     _IMAGE: r"must be a repository's name without its registry; write \g<name>, and other accounts in registries"
 }
-_PUBLIC_REPOSITORY_MISTAKES = {
+_PUBLIC_REPOSITORY_MISTAKES = _REGISTRY_MISTAKE | {
     _IMAGE: r"must be a repository's name without its registry; write \g<name>, or \g<account>/\g<name> for another "
     "account"
 }

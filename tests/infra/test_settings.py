@@ -361,6 +361,8 @@ REGISTRY_HOST = "123456789012.dkr.ecr.us-east-1.amazonaws.com"
         ("repositories", "123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn/team/app", "write team/app, and"),
         ("repositories", "123456789012.dkr-ecr.us-east-1.on.aws/team/app", "write team/app, and"),
         ("repositories", "arn:aws:ecr:us-east-1:123456789012:repository/team/app", "write team/app, and"),
+        ("repositories", REGISTRY_HOST, "must be a repository name, not a registry's"),
+        ("publicRepositories", REGISTRY_HOST, "must be a repository name, not a registry's"),
         ("publicRepositories", f"{REGISTRY_HOST}/team/app", "write team/app, or 123456789012/team/app for another"),
         ("allowedOrigins", "https://*.example.com", "must name one host, or be '*' alone"),
         ("allowedOrigins", "*.example.com", "must name one host, or be '*' alone"),
