@@ -82,13 +82,12 @@ mutants: $(INSTALLED)  ## Mutate the function and list the mutants that its unit
 		../../$(BIN)/mutmut run $(MODULES:%='layer_resolver.%.*') && \
 		../../$(BIN)/mutmut results | { grep -v ': not checked$$' || true; }
 
-lint: $(INSTALLED) $(INSTALLED_CDK)  ## Check style, imports and types: ruff, import-linter, mypy --strict
+lint: $(INSTALLED) $(INSTALLED_CDK)  ## Check style, imports, types and wording: ruff, import-linter, mypy --strict, scripts/words.py
 	$(BIN)/ruff check $(CHECKED)
 	$(BIN)/ruff format --check $(CHECKED)
 	PYTHONPATH=lambda_src:client:. $(BIN)/lint-imports --no-logo --no-cache
 	$(BIN)/mypy $(CHECKED)
-# Enable this when it passes: scripts/words.toml has the phrases.
-#	$(BIN)/python -m scripts.words
+	$(BIN)/python -m scripts.words
 
 format: $(INSTALLED)  ## Format the code and apply ruff's fixes
 	$(BIN)/ruff check --fix $(CHECKED)

@@ -55,8 +55,8 @@ class _Answer(NamedTuple):
 class BlobReader:
     """Reads sizes and configs; one invocation at a time uses it.
 
-    Both methods raise `UrlRefusedError` if S3 refuses the URL, and `ResolverError` if it doesn't return what is asked
-    for before the deadline.
+    Both methods raise `UrlRefusedError` if S3 refuses the URL, and `ResolverError` if it doesn't return the size or the
+    config before the deadline.
     """
 
     def __init__(self, calls: Calls) -> None:

@@ -41,7 +41,7 @@ class Caller(NamedTuple):
         name: The caller's IAM ARN, the token's name, or the account that put the event.
         source_ip: Where the request came from.
         is_verified: For requests over HTTP, whether Lambda itself wrote the rest: the event has the invocation's own
-            id, which nobody can foresee. Otherwise whoever may call `lambda:InvokeFunction` could have written it.
+            id, which nobody can foresee. Otherwise anyone with `lambda:InvokeFunction` could have written it.
     """
 
     kind: CallerKind

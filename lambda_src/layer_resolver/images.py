@@ -124,7 +124,7 @@ class Referrers(NamedTuple):
 class ImageReader:
     """Reads what a repository has besides blobs, if it is enabled (`imagePull`).
 
-    Its methods raise `ResolverError` with a row of the error table if ECR doesn't return what is asked for.
+    Its methods raise `ResolverError` with a row of the error table if ECR doesn't return it.
     """
 
     def __init__(self, ecr: Ecr, *, is_enabled: bool, now: Callable[[], Moment] = Moment.now) -> None:

@@ -30,7 +30,7 @@ class EcrCall:
 
 @dataclass(slots=True)
 class Invocation:
-    """What is known and recorded of one invocation; the answer has to be there at the deadline."""
+    """What is known and recorded of one invocation, whose answer is due at the deadline."""
 
     deadline: Deadline
     request_id: str = ""  # the id the caller is told: Lambda's, until the request or event is known by its own

@@ -123,7 +123,7 @@ def _is_error(invocation: Invocation) -> bool:
 
 
 def _fields(invocation: Invocation) -> dict[str, Any]:
-    """Return the fields of an invocation's line; Powertools leaves out each that is None."""
+    """Return the fields of an invocation's line; Powertools leaves out those without a value."""
     repository, error, asked = invocation.repository, invocation.error, invocation.layer_digests
     return {
         "trigger": invocation.trigger,

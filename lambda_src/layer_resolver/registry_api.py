@@ -205,7 +205,7 @@ def _is_known(if_none_match: str, digest: str) -> bool:
 
 
 def _page_length(count: str | None) -> int:
-    """Return a page's length: what was asked for, up to the limit."""
+    """Return a page's length: the requested one, up to the limit."""
     if count is None:
         return MOST_TAGS_A_PAGE
     if not re.fullmatch(r"[0-9]+", count):

@@ -88,7 +88,7 @@ class LayerUrlResolver:
         If S3 refuses a URL, it is dropped, and ECR is asked for another one.
 
         Raises:
-            ResolverError: If there is no URL, or S3 refuses the second one too; whatever else `use` raises.
+            ResolverError: If there is no URL, S3 refuses the second one too, or `use` raises it.
         """
         batch = LayerBatch.of_digests(layer.repository, [str(layer.name)])
         for _ in range(2):
