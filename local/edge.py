@@ -63,14 +63,12 @@ class EdgeConfiguration:
 
     Attributes:
         realm: What a challenge calls the registry.
-        registries: The accounts that a name under /v2 may begin with.
         public_repositories: The repositories that need no token.
         allowed_origins: The origins that web pages may ask from.
         cache_seconds: For how long the edge answers manifests by digest and blob redirects itself.
     """
 
     realm: str = "registry"
-    registries: tuple[str, ...] = ()
     public_repositories: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
     cache_seconds: int = 0
@@ -79,7 +77,6 @@ class EdgeConfiguration:
         """Return what stands in the viewer-request function."""
         return {
             "realm": self.realm,
-            "registries": self.registries,
             "publicRepositories": self.public_repositories,
             "allowedOrigins": self.allowed_origins,
         }

@@ -69,7 +69,7 @@ def origin_url(origin: Origin) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def started_edge(origin_url: str) -> Iterator[RunningEdge]:
-    with local_edge(origin_url, EdgeConfiguration(realm="here", registries=("210987654321",))) as edge:
+    with local_edge(origin_url, EdgeConfiguration(realm="here")) as edge:
         yield edge
 
 
