@@ -104,6 +104,7 @@ class ResolverFunction(Construct):
             timeout=Duration.seconds(settings.timeout_seconds),
             reserved_concurrent_executions=settings.reserved_concurrency,
             snap_start=lambda_.SnapStartConf.ON_PUBLISHED_VERSIONS if settings.snap_start else None,
+            tracing=lambda_.Tracing.ACTIVE if settings.tracing else None,
             environment=_environment(settings),
             log_group=self.log_group,
             logging_format=lambda_.LoggingFormat.JSON,
@@ -142,6 +143,10 @@ class ResolverFunction(Construct):
             # Pull-through caches are in the stack's own registry.
             imported = [_repository_arn(stack, name) for name in settings.imported_repositories()]
             policies["ImportFromUpstream"] = _allow(["ecr:BatchImportUpstreamImage"], imported)
+        if settings.tracing:
+            # CDK would add these to a role that takes updates. Neither action has a resource:
+            # https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsx-ray.html
+            policies["WriteTraces"] = _allow(["xray:PutTelemetryRecords", "xray:PutTraceSegments"], ["*"])
         role = iam.Role(
             self,
             "Role",
@@ -150,6 +155,8 @@ class ResolverFunction(Construct):
             inline_policies=policies,
         )
         accept(role, _accepted_wildcards(settings))
+        if settings.tracing:
+            accept(role, {"AwsSolutions-IAM5[Resource::*]": "X-Ray's actions for writing traces have no resource."})
         return role
 
     def _function_url(self, settings: DeploymentSettings) -> lambda_.FunctionUrl:

@@ -342,6 +342,7 @@ class DeploymentSettings(BaseModel):
     log_retention_days: Annotated[int, BeforeValidator(_retention)] = 30
     keep_logs: Flag = False
     saved_queries: Flag = True
+    tracing: Flag = False
     event_sources: Annotated[tuple[EventSource, ...], _List] = ("ecr-layer-resolver.requests",)
     event_bus_name: EventBusName = None
     pull_events: Flag = False

@@ -93,6 +93,12 @@ class LayerResolverStack(Stack):
                 "The setting repositories has '*', so who may call the service can download every layer of the "
                 "registry. Name the repositories in cdk.json, such as team/app or team/*.",
             )
+        if settings.alarm_email is None:
+            notes.add_warning_v2(
+                "EcrLayerResolver:NoAlarmEmail",
+                "Nobody hears the alarms, because alarmEmail has no address. Set it in cdk.json, unless something else "
+                "subscribes to the alarms' SNS topic.",
+            )
         if settings.snap_start and not region.has_snap_start:
             notes.add_warning_v2(
                 "EcrLayerResolver:NoSnapStart",

@@ -78,6 +78,12 @@ def test_all_repositories_are_warned_about_until_some_are_named() -> None:
     assert not any("repositories" in each for each in warnings(repositories=["team/*"]))
 
 
+def test_alarms_that_nobody_hears_are_warned_about() -> None:
+    (warning,) = warnings(repositories=["team/*"])
+    assert "Nobody hears the alarms, because alarmEmail has no address." in warning
+    assert warnings(repositories=["team/*"], alarmEmail="ops@example.com") == []
+
+
 def test_a_region_without_function_urls_is_warned_about() -> None:
     assert any("function URLs in eu-south-2" in each for each in warnings(Region.named("eu-south-2")))
     assert any("function URLs in cn-north-1" in each for each in warnings(Region.named("cn-north-1")))
@@ -85,13 +91,18 @@ def test_a_region_without_function_urls_is_warned_about() -> None:
 
 
 def test_an_edge_from_which_no_image_can_be_pulled_is_warned_about() -> None:
-    values: dict[str, Any] = {"edge": True, "repositories": ["team/*"]}
+    values: dict[str, Any] = {"edge": True, "repositories": ["team/*"], "alarmEmail": "ops@example.com"}
     assert any("without imagePull they can't pull images" in each for each in warnings(**values))
     assert warnings(**values, imagePull=True) == []
 
 
 def test_an_edge_whose_alarms_would_have_to_be_elsewhere_is_warned_about() -> None:
-    values: dict[str, Any] = {"edge": True, "imagePull": True, "repositories": ["team/*"]}
+    values: dict[str, Any] = {
+        "edge": True,
+        "imagePull": True,
+        "repositories": ["team/*"],
+        "alarmEmail": "ops@example.com",
+    }
     (warning,) = warnings(Region.named("eu-west-1"), **values)
     assert "a stack in eu-west-1 can show them on its dashboard, but has no alarms on them" in warning
     assert warnings(Region.named("us-east-1"), **values) == []
@@ -105,15 +116,17 @@ def test_snap_start_where_lambda_has_none_is_warned_about() -> None:
 
 
 def test_each_warning_has_the_id_by_which_an_operator_acknowledges_it() -> None:
+    quiet: dict[str, Any] = {"repositories": ["team/*"], "alarmEmail": "ops@example.com"}
     all_of_them = [
         *warnings(Region.named("eu-west-1"), edge=True),
-        *warnings(Region.named("eu-south-2"), repositories=["team/*"]),
-        *warnings(Region.named("us-gov-west-1"), repositories=["team/*"], snapStart=True),
+        *warnings(Region.named("eu-south-2"), **quiet),
+        *warnings(Region.named("us-gov-west-1"), **quiet, snapStart=True),
     ]
     assert [re.findall(r"\[ack: (.*?)\]$", each) for each in all_of_them] == [
         ["EcrLayerResolver:EdgeWithoutImagePull"],
         ["EcrLayerResolver:EdgeWithoutAlarms"],
         ["EcrLayerResolver:AllRepositories"],
+        ["EcrLayerResolver:NoAlarmEmail"],
         ["EcrLayerResolver:NoFunctionUrls"],
         ["EcrLayerResolver:NoSnapStart"],
     ]

@@ -35,6 +35,7 @@ SETTINGS: list[dict[str, Any]] = [
         "imagePull": True,
         "listTags": True,
         "pullEvents": True,
+        "tracing": True,
         "edge": True,
         "edgeCacheSeconds": 600,
         "edgeLogs": True,

@@ -43,6 +43,7 @@ def test_the_defaults_are_valid_and_private() -> None:
         ({"repositories": ["ab", "a*"]}, "repositories", ("ab", "a*")),
         ({"pullThroughPrefixes": "docker-hub,ROOT"}, "pull_through_prefixes", ("docker-hub", "ROOT")),
         ({"ipv6": "true"}, "ipv6", True),
+        ({"tracing": "true"}, "tracing", True),
         ({"downloadUrlHosts": "a.example.com,b.example.com"}, "download_url_hosts", ("a.example.com", "b.example.com")),
         ({"maximumResultKilobytes": "256"}, "maximum_result_kilobytes", 256),
     ],

@@ -253,6 +253,16 @@ def test_a_pull_through_cache_may_be_filled_under_its_prefix_alone() -> None:
     ]
 
 
+def test_tracing_adds_the_permissions_to_write_traces_and_nothing_else() -> None:
+    plain, traced = synth(), synth(tracing=True)
+    assert "TracingConfig" not in only(plain, "AWS::Lambda::Function")["Properties"]
+    assert only(traced, "AWS::Lambda::Function")["Properties"]["TracingConfig"] == {"Mode": "Active"}
+    assert [each for each in statements(traced) if each not in statements(plain)] == [
+        {"Effect": "Allow", "Action": ["xray:PutTelemetryRecords", "xray:PutTraceSegments"], "Resource": "*"}
+    ]
+    assert len(statements(traced)) == len(statements(plain)) + 1
+
+
 @pytest.mark.parametrize(
     ("prefixes", "repositories", "imported"),
     [
