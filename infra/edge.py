@@ -67,6 +67,11 @@ _LOGGED_FIELDS = (
     "time-taken",
 )
 
+_TLS_POLICIES = {
+    "TLSv1.2_2025": cloudfront.SecurityPolicyProtocol.TLS_V1_2_2025,
+    "TLSv1.3_2025": cloudfront.SecurityPolicyProtocol.TLS_V1_3_2025,
+}
+
 
 class Edge(Construct):
     """The distribution with what it needs.
@@ -126,7 +131,7 @@ class Edge(Construct):
                 "domain_names": [settings.domain_name],
                 "certificate": acm.Certificate.from_certificate_arn(self, "Certificate", settings.certificate_arn),
                 # CloudFront's own name has a policy that nobody can change.
-                "minimum_protocol_version": cloudfront.SecurityPolicyProtocol.TLS_V1_2_2021,
+                "minimum_protocol_version": _TLS_POLICIES[settings.edge_tls_policy],
             }
         access_control = cloudfront.FunctionUrlOriginAccessControl(
             self, "AccessControl", origin_access_control_name=self._name
@@ -358,7 +363,7 @@ def _let_in_by_alias(distribution: cloudfront.Distribution, alias: lambda_.Alias
 
 _WEB_ACL = "A web ACL is the operator's setting webAclArn."
 _ACCESS_LOGS = "Access logs are the operator's setting edgeLogs, which writes to CloudWatch Logs."
-_TLS = "With domainName it is TLS 1.2; CloudFront's own name has a policy that nobody can change."
+_TLS = "With domainName it is edgeTlsPolicy; CloudFront's own name has a policy that nobody can change."
 
 
 def _accept_findings(distribution: cloudfront.Distribution) -> None:

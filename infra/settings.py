@@ -107,6 +107,11 @@ _LONGEST_REPOSITORY = 256
 # https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_CreatePullThroughCacheRule.html
 EVERY_REPOSITORY = "ROOT"
 
+EDGE_TLS_POLICIES = ("TLSv1.2_2025", "TLSv1.3_2025")
+"""CloudFront's security policies for a domain of one's own, the default first; source:
+https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/secure-connections-supported-viewer-protocols-ciphers.html
+"""
+
 LONGEST_EDGE_CACHE_SECONDS = 1500
 """How long an answer may be kept at the edge. Every URL that the function gives out has half of its hour left at the
 least, so one from the edge has five minutes for its download to begin."""
@@ -353,6 +358,7 @@ class DeploymentSettings(BaseModel):
     domain_name: DomainName = None
     certificate_arn: Annotated[str | None, _optional(_certificate)] = None
     hosted_zone_id: HostedZoneId = None
+    edge_tls_policy: Annotated[str, _one_of(*EDGE_TLS_POLICIES)] = EDGE_TLS_POLICIES[0]
     edge_cache_seconds: Annotated[int, BeforeValidator(_number(0, LONGEST_EDGE_CACHE_SECONDS, " seconds"))] = 0
     web_acl_arn: WebAclArn = None
     edge_logs: Flag = False
@@ -522,6 +528,11 @@ class DeploymentSettings(BaseModel):
             yield _Conflict(
                 ("domainName", "certificateArn"),
                 "domainName and certificateArn need each other: the certificate is that of the domain",
+            )
+        if self.edge_tls_policy != EDGE_TLS_POLICIES[0] and not self.domain_name:
+            yield _Conflict(
+                ("edgeTlsPolicy", "domainName"),
+                "edgeTlsPolicy needs domainName: CloudFront's own name has a policy that can't be changed",
             )
         if self.edge and self.hosted_zone_id and not self.domain_name:
             yield _Conflict(

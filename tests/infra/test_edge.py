@@ -10,7 +10,7 @@ import pytest
 from infra.edge import viewer_request, viewer_response
 from infra.limits import LimitError, check_limits
 from infra.regions import Region
-from infra.settings import DeploymentSettings, SettingsError
+from infra.settings import EDGE_TLS_POLICIES, DeploymentSettings, SettingsError
 from tests.infra.templates import (
     ACCOUNT,
     PARTITION,
@@ -197,12 +197,16 @@ def test_the_store_of_tokens_is_made_empty_so_that_no_deployment_changes_a_token
     assert "KeyValueStoreAssociations" not in on_response["FunctionConfig"]
 
 
-def test_a_domain_has_its_certificate_and_tls_1_2() -> None:
-    config = distribution(**DOMAIN)
+@pytest.mark.parametrize(
+    ("settings", "policy"),
+    [({}, "TLSv1.2_2025"), *(({"edgeTlsPolicy": name}, name) for name in EDGE_TLS_POLICIES)],
+)
+def test_a_domain_has_its_certificate_and_its_tls_policy(settings: dict[str, Any], policy: str) -> None:
+    config = distribution(**DOMAIN, **settings)
     assert config["Aliases"] == ["registry.example.com"]
     assert config["ViewerCertificate"] == {
         "AcmCertificateArn": CERTIFICATE,
-        "MinimumProtocolVersion": "TLSv1.2_2021",
+        "MinimumProtocolVersion": policy,
         "SslSupportMethod": "sni-only",
     }
     assert "Aliases" not in distribution()
@@ -432,6 +436,8 @@ def test_a_configuration_that_does_not_fit_is_refused() -> None:
         ({"edge": True, "domainName": "registry.example.com"}, "domainName and certificateArn need each other"),
         ({"edge": True, "certificateArn": CERTIFICATE}, "domainName and certificateArn need each other"),
         ({"edge": True, "hostedZoneId": "Z0123456789"}, "hostedZoneId needs domainName"),
+        ({"edge": True, "edgeTlsPolicy": "TLSv1.3_2025"}, "edgeTlsPolicy needs domainName"),
+        ({"edge": True, **DOMAIN, "edgeTlsPolicy": "TLSv1.2_2021"}, "edgeTlsPolicy: must be TLSv1.2_2025 or TLSv1.3"),
         ({"edge": True, **DOMAIN, "domainName": "Registry.example.com"}, "domainName: must be the name of a host"),
         ({"edge": True, **DOMAIN, "domainName": "https://registry.example.com"}, "domainName: must be the name of a"),
         ({"edge": True, **DOMAIN, "domainName": "registry"}, "domainName: must be the name of a host"),
