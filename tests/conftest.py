@@ -1,7 +1,9 @@
 """What all tests share: an environment that can't reach AWS, whatever the developer's own is."""
 
 import os
+import tempfile
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 for name in [name for name in os.environ if name.startswith(("AWS_", "POWERTOOLS_"))]:
@@ -19,3 +21,19 @@ os.environ |= {
 # How long a generated case takes says more of the machine than of the code.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+
+TEMPORARY = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give the run a temporary folder of its own, since jsii and the emulator leave hundreds of megabytes behind."""
+    if hasattr(config, "workerinput"):
+        return  # pytest-xdist's workers inherit it
+    config.stash[TEMPORARY] = tempfile.TemporaryDirectory(prefix="ecr-", ignore_cleanup_errors=True)
+    os.environ["TMPDIR"] = tempfile.tempdir = config.stash[TEMPORARY].name
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove it."""
+    if TEMPORARY in config.stash:
+        config.stash[TEMPORARY].cleanup()
