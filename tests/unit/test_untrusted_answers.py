@@ -132,6 +132,22 @@ def test_a_download_url_of_another_layer(send: Send, monkeypatch: pytest.MonkeyP
     assert send("GET", f"/v2/team/app/blobs/{digest(1)}").status == 503
 
 
+def test_a_download_url_whose_layer_ecr_does_not_name(send: Send, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = {"downloadUrl": download_url(digest(1))}
+    monkeypatch.setattr(FakeEcr, "get_download_url_for_layer", lambda *_, **__: answer)
+    assert send("GET", f"/v2/team/app/blobs/{digest(1)}").headers["Location"] == answer["downloadUrl"]
+
+
+def test_the_log_says_that_an_answer_was_unreadable(
+    send: Send, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(FakeEcr, "get_download_url_for_layer", lambda *_, **__: {"downloadUrl": "https://example.com"})
+    capsys.readouterr()
+    send("GET", f"/v2/team/app/blobs/{digest()}")
+    (log,) = [line for line in map(json.loads, capsys.readouterr().out.splitlines()) if "failures" in line]
+    assert log["failures"][0]["cause"]["type"] == "UnreadableAnswerError"
+
+
 @pytest.mark.parametrize(
     "part",
     [
