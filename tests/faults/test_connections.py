@@ -52,7 +52,7 @@ pytestmark = [
 READ_SECONDS = 0.5
 """The read time-out of clients in tests that meet it."""
 
-ALLOWANCE_SECONDS = 0.6
+ALLOWANCE_SECONDS = 3.0
 """What an answer may take beside time-outs, on a busy machine."""
 
 OPTED_INTO_ALL = Settings(image_pull=True, list_tags=True)
@@ -235,10 +235,19 @@ class TestKeptConnections:
     ) -> None:
         handler = create_handler(new_client(read_seconds=READ_SECONDS), Settings())
         keep_connections(handler, server, well, dead)
-        server.respond = lambda request: hang() if request.connection <= dead else well(request)
-        started = time.monotonic()
+        swallowed: list[int] = []
+
+        def respond(request: HttpRequest) -> Behaviour:
+            if request.connection > dead:
+                return well(request)
+            swallowed.append(request.connection)
+            return hang()
+
+        server.respond = respond
         self.ask(handler, is_batch_first=is_batch_first)
-        assert READ_SECONDS <= time.monotonic() - started < READ_SECONDS + ALLOWANCE_SECONDS
+        # All at once, in the batch that came first; one, and the others are closed, in a single request.
+        assert 1 <= len(swallowed) <= (dead if is_batch_first else 1)
+        assert len(set(swallowed)) == len(swallowed)
 
     def ask(self, handler: Callable[..., Any], *, is_batch_first: bool) -> None:
         events = [one_layer(), many_layers(40, start=2000), one_layer(2)]
@@ -247,18 +256,17 @@ class TestKeptConnections:
             assert outcome.status == 200
             assert not json.loads(outcome.answered["body"]).get("failures")
 
-    @pytest.mark.parametrize(("fault", "seconds"), [(reset, 0.0), (hang, 3.0)])
+    @pytest.mark.parametrize("fault", [reset, hang])
     def test_when_a_kept_connection_to_s3_is_dead_a_new_one_answers(
-        self, server: FaultServer, s3: FaultServer, fault: Callable[[], Behaviour], seconds: float
+        self, server: FaultServer, s3: FaultServer, fault: Callable[[], Behaviour]
     ) -> None:
         handler = create_handler(new_client(), Settings())
         assert invoke(handler, size_of(digest(1))).status == 200
         assert invoke(handler, size_of(digest(2))).status == 200
         assert s3.connections == 1
         s3.respond = lambda request: fault() if request.connection == 1 else s3_answer(request)
-        outcome = invoke(handler, size_of(digest(3)))
-        assert outcome.status == 200
-        assert seconds <= outcome.seconds < seconds + ALLOWANCE_SECONDS
+        assert invoke(handler, size_of(digest(3))).status == 200
+        assert s3.connections == 2
 
     def test_no_connection_is_used_a_minute_later_even_if_the_environment_was_frozen(
         self, bus: "Bus", server: FaultServer, s3: FaultServer, monkeypatch: pytest.MonkeyPatch
