@@ -409,7 +409,7 @@ class DeploymentSettings(BaseModel):
             invalid = {problem["loc"][0] for problem in error.errors()}
             settings = cls.model_validate({name: value for name, value in known.items() if name not in invalid})
         # An invalid setting has its default here, so conflicts with it mean nothing.
-        conflicts = settings._conflicts(region, account)  # noqa: SLF001
+        conflicts = settings.conflicts(region, account)
         problems += [f"  {text}" for names, text in conflicts if invalid.isdisjoint(names)]
         if problems:
             raise SettingsError("\n".join(["The deployment's settings are not valid:", *problems]))
@@ -442,7 +442,8 @@ class DeploymentSettings(BaseModel):
             return [below]
         return [name for name in self.repositories if _covers(below, name)]
 
-    def _conflicts(self, region: Region, account: str | None) -> Iterator[_Conflict]:
+    def conflicts(self, region: Region, account: str | None) -> Iterator[_Conflict]:
+        """Return what contradicts each other, or the region or account: the settings' names and the problem."""
         yield from self._conflicts_of_public_access()
         yield from self._conflicts_of_repositories()
         yield from self._conflicts_of_edge()
