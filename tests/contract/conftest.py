@@ -5,7 +5,6 @@ import io
 import json
 import os
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from tests.unit.fakes import (
     function_url_event,
     log_to_current_stdout,
     manifest,
+    url_signed_now,
 )
 
 Line = dict[str, Any]
@@ -106,7 +106,7 @@ def written(template: dict[str, Any]) -> Written:
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(output):
         # Powertools counts a cold start once in a process, and another test may have been the first.
         patch.setattr(cold_start, "is_cold_start", True)
-        patch.setattr("tests.unit.fakes.download_url", _url_signed_now)
+        patch.setattr("tests.unit.fakes.download_url", url_signed_now)
         _invoke(handler, events)
         # ECR's throttling and denials of what concerns no single layer.
         for code in ("ThrottlingException", "AccessDeniedException"):
@@ -133,11 +133,6 @@ def at_the_edge(event: dict[str, Any], token: str) -> dict[str, Any]:
         contract.DISTRIBUTION_HEADER: EDGE,
     }
     return event
-
-
-def _url_signed_now(_: str) -> str:
-    """Return a URL that is worth keeping in the cache."""
-    return f"https://b.s3.us-east-1.amazonaws.com/?X-Amz-Date={datetime.now(UTC):%Y%m%dT%H%M%SZ}&X-Amz-Expires=3600"
 
 
 def _invoke(handler: Any, events: list[dict[str, Any]]) -> None:

@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -33,6 +33,7 @@ from tests.unit.fakes import (
     logged,
     manifest,
     metrics_in,
+    url_signed_now,
     written,
 )
 
@@ -368,10 +369,7 @@ class TestMetrics:
     def test_cache_hits_are_counted(
         self, send: Send, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        signed_now = f"X-Amz-Date={datetime.now(UTC):%Y%m%dT%H%M%SZ}&X-Amz-Expires=3600"
-        monkeypatch.setattr(
-            "tests.unit.fakes.download_url", lambda _: f"https://b.s3.us-east-1.amazonaws.com/?{signed_now}"
-        )
+        monkeypatch.setattr("tests.unit.fakes.download_url", url_signed_now)
         ask(send, digest(1))
         capsys.readouterr()
         ask(send, digest(1), digest(2))

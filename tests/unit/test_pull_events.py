@@ -6,7 +6,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import botocore.session
@@ -31,6 +30,7 @@ from tests.unit.fakes import (
     function_url_event,
     logged,
     manifest,
+    url_signed_now,
     written,
 )
 
@@ -310,10 +310,7 @@ class TestFailure:
     def test_without_any_time_left_eventbridge_is_not_asked(
         self, ecr: FakeEcr, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        signed_now = f"X-Amz-Date={datetime.now(UTC):%Y%m%dT%H%M%SZ}&X-Amz-Expires=3600"
-        monkeypatch.setattr(
-            "tests.unit.fakes.download_url", lambda _: f"https://b.s3.us-east-1.amazonaws.com/?{signed_now}"
-        )
+        monkeypatch.setattr("tests.unit.fakes.download_url", url_signed_now)
         events = FakeEvents()
         handler = create_handler(ecr, SETTINGS, events)
         handler(self.EVENT, Context())
