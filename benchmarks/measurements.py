@@ -56,7 +56,7 @@ class Row:
         ratios: The compared functions' ratio in each round.
 
     Raises:
-        MeasurementError: If a number isn't finite, or there is no value of ours.
+        MeasurementError: If a number isn't finite, or our own value is missing.
     """
 
     name: str
