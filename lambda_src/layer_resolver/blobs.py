@@ -17,7 +17,7 @@ from urllib3 import PoolManager, ProxyManager, Timeout
 from urllib3.exceptions import HTTPError
 
 from layer_resolver import errors
-from layer_resolver.calls import Calls, Deadline, Moment, OutOfTimeError, check_time
+from layer_resolver.calls import CONNECTION_SECONDS, Calls, Deadline, Moment, OutOfTimeError, check_time
 from layer_resolver.download_urls import UrlRefusedError
 from layer_resolver.errors import ResolverError, Subject
 
@@ -26,9 +26,6 @@ ATTEMPTS = 3
 
 CONNECT_SECONDS, READ_SECONDS = 2.0, 3.0
 """How long one attempt may take to connect, and to send the next bytes of its answer."""
-
-CONNECTION_SECONDS = 60.0
-"""How long connections are kept."""
 
 CACHED_SIZES = 10_000
 """How many sizes are kept. The content behind a digest never changes, so they don't expire."""

@@ -15,6 +15,10 @@ Value = TypeVar("Value")
 THREADS = 32
 """How many calls run at once."""
 
+CONNECTION_SECONDS = 60.0
+"""How long connections are kept; a NAT gateway silently drops idle ones after 350 seconds. Source:
+https://docs.aws.amazon.com/vpc/latest/userguide/nat-gateway-troubleshooting.html"""
+
 LEAST_SECONDS = 0.05
 """How much time must remain for an attempt to start, in seconds."""
 

@@ -16,7 +16,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionError, HTTPClientError  # noqa: A004
 
 from layer_resolver import __version__, errors
-from layer_resolver.calls import THREADS, Calls, Moment, OutOfTimeError, check_time
+from layer_resolver.calls import CONNECTION_SECONDS, THREADS, Calls, Moment, OutOfTimeError, check_time
 from layer_resolver.errors import ResolverError, Subject
 from layer_resolver.invocation import EcrCall, Invocation
 
@@ -25,10 +25,6 @@ ATTEMPTS = 3
 
 CONNECT_SECONDS, READ_SECONDS = 2.0, 4.0
 """How long one attempt may take to connect, and to wait for the next bytes."""
-
-CONNECTION_SECONDS = 60.0
-"""How long connections are kept; a NAT gateway silently drops idle ones after 350 seconds. Source:
-https://docs.aws.amazon.com/vpc/latest/userguide/nat-gateway-troubleshooting.html"""
 
 Answer = dict[str, Any] | ResolverError
 """ECR's answer, or why there is none."""

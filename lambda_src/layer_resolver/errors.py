@@ -298,6 +298,11 @@ class UnreadableAnswerError(Exception):
     """An answer isn't one that ECR or S3 gives."""
 
 
+def unreadable_answer(subject: Subject, problem: str) -> ResolverError:
+    """Return the error for an answer of ECR's that isn't one it gives, or is about something else."""
+    return ResolverError.about(subject, SERVER_ERROR, UnreadableAnswerError(problem))
+
+
 def as_resolver_error(exception: BaseException) -> ResolverError:
     """Return an exception as a caller may see it: itself if meant for callers, else an internal error."""
     if isinstance(exception, ResolverError):

@@ -361,8 +361,7 @@ def _checked_manifest(image: _Image, subject: Subject) -> StoredManifest:
     names = {repository.repository_name, image.repository_name} - {None}
     registries = {repository.registry_id, image.registry_id} - {None}
     if len(names) > 1 or len(registries) > 1:
-        another = errors.UnreadableAnswerError("repositoryName is another one")
-        raise ResolverError.about(subject, errors.SERVER_ERROR, another)
+        raise errors.unreadable_answer(subject, "repositoryName is another one")
     if digest is None or digest_of(stored, digest) != digest or subject.name not in {digest, image.image_id.image_tag}:
         raise ResolverError.about(subject, errors.MANIFEST_DIGEST_MISMATCH)
     return StoredManifest(stored, image.image_manifest_media_type, subject._replace(name=digest))

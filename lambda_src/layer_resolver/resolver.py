@@ -125,16 +125,12 @@ class LayerUrlResolver:
             return ResolverError.about(layer, errors.FOREIGN_LAYER) if is_foreign and is_absent else answer
         url, digest = answer.get("downloadUrl"), str(layer.name)
         if not isinstance(url, str) or not self._hosts.admit(url):
-            return _unreadable(layer, "downloadUrl is not a URL of S3")
+            return errors.unreadable_answer(layer, "downloadUrl is not a URL of S3")
         if str(answer.get("layerDigest", digest)).lower() != digest.lower():
-            return _unreadable(layer, "layerDigest is another one")
+            return errors.unreadable_answer(layer, "layerDigest is another one")
         now = self._now()
         self._urls[layer] = PresignedUrl.of(url, now.wall), now
         return self._urls[layer][0]
-
-
-def _unreadable(subject: Subject, problem: str) -> ResolverError:
-    return ResolverError.about(subject, errors.SERVER_ERROR, errors.UnreadableAnswerError(problem))
 
 
 def _download_url(layer: Subject, descriptor: Descriptor | None, url: PresignedUrl) -> DownloadUrl:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import trustme
 
-from layer_resolver import ecr
+from layer_resolver import calls
 from layer_resolver.calls import THREADS
 from layer_resolver.handler import create_handler
 from layer_resolver.pull_events import PUT_SECONDS
@@ -273,7 +273,7 @@ class TestKeptConnections:
     ) -> None:
         handler = create_handler(new_client(), bus.settings, bus.client())
         servers = (server, s3, bus.server)
-        later = time.time() + ecr.CONNECTION_SECONDS + 5
+        later = time.time() + calls.CONNECTION_SECONDS + 5
         for number, connections in ((1, 1), (2, 1), (3, 2)):
             if connections == 2:
                 # The clock that counts from the start stands still in a frozen environment.

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from layer_resolver import blobs
+from layer_resolver import calls
 from layer_resolver.blobs import ATTEMPTS, CACHED_CONFIG_BYTES, LARGEST_CONFIG, BlobReader
 from layer_resolver.calls import Calls, Deadline
 from layer_resolver.errors import Repository, ResolverError, Subject
@@ -62,7 +62,7 @@ def test_connections_are_renewed_after_a_minute_even_if_the_environment_was_froz
     reader: BlobReader, s3: FakeS3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     s3.answers = [ONE_BYTE]
-    later = time.time() + blobs.CONNECTION_SECONDS + 1
+    later = time.time() + calls.CONNECTION_SECONDS + 1
     assert size(reader, s3.url) == 7
     monkeypatch.setattr(time, "time", lambda: later)
     assert size(reader, s3.url, 2) == 7
