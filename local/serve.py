@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from ecr_layers.pull_tokens import PullToken, new_password
+from ecr_layers.ops.pull_tokens import PullToken, new_password
 from local.docs_page import PATH as DOCS_PAGE
 from local.errors import UsageError
 from local.function_url import LOCAL_CALLER_ARN

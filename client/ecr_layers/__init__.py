@@ -1,15 +1,15 @@
 """The client of the ECR Layer Resolver: what a user or an operator of a deployed service runs."""
 
-from ecr_layers.authentication import Authentication
+from ecr_layers.client import DownloadUrl, Service
 from ecr_layers.errors import ClientError, IntegrityError, ServiceError, TargetError, TransferError, UsageError
 from ecr_layers.fetch import Fetched, Progress
-from ecr_layers.image_config import ImageConfig
-from ecr_layers.image_files import ImageFiles
-from ecr_layers.loader import BlobState, TransferSettings
-from ecr_layers.manifests import Descriptor, Manifest, Platform
-from ecr_layers.references import ImageReference, Repository
-from ecr_layers.retries import Retries
-from ecr_layers.service import DownloadUrl, Service
+from ecr_layers.files.image_files import ImageFiles
+from ecr_layers.oci.config import ImageConfig
+from ecr_layers.oci.manifests import Descriptor, Manifest, Platform
+from ecr_layers.oci.references import ImageReference, Repository
+from ecr_layers.registry.authentication import Authentication
+from ecr_layers.transfer.loader import BlobState, TransferSettings
+from ecr_layers.transfer.retries import Retries
 
 __all__ = [
     "Authentication",

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ecr_layers.blob_file import allocated, discard
-from ecr_layers.blob_source import BlobSource
-from ecr_layers.docker_archive import checked_config, is_docker_archive_of, write_docker_archive
 from ecr_layers.errors import ClientError, TargetError, UsageError
-from ecr_layers.image_layout import (
+from ecr_layers.oci.conversion import as_oci
+from ecr_layers.oci.manifests import LARGEST_MANIFEST, Descriptor, Manifest
+from ecr_layers.oci.references import ImageReference, Repository
+from ecr_layers.store.docker_archive import checked_config, is_docker_archive_of, write_docker_archive
+from ecr_layers.store.layout import (
     add_image,
     check_index,
     is_there,
@@ -20,15 +21,14 @@ from ecr_layers.image_layout import (
     target_errors,
     write_file,
 )
-from ecr_layers.loader import Blob, BlobState, Loader, TransferSettings, too_large
-from ecr_layers.manifests import LARGEST_MANIFEST, Descriptor, Manifest
-from ecr_layers.oci_conversion import as_oci
-from ecr_layers.parallel import in_parallel
-from ecr_layers.references import ImageReference, Repository
+from ecr_layers.transfer.blob_file import allocated, discard
+from ecr_layers.transfer.loader import Blob, BlobState, Loader, TransferSettings, too_large
+from ecr_layers.transfer.parallel import in_parallel
+from ecr_layers.transfer.source import BlobSource
 
 if TYPE_CHECKING:
-    from ecr_layers.service import Service
-    from ecr_layers.transfer import Downloads
+    from ecr_layers.client import Service
+    from ecr_layers.transfer.downloads import Downloads
 
 MOST_MANIFESTS = 1000
 """How many manifests an index, and the indexes in it, may name."""

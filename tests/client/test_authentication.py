@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from ecr_layers.authentication import Authentication
 from ecr_layers.errors import UsageError
-from ecr_layers.signing import FunctionUrlAuth
+from ecr_layers.registry.authentication import Authentication
+from ecr_layers.registry.signing import FunctionUrlAuth
 
 REGISTRY = "https://registry.example.com"
 

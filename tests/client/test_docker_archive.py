@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from ecr_layers import ClientError, IntegrityError, Manifest, TargetError, UsageError, docker_archive
-from ecr_layers.docker_archive import checked_config, is_docker_archive_of, write_docker_archive
+from ecr_layers import ClientError, IntegrityError, Manifest, TargetError, UsageError
+from ecr_layers.store import docker_archive
+from ecr_layers.store.docker_archive import checked_config, is_docker_archive_of, write_docker_archive
 from tests.archives import file, gzipped, tar, zstd
 from tests.commands import tool
 from tests.layouts import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, LayoutWriter

@@ -8,11 +8,11 @@ import httpx
 import pytest
 from rich.console import Console
 
-from ecr_layers.authentication import PullTokenAuth
 from ecr_layers.cli import main
-from ecr_layers.edge_smoke import EdgeSmokeTest, find_layer
-from ecr_layers.pull_tokens import PullToken
-from ecr_layers.smoke import Layer, SmokeError
+from ecr_layers.ops.edge_smoke import EdgeSmokeTest, find_layer
+from ecr_layers.ops.pull_tokens import PullToken
+from ecr_layers.ops.smoke import Layer, SmokeError
+from ecr_layers.registry.authentication import PullTokenAuth
 from local.edge import CALLER, RunningEdge, local_edge
 from local.oci_layout import OciLayout
 from local.service import FunctionUrl, Service, local_service

@@ -24,7 +24,7 @@ from ecr_layers import (
     TransferError,
     UsageError,
 )
-from ecr_layers.image_layout import locked
+from ecr_layers.store.layout import locked
 from local.service import FunctionUrl
 from tests.client.faulty_s3 import Fault, Kind
 from tests.client.fetching import LARGE, Fetching, fetching, files_in

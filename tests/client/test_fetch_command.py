@@ -14,7 +14,7 @@ from rich.progress import Progress as Bars
 
 from ecr_layers import BlobState, Fetched, Progress, Retries
 from ecr_layers.cli import main
-from ecr_layers.progress import TerminalDisplay
+from ecr_layers.cli.progress import TerminalDisplay
 from tests.client.faulty_s3 import Fault
 from tests.client.fetching import Fetching, files_in
 from tests.client.small_parts import REPOSITORY

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecr_layers import ClientError, ImageConfig, Manifest
-from ecr_layers.oci_conversion import as_oci
-from ecr_layers.service import _download_url, _failure, _objects
+from ecr_layers.client import _download_url, _failure, _objects
+from ecr_layers.oci.conversion import as_oci
 from tests.layouts import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
 
 NAMES = st.sampled_from(

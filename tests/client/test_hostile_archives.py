@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecr_layers import ClientError, image_files
-from ecr_layers.image_files import ImageFiles
+from ecr_layers import ClientError
+from ecr_layers.files import image_files
+from ecr_layers.files.image_files import ImageFiles
 from tests.archives import Layers, directory, extension, file, gzipped, header, link, padded, record, tar, zstd
 
 MIB = 1024 * 1024

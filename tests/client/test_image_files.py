@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecr_layers import ClientError, UsageError, image_files
-from ecr_layers.image_files import ImageFiles
+from ecr_layers import ClientError, UsageError
+from ecr_layers.files import image_files
+from ecr_layers.files.image_files import ImageFiles
 from tests.archives import (
     Layers,
     descriptor_of,

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from ecr_layers.parallel import in_parallel
+from ecr_layers.transfer.parallel import in_parallel
 
 
 def test_results_are_in_the_order_of_the_items() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ecr_layers.cli import main
 from ecr_layers.errors import UsageError
-from ecr_layers.pull_tokens import PullToken, check_name, check_scope, new_password
+from ecr_layers.ops.pull_tokens import PullToken, check_name, check_scope, new_password
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 SERVED = ["team/*", "shared/base"]

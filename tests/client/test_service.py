@@ -26,8 +26,8 @@ from ecr_layers import (
     ServiceError,
     UsageError,
 )
-from ecr_layers.service import DownloadUrls, service_url
-from ecr_layers.transfer import DownloadError, Downloads
+from ecr_layers.client import DownloadUrls, service_url
+from ecr_layers.transfer.downloads import DownloadError, Downloads
 from local.server import running
 from tests.client.fetching import Fetching
 from tests.client.small_parts import REPOSITORY

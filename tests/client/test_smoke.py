@@ -13,8 +13,8 @@ from botocore.credentials import Credentials
 from rich.console import Console
 
 from ecr_layers.cli import main
-from ecr_layers.signing import FunctionUrlAuth, SigningError, callers_credentials, region_of
-from ecr_layers.smoke import ABSENT_DIGEST, Layer, SmokeError, SmokeTest, find_layer
+from ecr_layers.ops.smoke import ABSENT_DIGEST, Layer, SmokeError, SmokeTest, find_layer
+from ecr_layers.registry.signing import FunctionUrlAuth, SigningError, callers_credentials, region_of
 from local.aws import LocalAws, local_aws
 from local.oci_layout import OciLayout
 from local.service import FunctionUrl, Service, local_service

@@ -11,8 +11,8 @@ from botocore.config import Config
 
 from ecr_layers.cli import main
 from ecr_layers.errors import UsageError
-from ecr_layers.pull_tokens import PullToken
-from ecr_layers.token_store import TokenStore
+from ecr_layers.ops.pull_tokens import PullToken
+from ecr_layers.ops.token_store import TokenStore
 from local.key_value_store import KeyValueStore, StoreError
 from local.server import running
 from tests.client.key_value_store import UnreliableStore

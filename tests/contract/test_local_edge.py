@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ecr_layers.deployment import DOMAIN_OUTPUT, TOKEN_STORE_OUTPUT, Deployment
+from ecr_layers.ops.deployment import DOMAIN_OUTPUT, TOKEN_STORE_OUTPUT, Deployment
 from local.edge import FORWARDED_HEADERS, FORWARDED_TO_CACHED_PATHS
 from local.edge_cache import KEPT_PATHS, KEY_HEADERS
 from tests.infra.templates import only, resources, synth

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecr_layers.errors import UsageError
-from ecr_layers.pull_tokens import PullToken, check_name, check_scope, new_password
+from ecr_layers.ops.pull_tokens import PullToken, check_name, check_scope, new_password
 from local.viewer_function import ViewerFunction, configured
 
 SOURCE = Path(__file__).parents[2] / "infra" / "edge" / "viewer_request.js"

@@ -15,8 +15,8 @@ import httpx
 import oras.client
 import pytest
 
-from ecr_layers.pull_tokens import PullToken
-from ecr_layers.token_store import TokenStore
+from ecr_layers.ops.pull_tokens import PullToken
+from ecr_layers.ops.token_store import TokenStore
 from local.edge import CALLER, CALLER_ARN, DISTRIBUTION_ARN, EdgeConfiguration, RunningEdge, local_edge
 from local.oci_layout import OciLayout
 from local.sample_image import write_sample_image

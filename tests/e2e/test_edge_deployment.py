@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ecr_layers.cli import main
-from ecr_layers.token_store import TokenStore
+from ecr_layers.ops.token_store import TokenStore
 from tests.e2e.emulator import Emulator, running_emulator
 from tests.loopback import resolve_localhost_names
 

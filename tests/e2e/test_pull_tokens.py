@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from ecr_layers.authentication import Authentication
 from ecr_layers.cli import main
 from ecr_layers.errors import UsageError
-from ecr_layers.pull_tokens import PullToken
-from ecr_layers.token_store import TokenStore
+from ecr_layers.ops.pull_tokens import PullToken
+from ecr_layers.ops.token_store import TokenStore
+from ecr_layers.registry.authentication import Authentication
 from tests.e2e.emulator import ACCOUNT, REGION, Emulator, running_emulator
 from tests.loopback import resolve_localhost_names
 

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ecr_layers.pull_tokens import PullToken
+from ecr_layers.ops.pull_tokens import PullToken
 from local import edge as edge_module
 from local.aws import REGION
 from local.edge import CALLER, FORWARDED_HEADERS, EdgeConfiguration, RunningEdge, local_edge

@@ -1,0 +1,1 @@
+"""Layers as archives, and the files of an image."""

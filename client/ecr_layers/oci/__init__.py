@@ -1,0 +1,1 @@
+"""Documents of images: references, manifests, configs, platforms. No input or output."""

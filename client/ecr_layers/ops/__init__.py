@@ -1,0 +1,1 @@
+"""What operators of a deployed service use. Needs the extra `ops`."""

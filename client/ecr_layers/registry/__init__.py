@@ -1,0 +1,1 @@
+"""The service: its API, and credentials for it."""

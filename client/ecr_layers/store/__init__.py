@@ -1,0 +1,1 @@
+"""What a download writes: image layouts, Docker archives, directories of blobs."""

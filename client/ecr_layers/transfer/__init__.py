@@ -1,0 +1,1 @@
+"""HTTP, and the bytes of blobs: by ranges, resumed, verified."""
