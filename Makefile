@@ -46,10 +46,10 @@ serve: $(INSTALLED) $(if $(EDGE),$(INSTALLED_CDK))  ## Run the function URL and 
 	@$(BIN)/python -m local serve --port $(PORT) $(IMAGE) $(if $(EDGE),--edge)
 
 proxy: $(INSTALLED)  ## Sign requests to a deployed service for clients that can't (URL=https://… PORT=9001)
-	@$(BIN)/ecr-layers proxy '$(URL)' $(if $(REGION),--region '$(REGION)') --port $(if $(filter command line,$(origin PORT)),$(PORT),9001)
+	@$(BIN)/ecr-layers proxy --url '$(URL)' $(if $(REGION),--region '$(REGION)') --port $(if $(filter command line,$(origin PORT)),$(PORT),9001)
 
 smoke: $(INSTALLED)  ## Check a deployed service from outside (URL=https://… REPOSITORY=NAME DIGEST=sha256:… TAG=NAME PUBLIC=1 TOKEN_FILE=FILE)
-	@$(BIN)/ecr-layers smoke '$(URL)' $(if $(REGION),--region '$(REGION)') $(if $(REPOSITORY),--repository '$(REPOSITORY)') \
+	@$(BIN)/ecr-layers smoke --url '$(URL)' $(if $(REGION),--region '$(REGION)') $(if $(REPOSITORY),--repository '$(REPOSITORY)') \
 		$(if $(DIGEST),--digest '$(DIGEST)') $(if $(TAG),--image '$(TAG)') $(if $(PUBLIC),--public) $(if $(TOKEN_FILE),--token-file '$(TOKEN_FILE)')
 
 wheel: $(INSTALLED)  ## Build the wheel of the client, ecr-layers, into build/

@@ -48,12 +48,12 @@ def run_demo(repository: str, layout: OciLayout, console: Console) -> None:
     try:
         with (
             local_service({repository: layout}, write_log=log.append) as running,
-            ecr_layers.Service(running.url) as service,
+            ecr_layers.Client(running.url) as service,
             tempfile.TemporaryDirectory() as directory,
         ):
             console.print(f"Function URL: {running.url}\nLocal S3:     {running.aws.s3_url}")
-            image = service.read_manifest(f"{repository}@{digest}")
-            blobs = [blob for blob in image.blobs if not blob.is_foreign]
+            image = service.image(f"{repository}@{digest}").manifest
+            blobs = [blob for blob in image.blobs if not blob.urls]
             downloads = _fetch_all(service, repository, blobs, Path(directory), console)
     except ClientError as error:
         raise DemoError("\n".join([str(error), "The function wrote:", *log])) from None
@@ -65,7 +65,7 @@ def run_demo(repository: str, layout: OciLayout, console: Console) -> None:
 
 
 def _fetch_all(
-    service: ecr_layers.Service, repository: str, blobs: list[Descriptor], directory: Path, console: Console
+    service: ecr_layers.Client, repository: str, blobs: list[Descriptor], directory: Path, console: Console
 ) -> list[_Download]:
     """Fetch blobs one after another, so that each has a time of its own."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
@@ -78,10 +78,10 @@ def _fetch_all(
         return downloads
 
 
-def _fetch(service: ecr_layers.Service, repository: str, blob: Descriptor, directory: Path) -> _Download:
+def _fetch(service: ecr_layers.Client, repository: str, blob: Descriptor, directory: Path) -> _Download:
     started = time.monotonic()
     try:
-        service.fetch_layers(repository, [blob.digest], directory)
+        service.save_layers(repository, [blob.digest], directory)
     except IntegrityError:
         is_verified = False
     else:

@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ecr_layers.registry.signing import FunctionUrlAuth
+from ecr_layers.ops.http_auth import FunctionUrlAuth
 from local.aws import REGION
 from local.edge_cache import KEY_HEADERS, EdgeCache
 from local.key_value_store import KeyValueStore

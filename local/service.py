@@ -9,7 +9,7 @@ import httpx
 from botocore.credentials import Credentials
 from starlette.types import ASGIApp
 
-from ecr_layers.registry.signing import FunctionUrlAuth
+from ecr_layers.ops.http_auth import FunctionUrlAuth
 from local.aws import LOCAL_S3, REGION, S3, LocalAws, local_aws
 from local.docs_page import DocsPage, examples_of
 from local.execution_environment import Function

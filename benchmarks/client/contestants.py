@@ -32,7 +32,7 @@ class Origin:
 
 
 def _fetch(origin: Origin) -> list[str]:
-    return [sys.executable, "-m", "ecr_layers", "fetch", origin.service, REPOSITORY, "-o", "app", "--quiet"]
+    return [sys.executable, "-m", "ecr_layers", "fetch", "--url", origin.service, REPOSITORY, "-o", "app", "--quiet"]
 
 
 def _skopeo(origin: Origin) -> list[str]:

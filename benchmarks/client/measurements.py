@@ -28,7 +28,7 @@ from benchmarks.client.contestants import (
     contestants,
 )
 from benchmarks.client.image import write_layout
-from ecr_layers import Service
+from ecr_layers import Client
 from local.aws import S3
 from local.oci_layout import OciLayout
 from local.service import local_service
@@ -91,8 +91,8 @@ class Bench:
     def __init__(self, directory: Path, s3_url: str, service: str) -> None:
         self._output = directory / "output"
         self._s3_url = s3_url
-        with Service(service) as client:
-            image = client.find_image(REPOSITORY)
+        with Client(service) as client:
+            image = client.image(REPOSITORY).manifest
             urls = client.resolve(REPOSITORY, [blob.digest for blob in image.blobs])
         self.size = sum(blob.size for blob in image.blobs)
         self.largest = max(image.layers, key=lambda layer: layer.size).digest

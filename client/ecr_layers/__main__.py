@@ -1,8 +1,6 @@
 """Runs the command line: `python -m ecr_layers`."""
 
-import sys
-
-from ecr_layers.cli import main
+from ecr_layers.cli import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

@@ -1,69 +1,103 @@
-"""What goes wrong in a way that a user can mend. Each kind of error has the exit status of a command that it ends."""
+"""Errors that a caller can act on. Each has a code and the values that its message was built from."""
 
 import re
-from typing import ClassVar
+from typing import Any, ClassVar
 
 LONGEST_MESSAGE = 600
-"""How many characters of another's message are shown."""
+"""Longest message from another program that is shown, in characters."""
 
-# Whatever follows the host of a URL may be a secret.
+# Anything behind the host of a URL may be a secret.
 _URL = re.compile(r"(?P<scheme>https?)://[^\s\"'<>]*", re.IGNORECASE)
 
 
 class ClientError(Exception):
-    """A command can't do what it was asked for; the message is one line that says what to do."""
+    """Base of all errors; the message is one line with cause and remedy.
 
-    exit_status: ClassVar[int] = 1
+    Attributes:
+        code: Identifies the kind of error, for programs.
+        fields: The values that the message was built from; never a secret.
+    """
+
+    default_code: ClassVar[str] = "failed"
+
+    def __init__(self, message: str, *, code: str | None = None, **fields: Any) -> None:
+        super().__init__(message)
+        self.code = code or self.default_code
+        self.fields = fields
 
 
 class UsageError(ClientError):
-    """What was asked for can't be asked for: an argument, a setting or a missing credential."""
+    """An invalid argument or setting, or a missing credential."""
 
-    exit_status = 2
+    default_code = "invalid-request"
+
+
+class MissingPackageError(UsageError):
+    """An optional package isn't installed.
+
+    Args:
+        purpose: What needs it, at the start of a sentence.
+        extra: The extra of `ecr-layers` that installs it.
+    """
+
+    default_code = "missing-package"
+
+    def __init__(self, purpose: str, extra: str) -> None:
+        super().__init__(f"{purpose} another package: pip install 'ecr-layers[{extra}]'", extra=extra)
 
 
 class ServiceError(ClientError):
-    """The service does not give what was asked for.
+    """The service refused a request, or couldn't be reached.
 
     Attributes:
-        code: The code of the error in the service's table, such as `LayersNotFoundException`; None if the answer is not
-            the service's own.
-        status: The HTTP status, None if the error is that of one layer of many, or if nothing answered.
+        code: The code in the service's table of errors, such as `LayersNotFoundException`, or one of the client's own.
+        status: The HTTP status; None for one layer of a batch, or without an answer.
         is_retryable: Whether the same request can succeed later.
+        retry_after: Seconds that the service asks to wait; None if it doesn't say.
     """
 
+    default_code = "unexpected-answer"
+
     def __init__(
-        self, message: str, *, code: str | None = None, status: int | None = None, is_retryable: bool = False
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        status: int | None = None,
+        is_retryable: bool = False,
+        retry_after: float | None = None,
+        **fields: Any,
     ) -> None:
-        super().__init__(message)
-        self.code = code
+        super().__init__(message, code=code, **fields)
         self.status = status
         self.is_retryable = is_retryable
+        self.retry_after = retry_after
 
 
 class TransferError(ClientError):
-    """A blob could not be loaded, though it was tried again."""
+    """A blob couldn't be downloaded, despite retries."""
+
+    default_code = "download-failed"
 
 
 class IntegrityError(ClientError):
-    """What was loaded is not what its digest or size says."""
+    """Downloaded bytes don't have the expected digest or size."""
 
-    exit_status = 3
+    default_code = "digest-mismatch"
 
 
 class TargetError(ClientError):
-    """The target can't be written: no space, no permission, or another run has it."""
+    """The target can't be written."""
 
-    exit_status = 4
+    default_code = "target-not-writable"
 
 
 def one_line(text: str) -> str:
-    """Return another's text as it may be shown: one line, not too long, and of each URL the scheme alone."""
-    shown = _URL.sub(r"\g<scheme>://…", " ".join(text.split()))
-    line = printable(shown)
+    """Return untrusted text as one short printable line, with URLs cut down to their schemes."""
+    line = printable(_URL.sub(r"\g<scheme>://…", " ".join(text.split())))
     return line if len(line) <= LONGEST_MESSAGE else f"{line[:LONGEST_MESSAGE]}…"
 
 
 def printable(line: str) -> str:
-    """Return a line with nothing in it that a terminal would obey."""
+    """Replace the characters of a line that could control a terminal."""
     return "".join(character if character.isprintable() else "?" for character in line)

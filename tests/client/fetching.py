@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ecr_layers import Service, TransferSettings
+from ecr_layers import Client, TransferSettings
 from local.aws import S3
 from local.oci_layout import OciLayout
 from local.service import EVERYTHING, FunctionUrl, local_service
@@ -38,8 +38,8 @@ class Fetching:
     layout: Path
     images: Mapping[str, Descriptor]
 
-    def service(self, transfers: TransferSettings = SMALL_PARTS) -> Service:
-        return Service(self.url, retries=QUICK, transfers=transfers)
+    def service(self, transfers: TransferSettings = SMALL_PARTS) -> Client:
+        return Client(self.url, retries=QUICK, transfers=transfers)
 
     def blob(self, digest: str) -> bytes:
         return (self.layout / "blobs" / digest.replace(":", "/")).read_bytes()

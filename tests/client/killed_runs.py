@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from ecr_layers import Service
+from ecr_layers import Client
 from tests.client.small_parts import QUICK, REPOSITORY, SMALL_PARTS
 
 LONGEST_LIFE_SECONDS = 0.25
@@ -38,8 +38,8 @@ def run_and_kill(url: str, layout: Path, seconds: float) -> bool:
     if not child:
         status = 1
         try:
-            with Service(url, retries=QUICK, transfers=SMALL_PARTS) as service:
-                service.fetch_image(f"{REPOSITORY}:large", layout)
+            with Client(url, retries=QUICK, transfers=SMALL_PARTS) as service:
+                service.image(f"{REPOSITORY}:large").save(layout)
             status = 0
         finally:
             os._exit(status)

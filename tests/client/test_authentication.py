@@ -6,12 +6,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from ecr_layers.errors import UsageError
 from ecr_layers.registry.authentication import Authentication
-from ecr_layers.registry.signing import FunctionUrlAuth
+from ecr_layers.registry.signing import Authorize, Signature
 
 REGISTRY = "https://registry.example.com"
 
@@ -20,12 +19,11 @@ def encoded(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
-def sent(auth: httpx.Auth | None, url: str = REGISTRY) -> str | None:
+def sent(authorize: Authorize | None, url: str = REGISTRY) -> str | None:
     """Return the user name and password that a request has."""
-    if auth is None:
+    if authorize is None:
         return None
-    request = next(auth.auth_flow(httpx.Request("GET", url)))
-    scheme, _, credentials = request.headers["Authorization"].partition(" ")
+    scheme, _, credentials = authorize("GET", url, b"")["Authorization"].partition(" ")
     assert scheme == "Basic"
     return base64.b64decode(credentials).decode()
 
@@ -46,7 +44,12 @@ class Docker:
 
     def sent_to(self, url: str) -> str | None:
         path = f"{self.directory}:{os.environ['PATH']}"
-        return sent(Authentication(environment={"DOCKER_CONFIG": str(self.directory), "PATH": path}).of(url), url)
+        return sent(
+            Authentication(environment={"DOCKER_CONFIG": str(self.directory), "HOME": "/nowhere", "PATH": path}).of(
+                url
+            ),
+            url,
+        )
 
 
 @pytest.fixture
@@ -74,14 +77,14 @@ def test_a_file_without_a_token_is_said_without_its_content(tmp_path: Path, cont
     file.write_text(content)
     with pytest.raises(UsageError) as error:
         Authentication(token_file=file).of(REGISTRY)
-    assert str(error.value) == f"{file} has no pull token. It is one line, NAME:PASSWORD."
+    assert str(error.value) == f"{file} isn't a pull token; expected one line, NAME:PASSWORD."
 
 
 def test_a_file_that_can_not_be_read_is_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="No such file or directory"):
         Authentication(token_file=tmp_path / "missing").of(REGISTRY)
     (tmp_path / "binary").write_bytes(b"\xff:\xff")
-    with pytest.raises(UsageError, match="not text"):
+    with pytest.raises(UsageError, match="it isn't text"):
         Authentication(token_file=tmp_path / "binary").of(REGISTRY)
 
 
@@ -89,8 +92,8 @@ def test_a_file_that_can_not_be_read_is_said(tmp_path: Path) -> None:
 def test_function_urls_and_named_regions_are_signed_for_though_there_is_a_token() -> None:
     environment = {"ECR_LAYERS_TOKEN": "ci:password"}
     function_url = "https://abc.lambda-url.eu-west-1.on.aws"
-    assert isinstance(Authentication(environment=environment).of(function_url), FunctionUrlAuth)
-    assert isinstance(Authentication(region="eu-west-1", environment=environment).of(REGISTRY), FunctionUrlAuth)
+    assert isinstance(Authentication(environment=environment).of(function_url), Signature)
+    assert isinstance(Authentication(region="eu-west-1", environment=environment).of(REGISTRY), Signature)
 
 
 def test_the_environment_goes_before_docker(docker: Docker) -> None:
@@ -183,7 +186,7 @@ def test_what_a_helper_does_not_know_is_looked_up_in_the_file(docker: Docker) ->
 @pytest.mark.parametrize(
     ("script", "message"),
     [
-        (None, "is not there"),
+        (None, "isn't installed"),
         ("exit 3", "failed with status 3"),
         ("echo secret-in-a-message; exit 1", "failed with status 1"),
     ],

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from ecr_layers import ClientError, IntegrityError, Manifest, Service
+from ecr_layers import Client, ClientError, IntegrityError, Manifest
 from ecr_layers.cli import main
+from ecr_layers.registry.layers import Layers
 from local.oci_layout import OciLayout
 from local.service import local_service
 from tests.archives import file, gzipped, link, tar, zstd
@@ -93,8 +94,8 @@ def url(layout: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def service(url: str) -> Iterator[Service]:
-    with Service(url) as service:
+def service(url: str) -> Iterator[Client]:
+    with Client(url) as service:
         yield service
 
 
@@ -127,31 +128,31 @@ def command(capsys: pytest.CaptureFixture[str]) -> Iterator[Command]:
         signal.signal(number, handler)
 
 
-def read(service: Service, path: str, image: str = "1.2", **options: Any) -> bytes:
-    return b"".join(service.image_files(f"{REPOSITORY}:{image}", **options).read(path))
+def read(service: Client, path: str, image: str = "1.2", **options: Any) -> bytes:
+    return service.image(f"{REPOSITORY}:{image}", **options).read(path)
 
 
 def test_a_file_is_printed_as_it_is(url: str) -> None:
-    command = [*CLIENT, "cat", url, f"{REPOSITORY}:1.2", "/bin/app"]
+    command = [*CLIENT, "cat", "--url", url, f"{REPOSITORY}:1.2", "/bin/app"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=60, check=True)
     assert result.stdout == BINARY
     assert not result.stderr
 
 
-def test_files_are_those_of_the_newest_layers_through_links(service: Service) -> None:
+def test_files_are_those_of_the_newest_layers_through_links(service: Client) -> None:
     assert read(service, "/etc/os-release") == b"ID=new\n"
     with pytest.raises(ClientError, match=r"The image has no /gone\."):
         read(service, "/gone")
 
 
-def test_a_platform_is_taken_from_an_index(service: Service) -> None:
+def test_a_platform_is_taken_from_an_index(service: Client) -> None:
     assert read(service, "/platform", "index", platform="linux/arm64") == b"arm64"
     assert read(service, "/platform", "index", platform="linux/amd64") == b"amd64"
     with pytest.raises(ClientError, match="linux/amd64, linux/arm64"):
         read(service, "/platform", "index", platform="linux/s390x")
 
 
-def test_a_layer_with_another_digest_is_not_believed(service: Service) -> None:
+def test_a_layer_with_another_digest_is_not_believed(service: Client) -> None:
     with pytest.raises(IntegrityError):
         read(service, "/broken", "broken")
 
@@ -161,24 +162,26 @@ def test_a_layer_with_another_digest_is_not_believed(service: Service) -> None:
     [
         (["1.2", "/nowhere"], 1, "The image has no /nowhere."),
         (["1.2", "/usr/lib"], 1, "/usr/lib is a directory."),
-        (["1.2", "/bin/app/x"], 1, "The image has no /bin/app/x: /bin/app is no directory."),
-        (["artifact", "/x"], 1, "is no readable tar archive"),
+        (["1.2", "/bin/app/x"], 1, "The image has no /bin/app/x: /bin/app isn't a directory."),
+        (["artifact", "/x"], 1, "isn't a readable tar archive"),
         (["none", "/x"], 1, "none"),
         (["1.2", "/bin/app", "--max-bytes", "1K"], 1, "more than 1000 bytes"),
-        (["1.2", "/x", "--platform", "arm64"], 2, "'arm64' is no platform"),
-        (["1.2", "/x", "--manifest", "/nowhere"], 2, "can't be read from /nowhere"),
-        (["1.2", "/x", "--max-bytes", "1T"], 2, "a number of bytes"),
-        (["1.2"], 2, "IMAGE and PATH"),
+        (["1.2", "/x", "--platform", "arm64"], 2, "is for linux/amd64, not for linux/arm64."),
+        (["1.2", "/x", "--platform", "pdp11"], 2, "'pdp11' isn't a platform"),
+        (["1.2", "/x", "--manifest", "/nowhere"], 2, "Can't read the manifest from /nowhere"),
+        (["1.2", "/x", "--max-bytes", "1X"], 2, "a number of bytes"),
+        (["1.2"], 2, "Expected IMAGE and PATH"),
     ],
 )
 def test_what_can_not_be_printed_is_one_line_and_a_status(
     url: str, arguments: list[str], status: int, message: str, command: Command
 ) -> None:
-    result = command("cat", url, f"{REPOSITORY}:{arguments[0]}", *arguments[1:])
+    result = command("cat", "--url", url, f"{REPOSITORY}:{arguments[0]}", *arguments[1:])
     assert (result.status, result.output) == (status, "")
     assert message in result.error
     assert "X-Amz" not in result.error
-    assert result.error.count("\n") == 1 or result.error.startswith("usage: ecr-layers cat ")
+    assert result.error.count("\n") == 1
+    assert result.error.startswith("ecr-layers: ")
 
 
 PRINTED = [["cat", "1.2", "/bin/app"], ["cat", "1.2", "/etc/os-release"], ["inspect", "1.2"]]
@@ -188,7 +191,7 @@ PRINTED = [["cat", "1.2", "/bin/app"], ["cat", "1.2", "/etc/os-release"], ["insp
 def printing(url: str, arguments: list[str], output: Any) -> tuple[int, bytes]:
     """Run a command in a process of its own with this output; return its exit status and what it says of errors."""
     name, tag, *others = arguments
-    command = [*CLIENT, name, url, f"{REPOSITORY}:{tag}", *others]
+    command = [*CLIENT, name, "--url", url, f"{REPOSITORY}:{tag}", *others]
     result = subprocess.run(command, cwd=ROOT, stdout=output, stderr=subprocess.PIPE, timeout=60, check=False)
     return result.returncode, result.stderr
 
@@ -207,11 +210,11 @@ def test_nobody_reading_on_is_a_status_without_a_word(url: str, arguments: list[
 def test_an_output_that_is_full_is_one_line_and_status_4(url: str, arguments: list[str]) -> None:
     with Path("/dev/full").open("wb") as full:
         found = printing(url, arguments, full)
-    assert found == (4, b"The output can't be written: No space left on device.\n")
+    assert found == (4, b"ecr-layers: The output can't be written: No space left on device.\n")
 
 
 def test_an_image_is_inspected_for_people(url: str, command: Command) -> None:
-    result = command("inspect", url, f"{REPOSITORY}:1.2")
+    result = command("inspect", "--url", url, f"{REPOSITORY}:1.2")
     assert result.status == 0, result.error
     lines = dict(line.split(maxsplit=1) for line in result.output.splitlines()[:4])
     assert lines["Platform"] == "linux/amd64"
@@ -224,7 +227,7 @@ def test_an_image_is_inspected_for_people(url: str, command: Command) -> None:
 
 
 def test_an_image_is_inspected_for_scripts(url: str, layout: Path, command: Command) -> None:
-    result = command("inspect", url, f"{REPOSITORY}:1.2", "--json", "--env")
+    result = command("inspect", "--url", url, f"{REPOSITORY}:1.2", "--json", "--env")
     document = json.loads(result.output)
     manifest = json.loads((layout / "blobs" / document["imageDigest"].replace(":", "/")).read_bytes())
     assert document["layers"] == manifest["layers"]
@@ -238,34 +241,35 @@ def test_an_image_is_inspected_for_scripts(url: str, layout: Path, command: Comm
 
 @pytest.mark.parametrize("tag", ["index", "nested"])
 def test_an_index_is_inspected_with_its_platforms(url: str, tag: str, command: Command) -> None:
-    result = command("inspect", url, f"{REPOSITORY}:{tag}", "--platform", "linux/arm64", "--json")
+    result = command("inspect", "--url", url, f"{REPOSITORY}:{tag}", "--platform", "linux/arm64", "--json")
     document = json.loads(result.output)
     assert document["platform"] == "linux/arm64"
     assert document["platforms"] == ["linux/amd64", "linux/arm64"]
 
 
-def test_an_artifact_is_inspected_as_far_as_it_says_something(service: Service, url: str, command: Command) -> None:
-    result = command("inspect", url, f"{REPOSITORY}:artifact", "--json")
+def test_an_artifact_is_inspected_as_far_as_it_says_something(service: Client, url: str, command: Command) -> None:
+    result = command("inspect", "--url", url, f"{REPOSITORY}:artifact", "--json")
     document = json.loads(result.output)
     assert document["platform"] is None
     assert [layer["mediaType"] for layer in document["layers"]] == ["text/plain"]
-    with pytest.raises(ClientError, match="is not a JSON object"):
-        service.read_config(f"{REPOSITORY}:no-json")
+    with pytest.raises(ClientError, match="isn't a JSON object"):
+        _ = service.image(f"{REPOSITORY}:no-json").config
 
 
-def test_no_layer_is_loaded_to_inspect_an_image(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened = []
-    open_layer = Service.open_layer
+def test_no_layer_is_loaded_to_inspect_an_image(service: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    resolved: list[str] = []
+    resolve = Layers.resolve
 
-    def watched(self: Service, repository: Any, digest: str, size: int | None = None) -> Any:
-        opened.append(digest)
-        return open_layer(self, repository, digest, size)
+    def watched(self: Layers, repository: Any, digests: Any) -> Any:
+        wanted = list(digests)
+        resolved.extend(wanted)
+        return resolve(self, repository, wanted)
 
-    monkeypatch.setattr(Service, "open_layer", watched)
-    manifest = service.find_image(f"{REPOSITORY}:1.2")
-    assert service.read_config(f"{REPOSITORY}:1.2").labels["version"] == "1.2"
-    assert manifest.config
-    assert opened == [manifest.config.digest]
+    monkeypatch.setattr(Layers, "resolve", watched)
+    image = service.image(f"{REPOSITORY}:1.2")
+    assert image.config.labels["version"] == "1.2"
+    assert image.manifest.config
+    assert resolved == [image.manifest.config.digest]
 
 
 def test_a_manifest_is_enough_for_a_service_that_gives_out_layers_alone(layout: Path, command: Command) -> None:
@@ -273,11 +277,11 @@ def test_a_manifest_is_enough_for_a_service_that_gives_out_layers_alone(layout: 
     path = layout / "blobs" / tags["1.2"].replace(":", "/")
     with (
         local_service({REPOSITORY: OciLayout(layout)}, opted_into={}, write_log=lambda _: None) as running,
-        Service(running.url) as service,
+        Client(running.url) as service,
     ):
-        refused = command("cat", running.url, f"{REPOSITORY}:1.2", "/etc/os-release")
+        refused = command("cat", "--url", running.url, f"{REPOSITORY}:1.2", "/etc/os-release")
         assert (refused.status, "--manifest FILE" in refused.error) == (1, True)
         manifest = Manifest.parse(path.read_bytes())
         assert read(service, "/etc/os-release", manifest=manifest) == b"ID=new\n"
-        printed = command("inspect", running.url, f"{REPOSITORY}:1.2", "--manifest", str(path))
+        printed = command("inspect", "--url", running.url, f"{REPOSITORY}:1.2", "--manifest", str(path))
         assert "version=1.2" in printed.output

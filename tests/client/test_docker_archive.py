@@ -15,6 +15,7 @@ import pytest
 from ecr_layers import ClientError, IntegrityError, Manifest, TargetError, UsageError
 from ecr_layers.store import docker_archive
 from ecr_layers.store.docker_archive import checked_config, is_docker_archive_of, write_docker_archive
+from ecr_layers.store.target import new_file, target_errors
 from tests.archives import file, gzipped, tar, zstd
 from tests.commands import tool
 from tests.layouts import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, LayoutWriter
@@ -59,7 +60,8 @@ class Layout:
 
     def archive(self, manifest: Manifest, *names: str) -> Path:
         """Write an archive."""
-        write_docker_archive(self.directory, manifest, names, self.target)
+        with target_errors(self.target), new_file(self.target) as file:
+            write_docker_archive(self.directory / "blobs", manifest, names, file)
         return self.target
 
 
@@ -147,9 +149,9 @@ def test_what_can_not_be_in_an_archive_is_an_error_that_says_what_to_do(layout: 
     layer = (gzipped(ARCHIVES[0]), OCI_LAYER)
     for manifest, message in (
         (layout.manifest(layout.writer.artifact("text/plain", subject, b"x")), "is an artifact"),
-        (layout.image([layer], [digest_of(ARCHIVES[0])], urls=["https://example.com/layer"]), "is a foreign one"),
-        (layout.image([layer], []), "names 0 layers, and the manifest 1"),
-        (layout.image([layer], ["md5:../../x"]), "by something else than a sha256"),
+        (layout.image([layer], []), "lists 0 layers, but the manifest 1"),
+        (layout.image([layer], ["md5:../../x"]), "without a sha256"),
+        (layout.image([(layer[0], f"{OCI_LAYER}+encrypted")], [digest_of(ARCHIVES[0])]), "is encrypted"),
     ):
         with pytest.raises(ClientError, match=message):
             layout.archive(manifest)
@@ -163,7 +165,7 @@ def left_in(directory: Path) -> list[str]:
 def test_a_layer_that_decompresses_to_something_else_leaves_the_older_archive(layout: Layout, tmp_path: Path) -> None:
     layout.target.write_bytes(b"older")
     manifest = layout.image([(zstd.compress(ARCHIVES[0]), ZSTD)], [digest_of(ARCHIVES[1])])
-    with pytest.raises(IntegrityError, match="decompresses to something else"):
+    with pytest.raises(IntegrityError, match="doesn't decompress to"):
         layout.archive(manifest)
     assert layout.target.read_bytes() == b"older"
     assert left_in(tmp_path) == ["image.tar", "layout"]

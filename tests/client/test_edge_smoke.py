@@ -10,9 +10,10 @@ from rich.console import Console
 
 from ecr_layers.cli import main
 from ecr_layers.ops.edge_smoke import EdgeSmokeTest, find_layer
+from ecr_layers.ops.http_auth import PullTokenAuth
 from ecr_layers.ops.pull_tokens import PullToken
 from ecr_layers.ops.smoke import Layer, SmokeError
-from ecr_layers.registry.authentication import PullTokenAuth
+from ecr_layers.registry.signing import PullToken as Token
 from local.edge import CALLER, RunningEdge, local_edge
 from local.oci_layout import OciLayout
 from local.service import FunctionUrl, Service, local_service
@@ -63,7 +64,7 @@ def token_file(tmp_path: Path) -> Callable[[str], str]:
 def test_a_service_behind_the_edge_passes_every_check(
     edge: RunningEdge, token_file: Callable[[str], str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["smoke", edge.url, "--token-file", token_file("ci"), "--repository", REPOSITORY]) == 0
+    assert main(["smoke", "--url", edge.url, "--token-file", token_file("ci"), "--repository", REPOSITORY]) == 0
     printed = capsys.readouterr().out
     assert printed.splitlines() == [f"ok    {check}" for check in CHECKS]
     assert PASSWORD not in printed
@@ -72,7 +73,7 @@ def test_a_service_behind_the_edge_passes_every_check(
 def test_a_token_for_everything_has_no_scope_to_check(
     edge: RunningEdge, token_file: Callable[[str], str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["smoke", edge.url, "--token-file", token_file("all"), "--repository", REPOSITORY]) == 0
+    assert main(["smoke", "--url", edge.url, "--token-file", token_file("all"), "--repository", REPOSITORY]) == 0
     assert "skip  scope: the token is for every repository" in capsys.readouterr().out
 
 
@@ -80,7 +81,7 @@ def test_a_token_for_everything_has_no_scope_to_check(
 def test_a_token_that_does_not_let_in_is_one_line_with_status_2(
     edge: RunningEdge, token_file: Callable[[str], str], capsys: pytest.CaptureFixture[str], name: str, said: str
 ) -> None:
-    assert main(["smoke", edge.url, "--token-file", token_file(name), "--repository", REPOSITORY]) == 2
+    assert main(["smoke", "--url", edge.url, "--token-file", token_file(name), "--repository", REPOSITORY]) == 2
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
@@ -91,7 +92,7 @@ def test_a_token_that_has_expired_fails_the_checks_that_need_it_in_the_edges_wor
 ) -> None:
     digest = next(iter(sample.referenced_blobs))
     arguments = ["--token-file", token_file("old"), "--repository", REPOSITORY, "--digest", digest]
-    assert main(["smoke", edge.url, *arguments]) == 1
+    assert main(["smoke", "--url", edge.url, *arguments]) == 1
     printed = capsys.readouterr().out
     assert "ok    the challenge" in printed
     assert "FAIL  log-in: answered 401 and not 200: The pull token has expired. Ask for a new one." in printed
@@ -104,7 +105,9 @@ def test_a_service_without_an_edge_fails(sample: OciLayout, capsys: pytest.Captu
         local_service({REPOSITORY: sample}, write_log=lambda _: None) as service,
         httpx.Client(trust_env=False) as client,
     ):
-        assert not EdgeSmokeTest(service.url, layer, client, PullTokenAuth("ci", PASSWORD)).run(Console(width=200))
+        assert not EdgeSmokeTest(service.url, layer, client, PullTokenAuth(Token("ci", PASSWORD))).run(
+            Console(width=200)
+        )
     printed = capsys.readouterr().out
     assert "FAIL  the challenge: without a token it answered 200 and not 401" in printed
     assert "FAIL  a wrong password: answered 200 and not 401" in printed
@@ -159,7 +162,7 @@ def test_what_is_wrong_is_said_and_no_secret_is(
 ) -> None:
     layer = Layer(REPOSITORY, f"sha256:{'1' * 64}", "latest")
     with httpx.Client(transport=httpx.MockTransport(answer)) as client:
-        assert not EdgeSmokeTest(URL, layer, client, PullTokenAuth("ci", PASSWORD)).run(Console(width=200))
+        assert not EdgeSmokeTest(URL, layer, client, PullTokenAuth(Token("ci", PASSWORD))).run(Console(width=200))
     printed = capsys.readouterr().out
     assert complaint in printed
     assert "X-Amz" not in printed
@@ -175,7 +178,7 @@ def test_a_blobs_url_is_asked_without_the_token(capsys: pytest.CaptureFixture[st
 
     layer = Layer(REPOSITORY, f"sha256:{'1' * 64}")
     with httpx.Client(transport=httpx.MockTransport(answer)) as client:
-        EdgeSmokeTest(URL, layer, client, PullTokenAuth("ci", PASSWORD)).run(Console())
+        EdgeSmokeTest(URL, layer, client, PullTokenAuth(Token("ci", PASSWORD))).run(Console())
     outside = [request for request in sent if request.url.host != "registry.example.com"]
     assert outside
     assert not any("authorization" in request.headers for request in outside)
@@ -183,7 +186,7 @@ def test_a_blobs_url_is_asked_without_the_token(capsys: pytest.CaptureFixture[st
 
 def test_a_layer_is_found_by_the_registry_itself(edge: RunningEdge, sample: OciLayout) -> None:
     with httpx.Client(trust_env=False) as client:
-        layer = find_layer(edge.url, client, PullTokenAuth("ci", PASSWORD), REPOSITORY)
+        layer = find_layer(edge.url, client, PullTokenAuth(Token("ci", PASSWORD)), REPOSITORY)
     assert (layer.repository, layer.image) == (REPOSITORY, "latest")
     assert layer.digest in sample.referenced_blobs
 
@@ -192,16 +195,16 @@ def test_a_layer_is_found_by_the_registry_itself(edge: RunningEdge, sample: OciL
 def test_a_manifest_without_a_layer_is_said(manifest: str) -> None:
     with (
         httpx.Client(transport=httpx.MockTransport(lambda _: httpx.Response(200, text=manifest))) as client,
-        pytest.raises(SmokeError, match="gives no manifest of team/app:latest"),
+        pytest.raises(SmokeError, match="has no manifest of team/app:latest"),
     ):
-        find_layer(URL, client, PullTokenAuth("ci", PASSWORD), REPOSITORY, "latest")
+        find_layer(URL, client, PullTokenAuth(Token("ci", PASSWORD)), REPOSITORY, "latest")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--token-file", "/nonexistent"], "The pull token can't be read"),
-        ([], "is no function URL. Give a pull token with TOKEN_FILE="),
+        (["--token-file", "/nonexistent"], "Can't read the pull token"),
+        ([], "isn't a function URL. Use --token-file"),
     ],
 )
 def test_what_can_not_be_checked_is_refused_in_one_line(
@@ -213,7 +216,7 @@ def test_what_can_not_be_checked_is_refused_in_one_line(
 ) -> None:
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     monkeypatch.delenv("ECR_LAYERS_TOKEN", raising=False)
-    assert main(["smoke", URL, *arguments]) == 2
+    assert main(["smoke", "--url", URL, *arguments]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
@@ -222,5 +225,5 @@ def test_what_can_not_be_checked_is_refused_in_one_line(
 def test_a_token_needs_a_repository_that_it_is_for(
     token_file: Callable[[str], str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["smoke", URL, "--token-file", token_file("ci")]) == 2
-    assert capsys.readouterr().err == "Name a repository that the token is for: REPOSITORY=… or --repository.\n"
+    assert main(["smoke", "--url", URL, "--token-file", token_file("ci")]) == 2
+    assert "Name a repository in the token's scope: --repository" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -9,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecr_layers import ClientError, ImageConfig, Manifest
-from ecr_layers.client import _download_url, _failure, _objects
 from ecr_layers.oci.conversion import as_oci
+from ecr_layers.registry.layers import _download_url, _failure, _objects
 from tests.layouts import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
 
 NAMES = st.sampled_from(
@@ -39,7 +40,7 @@ def use_manifest(document: dict[str, Any]) -> None:
 READERS: list[Callable[[dict[str, Any]], object]] = [
     use_manifest,
     lambda document: ImageConfig.parse(json.dumps(document).encode()),
-    lambda document: _download_url(document).is_valid(),
+    lambda document: _download_url(document).is_valid(datetime.now(UTC)),
     _failure,
     lambda document: _objects(document, "downloadUrls"),
 ]
@@ -57,5 +58,5 @@ def test_any_document_is_read_or_refused(document: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("version", [[], {}, "2", 1, 2.5])
 def test_a_manifest_of_another_version_is_refused(version: object) -> None:
-    with pytest.raises(ClientError, match="no kind that is known here"):
+    with pytest.raises(ClientError, match="Unsupported manifest type"):
         Manifest.parse(json.dumps({"schemaVersion": version, "layers": []}).encode())

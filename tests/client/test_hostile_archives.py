@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecr_layers import ClientError
-from ecr_layers.files import image_files
+from ecr_layers.files import tree
 from ecr_layers.files.image_files import ImageFiles
 from tests.archives import Layers, directory, extension, file, gzipped, header, link, padded, record, tar, zstd
 
@@ -78,14 +78,14 @@ def test_attributes_of_many_names_are_forgotten_with_their_member() -> None:
 def test_what_decompresses_to_more_than_is_allowed_is_refused(compress: object) -> None:
     bomb = compress(header("big", tarfile.REGTYPE, 120 * MIB) + bytes(120 * MIB))  # type: ignore[operator]
     assert len(bomb) < 2 * MIB
-    with memory_below(8 * MIB), pytest.raises(ClientError, match=r"more than 100000000 bytes.*--max-bytes"):
+    with memory_below(8 * MIB), pytest.raises(ClientError, match="more than 100000000 bytes"):
         read("/a", bomb, max_bytes=100_000_000)
 
 
 def test_all_layers_together_may_have_so_many_bytes() -> None:
     layer = tar(file("x", bytes(10_000)))
     assert len(layer) == 20_480
-    with pytest.raises(ClientError, match="--max-bytes"):
+    with pytest.raises(ClientError, match="more than 20000 bytes"):
         read("/a", tar(file("a", b"1")), layer, layer, max_bytes=20_000)
 
 
@@ -98,7 +98,7 @@ def test_a_zstandard_layer_that_asks_for_more_memory_than_is_common_is_refused()
 
 
 def test_more_members_than_can_be_kept_in_mind_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_files, "MOST_ENTRIES", 1000)
+    monkeypatch.setattr(tree, "MOST_ENTRIES", 1000)
     with pytest.raises(ClientError, match="too many files"):
         read("/a", tar(*(file(f"f{number}") for number in range(1001))))
     with pytest.raises(ClientError, match="too many files"):
@@ -110,15 +110,15 @@ def test_more_members_than_can_be_kept_in_mind_are_refused(monkeypatch: pytest.M
 
 
 def test_more_text_than_can_be_kept_in_mind_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_files, "MOST_TEXT", 100_000)
+    monkeypatch.setattr(tree, "MOST_TEXT", 100_000)
     with pytest.raises(ClientError, match="too many files"):
         read("/a", tar(*(link(f"l{number}", "t" * 4000) for number in range(30))))
 
 
 def test_files_behind_mazes_of_links_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_files, "_MOST_STEPS", 200_000)
+    monkeypatch.setattr(tree, "_MOST_STEPS", 200_000)
     maze = [directory("d"), *(link(f"l{number}", "d/../" * 700 + f"l{number + 1}") for number in range(30))]
-    with pytest.raises(ClientError, match="behind too many links"):
+    with pytest.raises(ClientError, match="too many links"):
         read("/a", tar(*maze, *(file(f"l0/f{number}") for number in range(1000))))
 
 

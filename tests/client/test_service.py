@@ -6,6 +6,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,21 +17,22 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from ecr_layers import (
-    Authentication,
+    Client,
     ClientError,
     DownloadUrl,
     IntegrityError,
-    Repository,
     Retries,
-    Service,
     ServiceError,
     UsageError,
 )
-from ecr_layers.client import DownloadUrls, service_url
+from ecr_layers.registry.addresses import service_url
 from ecr_layers.transfer.downloads import DownloadError, Downloads
+from ecr_layers.transfer.retries import Attempts
+from ecr_layers.transfer.source import DownloadUrls
+from ecr_layers.transfer.transport import Clock, Transport
 from local.server import running
 from tests.client.fetching import Fetching
-from tests.client.small_parts import REPOSITORY
+from tests.client.small_parts import REPOSITORY, quick_retries
 from tests.layouts import OCI_INDEX, OCI_MANIFEST
 
 DIGESTS = [f"sha256:{number:064x}" for number in range(1200)]
@@ -55,10 +57,10 @@ class Scripted:
 
 
 @contextmanager
-def scripted(answer: Answer, attempts: int = 3) -> Iterator[tuple[Scripted, Service]]:
+def scripted(answer: Answer, attempts: int = 3) -> Iterator[tuple[Scripted, Client]]:
     service = Scripted(answer)
-    retries = Retries(attempts=attempts, sleep=service.slept.append)
-    with running(service.app()) as url, Service(url, Authentication(is_anonymous=True), retries) as client:
+    retries = replace(quick_retries(attempts), sleep=service.slept.append)
+    with running(service.app()) as url, Client(url, is_anonymous=True, retries=retries) as client:
         yield service, client
 
 
@@ -93,17 +95,41 @@ def test_what_the_service_calls_retryable_is_asked_for_again_after_retry_after()
 
 
 def test_waits_become_longer_and_differ() -> None:
-    retries = Retries(attempts=6, shortest_wait=1.0, longest_wait=10.0)
-    for attempt, most in enumerate([1.0, 2.0, 4.0, 8.0, 10.0], start=1):
-        waits = {retries.wait(attempt) for _ in range(20)}
+    slept: list[float] = []
+    retries = Retries(shortest_wait=1.0, longest_wait=10.0, sleep=slept.append, clock=lambda: 0.0)
+    for _ in range(20):
+        attempts = Attempts(retries)
+        assert all(attempts.wait("busy") for _ in range(5))
+    for place, most in enumerate([1.0, 2.0, 4.0, 8.0, 10.0]):
+        waits = set(slept[place::5])
         assert len(waits) > 1
-        assert all(wait is not None and most / 2 <= wait <= most for wait in waits)
-    assert retries.wait(6) is None
+        assert all(most / 2 <= wait <= most for wait in waits)
+
+
+def test_what_fails_without_progress_is_given_up_when_its_time_is_over() -> None:
+    now, slept = [0.0], list[float]()
+    reasons: list[str] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        now[0] += seconds
+
+    retries = Retries(
+        seconds=120.0, sleep=sleep, clock=lambda: now[0], on_wait=lambda reason, _: reasons.append(reason)
+    )
+    attempts = Attempts(retries)
+    while attempts.wait("the network is away"):
+        pass
+    assert sum(slept) == pytest.approx(120.0)
+    assert reasons == ["the network is away"] * len(slept)
+    assert not attempts.wait("the network is away")
+    attempts.succeeded()
+    assert attempts.wait("the network is away")
 
 
 def test_waits_leave_the_programs_random_numbers_alone() -> None:
     before = random.getstate()
-    Retries().wait(1)
+    Attempts(Retries(sleep=lambda _: None)).wait("busy")
     assert random.getstate() == before
 
 
@@ -144,15 +170,15 @@ MESSAGES: dict[str, tuple[Response, str]] = {
     "an error with control characters": (problem(400, retryable=False, detail="\x1b[31mred"), "?[31mred"),
     "not let in": (
         Response('{"Message":"Forbidden"}', 403),
-        "lets in nobody without credentials (403). Run docker login",
+        "requires credentials (HTTP 403).",
     ),
-    "elsewhere": (RedirectResponse("https://example.com/?token=1"), "answers with a redirect to another address. Name"),
-    "something else": (Response("<html>", 404), "answered 404, and not as this service does. Check the address"),
-    "no JSON": (Response("<html>", 200), "The answer is not of the form that this service has."),
-    "other JSON": (answered([]), "The answer is not of the form that this service has."),
-    "other members": (answered({"downloadUrl": 1, "layerDigest": 2}), "The answer is not of the form"),
-    "another time": (answered({**resolved(DIGESTS[0]), "expiresAt": "soon"}), "The answer is not of the form"),
-    "too much": (Response(b" " * 9_000_000, 200), "The answer is larger than this service's answers are."),
+    "elsewhere": (RedirectResponse("https://example.com/?token=1"), "redirects to another address. Use that address."),
+    "something else": (Response("<html>", 404), "returned an unexpected HTTP 404. Check the address"),
+    "no JSON": (Response("<html>", 200), "Unexpected answer: this isn't the service's API."),
+    "other JSON": (answered([]), "Unexpected answer: this isn't the service's API."),
+    "other members": (answered({"downloadUrl": 1, "layerDigest": 2}), "Unexpected answer"),
+    "another time": (answered({**resolved(DIGESTS[0]), "expiresAt": "soon"}), "Unexpected answer"),
+    "too much": (Response(b" " * 9_000_000, 200), "The answer is over 8388608 bytes"),
 }
 
 
@@ -171,18 +197,18 @@ def test_an_error_is_one_line_that_says_what_to_do(case: str) -> None:
 def test_a_token_is_in_no_error(tmp_path: Any) -> None:
     (tmp_path / "token").write_text("reader:very-secret-password")
     with running(Scripted(in_turn(Response("", 403))).app()) as url:
-        service = Service(url, Authentication(token_file=tmp_path / "token"))
-        with service, pytest.raises(ServiceError, match=r"refuses the credentials \(403\)") as caught:
+        service = Client(url, token_file=tmp_path / "token")
+        with service, pytest.raises(ServiceError, match=r"refused the credentials \(HTTP 403\)") as caught:
             service.resolve("team/app", [DIGESTS[0]])
     assert "secret" not in repr(caught.value)
     assert "secret" not in repr(service.__dict__)
 
 
 def test_a_service_that_does_not_answer_is_one_line() -> None:
-    service = Service(
-        "http://127.0.0.1:1", Authentication(is_anonymous=True), Retries(attempts=2, sleep=lambda _: None)
-    )
-    with service, pytest.raises(ServiceError, match=r"http://127\.0\.0\.1:1 can't be reached \(ConnectError\)\."):
+    with (
+        Client("http://127.0.0.1:1", is_anonymous=True) as service,
+        pytest.raises(ServiceError, match=r"http://127\.0\.0\.1:1 can't be reached: the connection was refused\."),
+    ):
         service.resolve("team/app", DIGESTS[:1])
 
 
@@ -237,32 +263,32 @@ def test_where_post_is_not_let_through_each_layer_is_asked_for_by_get() -> None:
 def test_a_manifest_that_is_not_what_its_digest_says_is_refused() -> None:
     answer = in_turn(Response("{}", 200, media_type=OCI_MANIFEST))
     with scripted(answer) as (_, client), pytest.raises(IntegrityError, match=DIGESTS[0]):
-        client.read_manifest(f"team/app@{DIGESTS[0]}")
+        client.image(f"team/app@{DIGESTS[0]}")
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"<html>", "is not JSON"),
-        (b"[" * 100_000, "is not JSON"),
-        (b'{"schemaVersion": 1, "layers": []}', "of no kind that is known here"),
-        (b'{"schemaVersion": 2, "layers": []}', "which has no config and layers"),
+        (b"<html>", "isn't a JSON object"),
+        (b"[" * 100_000, "isn't a JSON object"),
+        (b'{"schemaVersion": 1, "layers": []}', "Unsupported manifest type"),
+        (b'{"schemaVersion": 2, "layers": []}', "has no config and layers"),
         (
             b'{"schemaVersion": 2, "config": {"digest": "sha256:../../etc", "size": 1}, "layers": []}',
-            "something else than",
+            "without a sha256 or sha512 digest",
         ),
         (
             b'{"schemaVersion": 2, "config": {"digest": "%s", "size": -1}, "layers": []}' % DIGESTS[0].encode(),
-            "the size",
+            "say the size",
         ),
-        (b'{"schemaVersion": 2, "config": {}, "layers": {}}', "layers is not a list"),
-        (b'{"schemaVersion": 2, "config": 1, "layers": []}', "a descriptor that is no object"),
+        (b'{"schemaVersion": 2, "config": {}, "layers": {}}', "layers isn't a list"),
+        (b'{"schemaVersion": 2, "config": 1, "layers": []}', "a descriptor that isn't an object"),
     ],
 )
 def test_a_manifest_that_is_none_is_refused_in_one_line(content: bytes, message: str) -> None:
     answer = in_turn(Response(content, 200, media_type=OCI_MANIFEST))
     with scripted(answer) as (_, client), pytest.raises(ClientError, match=message) as caught:
-        client.read_manifest("team/app:1")
+        client.image("team/app:1")
     assert "\n" not in str(caught.value)
 
 
@@ -294,9 +320,9 @@ def test_indexes_that_lead_nowhere_are_given_up(contents: list[bytes]) -> None:
 
     with (
         scripted(answer) as (service, client),
-        pytest.raises(ClientError, match=r"indexes name one another|without an"),
+        pytest.raises(ClientError, match=r"indexes are nested|has no image for"),
     ):
-        client.find_image("team/app", "linux/arm64")
+        client.image("team/app", platform="linux/arm64")
     assert len(service.requests) < 40
 
 
@@ -325,20 +351,19 @@ def test_anything_else_is_no_service(text: str, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_download_url_without_tls_is_used_for_a_service_on_this_machine_alone() -> None:
-    downloads = Downloads(allows_http=False)
-    with pytest.raises(DownloadError, match="not HTTPS"), downloads.open("http://127.0.0.1:1/", 0, 0):
+    downloads = Downloads(Transport(), allows_http=False)
+    with pytest.raises(DownloadError, match="isn't HTTPS"), downloads.open("http://127.0.0.1:1/", 0, 0):
         pytest.fail("it was asked")
 
 
-class Resolving(Service):
+class Resolving:
     """Gives a new URL each time, and counts them."""
 
     def __init__(self, lifetime: timedelta) -> None:
-        super().__init__("http://127.0.0.1:1", Authentication(is_anonymous=True))
         self.count = 0
         self.lifetime = lifetime
 
-    def resolve(self, repository: str | Repository, digests: Any) -> list[DownloadUrl]:
+    def resolve(self, digests: Any) -> list[DownloadUrl]:
         self.count += 1
         return [
             DownloadUrl(digest, f"https://s3/{self.count}", datetime.now(UTC) + self.lifetime) for digest in digests
@@ -347,7 +372,7 @@ class Resolving(Service):
 
 def test_a_url_is_used_until_it_expires() -> None:
     service = Resolving(timedelta(hours=1))
-    urls = DownloadUrls(service, Repository("team/app"))
+    urls = DownloadUrls(service.resolve, Clock())
     assert urls.get(DIGESTS[0]) is urls.get(DIGESTS[0])
     service.lifetime = timedelta(seconds=5)
     first, second = urls.get(DIGESTS[1]), urls.get(DIGESTS[1])
@@ -356,7 +381,7 @@ def test_a_url_is_used_until_it_expires() -> None:
 
 def test_a_url_that_was_refused_is_renewed_once_for_all_threads() -> None:
     service = Resolving(timedelta(hours=1))
-    urls = DownloadUrls(service, Repository("team/app"))
+    urls = DownloadUrls(service.resolve, Clock())
     refused = urls.get(DIGESTS[0])
     renewed: list[DownloadUrl] = []
     threads = [threading.Thread(target=lambda: renewed.append(urls.get(DIGESTS[0], refused))) for _ in range(8)]

@@ -86,7 +86,7 @@ def proxy(url: str) -> Iterator[str]:
         "AWS_SECRET_ACCESS_KEY": CREDENTIALS.secret_key,
         "AWS_SESSION_TOKEN": str(CREDENTIALS.token),
     }
-    command = [*CLIENT, "proxy", url, "--region", REGION, "--port", "0"]
+    command = [*CLIENT, "proxy", "--url", url, "--region", REGION, "--port", "0"]
     process = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
@@ -188,6 +188,7 @@ def test_an_address_that_nobody_has_is_a_502() -> None:
 def test_without_credentials_the_proxy_does_not_start(tmp_path: Path) -> None:
     result = client_command(
         "proxy",
+        "--url",
         "https://abc.lambda-url.eu-west-1.on.aws/",
         AWS_ACCESS_KEY_ID="",
         AWS_SECRET_ACCESS_KEY="",
@@ -196,17 +197,17 @@ def test_without_credentials_the_proxy_does_not_start(tmp_path: Path) -> None:
         AWS_EC2_METADATA_DISABLED="true",
     )
     assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr.startswith("There are no AWS credentials.")
+    assert result.stderr.startswith("ecr-layers: There are no AWS credentials.")
 
 
 def test_a_port_that_is_taken_is_said(function_url: VerifyingFunctionUrl) -> None:
     with running(function_url.app()) as url:
         port = url.rpartition(":")[2]
         result = client_command(
-            "proxy", url, "--region", REGION, "--port", port, AWS_ACCESS_KEY_ID="a", AWS_SECRET_ACCESS_KEY="b"
+            "proxy", "--url", url, "--region", REGION, "--port", port, AWS_ACCESS_KEY_ID="a", AWS_SECRET_ACCESS_KEY="b"
         )
     assert result.returncode == 2
-    assert result.stderr.startswith(f"Port {port} of 127.0.0.1 can't be used")
+    assert result.stderr.startswith(f"ecr-layers: Port {port} of 127.0.0.1 can't be used")
 
 
 def test_skopeo_pulls_through_the_proxy_and_follows_redirects_itself(tmp_path: Path) -> None:

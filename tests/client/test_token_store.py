@@ -97,7 +97,7 @@ def test_every_page_is_listed(store: UnreliableStore) -> None:
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        ("AccessDeniedException", "AWS refuses ListKeys to your credentials (AccessDeniedException)."),
+        ("AccessDeniedException", "AWS denied ListKeys to your credentials (AccessDeniedException)."),
         ("ResourceNotFoundException", f"There is no token store {ARN}."),
         ("ValidationException", "The token store answered ValidationException: The store answers ValidationException."),
         (
@@ -115,7 +115,7 @@ def test_what_the_store_answers_is_one_line_with_status_2(
     store.before = fail
     assert main(["token", "list", "--store", ARN]) == 2
     printed = capsys.readouterr()
-    assert printed.err.startswith(message)
+    assert printed.err.startswith(f"ecr-layers: {message}")
     assert (printed.out, printed.err.count("\n")) == ("", 1)
 
 
@@ -125,7 +125,7 @@ def test_a_store_that_can_not_be_reached_is_one_line_with_status_2(
 ) -> None:
     monkeypatch.setenv(ENDPOINT, "http://localhost:1")
     assert main(["token", *arguments, "--store", ARN]) == 2
-    assert capsys.readouterr() == ("", "The token store can't be reached: EndpointConnectionError.\n")
+    assert capsys.readouterr() == ("", "ecr-layers: The token store can't be reached: EndpointConnectionError.\n")
 
 
 def test_a_store_that_does_not_say_whether_it_has_written_is_said_to(store: UnreliableStore) -> None:
@@ -138,7 +138,7 @@ def test_a_store_that_does_not_say_whether_it_has_written_is_said_to(store: Unre
     store.after = wait
     config = Config(read_timeout=0.3, retries={"total_max_attempts": 1})
     client = boto3.client("cloudfront-keyvaluestore", region_name="us-east-1", config=config)
-    with pytest.raises(UsageError, match="did not say whether it has added ci: ReadTimeoutError"):
+    with pytest.raises(UsageError, match="didn't confirm the token ci: ReadTimeoutError"):
         TokenStore(ARN, client).add(TOKEN, "password")
     is_answered.set()
 
@@ -146,8 +146,8 @@ def test_a_store_that_does_not_say_whether_it_has_written_is_said_to(store: Unre
 @pytest.mark.parametrize(
     ("variable", "value", "message"),
     [
-        ("AWS_PROFILE", "missing", "can't be asked: The config profile (missing) could not be found"),
-        ("AWS_ENDPOINT_URL_CLOUDFRONT_KEYVALUESTORE", "nowhere", "can't be asked: "),
+        ("AWS_PROFILE", "missing", "can't be used: The config profile (missing) could not be found"),
+        ("AWS_ENDPOINT_URL_CLOUDFRONT_KEYVALUESTORE", "nowhere", "can't be used: "),
     ],
 )
 def test_a_configuration_that_can_not_be_used_is_one_line_with_status_2(
@@ -174,11 +174,11 @@ def test_without_credentials_nothing_is_asked(
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
     assert main(["token", "list", "--store", ARN]) == 2
-    assert capsys.readouterr().err.startswith("There are no AWS credentials.")
+    assert capsys.readouterr().err.startswith("ecr-layers: There are no AWS credentials.")
     assert not store.calls
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     assert main(["token", "list", "--store", ARN]) == 2
-    assert capsys.readouterr() == ("", "Tokens need one more package: pip install 'ecr-layers[token]'\n")
+    assert capsys.readouterr() == ("", "ecr-layers: Tokens need another package: pip install 'ecr-layers[ops]'\n")

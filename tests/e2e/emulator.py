@@ -16,7 +16,7 @@ import boto3
 import httpx
 from botocore.credentials import Credentials
 
-from ecr_layers.registry.signing import FunctionUrlAuth
+from ecr_layers.ops.http_auth import FunctionUrlAuth
 from tests.commands import ROOT
 
 # The emulator takes an access key of twelve digits for the account.

@@ -20,9 +20,9 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 from rich.console import Console
 
+from ecr_layers.ops.http_auth import FunctionUrlAuth
 from ecr_layers.ops.signing_proxy import SigningProxy
 from ecr_layers.ops.smoke import Layer, SmokeTest
-from ecr_layers.registry.signing import FunctionUrlAuth
 from infra.asset import Target, build_package
 from infra.resolver_function import PACKAGES
 from local.aws import LocalAws, local_aws

@@ -336,7 +336,7 @@ class TestEcrLayers:
     def fetch(self, edge: RunningEdge, credentials: Credentials, directory: Path) -> tuple[str | Path, ...]:
         (directory / "token").write_text(":".join(credentials))
         options = ("--token-file", directory / "token", "--output", directory / "copy")
-        return (*CLIENT, "fetch", edge.url, "team/app:latest", *options)
+        return (*CLIENT, "fetch", "--url", edge.url, "team/app:latest", *options)
 
     def test_fetches_an_image(self, edge: RunningEdge, layout: OciLayout, tmp_path: Path) -> None:
         run(*self.fetch(edge, GOOD, tmp_path))
@@ -344,7 +344,7 @@ class TestEcrLayers:
 
     @pytest.mark.parametrize("credentials", [WRONG, EXPIRED, OUT_OF_SCOPE])
     def test_is_told_why_it_may_not(self, edge: RunningEdge, tmp_path: Path, credentials: Credentials) -> None:
-        assert refusal(*self.fetch(edge, credentials, tmp_path)) == f"{REFUSED[credentials]}\n"
+        assert refusal(*self.fetch(edge, credentials, tmp_path)) == f"ecr-layers: {REFUSED[credentials]}\n"
 
 
 def go_client(name: str) -> Path:

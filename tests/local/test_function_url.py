@@ -11,7 +11,7 @@ import httpx
 import pytest
 from botocore.credentials import Credentials
 
-from ecr_layers.registry.signing import FunctionUrlAuth
+from ecr_layers.ops.http_auth import FunctionUrlAuth
 from local.execution_environment import Result
 from local.function_url import create_function_url_app
 from local.server import running

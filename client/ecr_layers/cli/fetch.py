@@ -1,143 +1,152 @@
-"""`ecr-layers fetch`: an image or layers, verified, into a directory or an archive."""
+"""`ecr-layers fetch`."""
 
-import argparse
-import re
-import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from ecr_layers.cli import arguments
-from ecr_layers.cli.progress import display
-from ecr_layers.client import Service
+import click
+
+from ecr_layers.cli import output
+from ecr_layers.cli.errors import EXIT_STATUSES, tell
+from ecr_layers.cli.options import ByteCount, image_options, operands, service_options, take_service
+from ecr_layers.cli.progress import MODES, Display, display
+from ecr_layers.cli.signals import Stopped
+from ecr_layers.client import Client
 from ecr_layers.errors import UsageError
-from ecr_layers.fetch import Fetched, Fetcher, FetchOptions, image_to_fetch, read_manifest_file
-from ecr_layers.oci.references import ImageReference, checked_digest
-from ecr_layers.transfer.loader import TransferSettings
-
-HELP = "Load an image or layers, each blob verified, and go on where an earlier run stopped"
+from ecr_layers.oci.references import checked_digest
+from ecr_layers.saving import Saved
 
 OCI, DOCKER_ARCHIVE = "oci", "docker-archive"
 MOST_CONNECTIONS = 128
 
-_EPILOG = """\
+_EPILOG = f"""\
+\b
 examples:
-  ecr-layers fetch SERVICE team/app:1.2 -o app/
-      an OCI image layout: index.json, oci-layout, blobs/; of an image index all images
-  ecr-layers fetch SERVICE team/app@sha256:… --platform linux/arm64 --format docker-archive -o app.tar
-      one image of an index, for docker load
-  ecr-layers fetch SERVICE team/app --digest sha256:… --digest sha256:… -o blobs/
-      layers or configs alone: blobs/sha256/…
-  ecr-layers fetch SERVICE team/app:1.2 --manifest manifest.json -o app/
-      from a service that gives out layers and no manifests
+  ecr-layers fetch team/app:1.2 -o app/
+      this machine's image in an OCI image layout
+  ecr-layers fetch team/app:1.2 --all-platforms -o app/
+      all images of an index
+  ecr-layers fetch team/app:1.2 --platform linux/arm64 -o docker-archive:app.tar
+      an archive for docker load; -o - writes it to the standard output
+  ecr-layers fetch team/app --digest sha256:… --digest sha256:… -o blobs/
+      layers or configs: blobs/sha256/…
 
-IMAGE is team/app, team/app:TAG or team/app@sha256:…, with 123456789012/ in front for another account's registry. The
-tag is latest if there is none. Without --platform an image index is loaded as a whole; a docker-archive holds one
-image, so there it is the only one, or that of linux on this machine's architecture. Foreign layers, which the registry
-does not have, are left out, and named.
+Run the same command again to resume, whatever stopped it. Commands with the same target wait for each other.
 
-A blob has the suffix .part until its size and digest are right, and a journal beside it. Run the same command again
-after whatever stopped it: what is there is not loaded again. Runs with the same target wait for each other.
-
-exit status:
-  0  everything is there and verified
-  1  the service or S3 does not give what it takes, though they were asked again
-  2  the command line or the credentials are wrong
-  3  what was loaded, twice, is not what its digest says
-  4  the target can't be written
-  130  a signal stopped it"""
+\b
+{EXIT_STATUSES}"""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's own arguments."""
-    arguments.add_service(parser, "IMAGE")
-    parser.epilog = _EPILOG
-    parser.add_argument(
-        "-o", "--output", type=Path, metavar="PATH", help="directory to write to, or file if it is a docker-archive"
-    )
-    parser.add_argument("--platform", metavar="OS/ARCH", help="the image of this platform, such as linux/arm64")
-    parser.add_argument(
-        "--format",
-        choices=[OCI, DOCKER_ARCHIVE],
-        default=OCI,
-        help=f"an OCI image layout, or an archive for docker load (default: {OCI})",
-    )
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument(
-        "--manifest", type=Path, metavar="FILE", help="the image's manifest; the service need not give it"
-    )
-    what.add_argument("--digest", action="append", metavar="DIGEST", help="a layer or config; may be given many times")
-    parser.add_argument(
-        "--max-bytes",
-        type=arguments.byte_count,
-        metavar="N",
-        help="refuse blobs with more bytes; with K, M or G behind it too",
-    )
-    parser.add_argument(
-        "--connections", type=connection_count, default=32, metavar="N", help="ranges to load at once (default: 32)"
-    )
-    shown = parser.add_mutually_exclusive_group()
-    shown.add_argument("--json", action="store_true", help="write JSON objects, one a line, to the standard output")
-    shown.add_argument("--quiet", action="store_true", help="write nothing but errors")
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What to fetch, and where to."""
+
+    name: str
+    output: Path | None
+    format: str
+    platform: str | None
+    manifest: Path | None
+    all_platforms: bool
+    digests: tuple[str, ...]
+    image_name: str | None
+    max_bytes: int | None
+    is_quick: bool
 
 
-def run(options: argparse.Namespace) -> int:
-    """Fetch, and show how far it is."""
-    (image,) = arguments.operands(options)
-    if options.output is None:
-        raise UsageError("Name the target: -o PATH.")
-    reference = ImageReference.parse(image)
-    _check(options, image)
-    with (
-        Service(
-            arguments.url_of_service(options),
-            arguments.authentication(options),
-            transfers=TransferSettings(connections=options.connections),
-        ) as service,
-        display(is_quiet=options.quiet, is_json=options.json) as shown,
-    ):
-        fetch_options = FetchOptions(
-            options.max_bytes,
-            shown.update,
-            lambda: shown.note(f"Another run has {options.output}. Waiting for it to end."),
-        )
+@click.command(short_help="Download an image or layers, verified", epilog=_EPILOG)
+@click.argument("words", nargs=-1, metavar="IMAGE")
+@click.option("-o", "--output", "target", metavar="PATH", help="directory, or file of a docker-archive")
+@image_options
+@click.option("--all-platforms", is_flag=True, help="all images of an index")
+@click.option("--digest", "digests", multiple=True, metavar="DIGEST", help="a layer or config; can be repeated")
+@click.option("--format", "kind", type=click.Choice([OCI, DOCKER_ARCHIVE]), help=f"format  [default: {OCI}]")
+@click.option("--name", "image_name", metavar="NAME", help="the image's name in the target: HOST/team/app:1.2")
+@click.option("--max-bytes", type=ByteCount(), metavar="N", help="refuse larger blobs; 2G, 2GB or 2GiB")
+@click.option("--quick", "is_quick", is_flag=True, help="check existing blobs by size only, not by digest")
+@click.option(
+    "--connections", type=click.IntRange(1, MOST_CONNECTIONS), default=32, show_default=True, help="parallel ranges"
+)
+@click.option("--progress", "mode", type=click.Choice(MODES), default="auto", show_default=True, help="progress")
+@click.option("--json", "mode", flag_value="json", help="the same as --progress=json")
+@click.option("--quiet", "mode", flag_value="none", help="the same as --progress=none")
+@service_options
+def command(words: tuple[str, ...], target: str | None, connections: int, mode: str, **options: Any) -> int:
+    """Download an image or layers, every blob verified."""
+    service = take_service(options)
+    url, (name,) = operands(service, words, "IMAGE")
+    request = _request(name, target, options)
+    with display(mode) as shown, service.client(url, connections, shown.retrying) as client:
         try:
-            fetched = _fetch(service, service.fetcher(reference.repository, fetch_options), reference, options)
-        except KeyboardInterrupt:
-            print("Stopped. Run the same command again; it goes on where it is.", file=sys.stderr)
+            saved = _fetch(client, request, shown)
+        except Stopped:
+            tell("Stopped. Run it again to resume.")
             raise
-        shown.finish(fetched)
+        shown.finish(saved)
     return 0
 
 
-def _check(options: argparse.Namespace, image: str) -> None:
-    """Refuse options that exclude one another."""
-    if options.digest and (":" in image or options.platform or options.format != OCI):
-        raise UsageError("With --digest, name a repository alone: no tag, --platform or --format.")
-    if options.format == DOCKER_ARCHIVE and (not options.output.name or options.output.is_dir()):
-        raise UsageError(f"{options.output} is a directory, and a docker-archive is a file. Name one: -o app.tar")
-    if options.manifest and options.platform:
-        raise UsageError("A --manifest is that of one image already. Leave --platform out.")
-    for digest in options.digest or ():
-        checked_digest(digest)
-
-
-def _fetch(service: Service, fetcher: Fetcher, reference: ImageReference, options: argparse.Namespace) -> Fetched:
-    if options.digest:
-        return fetcher.blobs(options.digest, options.output)
-    if options.manifest:
-        root = read_manifest_file(options.manifest, reference)
-    else:
-        root = image_to_fetch(service, reference, options.platform, is_one=options.format == DOCKER_ARCHIVE)
-    if options.format == DOCKER_ARCHIVE:
-        return fetcher.docker_archive(root, reference, options.output)
-    return fetcher.image(root, reference.tag, options.output)
-
-
-def connection_count(text: str) -> int:
-    """Return the number of connections that an argument names.
+def _request(name: str, target: str | None, options: dict[str, Any]) -> _Request:
+    """Return the request that the options describe.
 
     Raises:
-        argparse.ArgumentTypeError: If it names none.
+        UsageError: If they contradict each other.
     """
-    if not re.fullmatch("[0-9]{1,3}", text) or not 1 <= int(text) <= MOST_CONNECTIONS:
-        raise argparse.ArgumentTypeError(f"a number from 1 to {MOST_CONNECTIONS}")
-    return int(text)
+    if not target:
+        raise _wrong("Name the target with -o PATH.")
+    kind, path, named = _target(target, options.pop("kind"))
+    image_name = options.pop("image_name")
+    request = _Request(name, path, kind, image_name=image_name or named, **options)
+    if request.digests and (":" in name or request.platform or request.all_platforms or kind != OCI):
+        raise _wrong("With --digest, name a repository only: no tag, platform or format.")
+    if sum(map(bool, (request.platform, request.manifest, request.all_platforms))) > 1:
+        raise _wrong("Use only one of --platform, --all-platforms and --manifest.")
+    if kind == DOCKER_ARCHIVE and request.all_platforms:
+        raise _wrong("A docker-archive holds one image. Use --format oci for --all-platforms.")
+    if kind == DOCKER_ARCHIVE and path is not None and (not path.name or path.is_dir()):
+        raise _wrong(f"{path} is a directory, but a docker-archive is a file. Use a name such as -o app.tar.")
+    if kind == OCI and path is None:
+        raise _wrong("Only --format docker-archive can be written to the standard output.")
+    for digest in request.digests:
+        checked_digest(digest)
+    return request
+
+
+def _target(target: str, kind: str | None) -> tuple[str, Path | None, str | None]:
+    """Return format, path and image name of a target, also as skopeo writes it: `oci:PATH:NAME`."""
+    prefix, colon, rest = target.partition(":")
+    named = None
+    if colon and prefix in {OCI, DOCKER_ARCHIVE}:
+        if kind not in {None, prefix}:
+            raise _wrong(f"{target!r} contradicts --format {kind}.")
+        path, _, reference = rest.partition(":")
+        kind, target, named = prefix, path, reference or None
+    if not target:
+        raise _wrong("Name the target with -o PATH.")
+    return kind or OCI, None if target == "-" else Path(target), named
+
+
+def _fetch(client: Client, request: _Request, shown: Display) -> Saved:
+    options: dict[str, Any] = {
+        "max_bytes": request.max_bytes,
+        "is_quick": request.is_quick,
+        "progress": shown.update,
+        "on_wait": lambda: shown.note(f"Waiting for another ecr-layers process to finish with {request.output}…"),
+    }
+    if request.digests and request.output is not None:
+        return client.save_layers(request.name, request.digests, request.output, **options)
+    image = client.image(
+        request.name,
+        platform=request.platform,
+        all_platforms=request.all_platforms,
+        manifest=request.manifest,
+    )
+    if request.format == OCI and request.output is not None:
+        return image.save(request.output, name=request.image_name, **options)
+    if request.output is not None:
+        return image.save_docker(request.output, name=request.image_name, **options)
+    with output.errors():
+        return image.save_docker(output.stream(), name=request.image_name, **options)
+
+
+def _wrong(message: str) -> UsageError:
+    return UsageError(message, code="invalid-arguments")

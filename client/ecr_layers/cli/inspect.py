@@ -1,64 +1,60 @@
-"""`ecr-layers inspect`: what an image is, without loading a layer of it."""
+"""`ecr-layers inspect`."""
 
-import argparse
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from ecr_layers.cli import arguments, output
-from ecr_layers.errors import printable
-from ecr_layers.oci.config import ImageConfig
-from ecr_layers.oci.manifests import Manifest, Platform
-from ecr_layers.oci.references import ImageReference
+import click
 
-HELP = "Print what an image's config says, its platforms and its layers; no layer is read"
+from ecr_layers.cli import output
+from ecr_layers.cli.options import check_choice, image_options, operands, service_options, take_service
+from ecr_layers.errors import printable
+from ecr_layers.image import Image
+from ecr_layers.oci.platforms import Platform
 
 _EPILOG = """\
+\b
 examples:
-  ecr-layers inspect SERVICE team/app:1.2
-  ecr-layers inspect SERVICE team/app:1.2 --platform linux/arm64 --json | jq -r '.labels.version'
-
-Sizes are in bytes, as the layers are stored. Environment variables are left out unless --env asks for them, because
-some images have secrets there.
-
-exit status:
-  0  it is printed
-  1  the service does not give it, or it is no image
-  2  the command line or the credentials are wrong
-  3  what was loaded is not what its digest says
-  130  a signal stopped it"""
+  ecr-layers inspect team/app:1.2
+  ecr-layers inspect team/app:1.2 --platform linux/arm64 --json | jq -r '.labels.version'"""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's own arguments."""
-    arguments.add_service(parser, "IMAGE")
-    arguments.add_image(parser)
-    parser.epilog = _EPILOG
-    parser.add_argument("--env", action="store_true", help="print environment variables, too")
-    parser.add_argument("--json", action="store_true", help="print a JSON object")
-
-
-def run(options: argparse.Namespace) -> int:
-    """Print what the image is."""
-    (image,) = arguments.operands(options)
-    reference = ImageReference.parse(image)
-    with arguments.service(options) as service:
-        platforms = () if options.manifest else service.find_platforms(reference)
-        manifest = arguments.find_image(options, service, reference)
-        config = service.read_config(reference, manifest=manifest)
-    document = _document(manifest, config, platforms)
-    if options.env:
-        document["env"] = list(config.environment)
-    lines = [json.dumps(document, indent=2)] if options.json else map(printable, _lines(str(reference), document))
-    output.write("".join(f"{line}\n" for line in lines).encode())
+@click.command(short_help="Print an image's config, platforms and layers", epilog=_EPILOG)
+@click.argument("words", nargs=-1, metavar="IMAGE")
+@image_options
+@click.option("--env", "shows_environment", is_flag=True, help="print environment variables; they may hold secrets")
+@click.option("--json", "is_json", is_flag=True, help="print a JSON object")
+@service_options
+def command(
+    words: tuple[str, ...],
+    platform: str | None,
+    manifest: Path | None,
+    *,
+    shows_environment: bool,
+    is_json: bool,
+    **options: Any,
+) -> int:
+    """Print an image's config, platforms and layers. No layer is read; sizes are in bytes, as stored."""
+    service = take_service(options)
+    check_choice(platform, manifest)
+    url, (name,) = operands(service, words, "IMAGE")
+    with service.client(url) as client:
+        image = client.image(name, platform=platform, manifest=manifest)
+        document = _document(image, image.platforms)
+    if shows_environment:
+        document["env"] = list(image.config.environment)
+    lines = [json.dumps(document, indent=2)] if is_json else map(printable, _lines(str(image.reference), document))
+    output.write("".join(f"{line}\n" for line in lines).encode(errors="backslashreplace"))
     return 0
 
 
-def _document(manifest: Manifest, config: ImageConfig, platforms: tuple[Platform, ...]) -> dict[str, Any]:
-    """Return what is printed, with the names that the service's own `/images/config` has."""
+def _document(image: Image, platforms: tuple[Platform, ...]) -> dict[str, Any]:
+    """Return the document to print, with the names of the service's own `/images/config`."""
+    config = image.config
     return {
-        "imageDigest": manifest.digest,
-        "mediaType": manifest.media_type,
+        "imageDigest": image.digest,
+        "mediaType": image.manifest.media_type,
         "platform": str(config.platform) if config.platform else None,
         "platforms": [str(each) for each in platforms],
         "created": config.created,
@@ -68,9 +64,9 @@ def _document(manifest: Manifest, config: ImageConfig, platforms: tuple[Platform
         "workingDir": config.working_directory,
         "user": config.user,
         "exposedPorts": list(config.exposed_ports),
-        "size": sum(layer.size for layer in manifest.layers),
+        "size": sum(layer.size for layer in image.layers),
         "layers": [
-            {"digest": layer.digest, "size": layer.size, "mediaType": layer.media_type} for layer in manifest.layers
+            {"digest": layer.digest, "size": layer.size, "mediaType": layer.media_type} for layer in image.layers
         ],
     }
 

@@ -1,60 +1,62 @@
-"""How a fetch shows how far it is: lines that move on a terminal, plain lines elsewhere, or JSON for programs."""
+"""Progress of a fetch: moving lines on a terminal, plain lines elsewhere, or JSON for programs."""
 
 import json
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
-
-from rich.console import Console
-from rich.filesize import decimal
-from rich.progress import BarColumn, DownloadColumn, TaskID, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-from rich.progress import Progress as Bars
+from typing import TYPE_CHECKING, Any
 
 from ecr_layers.cli import output
-from ecr_layers.fetch import Fetched, Progress
-from ecr_layers.transfer.loader import BlobState
+from ecr_layers.cli.errors import tell
+from ecr_layers.saving import Progress, Saved
+from ecr_layers.transfer.blobs import BlobState
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
+
+MODES = ("auto", "plain", "json", "none")
+"""The values of --progress."""
 
 _DONE = frozenset({BlobState.FINISHED, BlobState.PRESENT})
 _SECONDS_BETWEEN_LINES = 10.0
+_SECONDS_BETWEEN_RETRY_NOTES = 2.0
 _SHOWN_DIGITS = 12
 
 
-class Display(Protocol):
-    """Shows a fetch to whoever runs the command."""
+class Display:
+    """Shows nothing; the base of the others."""
+
+    def __init__(self) -> None:
+        self._last_retry = 0.0
 
     def update(self, progress: Progress) -> None:
-        """Show how far a blob is."""
+        """Show a blob's progress."""
 
-    def finish(self, fetched: Fetched) -> None:
-        """Show what has been fetched."""
+    def finish(self, saved: Saved) -> None:
+        """Show the result."""
 
     def note(self, line: str) -> None:
         """Show a line about something else."""
 
-
-class QuietDisplay:
-    """Shows nothing."""
-
-    def update(self, progress: Progress) -> None:
-        """Show nothing."""
-
-    def finish(self, fetched: Fetched) -> None:
-        """Show nothing."""
-
-    def note(self, line: str) -> None:
-        """Show nothing."""
+    def retrying(self, reason: str, seconds: float) -> None:
+        """Show that a request failed and is repeated; not more often than every two seconds."""
+        now = time.monotonic()
+        if now - self._last_retry >= _SECONDS_BETWEEN_RETRY_NOTES:
+            self._last_retry = now
+            self.note(f"Retrying in {seconds:.1f} s: {reason}")
 
 
-class JsonDisplay:
-    """Writes a JSON object a line to the standard output: one for each step of a blob, and one at the end."""
+class JsonDisplay(Display):
+    """Writes JSON objects, one a line, to the standard output: for each step of a blob, and one at the end."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._is_read = True
 
     def update(self, progress: Progress) -> None:
-        """Write how far a blob is."""
+        """Write a blob's progress."""
         self._write(
             event="blob",
             digest=progress.digest,
@@ -63,16 +65,17 @@ class JsonDisplay:
             state=progress.state.value,
         )
 
-    def finish(self, fetched: Fetched) -> None:
-        """Write what has been fetched."""
+    def finish(self, saved: Saved) -> None:
+        """Write the result."""
         self._write(
             event="fetched",
-            output=str(fetched.output),
-            digest=fetched.digest,
-            blobs=list(fetched.blobs),
-            loadedBytes=fetched.loaded_bytes,
-            presentBytes=fetched.present_bytes,
-            foreignLayers=list(fetched.foreign),
+            output=str(saved.output) if saved.output else None,
+            digest=saved.digest,
+            name=saved.name,
+            blobs=list(saved.blobs),
+            loadedBytes=saved.loaded_bytes,
+            presentBytes=saved.present_bytes,
+            foreignLayers=list(saved.foreign),
         )
 
     def note(self, line: str) -> None:
@@ -83,22 +86,22 @@ class JsonDisplay:
         if not self._is_read:
             return
         try:
-            print(json.dumps(members), flush=True)
-        except BrokenPipeError:
-            # Whoever read this has gone; the fetch goes on.
+            output.write_line(json.dumps(members))
+        except output.ReaderGoneError:
+            # The reader has gone; the fetch continues.
             self._is_read = False
-            output.forget_rest()
 
 
-class PlainDisplay:
-    """Writes a line for each blob that is there, and every ten seconds one for all."""
+class PlainDisplay(Display):
+    """Writes a line for each finished blob, and every ten seconds one for all."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._blobs: dict[str, Progress] = {}
         self._last = time.monotonic()
 
     def update(self, progress: Progress) -> None:
-        """Write a line if the blob is there, or if it is time."""
+        """Write a line if the blob is finished, or if it is time."""
         self._blobs[progress.digest] = progress
         if progress.state in _DONE:
             _print(f"{progress.digest} {progress.state.value} ({decimal(progress.size or 0)}, {self._count()})")
@@ -110,9 +113,9 @@ class PlainDisplay:
             return
         self._last = time.monotonic()
 
-    def finish(self, fetched: Fetched) -> None:
-        """Write what has been fetched."""
-        _summarize(fetched)
+    def finish(self, saved: Saved) -> None:
+        """Write the result."""
+        _summarize(saved)
 
     def note(self, line: str) -> None:
         """Write a line about something else."""
@@ -123,14 +126,15 @@ class PlainDisplay:
         return f"{there} of {len(self._blobs)} blobs"
 
 
-class TerminalDisplay:
-    """Shows a moving line for each blob, and one for all; those that are there give way if there are many.
+class TerminalDisplay(Display):
+    """Shows a moving line for each blob, and one for all; finished ones disappear if there are many.
 
     Args:
-        bars: What shows the lines.
+        bars: Shows the lines.
     """
 
-    def __init__(self, bars: Bars) -> None:
+    def __init__(self, bars: "Bars") -> None:
+        super().__init__()
         self._bars = bars
         self._total = bars.add_task("total", total=None)
         self._lines: dict[str, TaskID] = {}
@@ -158,10 +162,10 @@ class TerminalDisplay:
             total=None if None in sizes else sum(size or 0 for size in sizes),
         )
 
-    def finish(self, fetched: Fetched) -> None:
-        """Show what has been fetched, below the lines."""
+    def finish(self, saved: Saved) -> None:
+        """Show the result below the lines."""
         self._bars.stop()
-        _summarize(fetched)
+        _summarize(saved)
 
     def note(self, line: str) -> None:
         """Show a line above the moving ones."""
@@ -169,17 +173,26 @@ class TerminalDisplay:
 
 
 @contextmanager
-def display(*, is_quiet: bool, is_json: bool) -> Iterator[Display]:
-    """Return what shows a fetch: to a terminal, if the standard error is one.
+def display(mode: str) -> Iterator[Display]:
+    """Return the display for a mode; by default, a terminal's if the standard error is one.
 
     Args:
-        is_quiet: Whether to show nothing.
-        is_json: Whether to write JSON to the standard output.
+        mode: One of `MODES`.
     """
-    console = Console(stderr=True)
-    if is_quiet or is_json or not console.is_terminal:
-        yield QuietDisplay() if is_quiet else JsonDisplay() if is_json else PlainDisplay()
+    if mode != "auto" or not sys.stderr.isatty():
+        yield {"json": JsonDisplay, "none": Display}.get(mode, PlainDisplay)()
         return
+    # It takes longer to load than everything else.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import (  # noqa: PLC0415
+        BarColumn,
+        DownloadColumn,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+    from rich.progress import Progress as Bars  # noqa: PLC0415
+
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -187,17 +200,28 @@ def display(*, is_quiet: bool, is_json: bool) -> Iterator[Display]:
         TransferSpeedColumn(),
         TimeRemainingColumn(compact=True),
     )
-    with Bars(*columns, console=console) as bars:
+    with Bars(*columns, console=Console(stderr=True)) as bars:
         yield TerminalDisplay(bars)
 
 
-def _summarize(fetched: Fetched) -> None:
-    for digest in fetched.foreign:
-        _print(f"{digest} is a foreign layer, which the registry does not have: it was left out.")
-    named = f" {fetched.digest}" if fetched.digest else ""
-    there = f", {decimal(fetched.present_bytes)} were there" if fetched.present_bytes else ""
-    _print(f"{fetched.output}:{named} {len(fetched.blobs)} blobs, {decimal(fetched.loaded_bytes)} loaded{there}")
+def decimal(size: int) -> str:
+    """Return a size for people, such as `3.4 MB`."""
+    amount = float(size)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if amount < 1000:
+            return f"{size:,} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} TB"
+
+
+def _summarize(saved: Saved) -> None:
+    for digest in saved.foreign:
+        _print(f"Skipped the foreign layer {digest}, which the registry doesn't have.")
+    parts = [f"{saved.output}:" if saved.output else "", saved.name or "", saved.digest or ""]
+    count = f"{len(saved.blobs)} blob{'' if len(saved.blobs) == 1 else 's'}"
+    present = f", {decimal(saved.present_bytes)} already present" if saved.present_bytes else ""
+    _print(" ".join(part for part in [*parts, f"{count}, {decimal(saved.loaded_bytes)} downloaded{present}"] if part))
 
 
 def _print(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    tell(line, prefix="")

@@ -1,156 +1,183 @@
-"""`ecr-layers token`: pull tokens of a service behind CloudFront."""
+"""`ecr-layers token`."""
 
-import argparse
 import json
 import os
-import re
-import sys
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+import click
 
-from ecr_layers.errors import UsageError
-from ecr_layers.ops.deployment import find_deployment, find_store
-from ecr_layers.ops.pull_tokens import PullToken, check_name, check_scope, new_password
-from ecr_layers.ops.token_store import TokenStore
+from ecr_layers.cli import output
+from ecr_layers.cli.errors import tell
+from ecr_layers.errors import ClientError, MissingPackageError, TargetError, UsageError, printable
 
-HELP = "Create, list and revoke pull tokens of a service that has CloudFront in front of it"
+if TYPE_CHECKING:
+    from ecr_layers.ops.pull_tokens import PullToken
+    from ecr_layers.ops.token_store import TokenStore
 
 STORE_VARIABLE = "ECR_LAYERS_TOKEN_STORE"
 STACK = "EcrLayerResolver"
 DEFAULT_DAYS, MOST_DAYS = 90, 3650
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's own arguments."""
-    actions = parser.add_subparsers(required=True, metavar="ACTION")
-    create = actions.add_parser("create", help="create a token; its password is shown once")
-    create.add_argument("name", metavar="NAME", help="name of the token, which is the user name of a log-in")
-    create.add_argument(
-        "--repositories",
-        required=True,
-        action="extend",
-        nargs="+",
-        metavar="NAME",
-        help="what it is for: repositories, prefixes such as 'team/*', or '*'; also with an account in front",
-    )
-    lifetime = create.add_mutually_exclusive_group()
-    lifetime.add_argument(
-        "--days", metavar="N", default=str(DEFAULT_DAYS), help=f"days until it expires (default: {DEFAULT_DAYS})"
-    )
-    lifetime.add_argument("--not-after", metavar="DATE", help="its last day, such as 2027-01-31, in UTC")
-    create.set_defaults(action=_create)
-    listed = actions.add_parser("list", help="list the tokens, without any secret")
-    listed.set_defaults(action=_list)
-    revoke = actions.add_parser("revoke", help="revoke a token, which takes effect within seconds")
-    revoke.add_argument("name", metavar="NAME", help="name of the token")
-    revoke.set_defaults(action=_revoke)
-    for action in (create, listed, revoke):
-        action.add_argument("--stack", metavar="NAME", help=f"the deployed stack (default: {STACK})")
-        action.add_argument("--region", help="the stack's region, if the SDK's configuration has another or none")
-        action.add_argument("--store", metavar="ARN", help=f"the store (default: {STORE_VARIABLE}, or the stack's)")
-    for action in (create, listed):
-        action.add_argument("--json", action="store_true", help="print JSON")
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
-def run(options: argparse.Namespace) -> int:
-    """Run the action."""
-    status: int = options.action(options)
-    return status
+@click.group(short_help="Create, list and revoke pull tokens")
+def command() -> None:
+    """Manage pull tokens of a service that has CloudFront in front of it."""
 
 
-def _create(options: argparse.Namespace) -> int:
+def _store_options(function: Decorated) -> Decorated:
+    for option in (
+        click.option("--store", metavar="ARN", help=f"the token store  [default: {STORE_VARIABLE}, or the stack's]"),
+        click.option("--region", help="the stack's region  [default: the SDK's]"),
+        click.option("--stack", metavar="NAME", help=f"the deployed stack  [default: {STACK}]"),
+        click.option("-v", "--verbose", is_flag=True, expose_value=False, help="say more about errors"),
+    ):
+        function = option(function)
+    return function
+
+
+_json_option = click.option("--json", "is_json", is_flag=True, help="print JSON")
+
+
+@command.command("create")
+@click.argument("name")
+@click.option(
+    "--repositories",
+    required=True,
+    multiple=True,
+    metavar="NAMES",
+    help="the scope: repositories, prefixes such as 'team/*', or '*'; with commas, or repeated",
+)
+@click.option("--days", type=click.IntRange(1, MOST_DAYS), metavar="N", help=f"expires after [default: {DEFAULT_DAYS}]")
+@click.option("--not-after", metavar="DATE", help="its last day in UTC, such as 2027-01-31")
+@_json_option
+@_store_options
+def create(
+    name: str, repositories: Sequence[str], days: int | None, not_after: str | None, *, is_json: bool, **options: Any
+) -> int:
+    """Create a token, and print its password, which is shown once."""
+    deployments, tokens = _load()
     now = datetime.now(UTC).replace(microsecond=0)
-    scope = tuple(dict.fromkeys(each for argument in options.repositories for each in argument.split(",") if each))
-    check_name(options.name)
-    not_after = _end_of(options.not_after) if options.not_after else now + timedelta(days=_days(options.days))
-    if not_after <= now:
-        raise UsageError(f"{options.not_after} is in the past. Name a later date, or --days.")
+    scope = tuple(dict.fromkeys(each for argument in repositories for each in argument.split(",") if each))
+    tokens.check_name(name)
+    if days and not_after:
+        raise _wrong("Use only one of --days and --not-after.")
+    expiry = _end_of(not_after) if not_after else now + timedelta(days=days or DEFAULT_DAYS)
+    if expiry <= now:
+        raise _wrong(f"{not_after} is in the past. Use a later date, or --days.")
     if not scope:
-        raise UsageError("The token has no scope. Name repositories, such as --repositories 'team/*'.")
-    deployment = find_deployment(options.stack or STACK, options.region)
-    store = _named_store(options) or deployment.token_store
-    if store != deployment.token_store:
-        raise UsageError(f"{store} is not the token store of {deployment.stack}. Name its stack with --stack.")
-    check_scope(scope, deployment.repositories, deployment.registries)
-    token, password = PullToken(options.name, scope, not_after, now), new_password()
-    TokenStore.open(store).add(token, password)
-    _print_created(token, password, deployment.host, as_json=options.json)
+        raise _wrong("The token has no scope. Name repositories, such as --repositories 'team/*'.")
+    deployment = deployments.find_deployment(options["stack"] or STACK, options["region"])
+    arn = _named_store(options) or deployment.token_store
+    if arn != deployment.token_store:
+        raise _wrong(f"{arn} isn't the token store of {deployment.stack}. Name its stack with --stack.")
+    tokens.check_scope(scope, deployment.repositories, deployment.registries)
+    token, password = tokens.PullToken(name, scope, expiry, now), tokens.new_password()
+    store = _open(arn)
+    store.add(token, password)
+    try:
+        _print_created(token, password, deployment.host, is_json=is_json)
+    except (OSError, ClientError):
+        store.revoke(name)
+        raise TargetError(f"The password couldn't be written, so {name} was revoked. Check the output.") from None
     return 0
 
 
-def _list(options: argparse.Namespace) -> int:
+@command.command("list")
+@_json_option
+@_store_options
+def list_tokens(*, is_json: bool, **options: Any) -> int:
+    """List the tokens, without their passwords."""
     tokens = _store(options).tokens()
-    if options.json:
-        print(json.dumps([_document(token) for token in tokens], indent=2))
+    if is_json:
+        output.write_line(json.dumps([_document(token) for token in tokens], indent=2))
     elif tokens:
-        Console(soft_wrap=True).print(_table(tokens, datetime.now(UTC)))
+        for line in _table(tokens, datetime.now(UTC)):
+            output.write_line(line)
     else:
-        print("There are no tokens.")
+        output.write_line("There are no tokens.")
     return 0
 
 
-def _revoke(options: argparse.Namespace) -> int:
-    _store(options).revoke(options.name)
-    print(f"Revoked {options.name}. Within seconds it lets nobody in any more.")
+@command.command("revoke")
+@click.argument("name")
+@_store_options
+def revoke(name: str, **options: Any) -> int:
+    """Revoke a token."""
+    _store(options).revoke(name)
+    output.write_line(f"Revoked {name}. Takes effect within seconds.")
     return 0
 
 
-def _store(options: argparse.Namespace) -> TokenStore:
-    return TokenStore.open(_named_store(options) or find_store(options.stack or STACK, options.region))
+def _load() -> tuple[Any, Any]:
+    """Return the modules for deployments and tokens, which need botocore."""
+    try:
+        from ecr_layers.ops import deployment, pull_tokens  # noqa: PLC0415
+    except ImportError:
+        raise MissingPackageError("Tokens need", "ops") from None
+    return deployment, pull_tokens
 
 
-def _named_store(options: argparse.Namespace) -> str | None:
-    """Return the store that was named; a stack that was named goes before the environment."""
-    if options.store or options.stack:
-        return options.store or None
+def _open(arn: str) -> "TokenStore":
+    from ecr_layers.ops.token_store import TokenStore  # noqa: PLC0415
+
+    return TokenStore.open(arn)
+
+
+def _store(options: dict[str, Any]) -> "TokenStore":
+    deployments, _ = _load()
+    return _open(_named_store(options) or deployments.find_store(options["stack"] or STACK, options["region"]))
+
+
+def _named_store(options: dict[str, Any]) -> str | None:
+    """Return the store that was named; a named stack overrides the environment."""
+    if options["store"] or options["stack"]:
+        return options["store"] or None
     return os.environ.get(STORE_VARIABLE) or None
 
 
-def _days(text: str) -> int:
-    if not re.fullmatch("[0-9]{1,4}", text) or not 1 <= int(text) <= MOST_DAYS:
-        raise UsageError(f"{text!r} is no number of days. A token is valid for 1 to {MOST_DAYS} days.")
-    return int(text)
-
-
 def _end_of(text: str) -> datetime:
-    """Return the last moment of a day."""
+    """Return the last second of a day."""
     try:
         day = date.fromisoformat(text)
     except ValueError:
-        raise UsageError(f"{text!r} is no date. Write it as 2027-01-31.") from None
+        raise _wrong(f"{text!r} isn't a date, such as 2027-01-31.") from None
     return datetime(day.year, day.month, day.day, 23, 59, 59, tzinfo=UTC)
 
 
-def _print_created(token: PullToken, password: str, host: str | None, *, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps({**_document(token), "password": password}, indent=2))
+def _print_created(token: "PullToken", password: str, host: str | None, *, is_json: bool) -> None:
+    if is_json:
+        output.write_line(json.dumps({**_document(token), "password": password}, indent=2))
         return
-    # Alone on standard output, so that it can go to a file, which `--token-file` reads.
-    print(f"{token.name}:{password}", flush=True)
-    print(
-        f"The token is NAME:PASSWORD. The password is not shown again; the store has its SHA-256 only.\n"
+    # The only line on the standard output, for a file that --token-file reads.
+    output.write_line(f"{token.name}:{password}")
+    tell(
+        f"The token is NAME:PASSWORD. The password isn't shown again; the store has only its SHA-256.\n"
         f"Expires:  {token.not_after:%Y-%m-%d %H:%M} UTC\n"
         f"Scope:    {' '.join(token.repositories)}\n"
         f"Log in:   docker login --username {token.name} {host or 'DOMAIN'}",
-        file=sys.stderr,
+        prefix="",
     )
 
 
-def _document(token: PullToken) -> dict[str, Any]:
+def _document(token: "PullToken") -> dict[str, Any]:
     return {"name": token.name, "repositories": list(token.repositories), **token.times()}
 
 
-def _table(tokens: list[PullToken], now: datetime) -> Table:
-    table = Table("NAME", "SCOPE", "CREATED", "EXPIRES", box=None, pad_edge=False)
+def _table(tokens: "list[PullToken]", now: datetime) -> list[str]:
+    """Return aligned lines, whole and without control characters."""
+    rows = [("NAME", "SCOPE", "CREATED", "EXPIRES")]
     for token in tokens:
         created, expires = (f"{each:%Y-%m-%d %H:%M}" if each else "?" for each in (token.created, token.not_after))
-        if token.not_after and token.has_expired(now):
+        if token.has_expired(now):
             expires += " (expired)"
-        scope = " ".join(token.repositories) or "unreadable: lets nobody in"
-        # What others wrote into the store is text and no markup.
-        table.add_row(*map(Text, (token.name, scope, created, expires)))
-    return table
+        rows.append((printable(token.name), printable(" ".join(token.repositories)) or "?", created, expires))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    return ["  ".join([*(row[column].ljust(widths[column]) for column in range(3)), row[3]]) for row in rows]
+
+
+def _wrong(message: str) -> UsageError:
+    return UsageError(message, code="invalid-arguments")

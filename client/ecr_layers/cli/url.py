@@ -1,22 +1,26 @@
-"""`ecr-layers url`: prints a layer's download URL."""
+"""`ecr-layers url`."""
 
-import argparse
+from typing import Any
 
-from ecr_layers.cli import arguments
+import click
 
-HELP = "Print the download URL of a layer, which is a secret as long as it is valid"
+from ecr_layers.cli import output
+from ecr_layers.cli.options import operands, service_options, take_service
+
+_EPILOG = """\
+\b
+example:
+  curl -L "$(ecr-layers url team/app sha256:…)" -o layer.tar.gz"""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's own arguments."""
-    arguments.add_service(parser, "REPOSITORY", "DIGEST")
-    parser.epilog = 'example:\n  curl -L "$(ecr-layers url SERVICE team/app sha256:…)" -o layer.tar.gz'
-
-
-def run(options: argparse.Namespace) -> int:
-    """Print the URL."""
-    repository, digest = arguments.operands(options)
-    with arguments.service(options) as service:
-        (found,) = service.resolve(repository, [digest])
-    print(found.url)
+@click.command(short_help="Print a layer's download URL", epilog=_EPILOG)
+@click.argument("words", nargs=-1, metavar="REPOSITORY DIGEST")
+@service_options
+def command(words: tuple[str, ...], **options: Any) -> int:
+    """Print the download URL of a layer. It is a secret until it expires."""
+    service = take_service(options)
+    url, (repository, digest) = operands(service, words, "REPOSITORY", "DIGEST")
+    with service.client(url) as client:
+        (found,) = client.resolve(repository, [digest])
+    output.write_line(found.url)
     return 0

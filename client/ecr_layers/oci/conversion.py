@@ -1,7 +1,7 @@
-"""Docker's manifests as OCI's, for an OCI image layout: tools that read one look for OCI's media types alone.
+"""Converts Docker manifests to OCI manifests, because tools that read an image layout expect OCI's media types.
 
-The two have the same members (https://github.com/opencontainers/image-spec/blob/main/media-types.md, "Compatibility
-Matrix"), so it is the media types that change, and with them the digest of the manifest; no blob does.
+Both have the same members (https://github.com/opencontainers/image-spec/blob/main/media-types.md, "Compatibility
+Matrix"), so only the media types change, and with them the manifest's digest; no blob does.
 """
 
 import json
@@ -24,10 +24,10 @@ _OCI_TYPES = {
 
 
 def as_oci(manifests: Sequence[Manifest]) -> list[Manifest]:
-    """Return manifests and indexes as OCI's; those that are so already are the same.
+    """Convert manifests and indexes; OCI's own stay the same.
 
     Args:
-        manifests: What is named by another comes before it, as far as it is there.
+        manifests: An entry of an index comes before the index.
     """
     converted: dict[str, Manifest] = {}
     for manifest in manifests:
@@ -42,7 +42,7 @@ def _converted(manifest: Manifest, converted: Mapping[str, Manifest]) -> Manifes
     document = json.loads(manifest.content)
     document["mediaType"] = _OCI_TYPES.get(manifest.media_type, manifest.media_type)
     for entry in _descriptors(document):
-        entry["mediaType"] = _OCI_TYPES.get(entry.get("mediaType", ""), entry.get("mediaType"))
+        entry["mediaType"] = _OCI_TYPES.get(entry.get("mediaType") or "", entry.get("mediaType"))
         if entry["digest"] in others:
             other = converted[entry["digest"]]
             entry |= {"mediaType": other.media_type, "digest": other.digest, "size": len(other.content)}
@@ -50,6 +50,6 @@ def _converted(manifest: Manifest, converted: Mapping[str, Manifest]) -> Manifes
 
 
 def _descriptors(document: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the descriptors of blobs and manifests in a document that `Manifest` has read."""
+    """Return the descriptors of a document that `Manifest` has checked."""
     config = [document["config"]] if "config" in document else []
     return [*config, *(document.get("layers") or []), *(document.get("manifests") or [])]

@@ -1,73 +1,30 @@
-"""Manifests and indexes: what they name, and the choice of a platform. No input or output.
+"""Manifests and indexes: what they list, and the choice of an image for a platform. No input or output.
 
-They may come from anybody, so nothing in them is trusted: a digest is of sha256 or sha512, a size is a whole number.
+They are untrusted: digests are sha256 or sha512, sizes are whole numbers.
 
 Source: https://github.com/opencontainers/image-spec/blob/main/manifest.md
 """
 
-import json
-import platform as machine
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ecr_layers.errors import ClientError, IntegrityError, UsageError
-from ecr_layers.oci.references import hasher, is_digest
+from ecr_layers.errors import ClientError, IntegrityError
+from ecr_layers.oci.config import CONFIG_MEDIA_TYPES
+from ecr_layers.oci.documents import mapping, read_object, text, text_map, texts
+from ecr_layers.oci.platforms import Platform
+from ecr_layers.oci.references import digest_of, is_digest
 
 LARGEST_MANIFEST = 4 * 1024 * 1024
-"""How many bytes a manifest or an index may have, as in ECR:
+"""Largest manifest or index, in bytes, as in ECR:
 https://docs.aws.amazon.com/AmazonECR/latest/userguide/service-quotas.html"""
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 MANIFEST_MEDIA_TYPES = (OCI_MANIFEST, "application/vnd.docker.distribution.manifest.v2+json")
 INDEX_MEDIA_TYPES = (OCI_INDEX, "application/vnd.docker.distribution.manifest.list.v2+json")
-
-# What an architecture without a variant means: https://github.com/containerd/platforms (normalizeArch).
-_DEFAULT_VARIANTS = frozenset({("amd64", "v1"), ("arm", "v7"), ("arm64", "v8")})
-# Names that Python has for architectures, and those that images have.
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386", "i386": "386"}
-_LISTED = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Platform:
-    """What an image runs on.
-
-    Attributes:
-        os: The operating system, such as `linux`.
-        architecture: The architecture, such as `arm64`.
-        variant: The variant of the architecture; the one that the architecture has by default is the same as None.
-    """
-
-    os: str
-    architecture: str
-    variant: str | None = None
-
-    def __post_init__(self) -> None:
-        if (self.architecture, self.variant) in _DEFAULT_VARIANTS or not self.variant:
-            object.__setattr__(self, "variant", None)
-
-    @classmethod
-    def parse(cls, text: str) -> "Platform":
-        """Return the platform that a user wrote, such as `linux/arm64` or `linux/arm/v6`.
-
-        Raises:
-            UsageError: If it is not a platform.
-        """
-        parts = text.split("/")
-        if len(parts) not in {2, 3} or not all(part.isprintable() and part for part in parts):
-            raise UsageError(f"{text!r} is no platform. One is an operating system and an architecture: linux/arm64.")
-        return cls(*parts)
-
-    @classmethod
-    def of_this_machine(cls) -> "Platform":
-        """Return Linux on this machine's architecture, which is what a container here runs on."""
-        architecture = machine.machine().lower()
-        return cls("linux", _ARCHITECTURES.get(architecture, architecture))
-
-    def __str__(self) -> str:
-        return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
+# BuildKit's attestations: https://docs.docker.com/build/metadata/attestations/attestation-storage/
+_ATTESTATION = "vnd.docker.reference.type"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +32,13 @@ class Descriptor:
     """A blob or a manifest, as another document refers to it.
 
     Attributes:
-        digest: Its digest, of sha256 or sha512.
+        digest: Its digest, sha256 or sha512.
         size: Its size in bytes.
-        media_type: Its media type.
-        urls: Where a foreign layer is, which the registry does not keep; empty for any other.
-        platform: The platform of an index's entry, None if it does not say.
-        annotations: What else is said about it.
+        media_type: Its media type, empty if the document doesn't say.
+        urls: Other places of a foreign layer, which the registry may or may not have.
+        platform: The platform of an index's entry; None if it doesn't say.
+        annotations: The annotations.
+        artifact_type: The type of an artifact; None for an image or a blob.
     """
 
     digest: str
@@ -89,6 +47,7 @@ class Descriptor:
     urls: tuple[str, ...] = ()
     platform: Platform | None = None
     annotations: Mapping[str, str] = field(default_factory=dict)
+    artifact_type: str | None = None
 
     @property
     def is_index(self) -> bool:
@@ -96,9 +55,13 @@ class Descriptor:
         return self.media_type in INDEX_MEDIA_TYPES
 
     @property
-    def is_foreign(self) -> bool:
-        """Whether it is kept elsewhere than in the registry."""
-        return bool(self.urls)
+    def is_image(self) -> bool:
+        """Whether an index's entry is an image, as far as the index says: neither index, artifact nor attestation."""
+        is_artifact = self.artifact_type is not None and self.artifact_type not in CONFIG_MEDIA_TYPES
+        is_attestation = _ATTESTATION in self.annotations or (
+            self.platform is not None and self.platform.os == "unknown"
+        )
+        return not (self.is_index or is_artifact or is_attestation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +69,9 @@ class Manifest:
     """An image's manifest, or an index, as it is stored.
 
     Attributes:
-        content: Its very bytes.
+        content: The bytes.
         media_type: Its media type.
-        digest: The digest of its bytes.
+        digest: The digest of the bytes.
         config: The image's config; None for an index, and for an old artifact without one.
         layers: The image's layers, the lowest first; empty for an index.
         manifests: The entries of an index; empty for an image.
@@ -126,39 +89,35 @@ class Manifest:
         """Read a manifest or an index.
 
         Args:
-            content: Its bytes.
-            media_type: What the registry says that it is; without it, what the document says of itself.
-            digest: The digest that it has to have; without it, its sha256.
+            content: The bytes.
+            media_type: The media type that the registry says; the document's own by default.
+            digest: The expected digest; by default, its sha256 is computed.
 
         Raises:
-            IntegrityError: If it does not have that digest.
+            IntegrityError: If it doesn't have that digest.
             ClientError: If it is neither a manifest nor an index.
         """
-        computed = hasher(digest or "sha256:")
-        computed.update(content)
-        algorithm = (digest or "sha256:").partition(":")[0]
-        found = f"{algorithm}:{computed.hexdigest()}"
+        found = digest_of(content, digest or "sha256:")
         if digest is not None and found != digest:
-            raise IntegrityError(f"The manifest {digest} was answered with other bytes, which are {found}. Try again.")
-        document = _object(content)
-        said = document.get("mediaType")
-        media_type = media_type or (said if isinstance(said, str) else None) or _guessed(document)
+            raise IntegrityError(f"Digest mismatch: the manifest {digest} has the digest {found}. Try again.")
+        document = _document(content)
+        media_type = media_type or text(document.get("mediaType")) or _guessed(document)
         if media_type in INDEX_MEDIA_TYPES:
             return cls(content, media_type, found, None, (), _descriptors(document, "manifests"))
         layers = _descriptors(document, "layers" if "layers" in document else "blobs")
         config = _descriptor(document["config"]) if "config" in document else None
         if config is None and "blobs" not in document:
-            raise ClientError(f"{found} is a manifest of the type {media_type!r}, which has no config and layers.")
+            raise _malformed(f"The manifest {found} of the type {media_type!r} has no config and layers.")
         return cls(content, media_type, found, config, layers, ())
 
     @property
     def is_index(self) -> bool:
-        """Whether it names manifests and has no layers of its own."""
+        """Whether it lists manifests and has no layers itself."""
         return self.media_type in INDEX_MEDIA_TYPES
 
     @property
     def descriptor(self) -> Descriptor:
-        """What another document would refer to it with."""
+        """A descriptor that refers to it."""
         return Descriptor(self.digest, len(self.content), self.media_type)
 
     @property
@@ -169,87 +128,79 @@ class Manifest:
 
     @property
     def platforms(self) -> tuple[Platform, ...]:
-        """The platforms that an index has images for. Attestations, of `unknown/unknown`, do not count.
-
-        Source: https://docs.docker.com/build/metadata/attestations/attestation-storage/
-        """
-        return tuple(dict.fromkeys(each.platform for each in self.manifests if _runs(each) and each.platform))
+        """The platforms of an index's images, each once."""
+        return tuple(dict.fromkeys(each.platform for each in self.manifests if each.is_image and each.platform))
 
     def entries_for(self, platform: Platform | None) -> tuple[Descriptor, ...]:
         """Return the entries of an index that are, or may lead to, an image for a platform, the likeliest first.
 
+        Entries that don't say their platform come last.
+
         Args:
             platform: The platform; None for the only image of an index, or else the one for this machine.
         """
-        images = [each for each in self.manifests if not each.is_index and _runs(each)]
+        images = [each for each in self.manifests if each.is_image]
         if platform is None and len(images) == 1:
             return (images[0],)
-        wanted = platform or Platform.of_this_machine()
-        right = [each for each in self.manifests if each.platform == wanted]
+        wanted = (platform or Platform.of_this_machine()).runs
+        right = [each for place in wanted for each in self.manifests if each.platform == place and _leads(each)]
         nested = [each for each in self.manifests if each.is_index and each.platform is None]
-        return (*right, *nested)
+        return (*right, *nested, *(each for each in images if each.platform is None))
 
 
-def platforms_in_words(platforms: tuple[Platform, ...]) -> str:
-    """Return the platforms of an index for a message."""
-    names = [str(each) for each in platforms][:_LISTED]
-    more = f" and {len(platforms) - len(names)} more" if len(platforms) > len(names) else ""
-    return f"{', '.join(names)}{more}" if names else "none that is named"
+def _leads(entry: Descriptor) -> bool:
+    return entry.is_image or entry.is_index
 
 
-def _runs(entry: Descriptor) -> bool:
-    return entry.platform is None or entry.platform.os != "unknown"
-
-
-def _object(content: bytes) -> dict[str, Any]:
+def _document(content: bytes) -> dict[str, Any]:
     if len(content) > LARGEST_MANIFEST:
-        raise ClientError(f"The manifest has {len(content)} bytes, and may have {LARGEST_MANIFEST}.")
-    try:
-        document = json.loads(content)
-    except (ValueError, RecursionError):
-        raise ClientError("The manifest is not JSON. Give the image's manifest as the registry has it.") from None
-    if not isinstance(document, dict) or document.get("schemaVersion") not in (2, None):
-        raise ClientError("The manifest is of no kind that is known here: an OCI or Docker manifest (schema 2) is.")
+        raise _malformed(f"The manifest has {len(content)} bytes; at most {LARGEST_MANIFEST} are supported.")
+    document = read_object(content, "The manifest")
+    if document.get("schemaVersion") not in (2, None):
+        raise _malformed("Unsupported manifest type. Supported are OCI and Docker manifests (schema 2).")
     return document
 
 
-def _guessed(document: dict[str, Any]) -> str:
-    """Return the media type of a document that does not say: OCI's, whose `mediaType` may be left out."""
+def _guessed(document: Mapping[str, Any]) -> str:
+    """Return the media type of an OCI document, which may leave it out."""
     return OCI_INDEX if "manifests" in document else OCI_MANIFEST
 
 
-def _descriptors(document: dict[str, Any], name: str) -> tuple[Descriptor, ...]:
+def _descriptors(document: Mapping[str, Any], name: str) -> tuple[Descriptor, ...]:
     entries = document.get(name)
     if entries is None:
-        entries = []
+        return ()
     if not isinstance(entries, list):
-        raise ClientError(f"The manifest's {name} is not a list.")
+        raise _malformed(f"The manifest's {name} isn't a list.")
     return tuple(_descriptor(entry) for entry in entries)
 
 
 def _descriptor(entry: object) -> Descriptor:
     if not isinstance(entry, dict):
-        raise ClientError("The manifest has a descriptor that is no object.")
+        raise _malformed("The manifest has a descriptor that isn't an object.")
     digest, size, media_type = entry.get("digest"), entry.get("size"), entry.get("mediaType")
     if not isinstance(digest, str) or not is_digest(digest):
-        raise ClientError("The manifest names a blob by something else than a sha256 or sha512 digest.")
+        raise _malformed("The manifest has a descriptor without a sha256 or sha512 digest.")
     if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 2**63:
-        raise ClientError(f"The manifest does not say the size of {digest}.")
-    urls = entry.get("urls")
-    annotations = entry.get("annotations")
+        raise _malformed(f"The manifest doesn't say the size of {digest}.")
+    if media_type is not None and not isinstance(media_type, str):
+        raise _malformed(f"The manifest's mediaType of {digest} isn't a text.")
     return Descriptor(
         digest,
         size,
-        media_type if isinstance(media_type, str) else "",
-        tuple(map(str, urls)) if isinstance(urls, list) else (),
+        media_type or "",
+        texts(entry.get("urls")) or (),
         _platform(entry.get("platform")),
-        {str(name): str(value) for name, value in annotations.items()} if isinstance(annotations, dict) else {},
+        text_map(entry.get("annotations")),
+        text(entry.get("artifactType")),
     )
 
 
 def _platform(entry: object) -> Platform | None:
-    if not isinstance(entry, dict):
-        return None
-    names = [entry.get("os"), entry.get("architecture"), entry.get("variant")]
-    os, architecture, variant = (name if isinstance(name, str) and name.isprintable() else None for name in names)
+    names = (text(mapping(entry).get(name)) for name in ("os", "architecture", "variant"))
+    os, architecture, variant = (name if name and name.isprintable() else None for name in names)
     return Platform(os, architecture, variant) if os and architecture else None
+
+
+def _malformed(message: str) -> ClientError:
+    return ClientError(message, code="malformed-document")

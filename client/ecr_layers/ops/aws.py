@@ -1,4 +1,4 @@
-"""Calls to AWS that a command makes with its user's credentials, and what goes wrong with them, in one line."""
+"""Calls to AWS with the operator's credentials. Errors are one line."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,8 +21,10 @@ from botocore.exceptions import (
 from ecr_layers.errors import UsageError, one_line
 
 _CONFIG = Config(connect_timeout=5, read_timeout=15, retries={"mode": "standard", "total_max_attempts": 3})
-# What a signature is refused with. SigV4A takes no session tokens of the first version:
+# Codes for a refused signature. SigV4A accepts no session tokens of the first version:
 # https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/cloudfront-function-restrictions.html
+# Codes for a signature of another time, or words in the message of others.
+_SKEWED, _SKEWED_WORDS = frozenset({"RequestTimeTooSkewed", "RequestExpired"}), ("expired", "not yet current")
 _REFUSED_CREDENTIALS = frozenset(
     {"InvalidClientTokenId", "InvalidSignatureException", "InvalidToken", "UnrecognizedClientException"}
 )
@@ -33,10 +35,10 @@ def create_client(service: str, region: str | None) -> Any:
 
     Args:
         service: The service's name in botocore.
-        region: Its region; None is the one that the SDK's configuration has.
+        region: Its region; None for the one in the SDK's configuration.
 
     Raises:
-        UsageError: If there is no region, or a profile that is not there.
+        UsageError: If there is no region, or the profile doesn't exist.
     """
     with one_line_errors(f"The service {service}"):
         return botocore.session.get_session().create_client(service, region_name=region, config=_CONFIG)
@@ -44,43 +46,48 @@ def create_client(service: str, region: str | None) -> Any:
 
 @contextmanager
 def one_line_errors(what: str) -> Iterator[None]:
-    """Turn what botocore raises in the context into an error whose message is one line.
+    """Replace botocore's errors by errors of one line.
 
     Args:
-        what: What is asked for, at the start of a sentence.
+        what: The service, at the start of a sentence.
 
     Raises:
-        UsageError: In the place of botocore's errors.
+        UsageError: Instead of botocore's errors.
     """
     try:
         yield
     except ClientError as error:
         raise UsageError(_refusal(what, error)) from None
     except (NoCredentialsError, PartialCredentialsError):
-        raise UsageError("There are no AWS credentials. Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and so on.") from None
+        raise UsageError(
+            "There are no AWS credentials. Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
+            code="no-credentials",
+        ) from None
     except NoRegionError:
-        raise UsageError("The stack's region is not known. Name it with --region, or set AWS_REGION.") from None
+        raise UsageError("The stack's region isn't known. Set AWS_REGION.", code="no-region") from None
     except (UnreachableError, HTTPClientError) as error:
         raise UsageError(f"{what} can't be reached: {type(error).__name__}.") from None
     except (BotoCoreError, ValueError) as error:
-        # Of a profile or a region that is not there, credentials that can't be refreshed, and so on.
-        raise UsageError(f"{what} can't be asked: {one_line(str(error))}") from None
+        # An unknown profile or region, credentials that can't be refreshed, and others.
+        raise UsageError(f"{what} can't be used: {one_line(str(error))}") from None
 
 
 def code_of(error: ClientError) -> str:
-    """Return the code of an error that AWS answered."""
+    """Return the code of an error from AWS."""
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
 def _refusal(what: str, error: ClientError) -> str:
     code = code_of(error)
-    if code in _REFUSED_CREDENTIALS:
+    message = one_line(str(error.response.get("Error", {}).get("Message", "")))
+    is_refused = code in _REFUSED_CREDENTIALS
+    if code in _SKEWED or (is_refused and any(words in message for words in _SKEWED_WORDS)):
+        return f"AWS refused the request's time ({code}). Set this machine's clock."
+    if is_refused:
         return (
-            f"AWS does not know the credentials ({code}). Temporary ones have to come from a regional endpoint of STS: "
-            "set AWS_STS_REGIONAL_ENDPOINTS=regional and get them anew."
+            f"AWS refused the credentials ({code}). Temporary credentials have to come from a regional STS endpoint: "
+            "set AWS_STS_REGIONAL_ENDPOINTS=regional and renew them."
         )
     if code in {"AccessDenied", "AccessDeniedException"}:
-        return (
-            f"AWS refuses {error.operation_name} to your credentials ({code}). Ask for the permission, or use others."
-        )
-    return f"{what} answered {code}: {one_line(str(error.response.get('Error', {}).get('Message', '')))}"
+        return f"AWS denied {error.operation_name} to your credentials ({code}). Ask for the permission, or use others."
+    return f"{what} answered {code}: {message}"

@@ -1,4 +1,4 @@
-"""What a deployed stack says of itself, by CloudFormation."""
+"""A deployed stack's outputs and settings, from CloudFormation."""
 
 import os
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ class Deployment:
     Attributes:
         stack: Its name.
         outputs: Its outputs.
-        settings: Its settings by their names in `cdk.json`, which its template has as metadata.
+        settings: Its settings by their names in `cdk.json`, from its template's metadata.
     """
 
     stack: str
@@ -39,7 +39,7 @@ class Deployment:
             return self.outputs[TOKEN_STORE_OUTPUT]
         except KeyError:
             raise UsageError(
-                f"The stack {self.stack} has no token store. Deploy it with `edge: true`, or name another with --stack."
+                f"The stack {self.stack} has no token store. Deploy it with `edge: true`.", code="no-token-store"
             ) from None
 
     @property
@@ -47,21 +47,21 @@ class Deployment:
         """The repositories that it serves: names, prefixes or `*`.
 
         Raises:
-            UsageError: If it does not say.
+            UsageError: If the template doesn't say.
         """
         found = self.settings.get("repositories")
         if not isinstance(found, list) or not found:
-            raise UsageError(f"The stack {self.stack} does not say which repositories it serves. Deploy it anew.")
+            raise UsageError(f"The stack {self.stack} doesn't say which repositories it serves. Deploy it again.")
         return tuple(map(str, found))
 
     @property
     def registries(self) -> tuple[str, ...]:
-        """The accounts that it serves beside its own."""
+        """The accounts that it serves besides its own."""
         return tuple(map(str, self.settings.get("registries") or ()))
 
     @property
     def host(self) -> str | None:
-        """The domain that serves it, if it says so."""
+        """Its domain, if it has one."""
         return self.settings.get("domainName") or self.outputs.get(DOMAIN_OUTPUT)
 
 
@@ -69,16 +69,16 @@ def find_store(stack: str, region: str | None) -> str:
     """Return the ARN of a stack's token store.
 
     Raises:
-        UsageError: If there is no such stack, or it has no store, or AWS does not tell.
+        UsageError: If there is no such stack, it has no store, or AWS refuses.
     """
     return Deployment(stack, _outputs(_client(region), stack)).token_store
 
 
 def find_deployment(stack: str, region: str | None) -> Deployment:
-    """Return what a stack says of itself.
+    """Return a stack.
 
     Raises:
-        UsageError: If there is no such stack, or AWS does not tell.
+        UsageError: If there is no such stack, or AWS refuses.
     """
     client = _client(region)
     outputs = _outputs(client, stack)
@@ -89,7 +89,7 @@ def find_deployment(stack: str, region: str | None) -> Deployment:
 
 
 def _client(region: str | None) -> Any:
-    # botocore itself reads AWS_DEFAULT_REGION alone.
+    # botocore itself reads only AWS_DEFAULT_REGION.
     return aws.create_client("cloudformation", region or os.environ.get("AWS_REGION") or None)
 
 
@@ -101,7 +101,5 @@ def _outputs(client: Any, stack: str) -> dict[str, str]:
             if aws.code_of(error) != "ValidationError":
                 raise
             place = client.meta.region_name
-            raise UsageError(
-                f"There is no stack {stack!r} in {place}. Name it with --stack, and its region with --region."
-            ) from None
+            raise UsageError(f"There is no stack {stack!r} in {place}.", code="no-stack") from None
     return {output["OutputKey"]: output["OutputValue"] for output in description.get("Outputs", [])}

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 
 from ecr_layers.oci.manifests import INDEX_MEDIA_TYPES, MANIFEST_MEDIA_TYPES
+from ecr_layers.ops.http_auth import PullTokenAuth
 from ecr_layers.ops.smoke import WELL, Finding, Layer, SmokeError, SmokeTest
-from ecr_layers.registry.authentication import PullTokenAuth
 
 _ACCEPT = {"Accept": ", ".join((*MANIFEST_MEDIA_TYPES, *INDEX_MEDIA_TYPES))}
 
@@ -40,11 +40,7 @@ def find_layer(url: str, client: httpx.Client, auth: httpx.Auth, repository: str
         raise SmokeError(f"{url} can't be reached: {type(error).__name__}.") from None
     except (ValueError, KeyError, TypeError, IndexError, httpx.HTTPStatusError) as error:
         status = f" It answered {error.response.status_code}." if isinstance(error, httpx.HTTPStatusError) else ""
-        raise SmokeError(
-            f"{url} gives no manifest of {repository}:{image or 'latest'}.{status} "
-            "Name another with --repository and --image, or a layer with --repository and --digest: REPOSITORY=, TAG= "
-            "and DIGEST= of make."
-        ) from None
+        raise SmokeError(f"{url} has no manifest of {repository}:{image or 'latest'}.{status}") from None
 
 
 def _first_tag(answer: httpx.Response) -> str:

@@ -1,7 +1,7 @@
-"""Pull tokens: what one is, and which repositories it may be for.
+"""Pull tokens, and the repositories that they may be for.
 
-A token is a name and a password. The service keeps the password's SHA-256 only, under the token's name, in a CloudFront
-KeyValueStore, where the function at the edge reads it (`infra/edge/viewer_request.js`).
+A token is a name and a password. A CloudFront KeyValueStore has the password's SHA-256 under the token's name, and the
+function at the edge reads it (`infra/edge/viewer_request.js`).
 """
 
 import hashlib
@@ -34,10 +34,10 @@ class PullToken:
 
     Attributes:
         name: Its name.
-        repositories: What it is for: names of repositories, prefixes (`team/*`) or `*`; each may begin with an account
-            (`123456789012/team/*`). Empty if the store's entry can't be read.
-        not_after: When it expires; None if the store's entry can't be read.
-        created: When it was created; None if the store's entry can't be read.
+        repositories: Its scope: names of repositories, prefixes (`team/*`) or `*`; each may begin with an account
+            (`123456789012/team/*`). Empty if the store's entry has none.
+        not_after: When it expires; None if the store's entry has no date that can be read here.
+        created: When it was created; None if the store's entry doesn't say.
     """
 
     name: str
@@ -47,24 +47,26 @@ class PullToken:
 
     @classmethod
     def read(cls, name: str, value: str) -> Self:
-        """Return the token that an entry of the store is; a malformed entry has nothing but its name.
+        """Parse an entry of the store. Malformed members are left out, because the edge ignores some of them.
 
         Args:
             name: The entry's key.
             value: The entry's value.
         """
         try:
-            entry: dict[str, Any] = json.loads(value)
-            repositories = tuple(map(str, entry["repositories"]))
-            return cls(name, repositories, _moment(entry["notAfter"]), _moment(entry["created"]))
-        except (ValueError, KeyError, TypeError):
-            return cls(name)
+            parsed = json.loads(value)
+        except (ValueError, RecursionError):
+            parsed = None
+        entry: dict[str, Any] = parsed if isinstance(parsed, dict) else {}
+        listed = entry.get("repositories")
+        repositories = tuple(map(str, listed)) if isinstance(listed, list) else ()
+        return cls(name, repositories, _moment(entry.get("notAfter")), _moment(entry.get("created")))
 
     def value(self, password: str) -> str:
         """Return the store's entry of this token.
 
         Raises:
-            UsageError: If the entry is larger than the store takes.
+            UsageError: If the entry is too large for the store.
         """
         entry = {
             "sha256": hashlib.sha256(password.encode()).hexdigest(),
@@ -74,22 +76,22 @@ class PullToken:
         value = json.dumps(entry, separators=(",", ":"))
         if len(value) > _LONGEST_VALUE:
             raise UsageError(
-                f"The scope of a token has room for about {_LONGEST_VALUE - 200} characters, and this one has more. "
-                "Use prefixes such as team/*, or several tokens."
+                f"The scope is too long; about {_LONGEST_VALUE - 200} characters are possible. Use prefixes such as "
+                "team/*, or several tokens."
             )
         return value
 
     def times(self) -> dict[str, str | None]:
-        """Return when the token expires and when it was created, as the store and `--json` have it (RFC 3339, UTC)."""
+        """Return when the token expires and when it was created, as the store has it (RFC 3339, UTC)."""
         return {"notAfter": _text(self.not_after), "created": _text(self.created)}
 
     def has_expired(self, now: datetime) -> bool:
-        """Tell whether it has expired; what can't be read lets nobody in either."""
-        return self.not_after is None or now >= self.not_after
+        """Tell whether it has expired, as far as its date can be read here."""
+        return self.not_after is not None and now >= self.not_after
 
 
 def new_password() -> str:
-    """Return a password of 256 random bits, which needs no quotation anywhere and is no option of a command line."""
+    """Return a password of 256 random bits, which needs no quoting in a shell."""
     return secrets.token_hex(_PASSWORD_BYTES)
 
 
@@ -97,11 +99,11 @@ def check_name(name: str) -> None:
     """Check the name of a token.
 
     Raises:
-        UsageError: If it can't be one.
+        UsageError: If it isn't valid.
     """
     if not _NAME.fullmatch(name):
         raise UsageError(
-            f"{name!r} can't be a token's name. Use 1 to 64 letters, digits, '.', '-' and '_', such as ci-frankfurt."
+            f"{name!r} isn't a valid token name. Use 1 to 64 letters, digits, '.', '-' and '_', such as ci-frankfurt."
         )
 
 
@@ -109,27 +111,25 @@ def check_scope(scope: Iterable[str], repositories: Iterable[str], registries: I
     """Check that a token's scope is well-formed and no wider than the deployment.
 
     Args:
-        scope: Names of repositories, prefixes or `*`, each with an account in front of it or not.
+        scope: Names of repositories, prefixes or `*`, with or without an account in front.
         repositories: What the deployment serves, in the same form, without accounts.
-        registries: The accounts that the deployment serves beside its own.
+        registries: The accounts that the deployment serves besides its own.
 
     Raises:
-        UsageError: If it is not.
+        UsageError: If it isn't.
     """
     served, accounts = tuple(repositories), frozenset(registries)
     for each in scope:
         account, rest = _split(each)
         if not _REPOSITORY.fullmatch(rest) or len(each) > _LONGEST_REPOSITORY:
-            raise UsageError(f"{each!r} is no repository name, no prefix such as 'team/*', and not '*'.")
+            raise UsageError(f"{each!r} isn't a scope; expected a repository name, a prefix such as 'team/*', or '*'.")
         if account and account not in accounts:
             raise UsageError(
-                f"The deployment does not serve the registry {account} of {each!r}. "
+                f"The deployment doesn't serve the registry {account} of {each!r}. "
                 f"Its setting registries has {_listed(accounts)}."
             )
         if not any(_covers(wide, rest) for wide in served):
-            raise UsageError(
-                f"The scope {each!r} is outside of the deployment's repositories, which are {_listed(served)}."
-            )
+            raise UsageError(f"The scope {each!r} exceeds the deployment's repositories, {_listed(served)}.")
 
 
 def _split(scope: str) -> tuple[str | None, str]:
@@ -138,7 +138,7 @@ def _split(scope: str) -> tuple[str | None, str]:
 
 
 def _covers(wide: str, narrow: str) -> bool:
-    """Tell whether everything that `narrow` means is among what `wide` means."""
+    """Tell whether `wide` includes everything in `narrow`."""
     if not wide.endswith("*"):
         return wide == narrow
     return narrow.startswith(wide.removesuffix("*"))
@@ -148,9 +148,16 @@ def _listed(values: Iterable[str]) -> str:
     return ", ".join(sorted(values)) or "none"
 
 
-def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+def _moment(text: object) -> datetime | None:
+    """Parse a date as the edge's JavaScript does: a year, a month, a day, or a time; None for any other form."""
+    if not isinstance(text, str):
+        return None
+    is_short = re.fullmatch(r"[0-9]{4}(-[0-9]{2})?", text)
+    try:
+        moment = datetime.fromisoformat(f"{text}-01-01"[:10] if is_short else text)
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def _text(moment: datetime | None) -> str | None:

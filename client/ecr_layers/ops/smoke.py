@@ -1,6 +1,6 @@
-"""Checks a deployed service from outside, with the credentials of the operator who has just deployed it.
+"""Checks a deployed service from outside, with the operator's AWS credentials.
 
-Downloads one byte. Prints no download URL.
+It downloads one byte, and prints no download URL.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ import httpx
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
-from ecr_layers.errors import UsageError
+from ecr_layers.errors import UsageError, one_line
 
 ABSENT_DIGEST = f"sha256:{'0' * 64}"
 _MANIFEST_MEDIA_TYPES = [
@@ -23,17 +23,19 @@ _MANIFEST_MEDIA_TYPES = [
 
 
 class SmokeError(UsageError):
-    """The checks can't be made; the message says what to do."""
+    """The checks can't run."""
+
+    default_code = "no-layer"
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A layer that the service should be able to resolve.
+    """A layer that the service should resolve.
 
     Attributes:
         repository: Name of the repository.
         digest: Digest of the layer.
-        image: Tag or digest of an image in the repository, None if none is known.
+        image: Tag or digest of an image in the repository; None if it isn't known.
     """
 
     repository: str
@@ -43,11 +45,11 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check found.
+    """The result of a check.
 
     Attributes:
-        mark: `ok`; `skip`, if it could not be made; `warn`, for what the operator can't mend; or `FAIL`.
-        text: What is the matter, empty if nothing is.
+        mark: `ok`, `skip` if it couldn't run, `warn` for a problem that the operator can't fix, or `FAIL`.
+        text: The problem, empty without one.
     """
 
     mark: str
@@ -56,7 +58,7 @@ class Finding:
 
 WELL = Finding("ok")
 
-# Tried with answers to HEAD that have the length 0, and with such that have none; docs/registry.md has the versions.
+# Tried with answers to HEAD of length 0 and without a length; docs/registry.md has the versions.
 _AFFECTED_BY_BLOBS = (
     "docker-registry as a pull-through cache can't mirror blobs then. Not affected are crane, oras, regctl, helm, "
     "skopeo, podman, buildah and containerd: they take a blob's size from the manifest"
@@ -72,29 +74,23 @@ _AFFECTED_BY_WRONG_LENGTH = (
 
 
 def find_layer(ecr: Any, repository: str | None = None) -> Layer:
-    """Return a layer of any image that the caller can see in ECR.
+    """Return a layer of any image that the operator can see in ECR.
 
     Args:
         ecr: botocore's ECR client. It needs `ecr:ListImages` and `ecr:BatchGetImage`, and `ecr:DescribeRepositories`
             unless the repository is named.
-        repository: The repository to look in; without it, all of the registry's.
+        repository: The repository to look in; by default all of the registry's.
 
     Raises:
-        SmokeError: If there is none, or ECR does not tell.
+        SmokeError: If there is none, or ECR doesn't answer.
     """
     try:
         names = [repository] if repository else _repositories(ecr)
         layer = next((layer for name in names for layer in _layers(ecr, name)), None)
     except (BotoCoreError, ClientError) as error:
-        raise SmokeError(
-            f"No layer to resolve could be looked up in ECR: {error}. Name one with --repository and --digest, or "
-            "with REPOSITORY= and DIGEST= of make."
-        ) from None
+        raise SmokeError(f"Can't find a layer in ECR to resolve: {one_line(str(error))}") from None
     if layer is None:
-        raise SmokeError(
-            "No image was found in ECR. Push one, or name a layer with --repository and --digest, or with REPOSITORY= "
-            "and DIGEST= of make."
-        )
+        raise SmokeError("ECR has no image. Push one.")
     return layer
 
 
@@ -111,7 +107,7 @@ def _layers(ecr: Any, repository: str) -> Iterator[Layer]:
             )
             for image in answer["images"]:
                 for layer in json.loads(image["imageManifest"]).get("layers", []):
-                    # A foreign layer is not in the registry.
+                    # The registry need not have a foreign layer.
                     if not layer.get("urls"):
                         yield Layer(repository, layer["digest"], image["imageId"]["imageDigest"])
 
@@ -121,9 +117,9 @@ class SmokeTest:
 
     Args:
         url: Its function URL.
-        layer: A layer that it should be able to resolve.
+        layer: A layer that it should resolve.
         client: Sends the requests.
-        auth: Signs those that are to be let through.
+        auth: Signs the requests.
         is_public: Whether the function URL answers unsigned requests.
     """
 
@@ -135,7 +131,7 @@ class SmokeTest:
         self._is_public = is_public
 
     def run(self, console: Console) -> bool:
-        """Make all checks, print what each found, and return whether none has failed."""
+        """Run all checks, print their results, and return whether none failed."""
         results = [self._check(console, name, check) for name, check in self.checks()]
         return all(results)
 
@@ -157,8 +153,8 @@ class SmokeTest:
         except httpx.HTTPError as error:
             found = Finding("FAIL", f"the request failed: {type(error).__name__}")
         except (ValueError, KeyError, TypeError):
-            found = Finding("FAIL", "the answer is not of the form that the API has")
-        # What others wrote is not the console's own markup.
+            found = Finding("FAIL", "the answer isn't the API's")
+        # Untrusted text has no markup.
         console.print(f"{found.mark:4}  {name}{f': {found.text}' if found.text else ''}", markup=False, soft_wrap=True)
         return found.mark != "FAIL"
 
@@ -194,16 +190,16 @@ class SmokeTest:
 
     def _head_of_manifest(self) -> Finding:
         if self._layer.image is None:
-            return Finding("skip", "no image is known; name one: TAG=…")
+            return Finding("skip", "no image is known")
         path = f"/v2/{self._layer.repository}/manifests/{self._layer.image}"
         manifest = self._get(path)
         if manifest.status_code == httpx.codes.FORBIDDEN and "NotEnabled" in manifest.text:
-            return Finding("skip", "imagePull is not set, so clients of registries get blobs alone")
+            return Finding("skip", "imagePull isn't set, so registry clients get only blobs")
         if manifest.status_code != httpx.codes.OK:
             return _with_status(manifest, 200)
         digest = f"sha256:{hashlib.sha256(manifest.content).hexdigest()}"
         if manifest.headers.get("Docker-Content-Digest") != digest:
-            return Finding("FAIL", f"GET gave a manifest whose digest is {digest}, and said another")
+            return Finding("FAIL", f"the manifest has the digest {digest}, and another Docker-Content-Digest")
         return _with_length(
             self._head_for(path),
             str(len(manifest.content)),
@@ -216,41 +212,41 @@ class SmokeTest:
             return _with_status(answer, 404)
         media_type = answer.headers.get("Content-Type")
         if media_type != "application/problem+json":
-            return Finding("FAIL", f"its Content-Type is {media_type} and not application/problem+json")
+            return Finding("FAIL", f"its Content-Type is {media_type}, expected application/problem+json")
         code = answer.json()["code"]
         if code != "LayersNotFoundException":
-            return Finding("FAIL", f"its code is {code} and not LayersNotFoundException")
+            return Finding("FAIL", f"its code is {code}, expected LayersNotFoundException")
         return WELL
 
     def _head(self) -> Finding:
         expected = len(self._get("/healthz").content)
-        return _with_length(self._head_for("/healthz"), str(expected), lambda _: "No client of registries is affected")
+        return _with_length(self._head_for("/healthz"), str(expected), lambda _: "No registry client is affected")
 
 
 def _with_status(answer: httpx.Response, expected: int) -> Finding:
-    """Return what is wrong with an answer's status, in the words of its problem details if it has any."""
+    """Compare an answer's status; the problem details say more, if there are any."""
     if answer.status_code == expected:
         return WELL
     try:
         detail = f": {answer.json()['detail']}"
     except (ValueError, KeyError, TypeError):
         detail = ""
-    return Finding("FAIL", f"answered {answer.status_code} and not {expected}{detail}")
+    return Finding("FAIL", f"answered {answer.status_code}, expected {expected}{detail}")
 
 
 def _with_length(answer: httpx.Response, expected: str, affected: Callable[[str | None], str]) -> Finding:
-    """Return what is wrong with the length that an answer to HEAD says, and which clients that affects.
+    """Compare the length in an answer to HEAD; the finding lists the affected clients.
 
-    Function URLs are reported to rename the header, which no operator can mend:
+    Function URLs are reported to rename the header, which operators can't change:
     https://github.com/cargo-lambda/cargo-lambda/issues/862.
     """
     if answer.status_code != httpx.codes.OK:
-        return Finding("FAIL", f"answered {answer.status_code} and not 200")
+        return Finding("FAIL", f"answered {answer.status_code}, expected 200")
     found = answer.headers.get("Content-Length")
     if found == expected:
         return WELL
-    problem = f"Content-Length is {found} and not {expected}"
+    problem = f"Content-Length is {found}, expected {expected}"
     if answer.headers.get("x-amzn-remapped-content-length") != expected:
         return Finding("FAIL", f"{problem}. {affected(found)}.")
-    renamed = "the function URL has renamed the true one to x-amzn-remapped-content-length"
+    renamed = "the function URL renamed the right one to x-amzn-remapped-content-length"
     return Finding("warn", f"{problem}: {renamed}. {affected(found)}.")

@@ -12,7 +12,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError, HTTPClientError
 
-from ecr_layers.errors import UsageError
+from ecr_layers.errors import MissingPackageError, UsageError
 from ecr_layers.ops import aws
 from ecr_layers.ops.pull_tokens import PullToken
 
@@ -23,7 +23,7 @@ _PAGE = 50
 """The most keys that the API lists at once."""
 _ATTEMPTS = 10
 """How often a change is tried while others change the store."""
-# What a change to another version, or to a key that is gone by now, is answered.
+# Codes for a change to another version, or to a key that has been removed.
 _CHANGED_BY_OTHERS = frozenset({"ConflictException", "ResourceNotFoundException"})
 
 
@@ -44,10 +44,10 @@ class TokenStore:
         """Return the store with an ARN.
 
         Raises:
-            UsageError: If it is no store's ARN, or if a package is missing.
+            UsageError: If it isn't a store's ARN, or a package is missing.
         """
         if not _ARN.fullmatch(arn):
-            raise UsageError(f"{arn!r} is not the ARN of a CloudFront KeyValueStore. The stack has it as an output.")
+            raise UsageError(f"{arn!r} isn't the ARN of a CloudFront KeyValueStore. It is an output of the stack.")
         _require_awscrt()
         return cls(arn, aws.create_client("cloudfront-keyvaluestore", _REGION))
 
@@ -55,7 +55,7 @@ class TokenStore:
         """Return all tokens, by their names.
 
         Raises:
-            UsageError: If the store does not answer.
+            UsageError: If the store refuses.
         """
         tokens: list[PullToken] = []
         page: dict[str, Any] = {"NextToken": None}
@@ -70,13 +70,13 @@ class TokenStore:
         """Add a token.
 
         Raises:
-            UsageError: If its name is taken, or if the store does not answer.
+            UsageError: If its name is taken, or the store refuses.
         """
         value = token.value(password)
 
         def put(etag: str) -> None:
             found = self._value_of(token.name)
-            # An answer that was lost on its way made this attempt a second one.
+            # The answer to an earlier attempt was lost.
             if found == value:
                 return
             if found is not None:
@@ -85,8 +85,9 @@ class TokenStore:
                 self._client.put_key(KvsARN=self._arn, Key=token.name, Value=value, IfMatch=etag)
             except HTTPClientError as error:
                 raise UsageError(
-                    f"The token store did not say whether it has added {token.name}: {type(error).__name__}. If "
-                    "`ecr-layers token list` has it, revoke it: nobody knows its password."
+                    f"The token store didn't confirm the token {token.name}: {type(error).__name__}. If it is listed, "
+                    "revoke it: its password is lost.",
+                    code="token-unconfirmed",
                 ) from None
 
         self._change(put)
@@ -95,7 +96,7 @@ class TokenStore:
         """Remove a token.
 
         Raises:
-            UsageError: If there is none with this name, or if the store does not answer.
+            UsageError: If there is none with this name, or the store refuses.
         """
         is_known = False
 
@@ -103,26 +104,26 @@ class TokenStore:
             nonlocal is_known
             is_there = self._value_of(name) is not None
             if not is_there and not is_known:
-                raise UsageError(f"There is no token {name!r}. `ecr-layers token list` lists them.")
+                raise UsageError(f"There is no token {name!r}.", code="no-token")
             is_known = True
-            # It can be gone at a second attempt: another one has removed it, or the answer to the first was lost.
+            # At a second attempt it may be gone: removed by someone else, or the first answer was lost.
             if is_there:
                 self._client.delete_key(KvsARN=self._arn, Key=name, IfMatch=etag)
 
         self._change(delete)
 
     def _change(self, change: Callable[[str], None]) -> None:
-        """Make a change to the version of the store that it is about, anew if another one came in between."""
+        """Change the store, and try again after someone else's change."""
         with self._errors():
             for _ in range(_ATTEMPTS):
-                # The version first: what is read afterwards is at least as new, and a change in between is a conflict.
+                # Read the version first, so that a change in between is a conflict.
                 etag = self._client.describe_key_value_store(KvsARN=self._arn)["ETag"]
                 try:
                     return change(etag)
                 except ClientError as error:
                     if aws.code_of(error) not in _CHANGED_BY_OTHERS:
                         raise
-        raise UsageError("The token store is being changed by others all the time, and nothing was written. Try again.")
+        raise UsageError("Others keep changing the token store; nothing was written. Try again.")
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -132,7 +133,7 @@ class TokenStore:
             except ClientError as error:
                 if aws.code_of(error) != "ResourceNotFoundException":
                     raise
-                raise UsageError(f"There is no token store {self._arn}. Check --store, or name the --stack.") from None
+                raise UsageError(f"There is no token store {self._arn}.", code="no-token-store") from None
 
     def _value_of(self, name: str) -> str | None:
         try:
@@ -146,4 +147,4 @@ class TokenStore:
 
 def _require_awscrt() -> None:
     if importlib.util.find_spec("awscrt") is None:
-        raise UsageError("Tokens need one more package: pip install 'ecr-layers[token]'")
+        raise MissingPackageError("Tokens need", "ops")

@@ -1,50 +1,57 @@
-"""Requests to a service's own routes: retried where that helps, and errors in words for the user.
-
-Knows nothing of images; a download URL in an answer goes through here and nowhere else out.
-"""
+"""Requests to a service's own routes, with retries. Errors say what to do."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
+from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlencode
 
-import httpx
-from botocore.exceptions import BotoCoreError
-
-from ecr_layers.errors import ClientError, ServiceError, UsageError, one_line
-from ecr_layers.transfer.hosts import LOOPBACK
-from ecr_layers.transfer.retries import RETRYABLE_STATUSES, Retries, retry_after
+from ecr_layers.errors import ClientError, ServiceError, one_line
+from ecr_layers.registry.signing import Authorize
+from ecr_layers.transfer.retries import RETRYABLE_STATUSES, Attempts, Retries, retry_after
+from ecr_layers.transfer.transport import FINAL_AT_FIRST, Answer, Problem, Transport, TransportError
 
 LARGEST_ANSWER = 8 * 1024 * 1024
-"""How many bytes of an answer are read; a function URL answers 6 MB at most."""
+"""Largest answer that is read, in bytes; a function URL's are at most 6 MB."""
 
-_TIMEOUT = httpx.Timeout(30.0, connect=10.0)
+# AWS refuses signatures whose time is further off.
+_LARGEST_SKEW = timedelta(minutes=5)
+_READ_AT_ONCE = 256 * 1024
+_REMEDIES = {
+    Problem.UNKNOWN_HOST: "Check the spelling.",
+    Problem.REFUSED: "Check the address, and whether the service runs.",
+    Problem.CERTIFICATE: "Check the address, or set SSL_CERT_FILE to the authority's certificate.",
+    Problem.TLS: "Check the address: is it https?",
+    Problem.PROXY: "Check the proxy in the environment variables.",
+}
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What the service answered.
+class Document:
+    """The body of an answer.
 
     Attributes:
         headers: The headers.
         content: The body.
     """
 
-    headers: httpx.Headers
+    headers: Mapping[str, str]
     content: bytes
 
     def json(self) -> dict[str, Any]:
-        """Return the body, which is a JSON object.
+        """Return the JSON object in the body.
 
         Raises:
-            ServiceError: If it is not a JSON object.
+            ServiceError: If it isn't one.
         """
         try:
             document = json.loads(self.content)
         except (ValueError, RecursionError):
             document = None
         if not isinstance(document, dict):
-            raise ServiceError("The answer is not of the form that this service has. Check the address.")
+            raise unexpected_answer()
         return document
 
 
@@ -53,113 +60,134 @@ class Api:
 
     Args:
         url: The service's URL, without a slash at its end.
-        auth: Proves who the caller is; None sends no proof.
-        retries: How often a request is made again.
+        authorize: Proves who the caller is; None sends no credentials.
+        transport: The connections.
+        retries: How long to go on trying.
     """
 
-    def __init__(self, url: str, auth: httpx.Auth | None, retries: Retries) -> None:
-        self.url = httpx.URL(url)
-        self._auth = auth
+    def __init__(self, url: str, authorize: Authorize | None, transport: Transport, retries: Retries) -> None:
+        self.url = url
+        self._authorize = authorize
+        self._transport = transport
         self._retries = retries
-        # A proxy that the environment names can't reach this machine's own addresses.
-        self._client = httpx.Client(
-            timeout=_TIMEOUT, follow_redirects=False, trust_env=self.url.host not in LOOPBACK, auth=None
-        )
+        self._has_answered = False
 
-    def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
-
-    def get(self, path: str, query: Mapping[str, str] | None = None, accept: str = "application/json") -> Answer:
-        """Get a route, again where that can help.
+    def get(self, path: str, query: Mapping[str, str] | None = None, accept: str = "application/json") -> Document:
+        """Get a route, with retries.
 
         Raises:
-            ServiceError: If it is not answered with 200.
+            ServiceError: If it doesn't answer 200.
         """
-        return self._call("GET", path, query, b"", {"Accept": accept})
+        target = f"{self.url}{path}{f'?{urlencode(query)}' if query else ''}"
+        return self._call("GET", target, b"", {"Accept": accept})
 
-    def post(self, path: str, body: Mapping[str, Any]) -> Answer:
-        """Post a JSON document, again where that can help.
+    def post(self, path: str, body: Mapping[str, Any]) -> Document:
+        """Post a JSON document, with retries.
 
         Raises:
-            ServiceError: If it is not answered with 200.
+            ServiceError: If it doesn't answer 200.
         """
-        content = json.dumps(body).encode()
-        return self._call("POST", path, None, content, {"Content-Type": "application/json"})
+        return self._call("POST", f"{self.url}{path}", json.dumps(body).encode(), {"Content-Type": "application/json"})
 
-    def _call(
-        self, method: str, path: str, query: Mapping[str, str] | None, content: bytes, headers: dict[str, str]
-    ) -> Answer:
-        attempt = 1
+    def _call(self, method: str, url: str, body: bytes, headers: Mapping[str, str]) -> Document:
+        attempts = Attempts(self._retries)
         while True:
-            answer, error = self._try(method, path, query, content, headers)
-            if error is None:
-                return answer
-            wait = self._retries.wait(attempt, retry_after(answer.headers)) if error.is_retryable else None
-            if wait is None:
-                raise error
-            self._retries.sleep(wait)
-            attempt += 1
+            try:
+                return self._try(method, url, body, headers)
+            except ServiceError as error:
+                if not error.is_retryable or not attempts.wait(str(error), error.retry_after):
+                    raise
 
-    def _try(
-        self, method: str, path: str, query: Mapping[str, str] | None, content: bytes, headers: dict[str, str]
-    ) -> tuple[Answer, ServiceError | None]:
-        """Make a request once; the error is None if it was answered with 200."""
+    def _try(self, method: str, url: str, body: bytes, headers: Mapping[str, str]) -> Document:
+        """Send a request once."""
+        credentials = self._authorize(method, url, body) if self._authorize else {}
         try:
-            with self._client.stream(
-                method, self.url.copy_with(path=path), params=query, content=content, headers=headers, auth=self._auth
-            ) as response:
-                answer = Answer(response.headers, _bounded(response))
-                error = None if response.status_code == httpx.codes.OK else self._error(response.status_code, answer)
-                return answer, error
-        except httpx.RequestError as error:
-            problem = "does not answer in time" if isinstance(error, httpx.TimeoutException) else "can't be reached"
-            message = f"{self.url} {problem} ({type(error).__name__}). Check the address and the network."
-            return Answer(httpx.Headers(), b""), ServiceError(message, is_retryable=True)
-        except BotoCoreError as error:
-            raise UsageError(f"The AWS credentials can't be used: {one_line(str(error))}") from None
+            with self._transport.request(method, url, {**headers, **credentials}, body or None) as answer:
+                self._has_answered = True
+                self._transport.clock.learn(answer.headers)
+                document = Document(answer.headers, _content(answer))
+        except TransportError as error:
+            raise self._unreachable(error.problem) from None
+        if answer.status != HTTPStatus.OK:
+            raise self._error(answer.status, document)
+        return document
 
-    def _error(self, status: int, answer: Answer) -> ServiceError:
-        problem = _problem(answer.content)
-        if problem is None:
-            return ServiceError(self._advice(status), status=status, is_retryable=status in RETRYABLE_STATUSES)
-        message, code, is_retryable, request_id = problem
-        named = f" (request id {one_line(request_id)})" if status >= httpx.codes.INTERNAL_SERVER_ERROR else ""
+    def _unreachable(self, problem: Problem) -> ServiceError:
+        is_final = problem in FINAL_AT_FIRST and not self._has_answered
+        remedy = _REMEDIES.get(problem, "Check the network.")
         return ServiceError(
-            f"{message}{named if request_id else ''}", code=code, status=status, is_retryable=is_retryable
+            f"{self.url} can't be reached: {problem.value}. {remedy}",
+            code="unreachable",
+            is_retryable=not is_final,
+            problem=problem.name.lower(),
         )
 
-    def _advice(self, status: int) -> str:
-        """Return what an answer means that is not the service's own, but that of what stands in front of it."""
-        host = self.url.netloc.decode()
-        if status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
-            if self._auth is None:
-                return (
-                    f"{host} lets in nobody without credentials ({status}). Run docker login {host}, give a pull token "
-                    "with --token-file, or, for a function URL, leave --no-sign out."
-                )
-            return f"{host} refuses the credentials ({status}). Check the pull token, or who AWS_PROFILE is."
+    def _error(self, status: int, document: Document) -> ServiceError:
+        problem = _problem(document.content)
+        wait = retry_after(document.headers)
+        if problem is None:
+            message, code = self._advice(status)
+            return ServiceError(
+                message, code=code, status=status, is_retryable=status in RETRYABLE_STATUSES, retry_after=wait
+            )
+        message, code, is_retryable, request_id = problem
+        named = f" (request id {one_line(request_id)})" if request_id and status >= 500 else ""
+        return ServiceError(
+            f"{message}{named}",
+            code=code,
+            status=status,
+            is_retryable=is_retryable,
+            retry_after=wait,
+            request_id=one_line(request_id),
+        )
+
+    def _advice(self, status: int) -> tuple[str, str]:
+        """Return message and code for an answer that isn't the service's own, but of something in front of it."""
+        host = self.url.partition("://")[2]
+        if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+            return self._refused(host, status)
         if 300 <= status < 400:
-            return f"{host} answers with a redirect to another address. Name that address."
-        return f"{host} answered {status}, and not as this service does. Check the address, or try again later."
+            return f"{host} redirects to another address. Use that address.", "redirected"
+        return (
+            f"{host} returned an unexpected HTTP {status}. Check the address, or try again later.",
+            "unexpected-answer",
+        )
+
+    def _refused(self, host: str, status: int) -> tuple[str, str]:
+        if self._authorize is None:
+            return f"{host} requires credentials (HTTP {status}).", "credentials-required"
+        skew = abs(self._transport.clock.skew)
+        if skew > _LARGEST_SKEW:
+            minutes = int(skew.total_seconds() // 60)
+            return (
+                f"{host} refused the request, and this machine's clock is {minutes} minutes off. Set it.",
+                "clock-skew",
+            )
+        return (
+            f"{host} refused the credentials (HTTP {status}). Check the pull token, or the AWS identity.",
+            "credentials-refused",
+        )
 
 
-def _bounded(response: httpx.Response) -> bytes:
-    """Read an answer.
-
-    Raises:
-        ClientError: If it is too large.
-    """
-    body = bytearray()
-    for chunk in response.iter_bytes():
-        body += chunk
-        if len(body) > LARGEST_ANSWER:
-            raise ClientError("The answer is larger than this service's answers are. Check the address.")
-    return bytes(body)
+def unexpected_answer() -> ServiceError:
+    """Return the error for an answer of another form than the service's."""
+    return ServiceError("Unexpected answer: this isn't the service's API. Check the address.")
 
 
-def _problem(content: bytes) -> tuple[str, str | None, bool, str] | None:
-    """Return message, code, whether it is retryable, and request id of an error of the service's own, or else None.
+def _content(answer: Answer) -> bytes:
+    content = bytearray()
+    while chunk := answer.read(_READ_AT_ONCE):
+        content += chunk
+        if len(content) > LARGEST_ANSWER:
+            raise ClientError(
+                f"The answer is over {LARGEST_ANSWER} bytes: this isn't the service's API. Check the address.",
+                code="unexpected-answer",
+            )
+    return bytes(content)
+
+
+def _problem(content: bytes) -> tuple[str, str, bool, str] | None:
+    """Return message, code, whether it is retryable, and request id of the service's own error; None for any other.
 
     It is a problem details object (RFC 9457), or under `/v2` the OCI Distribution Specification's, whose `detail` has
     the same members.
@@ -173,4 +201,4 @@ def _problem(content: bytes) -> tuple[str, str | None, bool, str] | None:
         message, code = str(document["detail"]), str(document["code"])
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
         return None
-    return one_line(message), code, document.get("retryable") is True, str(document.get("requestId", ""))
+    return one_line(message), code, document.get("retryable") is True, str(document.get("requestId") or "")

@@ -1,88 +1,75 @@
-"""How a caller proves who it is: a signature with AWS credentials, a pull token, or nothing."""
+"""Finds the credentials for a service: a pull token, AWS credentials, or none."""
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx
-
 from ecr_layers.errors import UsageError
+from ecr_layers.registry.addresses import region_of
 from ecr_layers.registry.docker_config import DockerConfig
-from ecr_layers.registry.signing import FunctionUrlAuth, callers_credentials, is_function_url, region_of
-from ecr_layers.transfer.hosts import LOOPBACK
+from ecr_layers.registry.signing import Authorize, PullToken, Signature, callers_credentials, require_privacy
 
 TOKEN_VARIABLE = "ECR_LAYERS_TOKEN"  # noqa: S105 (the name of a variable)
-
-
-class PullTokenAuth(httpx.BasicAuth):
-    """A pull token, sent with each request.
-
-    Args:
-        name: Its name.
-        password: Its password.
-    """
-
-    def __init__(self, name: str, password: str) -> None:
-        super().__init__(name, password)
-        self.name = name
 
 
 @dataclass(frozen=True, slots=True)
 class Authentication:
     """Finds the credentials for a service.
 
-    In this order: none, if it is to be anonymous; the pull token in `token_file`; a signature, for a function URL or if
-    a region is named; the pull token in the environment variable `ECR_LAYERS_TOKEN`; the one that `docker login` wrote;
-    none, since repositories can be public.
+    In this order: none, if it is anonymous; the token; the token file; a signature, for a function URL or a region; the
+    environment variable `ECR_LAYERS_TOKEN`; the credentials that `docker login` or `podman login` stored; none, because
+    repositories can be public.
 
     Attributes:
-        region: The region to sign for, if the URL does not name it.
-        token_file: A file with a pull token, `NAME:PASSWORD`.
+        token: A pull token, `NAME:PASSWORD`.
+        token_file: A file with a pull token.
+        region: The region to sign for, if the URL doesn't name it.
         is_anonymous: Whether to send no credentials.
         environment: The environment variables.
     """
 
-    region: str | None = None
+    token: str | None = field(default=None, repr=False)
     token_file: Path | None = None
+    region: str | None = None
     is_anonymous: bool = False
-    environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    environment: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
 
-    def of(self, url: str) -> httpx.Auth | None:
-        """Return the credentials for the service at `url`, None if there are none.
+    def of(self, url: str) -> Authorize | None:
+        """Return the credentials for the service at `url`; None without.
 
         Raises:
-            UsageError: If those that were named can't be used.
+            UsageError: If the credentials can't be used.
         """
-        if self.is_anonymous:
-            return None
+        found = None if self.is_anonymous else self._find(url)
+        if found is not None:
+            require_privacy(url)
+        return found
+
+    def _find(self, url: str) -> Authorize | None:
+        if self.token is not None:
+            return _parse(self.token, "The token")
         if self.token_file is not None:
-            return _basic(url, _read_token(self.token_file))
-        if self.region is not None or is_function_url(url):
-            return FunctionUrlAuth(callers_credentials(), region_of(url, self.region))
+            return _read(self.token_file)
+        region = self.region or region_of(url)
+        if region is not None:
+            return Signature(callers_credentials(), region)
         if token := self.environment.get(TOKEN_VARIABLE):
-            return _basic(url, _token(token, TOKEN_VARIABLE))
-        credentials = DockerConfig(self.environment).credentials(httpx.URL(url))
-        return None if credentials is None else _basic(url, credentials)
+            return _parse(token, TOKEN_VARIABLE)
+        credentials = DockerConfig(self.environment).credentials(url)
+        return None if credentials is None else PullToken(*credentials)
 
 
-def _read_token(path: Path) -> tuple[str, str]:
+def _read(path: Path) -> PullToken:
     try:
-        return _token(path.read_text(), str(path))
+        return _parse(path.read_text(), str(path))
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not text"
-        raise UsageError(f"The pull token can't be read from {path}: {reason}.") from None
+        reason = error.strerror if isinstance(error, OSError) else "it isn't text"
+        raise UsageError(f"Can't read the pull token from {path}: {reason}.", code="invalid-token") from None
 
 
-def _token(text: str, place: str) -> tuple[str, str]:
+def _parse(text: str, place: str) -> PullToken:
     name, separator, password = text.strip().partition(":")
     if not (name and separator and password) or not text.strip().isprintable():
-        raise UsageError(f"{place} has no pull token. It is one line, NAME:PASSWORD.")
-    return name, password
-
-
-def _basic(url: str, token: tuple[str, str]) -> httpx.Auth:
-    target = httpx.URL(url)
-    if target.scheme != "https" and target.host not in LOOPBACK:
-        raise UsageError(f"A pull token is sent over HTTPS only, and {url} is not. Use https://{target.host}/.")
-    return PullTokenAuth(*token)
+        raise UsageError(f"{place} isn't a pull token; expected one line, NAME:PASSWORD.", code="invalid-token")
+    return PullToken(name, password)

@@ -1,94 +1,120 @@
-"""Signs requests to a function URL whose auth is `AWS_IAM`, with the caller's own AWS credentials.
+"""Headers that prove who the caller is: functions of a request's method, URL and body.
 
 Source: https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html
 """
 
-import re
-from collections.abc import Generator
+import base64
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-import httpx
-from botocore.exceptions import BotoCoreError
-
-from ecr_layers.errors import UsageError
+from ecr_layers.errors import MissingPackageError, UsageError, one_line
+from ecr_layers.transfer.proxies import LOOPBACK
 
 if TYPE_CHECKING:
     from botocore.credentials import Credentials
 
-_HOST = re.compile(r"[a-z0-9]+\.lambda-url\.(?P<region>[a-z0-9-]+)\.on\.aws")
+Authorize = Callable[[str, str, bytes], Mapping[str, str]]
+"""Returns the headers for a method, a URL and a body."""
 
 
-class SigningError(UsageError):
-    """A request can't be signed; the message says what to do."""
+@dataclass(frozen=True, slots=True)
+class PullToken:
+    """A pull token, sent with each request.
 
-
-def is_function_url(url: str) -> bool:
-    """Tell whether a URL is a function URL, by its host."""
-    return _HOST.fullmatch(httpx.URL(url).host) is not None
-
-
-def region_of(url: str, otherwise: str | None = None) -> str:
-    """Return the region that a function URL is in.
-
-    Args:
-        url: The function URL.
-        otherwise: The region of a URL that does not name one, such as one with a domain name of its own.
-
-    Raises:
-        SigningError: If nothing names the region.
+    Attributes:
+        name: Its name.
+        password: Its password.
     """
-    match = _HOST.fullmatch(httpx.URL(url).host)
-    region = match["region"] if match else otherwise
-    if region is None:
-        raise SigningError(f"{url} does not say which region it is in. Name it with REGION= or --region.")
-    return region
+
+    name: str
+    password: str = field(repr=False)
+
+    def __call__(self, method: str, url: str, body: bytes) -> Mapping[str, str]:  # noqa: ARG002
+        """Return the header of Basic authentication.
+
+        Raises:
+            UsageError: If the URL isn't HTTPS.
+        """
+        require_privacy(url)
+        encoded = base64.b64encode(f"{self.name}:{self.password}".encode()).decode()
+        return {"Authorization": f"Basic {encoded}"}
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A signature (SigV4) with AWS credentials, for a function URL whose auth is `AWS_IAM`.
+
+    Attributes:
+        credentials: The credentials, which may refresh themselves.
+        region: The function URL's region.
+    """
+
+    credentials: "Credentials" = field(repr=False)
+    region: str
+
+    def __call__(self, method: str, url: str, body: bytes) -> Mapping[str, str]:
+        """Return the headers of a signature.
+
+        Raises:
+            UsageError: If the URL isn't HTTPS, or the credentials can't be refreshed.
+        """
+        # It takes longer to load than everything else here.
+        from botocore.auth import SigV4Auth  # noqa: PLC0415
+        from botocore.awsrequest import AWSRequest  # noqa: PLC0415
+        from botocore.exceptions import BotoCoreError  # noqa: PLC0415
+
+        require_privacy(url)
+        signed = AWSRequest(method, url, data=body)
+        try:
+            SigV4Auth(self.credentials.get_frozen_credentials(), "lambda", self.region).add_auth(signed)
+        except BotoCoreError as error:
+            raise _unusable(error) from None
+        names = ("Authorization", "X-Amz-Date", "X-Amz-Security-Token")
+        return {name: signed.headers[name] for name in names if name in signed.headers}
 
 
 def callers_credentials() -> "Credentials":
     """Return the credentials that the AWS SDK finds: environment, profile, or the machine's role.
 
-    They refresh themselves where their source lets them.
+    They refresh themselves where their source allows it.
 
     Raises:
-        SigningError: If there are none.
+        UsageError: If there are none.
+        MissingPackageError: If botocore isn't installed.
     """
     try:
-        # It takes longer to load than everything else here, and only who signs needs it.
         import botocore.session  # noqa: PLC0415
-
+        from botocore.exceptions import BotoCoreError  # noqa: PLC0415
+    except ImportError:
+        raise MissingPackageError("AWS credentials need", "aws") from None
+    try:
         credentials: Credentials | None = botocore.session.get_session().get_credentials()
     except BotoCoreError as error:
-        raise SigningError(f"The AWS credentials can't be used: {error}") from None
+        raise _unusable(error) from None
     if credentials is None:
-        raise SigningError("There are no AWS credentials. Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and so on.")
+        raise UsageError(
+            "There are no AWS credentials. Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
+            code="no-credentials",
+        )
     return credentials
 
 
-class FunctionUrlAuth(httpx.Auth):
-    """Signs each request of an httpx client.
+def require_privacy(url: str) -> None:
+    """Check that credentials can be sent to a URL: over HTTPS, or to this machine.
 
-    Args:
-        credentials: Whose signature it is.
-        region: The region of the function URL.
+    Raises:
+        UsageError: If they can't.
     """
+    parts = urlsplit(url)
+    if parts.scheme != "https" and parts.hostname not in LOOPBACK:
+        raise UsageError(
+            f"Credentials are sent over HTTPS only, and {parts.scheme}://{parts.netloc} isn't. Use "
+            f"https://{parts.netloc}/.",
+            code="insecure-url",
+        )
 
-    requires_request_body = True
 
-    def __init__(self, credentials: "Credentials", region: str) -> None:
-        self._credentials = credentials
-        self._region = region
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Sign the request, and send it once."""
-        from botocore.auth import SigV4Auth  # noqa: PLC0415
-        from botocore.awsrequest import AWSRequest  # noqa: PLC0415
-
-        # httpx sends the extension `target`, if there is one, in the place of the URL's path and query.
-        target = request.extensions.get("target", request.url.raw_path).decode()
-        url = f"{request.url.scheme}://{request.url.netloc.decode()}{target}"
-        signed = AWSRequest(request.method, url, data=request.content)
-        SigV4Auth(self._credentials.get_frozen_credentials(), "lambda", self._region).add_auth(signed)
-        for name in ("Authorization", "X-Amz-Date", "X-Amz-Security-Token"):
-            if name in signed.headers:
-                request.headers[name] = signed.headers[name]
-        yield request
+def _unusable(error: Exception) -> UsageError:
+    return UsageError(f"The AWS credentials can't be used: {one_line(str(error))}", code="unusable-credentials")

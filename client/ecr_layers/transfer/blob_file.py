@@ -1,8 +1,8 @@
-"""A blob on the way to its file: `NAME.part`, of which a journal knows what is there, until size and digest are right.
+"""A blob while it is downloaded: `NAME.part` and a journal of the blocks in it, until size and digest are verified.
 
-The file is cut into blocks. A block is written once, whoever has it first, and is then marked in the journal, so that
-whatever ends the process, the next run goes on with the blocks that are missing. The digest is computed as blocks come
-in: from memory where a block is the next in order, and otherwise from the file, which the system has in its cache.
+The first thread that has a block writes it and marks it in the journal, so that the next run resumes with the missing
+blocks, whatever ended the process. The digest is computed as blocks arrive: from memory if a block is the next in
+order, otherwise from the file, which is in the system's cache.
 """
 
 import contextlib
@@ -18,27 +18,27 @@ from ecr_layers.oci.references import hasher
 
 _READ_AT_ONCE = 1024 * 1024
 _LOCKS = 32
-# What file systems say that can't reserve space.
+# Errors of file systems that can't reserve space.
 _CAN_NOT_RESERVE = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
 _MISSING, _THERE = b"0", b"1"
 _TO_DISK: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
 
 
 class BlobFile:
-    """One blob's file and what is there of it. Blocks may be written from several threads.
+    """One blob's file. Blocks may be written from several threads.
 
     Args:
-        path: Where the blob is to be once it is verified.
+        path: The verified blob's path.
         digest: Its digest.
         size: Its size in bytes.
-        block_size: How many bytes a block has; the last may have fewer.
+        block_size: The size of a block in bytes; the last may be smaller.
 
     Attributes:
-        path: Where the blob is to be.
+        path: The verified blob's path.
         digest: Its digest.
         size: Its size in bytes.
-        block_size: How many bytes a block has.
-        loaded: How many bytes are there.
+        block_size: The size of a block in bytes.
+        loaded: How many bytes the file has.
     """
 
     def __init__(self, path: Path, digest: str, size: int, block_size: int) -> None:
@@ -61,11 +61,11 @@ class BlobFile:
 
     @property
     def block_count(self) -> int:
-        """How many blocks there are."""
+        """The number of blocks."""
         return -(-self.size // self.block_size)
 
     def open(self) -> None:
-        """Open the files; what an earlier run has left is taken over.
+        """Open the files, with the blocks of an earlier run.
 
         Raises:
             OSError: If they can't be opened or there is no space for them.
@@ -82,7 +82,7 @@ class BlobFile:
             self.loaded = sum(self._length(block) for block in range(self.block_count) if marks[block])
 
     def close(self) -> None:
-        """Close the files; what is there stays."""
+        """Close the files, and keep them."""
         with self._next_round():
             for descriptor in (self._file, self._marks):
                 if descriptor >= 0:
@@ -90,7 +90,7 @@ class BlobFile:
             self._file = self._marks = -1
 
     def missing(self) -> list[tuple[int, int]]:
-        """Return the runs of blocks that are missing: the first of each, and the one behind its last."""
+        """Return the runs of missing blocks: the first of each, and the one after its last."""
         runs: list[tuple[int, int]] = []
         start = self._there.find(0)
         while start >= 0:
@@ -101,21 +101,21 @@ class BlobFile:
         return runs
 
     def has(self, block: int) -> bool:
-        """Tell whether a block is there."""
+        """Tell whether the file has a block."""
         return bool(self._there[block])
 
     @property
     def round(self) -> int:
-        """Which round this is: what belongs to an earlier one is not written any more."""
+        """The current round. Blocks of an earlier round aren't written anymore."""
         return self._round
 
     def write(self, block: int, data: bytes, belongs_to: int) -> bool:
-        """Write a block if it is not there yet, and return whether it was not.
+        """Write a block unless the file has it, and return whether it was missing.
 
         Args:
             block: The number of the block.
-            data: All of it.
-            belongs_to: The round in which it was asked for.
+            data: The whole block.
+            belongs_to: The round in which it was requested.
 
         Raises:
             OSError: If it can't be written.
@@ -128,23 +128,26 @@ class BlobFile:
             _write(self._marks, _THERE, len(self._header) + block)
         with self._count_lock:
             self.loaded += len(data)
-        self._hash_if_next(block, data)
+        self._hash_if_next(block, data, belongs_to)
         return True
 
     def is_behind(self) -> bool:
-        """Tell whether there are blocks that could be hashed by `catch_up`."""
+        """Tell whether `catch_up` could hash a block."""
         hashed = self._hashed
         return hashed < self.block_count and bool(self._there[hashed])
 
-    def catch_up(self) -> None:
-        """Hash what is there and next in order, from the file.
+    def catch_up(self, is_stopped: Callable[[], bool] = lambda: False) -> None:
+        """Hash the next blocks in order, from the file.
+
+        Args:
+            is_stopped: Tells whether to give up; asked for each megabyte.
 
         Raises:
             OSError: If it can't be read.
         """
         view = memoryview(bytearray(max(_READ_AT_ONCE, self.block_size)))
         with self._hash_lock:
-            while self.is_behind():
+            while self.is_behind() and not is_stopped():
                 end = self._there.find(0, self._hashed)
                 blocks = (self.block_count if end < 0 else end) - self._hashed
                 start = self._hashed * self.block_size
@@ -154,14 +157,18 @@ class BlobFile:
                 self._hash.update(view[: _read(self._file, view[:length], start)])
                 self._hashed += -(-length // self.block_size)
 
-    def is_right(self) -> bool:
-        """Tell whether all that is there has the blob's digest."""
-        self.catch_up()
+    def is_right(self, is_stopped: Callable[[], bool] = lambda: False) -> bool:
+        """Tell whether the file has the blob's digest.
+
+        Args:
+            is_stopped: As for `catch_up`.
+        """
+        self.catch_up(is_stopped)
         with self._hash_lock:
             return self._hashed == self.block_count and self._hash.hexdigest() == self.digest.partition(":")[2]
 
     def finish(self) -> None:
-        """Give the file its name, once it is on the disk; it has to be right.
+        """Give the verified file its name, once it is on the disk.
 
         Raises:
             OSError: If that fails.
@@ -172,7 +179,7 @@ class BlobFile:
         self._journal.unlink(missing_ok=True)
 
     def begin_again(self) -> None:
-        """Forget what is there.
+        """Start a new round without any blocks.
 
         Raises:
             OSError: If the journal can't be written.
@@ -188,7 +195,7 @@ class BlobFile:
 
     @contextlib.contextmanager
     def _next_round(self) -> Iterator[None]:
-        """Wait until nothing is written, and let nothing be written any more that was asked for before."""
+        """Wait for writes that are under way, and drop later ones of this round."""
         with contextlib.ExitStack() as stack:
             for lock in self._locks:
                 stack.enter_context(lock)
@@ -204,7 +211,7 @@ class BlobFile:
         _write(self._marks, self._header + _MISSING * self.block_count, 0)
 
     def _read_journal(self) -> bytearray | None:
-        """Return the marks of the blocks, None if the journal is not that of this blob and file."""
+        """Return the marks of the blocks; None if the journal isn't of this blob and file."""
         if os.fstat(self._file).st_size != self.size:
             return None
         content = os.pread(self._marks, len(self._header) + self.block_count + 1, 0)
@@ -216,11 +223,12 @@ class BlobFile:
     def _length(self, block: int) -> int:
         return min(self.block_size, self.size - block * self.block_size)
 
-    def _hash_if_next(self, block: int, data: bytes) -> None:
+    def _hash_if_next(self, block: int, data: bytes, belongs_to: int) -> None:
         if block != self._hashed or not self._hash_lock.acquire(blocking=False):
             return
         try:
-            if block == self._hashed:
+            # Another thread may have begun a new round since the block was written.
+            if block == self._hashed and belongs_to == self._round:
                 self._hash.update(data)
                 self._hashed += 1
         finally:
@@ -228,7 +236,7 @@ class BlobFile:
 
 
 def allocated(path: Path) -> int:
-    """Return how many bytes of the disk an earlier run has reserved for the blob that is to be at `path`."""
+    """Return how many bytes an earlier run has reserved on the disk for the blob at `path`."""
     try:
         return path.with_name(f"{path.name}.part").stat().st_blocks * 512
     except OSError:
@@ -236,7 +244,7 @@ def allocated(path: Path) -> int:
 
 
 def discard(path: Path) -> None:
-    """Remove what there is beside the blob at `path`: its `.part` file and its journal."""
+    """Remove the `.part` file and the journal of the blob at `path`."""
     for suffix in (".part", ".journal"):
         with contextlib.suppress(FileNotFoundError):
             path.with_name(f"{path.name}{suffix}").unlink()

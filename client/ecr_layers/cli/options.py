@@ -1,0 +1,187 @@
+"""Options of several commands, and the client that they describe."""
+
+import os
+import re
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from ecr_layers.cli.errors import tell
+from ecr_layers.client import Client
+from ecr_layers.errors import UsageError
+from ecr_layers.oci.references import ImageReference
+from ecr_layers.registry.addresses import SERVICE_VARIABLE, service_url
+from ecr_layers.transfer.blobs import TransferSettings
+from ecr_layers.transfer.retries import Retries
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+_UNITS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
+
+
+class ByteCount(click.ParamType[int]):
+    """A number of bytes: `2000000`, `2M`, `2MB` or `2MiB`."""
+
+    name = "bytes"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number."""
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"([0-9]{1,18})\s*([KMGT]?)(I?)B?", str(value).strip().upper())
+        if match is None or (match[3] and not match[2]):
+            self.fail(f"{value!r} isn't a number of bytes, such as 2000000, 2M, 2MB or 2MiB.", param, ctx)
+        return int(match[1]) * int((1024 if match[3] else 1000) ** _UNITS[match[2]])
+
+
+class Duration(click.ParamType[float]):
+    """A number of seconds: `90`, `90s`, `2m` or `1h`."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the seconds."""
+        if isinstance(value, float):
+            return value
+        match = re.fullmatch(r"([0-9]{1,6})\s*([smh]?)", str(value).strip().lower())
+        if match is None:
+            self.fail(f"{value!r} isn't a duration, such as 90s, 2m or 1h.", param, ctx)
+        return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceOptions:
+    """How to reach the service.
+
+    Attributes:
+        url: Its URL, if one was given.
+        region: The region to sign for.
+        token_file: A file with a pull token.
+        is_anonymous: Whether to send no credentials.
+        retry_for: How many seconds to go on without progress.
+    """
+
+    url: str | None
+    region: str | None
+    token_file: Path | None
+    is_anonymous: bool
+    retry_for: float
+
+    def client(
+        self,
+        url: str,
+        connections: int = 32,
+        on_wait: Callable[[str, float], object] | None = None,
+    ) -> Client:
+        """Return a client, to be closed by the caller.
+
+        Raises:
+            UsageError: If the URL or the credentials can't be used.
+        """
+        return Client(
+            url,
+            region=self.region,
+            token_file=self.token_file,
+            is_anonymous=self.is_anonymous,
+            retries=Retries(seconds=self.retry_for, on_wait=on_wait),
+            transfers=TransferSettings(connections=connections),
+        )
+
+
+def service_options(function: Decorated) -> Decorated:
+    """Add the options of the service; the command gets them as `service`."""
+    function = click.option("-v", "--verbose", is_flag=True, expose_value=False, help="say more about errors")(function)
+    for option in reversed(
+        (
+            click.option(
+                "--url", metavar="URL", help=f"service: a function URL or a domain  [env: {SERVICE_VARIABLE}]"
+            ),
+            click.option(
+                "--token-file", type=click.Path(path_type=Path), metavar="FILE", help="file with a pull token"
+            ),
+            click.option("--region", help="sign for this region, if the URL doesn't name it"),
+            click.option("--anonymous", "--no-sign", "is_anonymous", is_flag=True, help="send no credentials"),
+            click.option(
+                "--retry-for", type=Duration(), default="2m", show_default=True, help="give up without progress after"
+            ),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+def take_service(options: dict[str, Any]) -> ServiceOptions:
+    """Take the options of the service from a command's options."""
+    names = ("url", "region", "token_file", "is_anonymous", "retry_for")
+    return ServiceOptions(**{name: options.pop(name) for name in names})
+
+
+def operands(service: ServiceOptions, words: Sequence[str], *names: str) -> tuple[str, list[str]]:
+    """Return the service's URL and a command's operands.
+
+    The URL comes from --url, the environment, the configuration file, or the host of the image. In front of the
+    operands, it is deprecated.
+
+    Raises:
+        UsageError: If operands are missing or there are too many, or there is no URL.
+    """
+    if len(words) == len(names) + 1 and service.url is None:
+        tell(f"note: naming the service as an argument is deprecated. Use --url {words[0]}, or {SERVICE_VARIABLE}.")
+        return service_url(words[0]), list(words[1:])
+    if len(words) != len(names):
+        raise UsageError(
+            f"Expected {' and '.join(names)}, got {len(words)} arguments." if names else "Expected no arguments.",
+            code="invalid-arguments",
+        )
+    return _url(service.url, words[0] if names else ""), list(words)
+
+
+def _url(given: str | None, name: str) -> str:
+    found = given or os.environ.get(SERVICE_VARIABLE) or _configured_url()
+    if found is None and name:
+        found = ImageReference.parse(name).host
+    return service_url(found)
+
+
+def _configured_url() -> str | None:
+    """Return the URL in the configuration file; None without.
+
+    Raises:
+        UsageError: If the file can't be read.
+    """
+    directory = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    path = directory / "ecr-layers" / "config.toml"
+    try:
+        url = tomllib.loads(path.read_text()).get("url")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"Can't read {path}: {error}.", code="invalid-configuration") from None
+    return url if isinstance(url, str) else None
+
+
+def image_options(function: Decorated) -> Decorated:
+    """Add the options that choose one image."""
+    function = click.option(
+        "--manifest",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="the image's manifest, for services that don't serve manifests",
+    )(function)
+    return click.option(
+        "--platform", metavar="OS/ARCH", help="platform, such as linux/arm64  [default: this machine's]"
+    )(function)
+
+
+def check_choice(platform: str | None, manifest: Path | None) -> None:
+    """Check that only one of both options was given.
+
+    Raises:
+        UsageError: If both were.
+    """
+    if platform and manifest:
+        raise UsageError("--manifest is one image's already. Leave --platform out.", code="invalid-arguments")

@@ -1,0 +1,228 @@
+"""An image in a registry, for programs."""
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import BinaryIO
+
+from ecr_layers import saving
+from ecr_layers.errors import ClientError, ServiceError, UsageError
+from ecr_layers.files.image_files import MOST_BYTES, ImageFiles
+from ecr_layers.oci.config import ImageConfig
+from ecr_layers.oci.manifests import Descriptor, Manifest
+from ecr_layers.oci.platforms import Platform
+from ecr_layers.oci.references import ImageReference, Repository, split_host
+from ecr_layers.registry.layers import NO_LAYER
+from ecr_layers.registry.service import Service
+from ecr_layers.saving import ProgressCallback, Saved, SaveOptions
+from ecr_layers.store.layout import ImageName
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A layer of an image.
+
+    Attributes:
+        digest: Its digest.
+        size: Its size in bytes, as it is stored.
+        media_type: Its media type.
+    """
+
+    digest: str
+    size: int
+    media_type: str
+    _repository: Repository = field(repr=False, compare=False)
+    _service: Service = field(repr=False, compare=False)
+
+    def open(self) -> io.BufferedReader:
+        """Open it as a seekable file that downloads what is read.
+
+        If it is read in order to its end, its digest is verified there. Close the file before the client.
+
+        Raises:
+            ServiceError: If the service refuses its download URL. Reading raises `TransferError` and `IntegrityError`.
+        """
+        return self._service.open_layer(self._repository, self.digest, self.size)
+
+
+class Image:
+    """An image, resolved once. `Client.image` makes it.
+
+    Args:
+        service: The service.
+        reference: The image's name.
+        root: The manifest or index of that name.
+        manifest: The image's manifest; the root for all images of an index.
+
+    Attributes:
+        reference: The image's name.
+        manifest: Its manifest.
+        digest: The digest of the manifest.
+    """
+
+    def __init__(self, service: Service, reference: ImageReference, root: Manifest, manifest: Manifest) -> None:
+        self._service = service
+        self._root = root
+        self.reference = reference
+        self.manifest = manifest
+        self.digest = manifest.digest
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """Its layers, the lowest first; empty for an index."""
+        repository = self.reference.repository
+        return tuple(
+            Layer(each.digest, each.size, each.media_type, repository, self._service) for each in self.manifest.layers
+        )
+
+    @cached_property
+    def config(self) -> ImageConfig:
+        """Its config, verified.
+
+        Raises:
+            ClientError: If it has none, or a malformed or too large one.
+        """
+        return self._service.images.read_config(self.reference.repository, self.manifest)
+
+    @cached_property
+    def platforms(self) -> tuple[Platform, ...]:
+        """The platforms of the index that the name belongs to; empty without an index."""
+        return self._service.images.platforms(self.reference.repository, self._root)
+
+    def files(self, max_bytes: int = MOST_BYTES) -> ImageFiles:
+        """Return its files as a container sees them. Layers are read when they are needed, and once.
+
+        Args:
+            max_bytes: How many bytes of layers may be decompressed.
+        """
+        return ImageFiles(self.manifest.layers, self._open, max_bytes)
+
+    def read(self, path: str) -> bytes:
+        """Return the content of a file. Links are followed inside the image.
+
+        For large files and several files, use `files`.
+
+        Args:
+            path: Its path from the image's root.
+
+        Raises:
+            ClientError: If there is no such file, it is a directory, or a layer can't be read.
+        """
+        return b"".join(self.files().read(path))
+
+    def save(
+        self,
+        directory: str | Path,
+        *,
+        name: str | None = None,
+        max_bytes: int | None = None,
+        is_quick: bool = False,
+        progress: ProgressCallback | None = None,
+        on_wait: Callable[[], None] | None = None,
+    ) -> Saved:
+        """Save it in an OCI image layout, every blob verified.
+
+        Blobs in the layout aren't downloaded again, and an earlier call or process that was stopped is resumed. Calls
+        and processes with the same directory wait for each other. Docker manifests become OCI manifests, with another
+        digest; the originals are kept beside them.
+
+        Args:
+            directory: The layout; it may have other images.
+            name: Its full name, such as `registry.example.com/team/app:1.2`; by default the service's host, repository
+                and tag. An image with a digest has no default name.
+            max_bytes: Largest blob that is accepted, in bytes; a larger one is an error before the download.
+            is_quick: Whether existing blobs are checked by their sizes only, not by their digests.
+            progress: Gets the progress of each blob.
+            on_wait: Called before waiting for another process.
+
+        Raises:
+            ServiceError: If the service refuses something.
+            TransferError: If a blob couldn't be downloaded, despite retries.
+            IntegrityError: If a blob has another digest after two downloads.
+            TargetError: If the directory can't be written.
+            ClientError: The base of all these, and for a blob over the limit.
+        """
+        options = _options(max_bytes, progress, on_wait, is_quick=is_quick)
+        names = self._names(name)
+        return saving.save_image(
+            self._service, self.reference.repository, self.manifest, names, Path(directory), options
+        )
+
+    def save_docker(
+        self,
+        target: str | Path | BinaryIO,
+        *,
+        name: str | None = None,
+        max_bytes: int | None = None,
+        is_quick: bool = False,
+        progress: ProgressCallback | None = None,
+        on_wait: Callable[[], None] | None = None,
+    ) -> Saved:
+        """Save it in an archive for `docker load`, every blob verified.
+
+        Until the archive is complete, the blobs are in `TARGET.partial`, from which a later call resumes; it takes as
+        much space again.
+
+        Args:
+            target: The archive; an open file, such as a pipe, is written without resuming.
+            name: Its name, such as `registry.example.com/team/app:1.2`; by default it has two, with and without the
+                service's host.
+            max_bytes: As for `save`.
+            is_quick: As for `save`.
+            progress: As for `save`.
+            on_wait: As for `save`.
+
+        Raises:
+            ClientError: As for `save`, or if the image can't be in such an archive.
+        """
+        if self.manifest.is_index:
+            raise UsageError("A Docker archive holds one image. Choose one platform.", code="not-archivable")
+        options = _options(max_bytes, progress, on_wait, is_quick=is_quick)
+        found = self._names(name)
+        names = () if found is None else (name,) if name else tuple(dict.fromkeys((found.short, found.full)))
+        repository = self.reference.repository
+        if isinstance(target, str | Path):
+            return saving.save_docker_archive(self._service, repository, self.manifest, names, Path(target), options)
+        return saving.stream_docker_archive(self._service, repository, self.manifest, names, target, options)
+
+    def _names(self, name: str | None) -> ImageName | None:
+        if name is not None:
+            return _parse_name(name)
+        tag = self.reference.tag
+        # The tag may belong to another digest by now.
+        if tag is None or self.reference.digest is not None:
+            return None
+        short = f"{self.reference.repository}:{tag}"
+        return ImageName(tag, short, f"{self._service.host}/{short}")
+
+    def _open(self, layer: Descriptor) -> io.BufferedReader:
+        try:
+            return self._service.open_layer(self.reference.repository, layer.digest, layer.size)
+        except ServiceError as error:
+            if layer.urls and error.code in NO_LAYER:
+                raise ClientError(
+                    f"The registry doesn't have the foreign layer {layer.digest}. The file may be in it.",
+                    code="foreign-layer",
+                ) from None
+            raise
+
+
+def _parse_name(name: str) -> ImageName:
+    host, short = split_host(name)
+    reference = ImageReference.parse(short)
+    if reference.digest is not None:
+        raise UsageError(f"{name[:150]!r} has a digest. Name an image as HOST/team/app:TAG.", code="invalid-name")
+    short = f"{reference.repository}:{reference.tag}"
+    return ImageName(str(reference.tag), short, f"{host}/{short}" if host else short)
+
+
+def _options(
+    max_bytes: int | None,
+    progress: ProgressCallback | None,
+    on_wait: Callable[[], None] | None,
+    *,
+    is_quick: bool,
+) -> SaveOptions:
+    return SaveOptions(max_bytes, is_quick, progress or (lambda _: None), on_wait or (lambda: None))
