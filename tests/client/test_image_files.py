@@ -31,6 +31,10 @@ from tests.archives import (
     tar,
     zstd,
 )
+from tests.client.random_images import PATHS as PATHS_OF_RANDOM_IMAGES
+from tests.client.random_images import random_layer as random_layer_in_any_order
+from tests.client.random_images import read as read_or_none
+from tests.client.random_images import read_below, unpacked_by_tar, unpacked_by_umoci
 from tests.commands import tool
 from tests.layouts import OCI_CONFIG, OCI_MANIFEST, LayoutWriter
 
@@ -399,3 +403,81 @@ def test_umoci_unpacks_the_same_files(tmp_path: Path) -> None:
         else:
             with pytest.raises(ClientError):
                 read(path, *archives)
+
+
+def test_gnu_tar_unpacks_the_same_files_of_archives_in_any_order(tmp_path: Path) -> None:
+    compared = 0
+    for seed in range(120):
+        archive = random_layer_in_any_order(Random(seed), removes=False)
+        root = tmp_path / str(seed)
+        if not unpacked_by_tar(archive, root):
+            continue
+        compared += 1
+        for path in PATHS_OF_RANDOM_IMAGES:
+            assert read_or_none([archive], path) == read_below(root, path), (seed, path)
+    assert compared > 20
+
+
+def test_umoci_unpacks_the_same_files_of_images_in_any_order(tmp_path: Path) -> None:
+    compared = 0
+    for seed in range(120):
+        random = Random(seed)
+        layers = [random_layer_in_any_order(random, removes=True) for _ in range(random.randint(2, 4))]
+        (tmp_path / str(seed)).mkdir()
+        root = unpacked_by_umoci(layers, tmp_path / str(seed))
+        if root is None:
+            continue
+        compared += 1
+        for path in PATHS_OF_RANDOM_IMAGES:
+            assert read_or_none(layers, path) == read_below(root, path), (seed, path)
+    assert compared > 10
+
+
+def test_a_hard_link_is_the_file_that_its_target_is_at_its_place() -> None:
+    members = [file("a", b"1"), hard_link("b", "a"), file("a", b"2"), hard_link("c", "a"), hard_link("d", "b")]
+    assert [read(path, tar(*members)) for path in "abcd"] == [b"2", b"1", b"2", b"1"]
+    lower = tar(file("a", b"old"))
+    assert read("b", lower, tar(hard_link("b", "a"), file("a", b"new"))) == b"old"
+
+
+def test_a_hard_link_to_a_relative_link_leads_on_from_its_own_folder() -> None:
+    members = [file("x/name", b"x"), link("x/l", "name"), file("y/name", b"y"), hard_link("y/l", "x/l")]
+    assert read("/y/l", tar(*members)) == b"y"
+    assert read("/y/l", tar(*members[:3]), tar(members[3])) == b"y"
+
+
+@pytest.mark.parametrize("target", ["/", ".", "..", "d/..", "d/."])
+def test_a_link_to_a_directory_that_is_known_is_one(target: str) -> None:
+    members = [file("d/a", b"1"), link("l", target)]
+    with pytest.raises(ClientError, match="is a directory"):
+        read("/l", tar(*members))
+    assert read("/l/a" if target == "d/." else "/l/d/a", tar(*members)) == b"1"
+
+
+def test_as_many_links_are_followed_as_in_linux() -> None:
+    links = [link(f"l{number}", f"l{number + 1}") for number in range(40)]
+    assert read("/l0", tar(*links, file("l40", b"1"))) == b"1"
+    with pytest.raises(ClientError, match="too many links"):
+        read("/l0", tar(*links, link("l40", "l41"), file("l41", b"1")))
+
+
+@pytest.mark.parametrize("path", ["/a/../b", "/b/../b", "/l"])
+def test_a_path_needs_every_directory_on_it(path: str) -> None:
+    with pytest.raises(ClientError, match=r"has no"):
+        read(path, tar(file("b", b"1"), link("l", "a/../b")))
+
+
+def test_a_thousand_layers_of_hard_links_are_an_error() -> None:
+    layers = [tar(hard_link("a", "a")) for _ in range(1000)]
+    with pytest.raises(ClientError, match="too many links"):
+        read("/a", *layers)
+
+
+def test_a_whiteout_below_a_file_changes_nothing() -> None:
+    assert read("/a", tar(file("a", b"1")), tar(file("a/.wh.b"), file("c"))) == b"1"
+    assert read("/a", tar(file("a", b"1"), file("a/.wh.b"))) == b"1"
+
+
+def test_a_directory_after_a_file_of_its_name_has_nothing_of_lower_layers() -> None:
+    with pytest.raises(ClientError, match="has no /a/x"):
+        read("/a/x", tar(file("a/x", b"1")), tar(file("a"), directory("a")))

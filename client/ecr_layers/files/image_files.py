@@ -198,17 +198,19 @@ class ImageFiles:
 
 def _look_up_in(tree: Directory, path: Parts, layer: int) -> tuple[_Found, bool]:
     """Return how far one layer has a path, and whether it hides the rest in lower layers."""
-    directory = tree
+    directory, made = tree, _Found(tree, 0, layer)
     is_final = False
-    for depth, name in enumerate(path):
+    for depth, name in enumerate(path, start=1):
         is_final = is_final or directory.hides(name)
         entry = directory.entries.get(name)
         if entry is None:
-            return _Found(directory, depth, layer), is_final
+            return made, is_final
         if not isinstance(entry, Directory):
-            return _Found(entry, depth + 1, layer), is_final
+            return _Found(entry, depth, layer), is_final
         directory = entry
-    return _Found(directory, len(path), layer), is_final
+        if entry.is_made:
+            made = _Found(entry, depth, layer)
+    return made, is_final
 
 
 def _beyond(found: _Found, run: Parts, rest: Parts, named: str) -> tuple[Parts, Parts]:

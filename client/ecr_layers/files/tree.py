@@ -34,11 +34,13 @@ class Directory:
         entries: Its entries by name.
         removed: The names of lower layers' entries that the layer removes; None for none.
         is_opaque: Whether the layer removes all entries of lower layers.
+        is_made: Whether the layer makes it; otherwise it only removes entries from a lower layer's directory.
     """
 
     entries: "dict[str, Entry]" = field(default_factory=dict)
     removed: set[str] | None = None
     is_opaque: bool = False
+    is_made: bool = True
 
     def hides(self, name: str) -> bool:
         """Tell whether it hides lower layers' entry of this name."""
@@ -131,12 +133,14 @@ class Tree:
         path = parts_of(member.name)
         if not path or not _can_exist(member, path):
             return None
-        directory, name = self._enter(path[:-1]), path[-1]
-        if name.startswith(_WHITEOUT):
+        name = path[-1]
+        is_whiteout = name.startswith(_WHITEOUT)
+        directory = self._enter(path[:-1], is_made=not is_whiteout)
+        if is_whiteout or directory is None:
             self._remove(directory, name)
             return None
         if member.kind is Kind.DIRECTORY:
-            self._add_directory(directory, name)
+            self._add_directory(directory, name, is_made=True)
             return None
         self._budget.add_entry(len(name) + len(member.target))
         directory.entries[name] = leaf = self._leaf(member)
@@ -172,7 +176,10 @@ class Tree:
                 inside.append((part, entry if isinstance(entry, Directory) else None))
         return None, tuple(name for name, _ in inside[1:])
 
-    def _remove(self, directory: Directory, name: str) -> None:
+    def _remove(self, directory: Directory | None, name: str) -> None:
+        if directory is None:
+            # A whiteout below a file removes nothing.
+            return
         if name == _OPAQUE:
             directory.is_opaque = True
         elif not name.startswith(_WHITEOUT_METADATA):
@@ -180,16 +187,22 @@ class Tree:
             directory.removed.add(name.removeprefix(_WHITEOUT))
             self._budget.add_entry(len(name))
 
-    def _add_directory(self, parent: Directory, name: str) -> Directory:
+    def _add_directory(self, parent: Directory, name: str, *, is_made: bool) -> Directory:
         existing = parent.entries.get(name)
         if isinstance(existing, Directory):
+            existing.is_made = existing.is_made or is_made
             return existing
         self._budget.add_entry(len(name))
-        parent.entries[name] = directory = Directory()
+        # A file in its place has already hidden what lower layers have there.
+        directory = Directory(is_made=is_made, is_opaque=existing is not None)
+        parent.entries[name] = directory
         return directory
 
-    def _enter(self, path: Parts) -> Directory:
-        """Return a directory, made if it is missing. The layer's own links on the way are followed."""
+    def _enter(self, path: Parts, *, is_made: bool) -> Directory | None:
+        """Return a directory, added if it is missing; None for a whiteout's that is a file.
+
+        The layer's own links on the way are followed.
+        """
         inside = [self.root]
         waiting = list(reversed(path))
         left = MOST_LINKS
@@ -204,8 +217,10 @@ class Tree:
                 left -= 1
                 inside = inside[:1] if entry.target.startswith("/") else inside
                 waiting.extend(reversed(parts_of(entry.target)))
+            elif isinstance(entry, Leaf) and not is_made:
+                return None
             else:
-                inside.append(self._add_directory(inside[-1], part))
+                inside.append(self._add_directory(inside[-1], part, is_made=is_made))
         return inside[-1]
 
 

@@ -1,0 +1,98 @@
+"""Random images with whiteouts and links in every order, and what GNU tar and umoci unpack of them."""
+
+import subprocess
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+
+from ecr_layers import ClientError, ImageFiles
+from tests.archives import Layers, descriptor_of, directory, file, gzipped, hard_link, link, tar
+from tests.commands import tool
+from tests.layouts import OCI_CONFIG, OCI_MANIFEST, LayoutWriter
+
+PATHS = [*"abc", *(f"{first}/{second}" for first in "abc" for second in ("a", "a/a", "b", "b/a"))]
+TARGETS = ["a", "b", "c", "a/b", "../a", "../b", "."]
+
+
+def random_layer(random: Random, *, removes: bool) -> bytes:
+    """Return an archive of members in any order, one name perhaps several times."""
+    kinds = ["file", "file", "directory", "link", "hard link", *(["removed", "opaque"] * removes)]
+    members = []
+    for _ in range(random.randint(1, 9)):
+        path = random.choice(PATHS)
+        if removes:
+            # Builders write the directories above each file; without them, a lower layer's link would be followed.
+            members += [directory(path[:end]) for end in (1, 3) if end < len(path)]
+        members += _members(random, random.choice(kinds), path)
+    return tar(*members)
+
+
+def _members(random: Random, kind: str, path: str) -> list[tuple[tarfile.TarInfo, bytes]]:
+    above, _, name = path.rpartition("/")
+    made = {
+        "file": lambda: [file(path, random.randbytes(4).hex().encode())],
+        "directory": lambda: [directory(path)],
+        "link": lambda: [link(path, random.choice(TARGETS))],
+        "hard link": lambda: [hard_link(path, random.choice(PATHS))],
+        "removed": lambda: [file(f"{above}/.wh.{name}".lstrip("/"))],
+        "opaque": lambda: [directory(path), file(f"{path}/.wh..wh..opq")],
+    }
+    return made[kind]()
+
+
+def read(layers: Sequence[bytes], path: str) -> bytes | None:
+    """Return a file of an image; None if there is none."""
+    of = Layers(layers)
+    try:
+        return b"".join(ImageFiles(of.descriptors, of.open).read(path))
+    except ClientError:
+        return None
+
+
+def unpacked_by_tar(archive: bytes, target: Path) -> bool:
+    """Unpack an archive, and tell whether tar found it good."""
+    target.mkdir()
+    command = [tool("tar"), "--extract", "--no-same-owner", "--directory", str(target)]
+    return subprocess.run(command, input=archive, capture_output=True, timeout=60, check=False).returncode == 0
+
+
+def unpacked_by_umoci(layers: Sequence[bytes], work: Path) -> Path | None:
+    """Unpack an image, and return its root; None if umoci refuses it."""
+    writer = LayoutWriter(work / "layout")
+    diff_ids = [descriptor_of(each).digest for each in layers]
+    config = {"os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": diff_ids}}
+    document = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": writer.document(OCI_CONFIG, config),
+        "layers": [writer.blob(gzipped(archive)) for archive in layers],
+    }
+    writer.name(writer.document(OCI_MANIFEST, document), "x")
+    writer.write()
+    command = [tool("umoci"), "unpack", "--rootless", "--image", f"{work}/layout:x", f"{work}/bundle"]
+    result = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    return work / "bundle" / "rootfs" if result.returncode == 0 else None
+
+
+def read_below(root: Path, path: str) -> bytes | None:
+    """Return a file as a process whose root is `root` reads it; None if there is none."""
+    inside, waiting, links = [root], path.split("/")[::-1], 0
+    while waiting:
+        part = waiting.pop()
+        if part in {"", "."}:
+            continue
+        if part == "..":
+            inside = inside[:-1] or inside
+            continue
+        place = inside[-1] / part
+        if place.is_symlink():
+            links += 1
+            if links > 40:
+                return None
+            waiting += str(place.readlink()).split("/")[::-1]
+        elif place.is_dir():
+            inside = [*inside, place]
+        else:
+            return place.read_bytes() if place.is_file() and not any(waiting) else None
+    return None
