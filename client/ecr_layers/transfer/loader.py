@@ -274,9 +274,9 @@ class Loader:
 
         try:
             self._background.submit(run)
-        except RuntimeError:
-            # The loader is being stopped.
-            return
+        except RuntimeError as error:
+            # The loader is being stopped, or the system allows no more threads.
+            self._fail(error)
 
     def _catch_up(self, blob: Blob, file: BlobFile) -> None:
         blob.is_catching_up = False
