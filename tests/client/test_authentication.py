@@ -221,3 +221,59 @@ def test_a_token_is_not_sent_without_tls_but_to_this_machine(docker: Docker, url
 
 def test_without_any_credentials_nothing_is_sent(docker: Docker) -> None:
     assert docker.sent_to(REGISTRY) is None
+
+
+def test_credentials_with_line_breaks_are_read(docker: Docker) -> None:
+    auth = encoded("ci:" + "password" * 10)
+    docker.configure(auths={"registry.example.com": {"auth": f"{auth[:40]}\r\n{auth[40:]}\n"}})
+    assert docker.sent_to(REGISTRY) == "ci:" + "password" * 10
+
+
+@pytest.mark.parametrize(
+    "key", ["https://registry.example.com", "https://registry.example.com/v2/", "registry.example.com/v1/"]
+)
+def test_a_key_may_be_a_url(docker: Docker, key: str) -> None:
+    docker.configure(auths={key: {"auth": encoded("ci:password")}})
+    assert docker.sent_to(REGISTRY) == "ci:password"
+
+
+def test_credentials_of_one_repository_are_not_sent_for_others(docker: Docker) -> None:
+    docker.configure(auths={"registry.example.com/team/app": {"auth": encoded("ci:password")}})
+    assert docker.sent_to(REGISTRY) is None
+
+
+def test_a_helper_that_is_missing_does_not_hide_a_stored_password(docker: Docker) -> None:
+    docker.configure(credsStore="missing", auths={"registry.example.com": {"auth": encoded("ci:password")}})
+    assert docker.sent_to(REGISTRY) == "ci:password"
+
+
+def test_podmans_files_go_before_dockers(tmp_path: Path) -> None:
+    def write(path: Path, name: str) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"auths": {"registry.example.com": {"auth": encoded(f"{name}:x")}}}))
+
+    environment = {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path / "run")}
+    expected = []
+    for name, file in (
+        ("docker", tmp_path / ".docker" / "config.json"),
+        ("config", tmp_path / ".config" / "containers" / "auth.json"),
+        ("runtime", tmp_path / "run" / "containers" / "auth.json"),
+        ("named", tmp_path / "auth.json"),
+    ):
+        write(file, name)
+        expected.append(sent(Authentication(environment=environment).of(REGISTRY)))
+        environment |= {"REGISTRY_AUTH_FILE": str(tmp_path / "auth.json")} if name == "runtime" else {}
+    assert expected[:3] == ["docker:x", "config:x", "runtime:x"]
+    assert sent(Authentication(environment=environment).of(REGISTRY)) == "named:x"
+
+
+@pytest.mark.usefixtures("aws_credentials")
+@pytest.mark.parametrize("options", [{"region": "eu-west-1"}, {"token": "ci:password"}])
+def test_no_credentials_are_sent_over_plain_http_to_other_machines(options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="Credentials are sent over HTTPS only"):
+        Authentication(environment={}, **options).of("http://registry.example.com")
+    authorize = Authentication(environment={}, **options).of("http://127.0.0.1:9000")
+    assert authorize is not None
+    assert "Authorization" in authorize("GET", "http://127.0.0.1:9000/", b"")
+    with pytest.raises(UsageError, match="Credentials are sent over HTTPS only"):
+        authorize("GET", "http://registry.example.com/", b"")

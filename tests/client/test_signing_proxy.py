@@ -230,3 +230,23 @@ def test_skopeo_pulls_through_the_proxy_and_follows_redirects_itself(tmp_path: P
     for digest in layout.referenced_blobs:
         blob = tmp_path / "layout" / "blobs" / digest.replace(":", "/")
         assert (tmp_path / "copy" / digest.partition(":")[2]).read_bytes() == blob.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example.com:9001"},
+        {"Host": "127.0.0.1.example.com"},
+        {"Origin": "https://evil.example.com"},
+        {"Origin": "null"},
+        {"Host": "[::1"},
+    ],
+)
+def test_a_web_page_gets_no_signed_answers(
+    function_url: VerifyingFunctionUrl, address: str, headers: dict[str, str]
+) -> None:
+    function_url.requests.clear()
+    answer = httpx.get(f"{address}/v2/", headers=headers, trust_env=False)
+    assert answer.status_code in {400, 403}
+    assert not function_url.requests
+    assert httpx.get(f"{address}/v2/", headers={"Origin": "http://localhost:3000"}, trust_env=False).status_code == 200

@@ -1,6 +1,7 @@
 """The store of pull tokens when others write to it, when answers are lost, and when it fails."""
 
 import importlib.util
+import json
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -8,9 +9,14 @@ from datetime import UTC, datetime, timedelta
 import boto3
 import pytest
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
-from ecr_layers.cli import main
+from ecr_layers.cli import main, output
+from ecr_layers.cli.output import ReaderGoneError
 from ecr_layers.errors import UsageError
+from ecr_layers.ops import deployment
+from ecr_layers.ops.aws import one_line_errors
+from ecr_layers.ops.deployment import Deployment
 from ecr_layers.ops.pull_tokens import PullToken
 from ecr_layers.ops.token_store import TokenStore
 from local.key_value_store import KeyValueStore, StoreError
@@ -182,3 +188,46 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     assert main(["token", "list", "--store", ARN]) == 2
     assert capsys.readouterr() == ("", "ecr-layers: Tokens need another package: pip install 'ecr-layers[ops]'\n")
+
+
+def test_a_list_is_whole_and_has_no_control_characters(
+    store: UnreliableStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scope = [f"team/{number:0>40}" for number in range(5)]
+    TokenStore.open(ARN).add(PullToken("long", tuple(scope), TOKEN.not_after, TOKEN.created), "password")
+    store.put("evil", json.dumps({"repositories": ["\x1b[2Jteam/*"], "notAfter": "2999"}))
+    store.put("bad", "{")
+    assert main(["token", "list", "--store", ARN]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert " ".join(scope) in "".join(lines)
+    assert [line.split()[0] for line in lines] == ["NAME", "bad", "evil", "long"]
+    assert "?[2Jteam/* " in lines[2]
+    assert lines[2].endswith("2999-01-01 00:00")
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_a_password_that_can_not_be_written_leaves_no_token(
+    store: UnreliableStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], form: list[str]
+) -> None:
+    def fail(_: str) -> None:
+        raise ReaderGoneError
+
+    deployed = Deployment("EcrLayerResolver", {"TokenStoreArn": ARN}, {"repositories": ["*"]})
+    monkeypatch.setattr(deployment, "find_deployment", lambda *_: deployed)
+    monkeypatch.setattr(output, "write_line", fail)
+    assert main(["token", "create", "ci", "--repositories", "team/*", *form]) == 4
+    assert "ci was revoked" in capsys.readouterr().err
+    assert TokenStore.open(ARN).tokens() == []
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("RequestTimeTooSkewed", "The difference is too large."),
+        ("InvalidSignatureException", "Signature expired: 20261128T000000Z is now earlier than 20261128T010000Z"),
+    ],
+)
+def test_a_wrong_clock_is_called_a_wrong_clock(code: str, message: str) -> None:
+    error = ClientError({"Error": {"Code": code, "Message": message}}, "ListKeys")
+    with pytest.raises(UsageError, match="Set this machine's clock"), one_line_errors("The token store"):
+        raise error

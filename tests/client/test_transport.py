@@ -5,7 +5,7 @@ import importlib.util
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -17,38 +17,9 @@ from ecr_layers import Client, MissingPackageError, Retries, ServiceError, Usage
 from ecr_layers.transfer import transport as transport_module
 from ecr_layers.transfer.proxies import proxy_for
 from ecr_layers.transfer.transport import Clock, Problem, Transport, TransportError
+from tests.client.sockets import head_of, serving
 
-Handler = Callable[[socket.socket], None]
 S3 = "https://bucket.s3.example.com/layer"
-
-
-@contextlib.contextmanager
-def serving(handle: Handler) -> Iterator[str]:
-    """Accept connections on a port of this machine, each in a thread, and yield the address."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def accept() -> None:
-            while True:
-                try:
-                    connection, _ = listener.accept()
-                except OSError:
-                    return
-                threading.Thread(target=answer, args=(connection,), daemon=True).start()
-
-        def answer(connection: socket.socket) -> None:
-            with connection, contextlib.suppress(OSError):
-                handle(connection)
-
-        threading.Thread(target=accept, daemon=True).start()
-        yield f"127.0.0.1:{listener.getsockname()[1]}"
-        listener.shutdown(socket.SHUT_RDWR)
-
-
-def head_of(connection: socket.socket) -> bytes:
-    received = b""
-    while b"\r\n\r\n" not in received and (chunk := connection.recv(65536)):
-        received += chunk
-    return received
 
 
 DIRECT: list[tuple[str, str]] = [

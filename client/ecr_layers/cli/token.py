@@ -80,7 +80,7 @@ def create(
     store.add(token, password)
     try:
         _print_created(token, password, deployment.host, is_json=is_json)
-    except (OSError, ClientError):
+    except (OSError, ClientError, output.ReaderGoneError):
         store.revoke(name)
         raise TargetError(f"The password couldn't be written, so {name} was revoked. Check the output.") from None
     return 0
