@@ -34,7 +34,7 @@ CHECKED := lambda_src client/ecr_layers local infra app.py tests benchmarks scri
 PAGES := README.md CHANGELOG.md CONTRIBUTING.md LICENSE SECURITY.md THIRD_PARTY.md client/README.md docs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve proxy smoke wheel unit soak test test-deployed-python lint format bench bench-client scaling audit sbom third-party openapi docs pictures mutants python synth bootstrap diff deploy destroy lock clean
+.PHONY: help demo serve proxy smoke wheel unit client soak test test-deployed-python lint format bench bench-client scaling audit sbom third-party openapi docs pictures mutants python synth bootstrap diff deploy destroy lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 22
@@ -57,6 +57,9 @@ wheel: $(INSTALLED)  ## Build the wheel of the client, ecr-layers, into build/
 
 unit: $(INSTALLED)  ## Test the function alone: in seconds, without a server or a network
 	$(BIN)/python -m pytest -q tests/unit --cov --cov-report=term
+
+client: $(INSTALLED)  ## Test the client alone, with at least 90 % of its branches
+	$(BIN)/python -m pytest -q --numprocesses $(WORKERS) tests/client --cov --cov-config=client/pyproject.toml --cov-report=term
 
 test: $(INSTALLED) $(INSTALLED_CDK) $(CDK_CLI) $(TOOLS) $(GO_CLIENTS)  ## Run all tests
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report=term
