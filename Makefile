@@ -64,7 +64,7 @@ test: $(INSTALLED) $(INSTALLED_CDK) $(CDK_CLI) $(TOOLS) $(GO_CLIENTS)  ## Run al
 
 # The virtual environment may have another Python than the deployed function.
 test-deployed-python: $(INSTALLED)  ## Test the function and the local AWS with the deployed function's Python, if installed
-	@python=$$($(BIN)/python -c 'from infra.asset import LAMBDA, find_interpreter as find; print(find(LAMBDA.python_version).path or "")') && \
+	@python=$$($(BIN)/python -c 'from infra.package import LAMBDA, find_interpreter as find; print(find(LAMBDA.python_version) or "")') && \
 	if [ -z "$$python" ]; then echo "Skipped: the deployed function's Python isn't installed. Run 'make python' to install it."; exit; fi && \
 	$(BIN)/uv venv --quiet --clear --python "$$python" $(DEPLOYED) && \
 	$(BIN)/uv pip install --quiet --python $(DEPLOYED) --no-deps --require-hashes --requirement requirements-dev.txt && \

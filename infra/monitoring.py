@@ -24,7 +24,6 @@ from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sns as sns
-from aws_cdk import aws_sns_subscriptions as subscriptions
 from cdk_monitoring_constructs import (
     CustomMetricGroup,
     DashboardRenderingPreference,
@@ -33,12 +32,11 @@ from cdk_monitoring_constructs import (
 )
 from constructs import Construct
 
-from infra import contract
-from infra.edge import Edge
-from infra.event_triggers import EventTriggers
-from infra.findings import accept_in_template
-from infra.regions import US_EAST_1
-from infra.settings import DeploymentSettings
+from . import contract
+from .edge import EdgeDistribution
+from .event_triggers import EventTriggers
+from .options import Options
+from .regions import US_EAST_1
 
 # What to do about each code that is the operator's; the codes are those of the error table.
 _ADVICE = {
@@ -68,34 +66,60 @@ class _Watched:
 class Monitoring(Construct):
     """A dashboard, alarms, and the topic that alarms go to.
 
+    Args:
+        scope: The resolver.
+        construct_id: The id.
+        options: The resolver's options.
+        name: The resolver's name.
+        alias: The function's alias.
+        events: The event triggers.
+        edge: The edge, if there is one.
+        has_edge_alarms: Whether the stack is where alarms on CloudFront's metrics can be.
+        alarm_topic: Where alarms go; None for a new topic.
+
     Attributes:
-        dashboard_name: The dashboard's name.
+        dashboard: The dashboard.
+        alarm_topic: The topic.
+        service: The metrics that the function writes.
     """
 
     def __init__(
         self,
         scope: Construct,
         construct_id: str,
-        settings: DeploymentSettings,
+        *,
+        options: Options,
+        name: str,
         alias: lambda_.Alias,
         events: EventTriggers,
-        edge: Edge | None,
+        edge: EdgeDistribution | None,
+        has_edge_alarms: bool,
+        alarm_topic: sns.ITopic | None,
     ) -> None:
         super().__init__(scope, construct_id)
-        topic = _alarm_topic(self, settings.alarm_email)
-        self.dashboard_name = f"{settings.stack_name}-{Aws.REGION}"
-        service = _ServiceMetrics(settings.stack_name)
-        alarms = [
-            self._add_alarm(watched, actions.SnsAction(topic))
-            for watched in (
-                *_function(settings, alias),
-                *_codes(service),
-                *_events(alias, events),
-                *_pull_events(settings, service),
-                *_edge(edge),
-            )
+        self.alarm_topic = alarm_topic or _alarm_topic(self)
+        self.service = ServiceMetrics(name)
+        watched = [
+            *_function(options, alias),
+            *_codes(self.service),
+            *_events(alias, events),
+            *_pull_events(options, self.service),
+            *(_edge(edge) if edge and has_edge_alarms else ()),
         ]
-        self._add_dashboard(settings, alias, events, edge, service, alarms)
+        action = actions.SnsAction(self.alarm_topic)
+        alarms = [self._add_alarm(each, action) for each in watched]
+        # The library's own widgets for functions have iterators and provisioned concurrency, those for queues have
+        # consumers, and this resolver has none of them.
+        segments = {
+            "Edge": _edge_groups(edge),
+            "Requests over HTTP": _http_groups(alias),
+            "Callers": _caller_groups(options, self.service),
+            "Function": _function_groups(alias),
+            "Layers": _layer_groups(self.service),
+            "Rules": _rule_groups(events),
+            "Failure queue": _queue_groups(events),
+        }
+        self.dashboard = self._dashboard(f"{name}-{Aws.REGION}", alarms, segments)
 
     def _add_alarm(self, watched: _Watched, notify: cloudwatch.IAlarmAction) -> cloudwatch.Alarm:
         # Alarms of cdk-monitoring-constructs are metric math even over one metric, which costs more and which
@@ -114,61 +138,46 @@ class Monitoring(Construct):
         alarm.add_ok_action(notify)
         return alarm
 
-    def _add_dashboard(
-        self,
-        settings: DeploymentSettings,
-        alias: lambda_.Alias,
-        events: EventTriggers,
-        edge: Edge | None,
-        service: "_ServiceMetrics",
-        alarms: list[cloudwatch.Alarm],
-    ) -> None:
-        facade = MonitoringFacade(
+    def _dashboard(
+        self, name: str, alarms: list[cloudwatch.Alarm], segments: dict[str, list[CustomMetricGroup]]
+    ) -> cloudwatch.Dashboard:
+        factory = DefaultDashboardFactory(
             self,
-            "Facade",
-            dashboard_factory=DefaultDashboardFactory(
-                self,
-                "Dashboards",
-                dashboard_name_prefix=self.dashboard_name,
-                create_dashboard=True,
-                create_summary_dashboard=False,
-                create_alarm_dashboard=False,
-                rendering_preference=DashboardRenderingPreference.INTERACTIVE_ONLY,
-            ),
+            "Dashboards",
+            dashboard_name_prefix=name,
+            create_dashboard=True,
+            create_summary_dashboard=False,
+            create_alarm_dashboard=False,
+            rendering_preference=DashboardRenderingPreference.INTERACTIVE_ONLY,
         )
+        facade = MonitoringFacade(self, "Facade", dashboard_factory=factory)
         facade.add_widget(cloudwatch.AlarmStatusWidget(title="Alarms", alarms=list(alarms), width=24, height=5))
-        # The library's own widgets for functions have iterators and provisioned concurrency, those for queues have
-        # consumers, and this stack has none of them.
-        segments = {
-            "Edge": _edge_groups(edge),
-            "Requests over HTTP": _http_groups(alias),
-            "Callers": _caller_groups(settings, service),
-            "Function": _function_groups(alias),
-            "Layers": _layer_groups(service),
-            "Rules": _rule_groups(events),
-            "Failure queue": _queue_groups(events),
-        }
         for title, groups in segments.items():
             if groups:
                 facade.monitor_custom(
                     human_readable_name=title, alarm_friendly_name=title.replace(" ", ""), metric_groups=groups
                 )
+        dashboard = factory.dashboard
+        if dashboard is None:
+            raise RuntimeError("cdk-monitoring-constructs made no dashboard.")
+        return dashboard
 
 
-class _ServiceMetrics:
-    """The metrics that the function writes, of one stack; several share the namespace."""
+class ServiceMetrics:
+    """The metrics that the function of one resolver writes; several share the namespace."""
 
-    def __init__(self, stack_name: str) -> None:
-        self._stack_name = stack_name
-        self._dimensions = {contract.SERVICE_DIMENSION: contract.SERVICE, contract.STACK_DIMENSION: stack_name}
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._dimensions = {contract.SERVICE_DIMENSION: contract.SERVICE, contract.STACK_DIMENSION: name}
 
     def metric(self, name: str, statistic: str = "Sum", **dimensions: str) -> cloudwatch.Metric:
+        """Return a metric with these dimensions."""
         return _own_metric(name, statistic, self._dimensions | dimensions)
 
     def by(self, name: str, *further: str) -> cloudwatch.MathExpression:
         """Return a metric by further dimensions, whatever values they have."""
         dimensions = ",".join(sorted({*self._dimensions, *further}))
-        terms = f'MetricName="{name}" {contract.STACK_DIMENSION}="{self._stack_name}"'
+        terms = f'MetricName="{name}" {contract.STACK_DIMENSION}="{self._name}"'
         return cloudwatch.MathExpression(
             expression=f"SEARCH('{{{contract.NAMESPACE},{dimensions}}} {terms}', 'Sum', 300)",
             using_metrics={},
@@ -192,7 +201,7 @@ def _cold_starts(alias: lambda_.Alias) -> cloudwatch.Metric:
     return _own_metric(contract.COLD_START, "Sum", {contract.SERVICE_DIMENSION: contract.SERVICE} | function)
 
 
-def _function(settings: DeploymentSettings, alias: lambda_.Alias) -> Iterator[_Watched]:
+def _function(options: Options, alias: lambda_.Alias) -> Iterator[_Watched]:
     # https://docs.aws.amazon.com/lambda/latest/dg/urls-monitoring.html
     yield _Watched(
         "Url5xx", alias.metric("Url5xxCount", statistic="Sum"), "Requests were answered with 5xx. The log says why."
@@ -206,11 +215,11 @@ def _function(settings: DeploymentSettings, alias: lambda_.Alias) -> Iterator[_W
         "Duration",
         alias.metric_duration(statistic="p99"),
         "Requests take nearly as long as the function may run; near its time-out they are answered with 504.",
-        threshold=settings.timeout_seconds * 1000 * 0.8,
+        threshold=options.timeout_seconds * 1000 * 0.8,
     )
 
 
-def _codes(service: _ServiceMetrics) -> Iterator[_Watched]:
+def _codes(service: ServiceMetrics) -> Iterator[_Watched]:
     metrics = [(contract.LAYERS_FAILED, code) for code in contract.OPERATORS_CODES]
     metrics += [(contract.REQUESTS_FAILED, code) for code in contract.OPERATORS_CODES_BELOW_500]
     for name, code in metrics:
@@ -241,8 +250,8 @@ def _events(alias: lambda_.Alias, events: EventTriggers) -> Iterator[_Watched]:
             yield _Watched(f"{purpose}Rule{name}", rule.metric(name), description)
 
 
-def _pull_events(settings: DeploymentSettings, service: _ServiceMetrics) -> Iterator[_Watched]:
-    if settings.pull_events:
+def _pull_events(options: Options, service: ServiceMetrics) -> Iterator[_Watched]:
+    if options.pull_events:
         yield _Watched(
             "PullEvents",
             service.metric(contract.PULL_EVENTS_FAILED),
@@ -251,9 +260,7 @@ def _pull_events(settings: DeploymentSettings, service: _ServiceMetrics) -> Iter
         )
 
 
-def _edge(edge: Edge | None) -> Iterator[_Watched]:
-    if edge is None or not edge.has_alarms:
-        return
+def _edge(edge: EdgeDistribution) -> Iterator[_Watched]:
     yield _Watched(
         "Edge5xx",
         _edge_metric(edge, "5xxErrorRate", "Average"),
@@ -284,7 +291,7 @@ def _edge(edge: Edge | None) -> Iterator[_Watched]:
         yield _Watched(f"Edge{name}", _edge_function_metric(edge, name), description)
 
 
-def _edge_metric(edge: Edge, name: str, statistic: str) -> cloudwatch.Metric:
+def _edge_metric(edge: EdgeDistribution, name: str, statistic: str) -> cloudwatch.Metric:
     """Return a metric of the distribution, with the one statistic that CloudFront gives it a meaning for.
 
     Source: https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/programming-cloudwatch-metrics.html
@@ -292,7 +299,7 @@ def _edge_metric(edge: Edge, name: str, statistic: str) -> cloudwatch.Metric:
     return _cloudfront_metric(name, statistic, DistributionId=edge.distribution.distribution_id)
 
 
-def _edge_function_metric(edge: Edge, name: str, statistic: str = "Sum") -> cloudwatch.Metric:
+def _edge_function_metric(edge: EdgeDistribution, name: str, statistic: str = "Sum") -> cloudwatch.Metric:
     return _cloudfront_metric(name, statistic, FunctionName=edge.function.function_name)
 
 
@@ -307,7 +314,7 @@ def _cloudfront_metric(name: str, statistic: str, **dimensions: str) -> cloudwat
     )
 
 
-def _alarm_topic(scope: Construct, email: str | None) -> sns.Topic:
+def _alarm_topic(scope: Construct) -> sns.Topic:
     topic = sns.Topic(scope, "AlarmTopic", display_name="ECR Layer Resolver alarms", enforce_ssl=True)
     topic.add_to_resource_policy(
         iam.PolicyStatement(
@@ -318,18 +325,10 @@ def _alarm_topic(scope: Construct, email: str | None) -> sns.Topic:
             conditions={"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}},
         )
     )
-    accept_in_template(
-        topic,
-        checkov={
-            "CKV_AWS_26": "CloudWatch can't publish with AWS's own key, and alarms name metrics and nothing else."
-        },
-    )
-    if email is not None:
-        topic.add_subscription(subscriptions.EmailSubscription(email))
     return topic
 
 
-def _edge_groups(edge: Edge | None) -> list[CustomMetricGroup]:
+def _edge_groups(edge: EdgeDistribution | None) -> list[CustomMetricGroup]:
     if edge is None:
         return []
     rates = [_edge_metric(edge, name, "Average") for name in ("4xxErrorRate", "5xxErrorRate")]
@@ -358,10 +357,10 @@ def _http_groups(alias: lambda_.Alias) -> list[CustomMetricGroup]:
     ]
 
 
-def _caller_groups(settings: DeploymentSettings, service: _ServiceMetrics) -> list[CustomMetricGroup]:
+def _caller_groups(options: Options, service: ServiceMetrics) -> list[CustomMetricGroup]:
     by_caller = service.by(contract.REQUESTS, contract.CALLER_KIND_DIMENSION, contract.OUTCOME_DIMENSION)
     groups = [CustomMetricGroup(title="Invocations by kind of caller and outcome", metrics=[by_caller])]
-    if settings.pull_events:
+    if options.pull_events:
         failed = service.metric(contract.PULL_EVENTS_FAILED)
         groups.append(CustomMetricGroup(title="Events about pulls that failed", metrics=[failed]))
     return groups
@@ -379,7 +378,7 @@ def _function_groups(alias: lambda_.Alias) -> list[CustomMetricGroup]:
     ]
 
 
-def _layer_groups(service: _ServiceMetrics) -> list[CustomMetricGroup]:
+def _layer_groups(service: ServiceMetrics) -> list[CustomMetricGroup]:
     return [
         CustomMetricGroup(
             title="Layers resolved, and those of them from the cache",

@@ -23,8 +23,8 @@ from rich.console import Console
 from ecr_layers.signing import FunctionUrlAuth
 from ecr_layers.signing_proxy import SigningProxy
 from ecr_layers.smoke import Layer, SmokeTest
-from infra.asset import Target, build_package
-from infra.resolver_function import PACKAGES
+from infra.bundling import PACKAGES
+from infra.package import Target, build_package
 from local.aws import LocalAws, local_aws
 from local.faults import Fault
 from local.oci_layout import OciLayout
@@ -178,9 +178,9 @@ class TestWhatAwsReadsBack:
         ]
         assert sorted(map(str, actions)) == [
             "['logs:CreateLogStream', 'logs:PutLogEvents']",
+            "['sqs:GetQueueAttributes', 'sqs:GetQueueUrl', 'sqs:SendMessage']",
             "ecr:GetDownloadUrlForLayer",
             "events:PutEvents",
-            "sqs:SendMessage",
         ]
         policy = roles.get_role_policy(RoleName=name, PolicyName="ReadRepositories")["PolicyDocument"]
         assert policy["Statement"][0]["Resource"] == f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/*"

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from infra.edge import viewer_request, viewer_response
-from infra.limits import LimitError, check_limits
+from infra.options import SettingsError
 from infra.regions import Region
-from infra.settings import EDGE_TLS_POLICIES, DeploymentSettings, SettingsError
+from infra.rules import EDGE_TLS_POLICIES
+from infra.settings import DeploymentSettings
 from tests.infra.templates import (
     ACCOUNT,
     PARTITION,
@@ -20,6 +21,7 @@ from tests.infra.templates import (
     logical_id,
     only,
     resources,
+    settings_of,
     shown,
     synth,
     synth_in,
@@ -192,7 +194,7 @@ def test_the_store_of_tokens_is_made_empty_so_that_no_deployment_changes_a_token
     assert function["FunctionConfig"]["KeyValueStoreAssociations"] == [
         {"KeyValueStoreARN": {"Fn::GetAtt": [name, "Arn"]}}
     ]
-    assert function["FunctionCode"] == viewer_request(DeploymentSettings(edge=True))
+    assert function["FunctionCode"] == viewer_request(DeploymentSettings(edge=True), "EcrLayerResolver")
     assert on_response["FunctionCode"] == viewer_response()
     assert "KeyValueStoreAssociations" not in on_response["FunctionConfig"]
 
@@ -303,7 +305,7 @@ def test_access_logs_go_to_a_group_of_the_stack_without_queries_cookies_and_refe
     (group,) = [name for name in resources(template, "AWS::Logs::LogGroup") if name.startswith("Edge")]
     assert template["Resources"][group]["Properties"]["RetentionInDays"] == 7
     destination = only(template, "AWS::Logs::DeliveryDestination")["Properties"]
-    arn = ["arn:", PARTITION, ":logs:", REGION, ":", ACCOUNT, ":log-group:", {"Ref": group}]
+    arn = ["arn:aws:logs:us-east-1:", ACCOUNT, ":log-group:", {"Ref": group}]
     assert destination["DestinationResourceArn"] == {"Fn::Join": ["", arn]}
     source = only(template, "AWS::Logs::DeliverySource")["Properties"]
     assert source["LogType"] == "ACCESS_LOGS"
@@ -322,7 +324,7 @@ def test_access_logs_go_to_a_group_of_the_stack_without_queries_cookies_and_refe
             },
             "Effect": "Allow",
             "Principal": {"Service": "delivery.logs.amazonaws.com"},
-            "Resource": "arn:aws:logs:REGION:ACCOUNT:log-group:GROUP:log-stream:*",
+            "Resource": "arn:aws:logs:us-east-1:ACCOUNT:log-group:GROUP:log-stream:*",
         }
     ]
     assert not resources(synth_in(VIRGINIA, edge=True), "AWS::Logs::Delivery")
@@ -385,7 +387,7 @@ def test_a_metric_of_cloudfront_has_the_one_statistic_that_it_has() -> None:
 
 def test_the_deployment_is_part_of_the_function_at_the_edge() -> None:
     values = {"edge": True, "registries": ["210987654321"], "publicRepositories": ["team/*"], **DOMAIN}
-    code = viewer_request(DeploymentSettings.from_values(values))
+    code = viewer_request(settings_of(values), "EcrLayerResolver")
     (line,) = [line for line in code.splitlines() if line.startswith("const CONFIGURATION = ")]
     assert json.loads(line.removeprefix("const CONFIGURATION = ").removesuffix(";")) == {
         "realm": "registry.example.com",
@@ -401,7 +403,7 @@ def test_a_function_that_can_not_be_configured_is_not_deployed(
     (tmp_path / "viewer_request.js").write_text(source)
     monkeypatch.setattr("infra.edge._SOURCES", tmp_path)
     with pytest.raises(ValueError, match="lines that begin with 'const CONFIGURATION = ', and needs one"):
-        viewer_request(DeploymentSettings(edge=True))
+        viewer_request(DeploymentSettings(edge=True), "EcrLayerResolver")
 
 
 def test_names_that_an_account_has_once_are_the_stacks_and_the_regions_and_not_too_long() -> None:
@@ -419,9 +421,9 @@ def test_names_that_an_account_has_once_are_the_stacks_and_the_regions_and_not_t
 
 def test_a_configuration_that_does_not_fit_is_refused() -> None:
     repositories = [f"team/a-repository-with-a-usual-name-{number}" for number in range(80)]
-    with pytest.raises(LimitError, match=r"CloudFront takes 10,240\. Name fewer publicRepositories"):
-        check_limits(edge(repositories=["team/*"], publicRepositories=repositories))
-    check_limits(edge(repositories=["team/*"], publicRepositories=repositories[:30], allowedOrigins=["https://a.b"]))
+    with pytest.raises(RuntimeError, match=r"CloudFront allows 10,240\. Name fewer public repositories"):
+        edge(repositories=["team/*"], publicRepositories=repositories)
+    edge(repositories=["team/*"], publicRepositories=repositories[:30], allowedOrigins=["https://a.b"])
 
 
 @pytest.mark.parametrize(
@@ -476,9 +478,9 @@ def test_a_configuration_that_does_not_fit_is_refused() -> None:
 )
 def test_a_bad_setting_of_the_edge_ends_synth_with_one_line(values: dict[str, Any], complaint: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        DeploymentSettings.from_values(values)
+        settings_of(values)
     first, *lines = str(caught.value).splitlines()
-    assert first == "The deployment's settings are not valid:"
+    assert first == "Invalid settings:"
     (line,) = lines
     assert complaint in line
 
@@ -493,5 +495,5 @@ def test_a_bad_setting_of_the_edge_ends_synth_with_one_line(values: dict[str, An
 )
 def test_what_a_region_can_not_have_ends_synth(region: str, values: dict[str, Any], complaint: str) -> None:
     with pytest.raises(SettingsError, match=re.escape(complaint)):
-        DeploymentSettings.from_values(values, Region.named(region))
-    assert DeploymentSettings.from_values(values, VIRGINIA).edge
+        settings_of(values, Region.named(region))
+    assert settings_of(values, VIRGINIA).edge
