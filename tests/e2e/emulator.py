@@ -78,7 +78,7 @@ class Emulator:
         return self.cdk("diff", *APP, *_named(stack), *_context(settings), "--output", str(self.work / "cdk.out"))
 
     def destroy(self, stack: str = STACK) -> None:
-        self.cdk("destroy", *APP, *_named(stack), "--force")
+        self.cdk("destroy", *APP, *_named(stack), "--force", "--output", str(self.work / "cdk.out"))
 
     def http_client(self, *, signed: bool = True) -> httpx.Client:
         """Return a client whose requests to function URLs go to the emulator, which knows them by the Host header."""
