@@ -52,7 +52,8 @@ smoke: $(INSTALLED)  ## Check a deployed service from outside (URL=https://… R
 	@$(BIN)/ecr-layers smoke '$(URL)' $(if $(REGION),--region '$(REGION)') $(if $(REPOSITORY),--repository '$(REPOSITORY)') \
 		$(if $(DIGEST),--digest '$(DIGEST)') $(if $(TAG),--image '$(TAG)') $(if $(PUBLIC),--public) $(if $(TOKEN_FILE),--token-file '$(TOKEN_FILE)')
 
-wheel: $(INSTALLED)  ## Build the wheel of the client, ecr-layers, into build/
+wheel: $(INSTALLED)  ## Build the wheels of the construct, ecr-layer-resolver, and of the client, ecr-layers, into build/
+	@$(BIN)/python -m scripts.wheel
 	@$(BIN)/uv build --quiet --wheel --out-dir build client && ls build/*.whl
 
 unit: $(INSTALLED)  ## Test the function alone: in seconds, without a server or a network
