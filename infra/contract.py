@@ -51,13 +51,14 @@ PULL_EVENTS_FAILED = "PullEventsFailed"
 # The codes that are the service's own or its operator's to mend. A client can mend all others by asking for something
 # else.
 THROTTLED = "ThrottlingException"
+ACCESS_DENIED = "AccessDeniedException"
 OPERATORS_CODES = (
     THROTTLED,
-    "AccessDeniedException",
+    ACCESS_DENIED,
     "CredentialsRefused",
     "InternalError",
     "RequestTimeoutException",
     "ServerException",
 )
-OPERATORS_CODES_BELOW_500 = (THROTTLED, "AccessDeniedException")
+OPERATORS_CODES_BELOW_500 = (THROTTLED, ACCESS_DENIED)
 """Those of them that a request as a whole is answered with below 500, so that no count of 5xx has them."""

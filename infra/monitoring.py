@@ -1,18 +1,15 @@
-"""Dashboard and alarms: what an operator looks at, and what wakes one.
+"""Dashboard and alarms. Each alarm needs operator action, and one cause raises one alarm:
 
-An alarm stands for what is the operator's to mend, once for each way in which it shows:
+- HTTP requests answered with 5xx, or that killed the function: the alias's `Url5xxCount`.
+- Events without a result: the dead-letter queue. Lambda and EventBridge report events that can't reach it.
+- Pull events that didn't reach the bus: the function's own metric.
+- Requests that the edge answers itself: CloudFront's metrics. They are in us-east-1, so only a stack there has alarms.
+- Requests that ECR throttled or denied, answered with 429 and 403, and failed layers of a batch that is answered with
+  200: the function's own metrics by error code.
+- A flood of requests, where anyone may call: the number of requests.
 
-- A request over HTTP that was answered with 5xx, or that killed the function, is in `Url5xxCount` of the alias.
-- An event that got no result, for whichever reason, is in the failure queue. If the queue itself could not be reached,
-  Lambda and EventBridge say so.
-- An event about a pull that did not get onto the bus is counted; the pull itself was answered.
-- Requests that the edge answered itself never get to the function, so CloudFront's own metrics count them. Those are in
-  us-east-1, where alarms on them have to be; in other regions there is a dashboard of them, and no alarm.
-- Layers that failed among others in a batch, which is answered with 200, and requests that ECR throttled or denied,
-  which are answered with 429 and 403, are in the function's own metrics, by code.
-
-Lambda's `Errors` has no alarm. It counts a client's malformed event three times; what else it counts (time-outs,
-crashes, no memory) is in one of the first two, unless the invocation was direct, and then its caller has the error.
+Clients cause denials too, by asking for a wrong name, so denials raise an alarm only if they last, and not if anyone may
+call. Lambda's `Errors` has no alarm: it counts a malformed event three times, and the other alarms cover the rest.
 """
 
 from collections.abc import Iterator
@@ -41,8 +38,8 @@ from .regions import US_EAST_1
 # What to do about each code that is the operator's; the codes are those of the error table.
 _ADVICE = {
     contract.THROTTLED: "ECR throttles the account's requests: ask for fewer layers at a time, or for a higher quota.",
-    "AccessDeniedException": "ECR denies the function a repository: the settings repositories and registries do not "
-    "have it, its own policy does not allow the function's role, or a client asks for what it may not have.",
+    contract.ACCESS_DENIED: "For a quarter of an hour, ECR has denied the function a repository: repositories and "
+    "registries don't have it, its own policy doesn't allow the function's role, or a client keeps asking for it.",
     "CredentialsRefused": "AWS refuses the credentials of the function's role: check that the role is as the stack "
     "made it.",
     "InternalError": "The function failed. Its log has the error and where it was raised.",
@@ -54,13 +51,14 @@ _ADVICE = {
 
 @dataclass(frozen=True, slots=True)
 class _Watched:
-    """Something to raise an alarm about."""
+    """A condition for an alarm; `ignores_few` keeps a percentile of few samples from changing the alarm's state."""
 
     name: str
     metric: cloudwatch.IMetric
     description: str
     threshold: float = 0
     periods: int = 1
+    ignores_few: bool = False
 
 
 class Monitoring(Construct):
@@ -101,7 +99,7 @@ class Monitoring(Construct):
         self.service = ServiceMetrics(name)
         watched = [
             *_function(options, alias),
-            *_codes(self.service),
+            *_codes(options, self.service),
             *_events(alias, events),
             *_pull_events(options, self.service),
             *(_edge(edge) if edge and has_edge_alarms else ()),
@@ -132,6 +130,7 @@ class Monitoring(Construct):
             comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
             evaluation_periods=watched.periods,
             treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+            evaluate_low_sample_count_percentile="ignore" if watched.ignores_few else None,
             alarm_description=watched.description,
         )
         alarm.add_alarm_action(notify)
@@ -216,15 +215,28 @@ def _function(options: Options, alias: lambda_.Alias) -> Iterator[_Watched]:
         alias.metric_duration(statistic="p99"),
         "Requests take nearly as long as the function may run; near its time-out they are answered with 504.",
         threshold=options.timeout_seconds * 1000 * 0.8,
+        ignores_few=True,
     )
+    if options.auth_type == "NONE" or options.public_repositories:
+        yield _Watched(
+            "Requests",
+            alias.metric("UrlRequestCount", statistic="Sum"),
+            "More than 100 requests a second for a quarter of an hour, at your cost. Anyone may call: see sourceIp in "
+            "the log.",
+            threshold=100 * 300,
+            periods=3,
+        )
 
 
-def _codes(service: ServiceMetrics) -> Iterator[_Watched]:
+def _codes(options: Options, service: ServiceMetrics) -> Iterator[_Watched]:
     metrics = [(contract.LAYERS_FAILED, code) for code in contract.OPERATORS_CODES]
     metrics += [(contract.REQUESTS_FAILED, code) for code in contract.OPERATORS_CODES_BELOW_500]
     for name, code in metrics:
         metric = service.metric(name, **{contract.CODE_DIMENSION: code})
-        yield _Watched(f"{name}{code}", metric, _ADVICE[code])
+        if code != contract.ACCESS_DENIED:
+            yield _Watched(f"{name}{code}", metric, _ADVICE[code])
+        elif options.auth_type != "NONE":
+            yield _Watched(f"{name}{code}", metric, _ADVICE[code], periods=3)
 
 
 def _events(alias: lambda_.Alias, events: EventTriggers) -> Iterator[_Watched]:

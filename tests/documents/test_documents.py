@@ -141,7 +141,7 @@ def test_the_version_is_one() -> None:
 
 
 def test_the_alarms_that_operations_md_explains_are_the_stacks() -> None:
-    template = synth(edge=True)
+    template = synth(edge=True, repositories=["team/*"], publicRepositories=["team/app"])
     section = OPERATIONS.partition("\n## Alarms\n")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (`.*?`) \|", section, re.MULTILINE)
     explained = [name for row in rows for name in re.findall(r"`(\w+)`", row)]

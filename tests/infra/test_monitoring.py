@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from benchmarks import costs
 from infra.audit import QUERIES
 from tests.infra.templates import Resource, body_of_dashboard, only, resources, shown, synth
@@ -64,12 +66,36 @@ def test_each_alarm_rings_as_soon_as_the_threshold_is_passed_and_not_when_nothin
     (topic,) = resources(template, "AWS::SNS::Topic")
     for alarm in alarms(template):
         assert alarm["ComparisonOperator"] == "GreaterThanThreshold"
-        assert alarm["EvaluationPeriods"] == 1
+        is_denial = {"Name": "code", "Value": "AccessDeniedException"} in alarm["Dimensions"]
+        assert alarm["EvaluationPeriods"] == (3 if is_denial else 1)
         assert alarm.get("DatapointsToAlarm", 1) == 1
         assert alarm["TreatMissingData"] == "notBreaching"
         assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": topic}]
         assert 20 < len(alarm["AlarmDescription"]) <= 1024
         assert "Metrics" not in alarm
+
+
+def test_a_few_slow_requests_at_night_raise_no_alarm() -> None:
+    (duration,) = [alarm for alarm in alarms(synth()) if alarm["MetricName"] == "Duration"]
+    assert (duration["ExtendedStatistic"], duration["EvaluateLowSampleCountPercentile"]) == ("p99", "ignore")
+
+
+@pytest.mark.parametrize(
+    ("values", "rings"),
+    [
+        ({"authType": "NONE", "repositories": ["a/b"]}, True),
+        ({"edge": True, "publicRepositories": ["a/b"]}, True),
+        ({"edge": True}, False),
+    ],
+)
+def test_a_flood_raises_an_alarm_where_anyone_may_call(values: dict[str, Any], rings: bool) -> None:
+    found = [alarm for alarm in alarms(synth(**values)) if alarm["MetricName"] == "UrlRequestCount"]
+    assert [(alarm["Threshold"], alarm["EvaluationPeriods"]) for alarm in found] == ([(30_000, 3)] if rings else [])
+
+
+def test_strangers_cant_raise_an_alarm_by_asking_for_wrong_names() -> None:
+    found = alarms(synth(authType="NONE", repositories=["a/b"]))
+    assert not any({"Name": "code", "Value": "AccessDeniedException"} in alarm["Dimensions"] for alarm in found)
 
 
 def test_the_functions_alarms_are_about_the_alias() -> None:
