@@ -31,7 +31,7 @@ EDGE ?=
 IMAGE := $(if $(LAYOUT),--layout '$(LAYOUT)') $(if $(REPOSITORY),--repository '$(REPOSITORY)')
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock'
 CHECKED := lambda_src client/ecr_layers local infra app.py tests benchmarks scripts examples
-PAGES := README.md CHANGELOG.md CONTRIBUTING.md LICENSE SECURITY.md THIRD_PARTY.md client/README.md docs
+PAGES := README.md CHANGELOG.md CONTRIBUTING.md LICENSE SECURITY.md THIRD_PARTY.md client/README.md docs examples
 
 .DEFAULT_GOAL := help
 .PHONY: help demo serve proxy smoke wheel unit soak test test-deployed-python lint format bench bench-client scaling audit sbom third-party openapi docs pictures mutants python synth bootstrap diff deploy destroy lock clean
@@ -113,7 +113,7 @@ bootstrap: $(INSTALLED_CDK) $(CDK_CLI)  ## Prepare the AWS account and region of
 diff: $(INSTALLED_CDK) $(CDK_CLI)  ## Show what a deployment would change (ARGS='-c key=value')
 	$(CDK) diff $(ARGS)
 
-deploy: $(INSTALLED_CDK) $(CDK_CLI)  ## Deploy to the AWS account and region of your credentials, with the settings in cdk.json
+deploy: $(INSTALLED) $(INSTALLED_CDK) $(CDK_CLI)  ## Deploy to the AWS account and region of your credentials, with the settings in cdk.json
 	$(CDK) deploy $(ARGS)
 
 destroy: $(INSTALLED_CDK) $(CDK_CLI)  ## Remove the deployment (ARGS='-c stackName=NAME')

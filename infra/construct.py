@@ -17,18 +17,13 @@ from constructs import Construct, IValidation
 
 from . import contract
 from .audit import Audit
-from .edge import Edge, EdgeDistribution
+from .edge import TLS_POLICIES, Edge, EdgeDistribution
 from .event_triggers import EventTriggers
 from .limits import too_large
 from .monitoring import Monitoring
 from .options import Options, SettingsError
 from .regions import Region
 from .resolver_function import LogRetention, ResolverFunction
-
-_TLS_POLICIES = {
-    cloudfront.SecurityPolicyProtocol.TLS_V1_2_2025: "TLSv1.2_2025",
-    cloudfront.SecurityPolicyProtocol.TLS_V1_3_2025: "TLSv1.3_2025",
-}
 
 # https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/kvs-with-functions-edit-using-api.html
 _MANAGE_TOKENS = ("DescribeKeyValueStore", "GetKey", "ListKeys", "PutKey", "DeleteKey", "UpdateKeys")
@@ -358,7 +353,7 @@ def _edge_options(edge: Edge | None) -> dict[str, Any]:
         "domain_name": edge.domain_name,
         "certificate_arn": edge.certificate and edge.certificate.certificate_arn,
         "hosted_zone_id": edge.hosted_zone and edge.hosted_zone.hosted_zone_id,
-        "edge_tls_policy": _TLS_POLICIES.get(edge.tls_policy, edge.tls_policy.name),
+        "edge_tls_policy": next((name for name, policy in TLS_POLICIES.items() if policy == edge.tls_policy), "other"),
         "edge_cache_seconds": edge.cache_duration.to_seconds(),
         "edge_metrics": edge.additional_metrics,
         "web_acl_arn": edge.web_acl_arn,

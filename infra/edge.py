@@ -68,6 +68,12 @@ _LOGGED_FIELDS = (
     "time-taken",
 )
 
+TLS_POLICIES = {
+    "TLSv1.2_2025": cloudfront.SecurityPolicyProtocol.TLS_V1_2_2025,
+    "TLSv1.3_2025": cloudfront.SecurityPolicyProtocol.TLS_V1_3_2025,
+}
+"""The security policies of a domain, by their names in CloudFormation."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Edge:

@@ -1,4 +1,4 @@
-"""Dashboard and alarms. Each alarm needs operator action, and one cause raises one alarm:
+"""Dashboard and alarms: each alarm needs operator action, and one cause raises one alarm.
 
 - HTTP requests answered with 5xx, or that killed the function: the alias's `Url5xxCount`.
 - Events without a result: the dead-letter queue. Lambda and EventBridge report events that can't reach it.
@@ -8,8 +8,8 @@
   200: the function's own metrics by error code.
 - A flood of requests, where anyone may call: the number of requests.
 
-Clients cause denials too, by asking for a wrong name, so denials raise an alarm only if they last, and not if anyone may
-call. Lambda's `Errors` has no alarm: it counts a malformed event three times, and the other alarms cover the rest.
+Clients cause denials too, by asking for a wrong name, so denials raise an alarm only if they last, and not if anyone
+may call. Lambda's `Errors` has no alarm: it counts a malformed event three times, and the other alarms cover the rest.
 """
 
 from collections.abc import Iterator
@@ -283,8 +283,8 @@ def _edge(edge: EdgeDistribution) -> Iterator[_Watched]:
     yield _Watched(
         "Edge4xx",
         _edge_metric(edge, "4xxErrorRate", "Average"),
-        "More than half of the requests to the edge are refused or find nothing, for a quarter of an hour: see what is "
-        "asked for in the log of the edge.",
+        "More than half of the requests to the edge are refused or find nothing, for a quarter of an hour: see the "
+        "requests in the log of the edge.",
         threshold=50,
         periods=3,
     )

@@ -203,13 +203,13 @@ class Options(BaseModel):
         if "*" in self.repositories:
             yield Conflict(
                 ("auth_type", "repositories"),
-                f"{auth_type} NONE lets anyone in the world download layers, so repositories must name what is public "
+                f"{auth_type} NONE lets everyone download layers, so repositories must name what is public "
                 "and can't be '*'",
             )
         if self.pull_through_prefixes:
             yield Conflict(
                 ("auth_type", "pull_through_prefixes"),
-                f"{auth_type} NONE would let anyone in the world import images into your registry; remove {prefixes}, "
+                f"{auth_type} NONE would let everyone import images into your registry; remove {prefixes}, "
                 f"or {auth_type}",
             )
         if self.edge:
@@ -247,7 +247,7 @@ class Options(BaseModel):
         if rest == "*":
             yield Conflict(
                 ("public_repositories",),
-                f"{public} lets anyone in the world download layers, so it must name what is public and can't be '*'",
+                f"{public} lets everyone download layers, so it must name what is public and can't be '*'",
             )
         elif not any(_covers(each, rest) for each in self.repositories):
             yield Conflict(

@@ -47,10 +47,10 @@ _UNREAD = (
     *(f"aws_lambda_powertools/utilities/{feature}" for feature in _UNUSED_FEATURES),
     ".lock",
 )
-"""What nothing reads at run time, as patterns within the package."""
+"""Files that nothing reads at run time, as patterns within the package."""
 
 _KEPT_METADATA = ("METADATA", "licenses", "LICEN[CS]E*", "COPYING*", "NOTICE*", "AUTHORS*", "sboms")
-"""What is kept of a distribution's metadata, as patterns of file names: what it is, by whose leave, and made of what.
+"""Metadata of distributions that is kept, as patterns of file names: name, licences and contents.
 
 Licences have to go where the code goes. Their names are those that setuptools looks for; `sboms` lists what is compiled
 into a binary. Sources: https://peps.python.org/pep-0639/, https://peps.python.org/pep-0770/,
@@ -147,7 +147,7 @@ def find_interpreter(version: str) -> Path | None:
 
 
 def _search_path() -> str:
-    """Return PATH with pyenv's versions in the place of its shims, which fail for each version that is not activated.
+    """Return PATH with pyenv's versions instead of its shims, which fail for versions that aren't activated.
 
     Source: https://github.com/pyenv/pyenv#understanding-shims
     """
@@ -165,7 +165,7 @@ def install_dependencies(target: Target, requirements: Path, made: Path) -> None
         made: Directory to install them in.
 
     Raises:
-        BuildError: If one can't be had.
+        BuildError: If one isn't available.
     """
     command = [
         uv.find_uv_bin(), "pip", "install", "--quiet", "--color", "never", "--target", str(made),
@@ -188,9 +188,9 @@ def install_dependencies(target: Target, requirements: Path, made: Path) -> None
 
 
 def compile_dependencies(interpreter: Path, made: Path) -> None:
-    """Put bytecode in the place of the sources of all that is installed.
+    """Replace the sources of all installed libraries by bytecode, which is a third smaller.
 
-    That is a third of the package. A traceback still has file, line and function of a library, and not the line's text.
+    A traceback still names file, line and function.
 
     Raises:
         BuildError: If a module can't be compiled.

@@ -76,7 +76,7 @@ class Region:
 
         Args:
             name: The name, None or empty if it is not known.
-            endpoint: The URL that AWS's tools send requests to in the place of AWS's own, if there is one; source:
+            endpoint: The URL that AWS's tools send requests to instead of AWS, if there is one; source:
                 https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
         """
         partition = RegionInfo.get(name).partition if name else None

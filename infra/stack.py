@@ -13,15 +13,10 @@ from aws_cdk import aws_sns_subscriptions as subscriptions
 from constructs import Construct
 
 from .construct import EcrLayerResolver
-from .edge import Edge
+from .edge import TLS_POLICIES, Edge
 from .findings import accept_findings
 from .regions import Region
 from .settings import RETENTION, DeploymentSettings
-
-_TLS_POLICIES = {
-    "TLSv1.2_2025": cloudfront.SecurityPolicyProtocol.TLS_V1_2_2025,
-    "TLSv1.3_2025": cloudfront.SecurityPolicyProtocol.TLS_V1_3_2025,
-}
 
 
 class LayerResolverStack(Stack):
@@ -110,7 +105,7 @@ class LayerResolverStack(Stack):
             if zone
             else None,
             public_repositories=settings.public_repositories,
-            tls_policy=_TLS_POLICIES[settings.edge_tls_policy],
+            tls_policy=TLS_POLICIES[settings.edge_tls_policy],
             cache_duration=Duration.seconds(settings.edge_cache_seconds),
             additional_metrics=settings.edge_metrics,
             web_acl_arn=settings.web_acl_arn,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -96,6 +97,13 @@ def test_each_example_is_synthesized_without_uv_or_a_network(name: str, python: 
     types = [each["Type"] for template in templates for each in template["Resources"].values()]
     assert types.count("AWS::Lambda::Url") == (2 if "two_regions" in name else 1)
     assert list((tmp_path / "cdk.out").rglob("asset.*.zip"))
+
+
+def test_the_example_of_the_documents_is_synthesized(python: Path, tmp_path: Path) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "construct.md").read_text(), re.DOTALL)
+    (tmp_path / "app.py").write_text(example)
+    run(python, "app.py", cwd=tmp_path, CDK_OUTDIR="cdk.out")
+    assert (tmp_path / "cdk.out" / "Builds.template.json").is_file()
 
 
 @pytest.fixture

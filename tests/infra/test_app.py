@@ -12,8 +12,10 @@ import pytest
 
 import app
 from infra.bundling import bundled_code
+from infra.options import SettingsError
 from infra.package import LAMBDA, Target
 from infra.regions import Region
+from infra.settings import refuse_duplicate_keys
 from tests.infra.templates import new_stack, synth_in
 
 ROOT = Path(__file__).parents[2]
@@ -51,6 +53,17 @@ def test_a_misspelt_setting_ends_it_before_anything_is_built(tmp_path: Path) -> 
     assert result.returncode == 1
     assert result.stderr == ("Invalid settings:\n  repository: is not a setting; did you mean repositories?\n")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_key_that_is_there_twice_is_refused_because_the_last_one_silently_wins(tmp_path: Path) -> None:
+    path = tmp_path / "cdk.json"
+    path.write_text('{"app": "x", "context": {"edge": true, "imagePull": true, "edge": false}}')
+    with pytest.raises(SettingsError, match=r"cdk\.json has edge more than once; keep one of each"):
+        refuse_duplicate_keys(path)
+
+
+def test_a_deployment_that_removes_something_asks_before() -> None:
+    assert json.loads((ROOT / "cdk.json").read_text())["requireApproval"] == "destructive"
 
 
 def test_what_aws_would_refuse_ends_it(tmp_path: Path) -> None:

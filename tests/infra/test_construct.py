@@ -202,7 +202,7 @@ def test_all_props_reach_the_template() -> None:
         ({"reserved_concurrent_executions": -1}, "reserved_concurrent_executions: must be a whole number, 0 or more"),
         ({"auth_type": lambda_.FunctionUrlAuthType.NONE}, "repositories must name what is public and can't be '*'"),
         ({"edge": Edge(domain_name="registry.example.com")}, "edge.domain_name and edge.certificate need each other"),
-        ({"edge": Edge(public_repositories=["*"])}, "edge.public_repositories lets anyone in the world download"),
+        ({"edge": Edge(public_repositories=["*"])}, "edge.public_repositories lets everyone download"),
         ({"edge": Edge(cache_duration=Duration.hours(1))}, "edge.cache_duration: must be 0 to 1500 seconds"),
         (
             {"edge": Edge(tls_policy=cloudfront.SecurityPolicyProtocol.TLS_V1_2_2021)},

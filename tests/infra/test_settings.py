@@ -89,7 +89,7 @@ def test_values_come_from_cdk_json_or_from_the_command_line(values: dict[str, An
         ),
         (
             {"pullThroughPrefixes": ["docker-hub"], "repositories": ["docker-hub/*"], "authType": "NONE"},
-            "authType NONE would let anyone in the world import images into your registry",
+            "authType NONE would let everyone import images into your registry",
         ),
         ({"ipv6": "yes"}, "ipv6: must be true or false"),
         ({"downloadUrlHosts": ["a/b"]}, "downloadUrlHosts[0]: must be the name of a host in lower case, such as"),
