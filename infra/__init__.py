@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .construct import EcrLayerResolver as EcrLayerResolver
     from .edge import Edge as Edge
+    from .monitoring import EdgeAlarms as EdgeAlarms
     from .options import SettingsError as SettingsError
 
-_MODULES = {"EcrLayerResolver": "construct", "Edge": "edge", "SettingsError": "options"}
+_MODULES = {"EcrLayerResolver": "construct", "Edge": "edge", "EdgeAlarms": "monitoring", "SettingsError": "options"}
 
-__all__ = ["EcrLayerResolver", "Edge", "SettingsError"]
+__all__ = ["EcrLayerResolver", "Edge", "EdgeAlarms", "SettingsError"]
 
 
 def __getattr__(name: str) -> object:

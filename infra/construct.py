@@ -42,6 +42,7 @@ class EcrLayerResolver(Construct):
         list_tags: List tags; adds `ecr:ListImages`.
         pull_through_prefixes: Prefixes of pull-through cache rules that a first pull may fill; `ROOT` for a rule
             without one. Adds `ecr:BatchImportUpstreamImage`.
+        pull_time_exclusion: Don't count reads of manifests as pulls in lifecycle rules; needs `image_pull`.
         auth_type: `NONE` lets anyone call the function URL.
         allowed_origins: Origins of web pages that may call the function URL (CORS).
         memory_size: The function's memory in MB.
@@ -80,6 +81,7 @@ class EcrLayerResolver(Construct):
         image_pull: bool = False,
         list_tags: bool = False,
         pull_through_prefixes: Sequence[str] = (),
+        pull_time_exclusion: bool = False,
         auth_type: lambda_.FunctionUrlAuthType = lambda_.FunctionUrlAuthType.AWS_IAM,
         allowed_origins: Sequence[str] = (),
         memory_size: int = 512,
@@ -112,6 +114,7 @@ class EcrLayerResolver(Construct):
                 "image_pull": image_pull,
                 "list_tags": list_tags,
                 "pull_through_prefixes": pull_through_prefixes,
+                "pull_time_exclusion": pull_time_exclusion,
                 "auth_type": auth_type.name,
                 "allowed_origins": allowed_origins,
                 "memory_size": memory_size,

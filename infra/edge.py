@@ -190,7 +190,6 @@ class EdgeDistribution(Construct):
             origin_access_control=access_control,
             read_timeout=Duration.seconds(options.timeout_seconds + 1),
         )
-        security = self._response_headers_policy()
 
         def behaviour(
             cache_policy: cloudfront.ICachePolicy, forwarded: cloudfront.OriginRequestPolicy
@@ -199,7 +198,7 @@ class EdgeDistribution(Construct):
                 "origin": origin,
                 "cache_policy": cache_policy,
                 "origin_request_policy": forwarded,
-                "response_headers_policy": security,
+                "response_headers_policy": cloudfront.ResponseHeadersPolicy.SECURITY_HEADERS,
                 # All methods get to the function at the edge, which refuses with 405 what CloudFront would with 403.
                 "allowed_methods": cloudfront.AllowedMethods.ALLOW_ALL,
                 # A client that tries plain HTTP is refused, not sent on: it would have sent its password.
@@ -267,19 +266,6 @@ class EdgeDistribution(Construct):
             ),
             query_string_behavior=cloudfront.OriginRequestQueryStringBehavior.none(),
             cookie_behavior=cloudfront.OriginRequestCookieBehavior.none(),
-        )
-
-    def _response_headers_policy(self) -> cloudfront.ResponseHeadersPolicy:
-        return cloudfront.ResponseHeadersPolicy(
-            self,
-            "ResponseHeadersPolicy",
-            response_headers_policy_name=self._name,
-            security_headers_behavior=cloudfront.ResponseSecurityHeadersBehavior(
-                strict_transport_security=cloudfront.ResponseHeadersStrictTransportSecurity(
-                    access_control_max_age=Duration.days(365), include_subdomains=False, override=True
-                ),
-                content_type_options=cloudfront.ResponseHeadersContentTypeOptions(override=True),
-            ),
         )
 
     def _cache_policy(self, options: Options) -> cloudfront.CachePolicy:

@@ -12,10 +12,11 @@ Clients cause denials too, by asking for a wrong name, so denials raise an alarm
 may call. Lambda's `Errors` has no alarm: it counts a malformed event three times, and the other alarms cover the rest.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from aws_cdk import Aws, Duration
+from aws_cdk import aws_cloudfront as cloudfront
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_iam as iam
@@ -104,8 +105,7 @@ class Monitoring(Construct):
             *_pull_events(options, self.service),
             *(_edge(edge) if edge and has_edge_alarms else ()),
         ]
-        action = actions.SnsAction(self.alarm_topic)
-        alarms = [self._add_alarm(each, action) for each in watched]
+        alarms = _add_alarms(self, watched, self.alarm_topic)
         # The library's own widgets for functions have iterators and provisioned concurrency, those for queues have
         # consumers, and this resolver has none of them.
         segments = {
@@ -118,24 +118,6 @@ class Monitoring(Construct):
             "Failure queue": _queue_groups(events),
         }
         self.dashboard = self._dashboard(f"{name}-{Aws.REGION}", alarms, segments)
-
-    def _add_alarm(self, watched: _Watched, notify: cloudwatch.IAlarmAction) -> cloudwatch.Alarm:
-        # Alarms of cdk-monitoring-constructs are metric math even over one metric, which costs more and which
-        # emulators do not know, so the alarms are CDK's own.
-        alarm = cloudwatch.Alarm(
-            self,
-            f"{watched.name}Alarm",
-            metric=watched.metric,
-            threshold=watched.threshold,
-            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
-            evaluation_periods=watched.periods,
-            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
-            evaluate_low_sample_count_percentile="ignore" if watched.ignores_few else None,
-            alarm_description=watched.description,
-        )
-        alarm.add_alarm_action(notify)
-        alarm.add_ok_action(notify)
-        return alarm
 
     def _dashboard(
         self, name: str, alarms: list[cloudwatch.Alarm], segments: dict[str, list[CustomMetricGroup]]
@@ -160,6 +142,54 @@ class Monitoring(Construct):
         if dashboard is None:
             raise RuntimeError("cdk-monitoring-constructs made no dashboard.")
         return dashboard
+
+
+class EdgeAlarms(Construct):
+    """Alarms on an edge's metrics, for a stack in us-east-1, where CloudFront has them.
+
+    A resolver whose stack is in us-east-1 has these alarms already. For another one, make its stack and the one in
+    us-east-1 with `cross_region_references=True`.
+
+    Args:
+        scope: The stack in us-east-1, or a construct in it.
+        construct_id: The id.
+        distribution: The resolver's distribution.
+        alarm_topic: Where alarms go, in us-east-1.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        distribution: cloudfront.IDistribution,
+        alarm_topic: sns.ITopic,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        _add_alarms(self, _edge_requests(distribution.distribution_id), alarm_topic)
+
+
+def _add_alarms(scope: Construct, conditions: Iterable[_Watched], topic: sns.ITopic) -> list[cloudwatch.Alarm]:
+    action = actions.SnsAction(topic)
+    alarms = []
+    for watched in conditions:
+        # Alarms of cdk-monitoring-constructs are metric math even over one metric, which costs more and which
+        # emulators don't know, so the alarms are CDK's own.
+        alarm = cloudwatch.Alarm(
+            scope,
+            f"{watched.name}Alarm",
+            metric=watched.metric,
+            threshold=watched.threshold,
+            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
+            evaluation_periods=watched.periods,
+            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+            evaluate_low_sample_count_percentile="ignore" if watched.ignores_few else None,
+            alarm_description=watched.description,
+        )
+        alarm.add_alarm_action(action)
+        alarm.add_ok_action(action)
+        alarms.append(alarm)
+    return alarms
 
 
 class ServiceMetrics:
@@ -273,29 +303,7 @@ def _pull_events(options: Options, service: ServiceMetrics) -> Iterator[_Watched
 
 
 def _edge(edge: EdgeDistribution) -> Iterator[_Watched]:
-    yield _Watched(
-        "Edge5xx",
-        _edge_metric(edge, "5xxErrorRate", "Average"),
-        "More than 1 % of the requests to the edge were answered with 5xx: the function's log says why, or pull tokens "
-        "can't be checked.",
-        threshold=1,
-    )
-    yield _Watched(
-        "Edge4xx",
-        _edge_metric(edge, "4xxErrorRate", "Average"),
-        "More than half of the requests to the edge are refused or find nothing, for a quarter of an hour: see the "
-        "requests in the log of the edge.",
-        threshold=50,
-        periods=3,
-    )
-    yield _Watched(
-        "Edge401",
-        _edge_metric(edge, "401ErrorRate", "Average"),
-        "More than half of the requests to the edge have no valid pull token, for a quarter of an hour: a token of a "
-        "client has expired or was revoked, or somebody tries passwords.",
-        threshold=50,
-        periods=3,
-    )
+    yield from _edge_requests(edge.distribution.distribution_id)
     for name, description in {
         "FunctionExecutionErrors": "The function at the edge failed, and its requests were answered with 503.",
         "FunctionThrottles": "CloudFront throttled the function at the edge, and its requests were answered with 503.",
@@ -303,12 +311,38 @@ def _edge(edge: EdgeDistribution) -> Iterator[_Watched]:
         yield _Watched(f"Edge{name}", _edge_function_metric(edge, name), description)
 
 
-def _edge_metric(edge: EdgeDistribution, name: str, statistic: str) -> cloudwatch.Metric:
+def _edge_requests(distribution_id: str) -> Iterator[_Watched]:
+    yield _Watched(
+        "Edge5xx",
+        _edge_metric(distribution_id, "5xxErrorRate", "Average"),
+        "More than 1 % of the requests to the edge were answered with 5xx: the function's log says why, or pull tokens "
+        "can't be checked.",
+        threshold=1,
+    )
+    yield _Watched(
+        "Edge4xx",
+        _edge_metric(distribution_id, "4xxErrorRate", "Average"),
+        "More than half of the requests to the edge are refused or find nothing, for a quarter of an hour: see the "
+        "requests in the log of the edge.",
+        threshold=50,
+        periods=3,
+    )
+    yield _Watched(
+        "Edge401",
+        _edge_metric(distribution_id, "401ErrorRate", "Average"),
+        "More than half of the requests to the edge have no valid pull token, for a quarter of an hour: a token of a "
+        "client has expired or was revoked, or somebody tries passwords.",
+        threshold=50,
+        periods=3,
+    )
+
+
+def _edge_metric(distribution_id: str, name: str, statistic: str) -> cloudwatch.Metric:
     """Return a metric of the distribution, with the one statistic that CloudFront gives it a meaning for.
 
     Source: https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/programming-cloudwatch-metrics.html
     """
-    return _cloudfront_metric(name, statistic, DistributionId=edge.distribution.distribution_id)
+    return _cloudfront_metric(name, statistic, DistributionId=distribution_id)
 
 
 def _edge_function_metric(edge: EdgeDistribution, name: str, statistic: str = "Sum") -> cloudwatch.Metric:
@@ -343,18 +377,20 @@ def _alarm_topic(scope: Construct) -> sns.Topic:
 def _edge_groups(edge: EdgeDistribution | None) -> list[CustomMetricGroup]:
     if edge is None:
         return []
-    rates = [_edge_metric(edge, name, "Average") for name in ("4xxErrorRate", "5xxErrorRate")]
-    refused = [_edge_metric(edge, f"{status}ErrorRate", "Average") for status in (401, 403, 404)]
+    distribution_id = edge.distribution.distribution_id
+    rates = [_edge_metric(distribution_id, name, "Average") for name in ("4xxErrorRate", "5xxErrorRate")]
+    refused = [_edge_metric(distribution_id, f"{status}ErrorRate", "Average") for status in (401, 403, 404)]
     function = [
         _edge_function_metric(edge, name)
         for name in ("FunctionInvocations", "FunctionExecutionErrors", "FunctionThrottles")
     ]
     return [
-        CustomMetricGroup(title="Requests to the edge", metrics=[_edge_metric(edge, "Requests", "Sum")]),
+        CustomMetricGroup(title="Requests to the edge", metrics=[_edge_metric(distribution_id, "Requests", "Sum")]),
         CustomMetricGroup(title="Answered with 4xx and 5xx, in %", metrics=list(rates)),
         CustomMetricGroup(title="Answered with 401, 403 and 404, in %", metrics=list(refused)),
         CustomMetricGroup(
-            title="Answered from the edge's cache, in %", metrics=[_edge_metric(edge, "CacheHitRate", "Average")]
+            title="Answered from the edge's cache, in %",
+            metrics=[_edge_metric(distribution_id, "CacheHitRate", "Average")],
         ),
         CustomMetricGroup(title="Function at the edge", metrics=list(function)),
     ]

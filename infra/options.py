@@ -99,6 +99,7 @@ class Options(BaseModel):
     image_pull: Flag = False
     list_tags: Flag = False
     pull_through_prefixes: PullThroughPrefixes = ()
+    pull_time_exclusion: Flag = False
     auth_type: Annotated[str, one_of("AWS_IAM", "NONE")] = "AWS_IAM"
     allowed_origins: Origins = ()
     memory_size: Annotated[int, BeforeValidator(number(128, 10240, " MB"))] = 512
@@ -219,7 +220,13 @@ class Options(BaseModel):
             )
 
     def _conflicts_of_repositories(self) -> Iterator[Conflict]:
-        prefixes = self.name_of("pull_through_prefixes")
+        prefixes, exclusion = self.name_of("pull_through_prefixes"), self.name_of("pull_time_exclusion")
+        if self.pull_time_exclusion and not self.image_pull:
+            image_pull = self.name_of("image_pull")
+            yield Conflict(
+                ("pull_time_exclusion", "image_pull"),
+                f"{exclusion} has no effect without {image_pull}; set {image_pull} to true, or remove {exclusion}",
+            )
         for name in self.repositories:
             account, _, rest = name.partition("/")
             if rest and account in self.registries:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from aws_cdk import Acknowledgment, Aws, Duration, RemovalPolicy, Stack, Validations
+from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
@@ -148,6 +149,9 @@ class ResolverFunction(Construct):
             inline_policies=policies,
         )
         self.log_group.grant_write(role)
+        if options.pull_time_exclusion:
+            # https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_RegisterPullTimeUpdateExclusion.html
+            ecr.CfnPullTimeUpdateExclusion(self, "PullTimeExclusion", principal_arn=role.role_arn)
         return role
 
 

@@ -72,6 +72,7 @@ class LayerResolverStack(Stack):
             image_pull=settings.image_pull,
             list_tags=settings.list_tags,
             pull_through_prefixes=settings.pull_through_prefixes,
+            pull_time_exclusion=settings.pull_time_exclusion,
             auth_type=lambda_.FunctionUrlAuthType[settings.auth_type],
             allowed_origins=settings.allowed_origins,
             memory_size=settings.memory_size,

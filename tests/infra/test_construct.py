@@ -2,7 +2,6 @@
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,10 +19,9 @@ from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
 from aws_cdk.assertions import Template
 
-from infra import EcrLayerResolver, Edge, SettingsError
-from tests.infra.templates import only, resources, statements, synth, variables
+from infra import EcrLayerResolver, Edge, EdgeAlarms, SettingsError
+from tests.infra.templates import only, resources, statements, variables
 
-LOGICAL_IDS = json.loads(Path(__file__).with_name("logical_ids.json").read_text())
 CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/12345678-1234-1234-1234-123456789012"
 VIRGINIA = Environment(account="123456789012", region="us-east-1")
 
@@ -208,6 +206,7 @@ def test_all_props_reach_the_template() -> None:
             {"edge": Edge(tls_policy=cloudfront.SecurityPolicyProtocol.TLS_V1_2_2021)},
             "edge.tls_policy: must be TLSv1.2_2025 or TLSv1.3_2025",
         ),
+        ({"pull_time_exclusion": True}, "pull_time_exclusion has no effect without image_pull"),
         ({"edge": Edge(web_acl_arn="arn:x")}, "edge.web_acl_arn: must be the ARN of a web ACL for CloudFront"),
     ],
 )
@@ -305,24 +304,31 @@ class TestMethods:
         assert all({"Name": "stack", "Value": name} in dimensions for dimensions in own.values())
 
 
-def test_a_stack_of_the_last_release_is_upgraded_in_place() -> None:
-    """Logical ids and names stay, so nothing that others know or that keeps something is replaced."""
-    everything = synth(
-        repositories=["team/app", "web/*"],
-        allowedPrincipals=["123456789012", "o-abcdefghij"],
-        alarmEmail="ops@example.com",
-        imagePull=True,
-        pullEvents=True,
-        edge=True,
-        edgeCacheSeconds=600,
-        edgeLogs=True,
-        domainName="registry.example.com",
-        certificateArn=CERTIFICATE,
-        hostedZoneId="Z0123456789ABCDEFGHIJ",
-    )
-    found = {name: each["Type"] for name, each in everything["Resources"].items()}
-    assert {name: found.get(name) for name in LOGICAL_IDS} == LOGICAL_IDS
-    assert variables(everything)["STACK_NAME"] == "EcrLayerResolver"
-    join = {"Fn::Join": ["", ["EcrLayerResolver-", {"Ref": "AWS::Region"}]]}
-    assert only(everything, "AWS::CloudFront::KeyValueStore")["Properties"]["Name"] == join
-    assert only(everything, "AWS::CloudWatch::Dashboard")["Properties"]["DashboardName"] == join
+def test_an_edge_outside_us_east_1_has_its_alarms_there() -> None:
+    app = App(context={"aws:cdk:bundling-stacks": []})
+    stacks = [
+        Stack(
+            app,
+            region,
+            env=Environment(account="123456789012", region=region),
+            cross_region_references=True,
+        )
+        for region in ("eu-west-1", "us-east-1")
+    ]
+    resolver = EcrLayerResolver(stacks[0], "Layers", repositories=["team/*"], edge=Edge())
+    assert resolver.distribution
+    topic = sns.Topic(stacks[1], "Topic")
+    EdgeAlarms(stacks[1], "Alarms", distribution=resolver.distribution, alarm_topic=topic)
+    alarms = [each["Properties"] for each in resources(template_of(stacks[1]), "AWS::CloudWatch::Alarm").values()]
+    assert [each["MetricName"] for each in alarms] == ["5xxErrorRate", "4xxErrorRate", "401ErrorRate"]
+    found = resources(template_of(stacks[0]), "AWS::CloudWatch::Alarm").values()
+    assert not any(each["Properties"]["Namespace"] == "AWS/CloudFront" for each in found)
+
+
+def test_reads_of_manifests_can_be_kept_from_counting_as_pulls() -> None:
+    stack = new_stack()
+    EcrLayerResolver(stack, "Layers", repositories=["a/b"], image_pull=True, pull_time_exclusion=True)
+    template = template_of(stack)
+    (role,) = resources(template, "AWS::IAM::Role")
+    exclusion = only(template, "AWS::ECR::PullTimeUpdateExclusion")["Properties"]
+    assert exclusion == {"PrincipalArn": {"Fn::GetAtt": [role, "Arn"]}}

@@ -96,7 +96,6 @@ def test_turning_it_on_leaves_the_role_the_function_url_and_all_that_was_allowed
         "AWS::CloudFront::MonitoringSubscription",
         "AWS::CloudFront::OriginAccessControl",
         "AWS::CloudFront::OriginRequestPolicy",
-        "AWS::CloudFront::ResponseHeadersPolicy",
         "AWS::CloudWatch::Alarm",
         "AWS::Lambda::Permission",
         # What the function is told is part of its version.
@@ -144,18 +143,6 @@ def test_the_edge_waits_for_the_slowest_function_without_a_higher_quota() -> Non
     assert origin["CustomOriginConfig"]["OriginReadTimeout"] == 60
 
 
-def test_browsers_are_told_to_use_tls_alone_and_to_guess_no_type() -> None:
-    policy = only(edge(), "AWS::CloudFront::ResponseHeadersPolicy")["Properties"]["ResponseHeadersPolicyConfig"]
-    year = 365 * 24 * 3600
-    assert policy == {
-        "Name": NAME,
-        "SecurityHeadersConfig": {
-            "ContentTypeOptions": {"Override": True},
-            "StrictTransportSecurity": {"AccessControlMaxAgeSec": year, "IncludeSubdomains": False, "Override": True},
-        },
-    }
-
-
 def test_every_request_passes_the_function_at_the_edge_and_only_over_tls_and_nothing_is_kept() -> None:
     template = edge()
     config = only(template, "AWS::CloudFront::Distribution")["Properties"]["DistributionConfig"]
@@ -173,7 +160,8 @@ def test_every_request_passes_the_function_at_the_edge_and_only_over_tls_and_not
             for event_type, function in zip(("viewer-request", "viewer-response"), functions, strict=True)
         ],
         "OriginRequestPolicyId": ref(template, "AWS::CloudFront::OriginRequestPolicy"),
-        "ResponseHeadersPolicyId": ref(template, "AWS::CloudFront::ResponseHeadersPolicy"),
+        # SecurityHeadersPolicy, which CloudFront has: HSTS for a year, and nosniff.
+        "ResponseHeadersPolicyId": "67f7725c-6f97-4210-82d7-5512b31e9d03",
         "ViewerProtocolPolicy": "https-only",
     }
     assert (config["Enabled"], config["HttpVersion"], config["IPV6Enabled"]) == (True, "http2and3", True)

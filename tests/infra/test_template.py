@@ -510,7 +510,6 @@ def test_an_upgrade_replaces_nothing_that_others_know_or_that_keeps_something() 
             "EdgeOriginRequestPolicyFC6270B4",
             "EdgeCachedOriginRequestPolicy5A1BA3F7",
         ],
-        "AWS::CloudFront::ResponseHeadersPolicy": ["EdgeResponseHeadersPolicyB22687B9"],
         "AWS::CloudWatch::Dashboard": ["MonitoringDashboardsDashboard7D19B914"],
         "AWS::Events::EventBus": ["EventsBus45DE4339"],
         "AWS::IAM::Role": ["ResolverRoleAEF8B50A"],
