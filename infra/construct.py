@@ -1,9 +1,8 @@
 """The construct that other CDK apps import: the resolver with its event triggers, monitoring and edge."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import jsii
 from aws_cdk import Duration, Names, RemovalPolicy, Size
 from aws_cdk import aws_cloudfront as cloudfront
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -13,13 +12,12 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_sns as sns
-from constructs import Construct, IValidation
+from constructs import Construct
 
 from . import contract
 from .audit import Audit
 from .edge import TLS_POLICIES, Edge, EdgeDistribution
 from .event_triggers import EventTriggers
-from .limits import too_large
 from .monitoring import Monitoring
 from .options import Options, SettingsError
 from .regions import Region
@@ -174,7 +172,6 @@ class EcrLayerResolver(Construct):
         )
         if saved_queries:
             Audit(self, "Audit", name=self.name, log_group=self.log_group)
-        self.node.add_validation(_Limits(self))
 
     def _checked(self, values: dict[str, Any]) -> Options:
         try:
@@ -321,26 +318,6 @@ class EcrLayerResolver(Construct):
     def metric_ecr_latency(self) -> cloudwatch.Metric:
         """Return the time that ECR took to answer, in milliseconds."""
         return self._monitoring.service.metric(contract.ECR_CALL_LATENCY, "p99")
-
-    def too_large(self) -> Iterator[str]:
-        """Give a message for each limit of AWS that the props exceed."""
-        statements = [each for each in self.alias.node.find_all() if isinstance(each, lambda_.CfnPermission)]
-        yield from too_large(
-            self.options,
-            self._region,
-            environment=self._resolver.environment,
-            principals=[str(each.principal) for each in statements],
-            edge_function=self._edge.code if self._edge else "",
-        )
-
-
-@jsii.implements(IValidation)
-class _Limits:
-    def __init__(self, resolver: EcrLayerResolver) -> None:
-        self._resolver = resolver
-
-    def validate(self) -> list[str]:
-        return list(self._resolver.too_large())
 
 
 def _names(repositories: Sequence[str | ecr.IRepository]) -> list[str]:

@@ -123,7 +123,6 @@ class EdgeDistribution(Construct):
         function: The function that checks each request.
         token_store: The store of pull tokens.
         domain: The host for logins and pulls.
-        code: The code of the function.
     """
 
     def __init__(
@@ -140,12 +139,11 @@ class EdgeDistribution(Construct):
         super().__init__(scope, construct_id)
         self._name = _account_wide_name(name)
         self.token_store = edge.token_store or self._token_store()
-        self.code = viewer_request(options, name)
         self.function = cloudfront.Function(
             self,
             "ViewerRequest",
             function_name=self._name,
-            code=cloudfront.FunctionCode.from_inline(self.code),
+            code=cloudfront.FunctionCode.from_inline(viewer_request(options, name)),
             runtime=cloudfront.FunctionRuntime.JS_2_0,
             key_value_store=self.token_store,
             comment="Checks pull tokens of an ECR Layer Resolver",

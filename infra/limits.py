@@ -1,14 +1,13 @@
-"""Limits of AWS that a resolver's options can exceed, checked before a deployment fails on them.
-
-Sizes are estimates on the safe side, because names and ids are only known after the deployment.
-"""
+"""Limits of AWS that options can exceed; sizes are estimates on the safe side, because ids are known only later."""
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .options import Options
 from .regions import Region
+
+if TYPE_CHECKING:
+    from .options import Options
 
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html: white space does not count.
 INLINE_POLICIES = 10_240
@@ -20,54 +19,68 @@ RESOURCE_POLICY = 20 * 1024
 # https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/cloudfront-limits.html#limits-functions
 EDGE_FUNCTION = 10 * 1024
 
-# The role's statements without the repositories, with names as long as CloudFormation makes them.
-_OTHER_STATEMENTS = 1_500
-# A statement of a permission with its id and conditions, without the principal.
-_PERMISSION = 400
+# What a role, a pattern, an environment and the code at the edge have beside lists of the operator's, at most.
+_OTHER_STATEMENTS, _OTHER_PATTERN, _OTHER_VARIABLES, _OTHER_CODE = 1_500, 80, 600, 8_700
+# The two statements that let a principal call the function URL, without the principal.
+_PERMISSIONS = 800
 _LONGEST_REGION = "ap-southeast-1"
 
 
-def too_large(
-    options: Options, region: Region, *, environment: dict[str, str], principals: list[str], edge_function: str
-) -> Iterator[str]:
-    """Give a message for each limit that the options exceed: the limit, and how to stay below.
-
-    Args:
-        options: The options.
-        region: Where the stack is.
-        environment: The function's environment variables.
-        principals: The principal of each statement in the function's resource policy.
-        edge_function: The code at the edge.
-    """
+def exceeded_limits(options: "Options", region: Region) -> Iterator[str]:
+    """Give a message for each limit that the options exceed: the limit, and how to stay below it."""
+    fewer = "Name fewer repositories: prefixes such as team/* stand for many"
     size = policy_characters(options, region)
     if size > INLINE_POLICIES:
         yield (
-            f"The policies of the function's role have about {size:,} characters; IAM allows {INLINE_POLICIES:,}. Name "
-            "fewer repositories: prefixes such as team/* stand for many, and registries repeat all of them."
+            f"The policies of the function's role have about {size:,} characters; IAM allows {INLINE_POLICIES:,}. "
+            f"{fewer}, and registries repeat all of them."
         )
-    yield from _patterns(options)
-    size = sum(len(f"{name}{value}".encode()) for name, value in environment.items())
+    size = _OTHER_PATTERN + _size(pushes(options))
+    if options.image_pull and size > EVENT_PATTERN:
+        yield (
+            f"The event pattern for images that are pushed has about {size:,} characters; EventBridge allows "
+            f"{EVENT_PATTERN:,}. {fewer}."
+        )
+    size = _OTHER_PATTERN + _size(options.event_sources)
+    if size > EVENT_PATTERN:
+        yield (
+            f"The event pattern for requests has about {size:,} characters; EventBridge allows {EVENT_PATTERN:,}. Name "
+            "fewer event sources."
+        )
+    size = _OTHER_VARIABLES + _size(options.registries) + _size(options.download_url_hosts)
     if size > ENVIRONMENT:
         yield (
-            f"The function's environment has {size:,} bytes; Lambda allows {ENVIRONMENT:,}. Name fewer registries or "
-            "download URL hosts, or deploy a second resolver for the others."
+            f"The function's environment has about {size:,} bytes; Lambda allows {ENVIRONMENT:,}. Name fewer "
+            "registries or download URL hosts, or deploy a second resolver for the others."
         )
-    size = sum(_PERMISSION + len(principal) for principal in principals)
+    size = _OTHER_CODE + _size(options.public_repositories) + _size(options.allowed_origins)
+    if options.edge and size > EDGE_FUNCTION:
+        yield (
+            f"The function at the edge has about {size:,} bytes; CloudFront allows {EDGE_FUNCTION:,}. Name fewer "
+            "public repositories or allowed origins: prefixes such as team/* stand for many repositories."
+        )
+
+
+def too_many_principals(principals: tuple[str, ...]) -> Iterator[str]:
+    """Give a message if the principals exceed the size of the function's resource policy."""
+    size = sum(_PERMISSIONS + 2 * len(principal) for principal in principals)
     if size > RESOURCE_POLICY:
         yield (
             f"The function's resource policy has about {size:,} bytes; Lambda allows {RESOURCE_POLICY:,}. Allow fewer "
             "principals: an account id stands for all of its roles and users, an organisation id for all of its "
             "accounts."
         )
-    size = len(edge_function.encode())
-    if size > EDGE_FUNCTION:
-        yield (
-            f"The function at the edge has {size:,} bytes; CloudFront allows {EDGE_FUNCTION:,}. Name fewer public "
-            "repositories or allowed origins: prefixes such as team/* stand for many repositories."
-        )
 
 
-def pushes(options: Options) -> dict[str, Any]:
+def policy_characters(options: "Options", region: Region) -> int:
+    """Return how many characters the role's policies have at most."""
+    names = [name for _ in range(1 + len(options.registries)) for name in options.repositories]
+    names += options.imported_repositories()
+    arn = f'"arn:{region.partition}:ecr:{region.name or _LONGEST_REGION}:123456789012:repository/",'
+    return _OTHER_STATEMENTS + sum(len(arn) + len(name) for name in names)
+
+
+def pushes(options: "Options") -> dict[str, Any]:
     """Return the `detail` of an event pattern for images that were pushed to the repositories."""
     detail: dict[str, Any] = {"action-type": ["PUSH"], "result": ["SUCCESS"]}
     if "*" not in options.repositories:
@@ -77,26 +90,5 @@ def pushes(options: Options) -> dict[str, Any]:
     return detail
 
 
-def policy_characters(options: Options, region: Region) -> int:
-    """Return how many characters the role's policies have at most."""
-    names = [name for _ in range(1 + len(options.registries)) for name in options.repositories]
-    names += options.imported_repositories()
-    arn = f'"arn:{region.partition}:ecr:{region.name or _LONGEST_REGION}:123456789012:repository/",'
-    return _OTHER_STATEMENTS + sum(len(arn) + len(name) for name in names)
-
-
-def _patterns(options: Options) -> Iterator[str]:
-    patterns = {
-        ("requests", "Name fewer event sources."): {"source": options.event_sources},
-        ("images that are pushed", "Name fewer repositories: prefixes such as team/* stand for many."): (
-            {"source": ["aws.ecr"], "detail": pushes(options)} if options.image_pull else {}
-        ),
-    }
-    for (purpose, remedy), pattern in patterns.items():
-        # The detail-type that both have in addition is shorter than 60 characters.
-        size = len(json.dumps(pattern, separators=(",", ":"))) + 60
-        if size > EVENT_PATTERN:
-            yield (
-                f"The event pattern for {purpose} has about {size:,} characters; EventBridge allows {EVENT_PATTERN:,}. "
-                f"{remedy}"
-            )
+def _size(value: Any) -> int:
+    return len(json.dumps(value, separators=(",", ":")).encode())

@@ -7,6 +7,7 @@ from typing import Annotated, Any, NamedTuple, Self
 from aws_cdk import Token
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
+from .limits import exceeded_limits
 from .regions import COMMERCIAL, Region
 from .rules import (
     EDGE_TLS_POLICIES,
@@ -196,6 +197,8 @@ class Options(BaseModel):
         yield from self._conflicts_of_edge()
         yield from self._conflicts_of_accounts(account)
         yield from self._conflicts_in(region)
+        for problem in exceeded_limits(self, region):
+            yield Conflict((), problem)
 
     def _conflicts_of_public_access(self) -> Iterator[Conflict]:
         if self.auth_type != "NONE":

@@ -70,7 +70,6 @@ class ResolverFunction(Construct):
 
     Attributes:
         log_group: The function's log group.
-        environment: The function's environment variables.
         function: The function; callers and triggers invoke its alias.
         alias: The alias `live` of the newest version.
         url: The function URL of the alias.
@@ -89,8 +88,7 @@ class ResolverFunction(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         self.log_group = retention.log_group(self)
-        self.environment = _environment(options, name)
-        self.function = self._function(options, code or function_code(self))
+        self.function = self._function(options, name, code or function_code(self))
         self.alias = lambda_.Alias(self, "Alias", alias_name=contract.ALIAS, version=self.function.current_version)
         self.url = self.alias.add_function_url(
             auth_type=lambda_.FunctionUrlAuthType[options.auth_type], cors=_cors(options.allowed_origins)
@@ -104,7 +102,7 @@ class ResolverFunction(Construct):
         if region.has_function_urls:
             _acknowledge(self.url, "CloudFormation-Validate::F3006", f"{region.name} has function URLs.")
 
-    def _function(self, options: Options, code: lambda_.Code) -> lambda_.Function:
+    def _function(self, options: Options, name: str, code: lambda_.Code) -> lambda_.Function:
         return lambda_.Function(
             self,
             "Function",
@@ -123,7 +121,7 @@ class ResolverFunction(Construct):
             reserved_concurrent_executions=options.concurrency,
             snap_start=lambda_.SnapStartConf.ON_PUBLISHED_VERSIONS if options.snap_start else None,
             tracing=lambda_.Tracing.ACTIVE if options.tracing else None,
-            environment=self.environment,
+            environment=_environment(options, name),
             log_group=self.log_group,
             logging_format=lambda_.LoggingFormat.JSON,
             application_log_level_v2=_APPLICATION_LOG_LEVELS[options.log_level],

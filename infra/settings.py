@@ -14,6 +14,7 @@ from aws_cdk import aws_logs as logs
 from pydantic import BeforeValidator
 from pydantic.alias_generators import to_camel
 
+from .limits import too_many_principals
 from .options import Conflict, Options, SettingsError
 from .regions import Region
 from .rules import Email, EventBusName, Principals, Repositories, StackName, flag, optional
@@ -95,6 +96,8 @@ class DeploymentSettings(Options):
     def conflicts(self, region: Region, account: str | None) -> Iterator[Conflict]:
         """Give the conflicts of settings with each other, or with the region or account."""
         yield from super().conflicts(region, account)
+        for problem in too_many_principals(self.allowed_principals):
+            yield Conflict(("allowed_principals",), problem)
         if self.auth_type == "NONE" and self.allowed_principals:
             yield Conflict(
                 ("auth_type", "allowed_principals"),

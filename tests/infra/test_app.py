@@ -69,7 +69,8 @@ def test_a_deployment_that_removes_something_asks_before() -> None:
 def test_what_aws_would_refuse_ends_it(tmp_path: Path) -> None:
     result = run(tmp_path, eventSources=[f"com.example.source-{each}" for each in range(100)])
     assert result.returncode == 1
-    assert "[EcrLayerResolver/Default] The event pattern for requests has" in result.stderr
+    assert "Invalid settings:\n  The event pattern for requests has about" in result.stderr
+    assert list(tmp_path.iterdir()) == []
     assert "Traceback" not in result.stderr
 
 

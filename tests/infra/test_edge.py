@@ -266,7 +266,7 @@ def test_names_that_an_account_has_once_are_the_stacks_and_the_regions_and_not_t
 
 def test_a_configuration_that_does_not_fit_is_refused() -> None:
     repositories = [f"team/a-repository-with-a-usual-name-{number}" for number in range(80)]
-    with pytest.raises(RuntimeError, match=r"CloudFront allows 10,240\. Name fewer public repositories"):
+    with pytest.raises(SettingsError, match=r"CloudFront allows 10,240\. Name fewer public repositories"):
         edge(repositories=["team/*"], publicRepositories=repositories)
     edge(repositories=["team/*"], publicRepositories=repositories[:30], allowedOrigins=["https://a.b"])
 
