@@ -31,7 +31,7 @@ EDGE ?=
 IMAGE := $(if $(LAYOUT),--layout '$(LAYOUT)') $(if $(REPOSITORY),--repository '$(REPOSITORY)')
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock'
 CHECKED := lambda_src client/ecr_layers local infra app.py tests benchmarks scripts examples
-PAGES := README.md CHANGELOG.md CONTRIBUTING.md LICENSE SECURITY.md THIRD_PARTY.md client/README.md docs
+PAGES := README.md CHANGELOG.md CONTRIBUTING.md LICENSE SECURITY.md THIRD_PARTY.md client/README.md docs examples
 
 .DEFAULT_GOAL := help
 .PHONY: help demo serve proxy smoke wheel unit client soak test test-deployed-python lint format bench bench-client scaling audit sbom third-party openapi docs pictures mutants python synth bootstrap diff deploy destroy lock clean
@@ -52,7 +52,8 @@ smoke: $(INSTALLED)  ## Check a deployed service from outside (URL=https://… R
 	@$(BIN)/ecr-layers smoke --url '$(URL)' $(if $(REGION),--region '$(REGION)') $(if $(REPOSITORY),--repository '$(REPOSITORY)') \
 		$(if $(DIGEST),--digest '$(DIGEST)') $(if $(TAG),--image '$(TAG)') $(if $(PUBLIC),--public) $(if $(TOKEN_FILE),--token-file '$(TOKEN_FILE)')
 
-wheel: $(INSTALLED)  ## Build the wheel of the client, ecr-layers, into build/
+wheel: $(INSTALLED)  ## Build the wheels of the construct, ecr-layer-resolver, and of the client, ecr-layers, into build/
+	@$(BIN)/python -m scripts.wheel
 	@$(BIN)/uv build --quiet --wheel --out-dir build client && ls build/*.whl
 
 unit: $(INSTALLED)  ## Test the function alone: in seconds, without a server or a network
@@ -67,7 +68,7 @@ test: $(INSTALLED) $(INSTALLED_CDK) $(CDK_CLI) $(TOOLS) $(GO_CLIENTS)  ## Run al
 
 # The virtual environment may have another Python than the deployed function.
 test-deployed-python: $(INSTALLED)  ## Test the function and the local AWS with the deployed function's Python, if installed
-	@python=$$($(BIN)/python -c 'from infra.asset import LAMBDA, find_interpreter as find; print(find(LAMBDA.python_version).path or "")') && \
+	@python=$$($(BIN)/python -c 'from infra.package import LAMBDA, find_interpreter as find; print(find(LAMBDA.python_version) or "")') && \
 	if [ -z "$$python" ]; then echo "Skipped: the deployed function's Python isn't installed. Run 'make python' to install it."; exit; fi && \
 	$(BIN)/uv venv --quiet --clear --python "$$python" $(DEPLOYED) && \
 	$(BIN)/uv pip install --quiet --python $(DEPLOYED) --no-deps --require-hashes --requirement requirements-dev.txt && \
@@ -115,7 +116,7 @@ bootstrap: $(INSTALLED_CDK) $(CDK_CLI)  ## Prepare the AWS account and region of
 diff: $(INSTALLED_CDK) $(CDK_CLI)  ## Show what a deployment would change (ARGS='-c key=value')
 	$(CDK) diff $(ARGS)
 
-deploy: $(INSTALLED_CDK) $(CDK_CLI)  ## Deploy to the AWS account and region of your credentials, with the settings in cdk.json
+deploy: $(INSTALLED) $(INSTALLED_CDK) $(CDK_CLI)  ## Deploy to the AWS account and region of your credentials, with the settings in cdk.json
 	$(CDK) deploy $(ARGS)
 
 destroy: $(INSTALLED_CDK) $(CDK_CLI)  ## Remove the deployment (ARGS='-c stackName=NAME')

@@ -14,7 +14,7 @@ from benchmarks import report
 from benchmarks.measurements import GROUPS
 from benchmarks.packages import build
 from benchmarks.processes import MeasurementError
-from infra.asset import BuildError
+from infra.package import BuildError
 
 
 def main() -> int:

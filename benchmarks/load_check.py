@@ -15,7 +15,7 @@ from benchmarks.load_model import Function, Load, costs_table, hit_rate, loads_t
 from benchmarks.packages import Subjects, build
 from benchmarks.processes import Ecr, MeasurementError, Worker
 from benchmarks.report import DOCUMENT, table, with_block
-from infra.asset import BuildError
+from infra.package import BuildError
 
 ENVIRONMENTS = 2
 TOLERANCE = 0.05

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.processes import Ecr, Worker
-from infra.asset import LAMBDA, Target, build_package, compile_dependencies, find_interpreter
+from infra.package import LAMBDA, Target, build_package, compile_dependencies, find_interpreter
 
 FUNCTIONS = Path(__file__).parent / "functions"
 BUILT = Path(__file__).parent.parent / "build" / "benchmarks"
@@ -57,8 +57,8 @@ def build() -> Subjects:
         BuildError: If the dependencies can't be installed or compiled.
     """
     found = find_interpreter(LAMBDA.python_version)
-    target = Target.host() if found.path is None else Target.host(LAMBDA.python_version)
-    interpreter = found.path or Path(sys.executable)
+    target = Target.host() if found is None else Target.host(LAMBDA.python_version)
+    interpreter = found or Path(sys.executable)
     package = build_package(target, BUILT)
     functions = BUILT / "functions"
     shutil.rmtree(functions, ignore_errors=True)

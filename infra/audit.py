@@ -3,8 +3,6 @@
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from infra.settings import DeploymentSettings
-
 QUERIES = {
     "Who asked": """\
 fields @timestamp, callerKind, caller, callerVerified, sourceIp, route, status, repositoryName, image, layersResolved
@@ -63,20 +61,18 @@ fields @timestamp, durationMs, route, status, layersRequested, repositoryName, f
 
 
 class Audit(Construct):
-    """Saves the queries, where the CloudWatch console offers them under the stack's name.
+    """Saves the queries; the CloudWatch console lists them under the resolver's name.
 
     Source: https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-logs-querydefinition.html
     """
 
-    def __init__(
-        self, scope: Construct, construct_id: str, settings: DeploymentSettings, log_group: logs.ILogGroup
-    ) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, name: str, log_group: logs.ILogGroup) -> None:
         super().__init__(scope, construct_id)
         for title, query in QUERIES.items():
             logs.CfnQueryDefinition(
                 self,
                 title.title().replace(" ", ""),
-                name=f"{settings.stack_name}/{title}",
+                name=f"{name}/{title}",
                 query_string=query,
                 log_group_names=[log_group.log_group_name],
             )

@@ -34,7 +34,7 @@ SERVICE = "ecr-layer-resolver"
 SERVICE_DIMENSION = "service"
 STACK_DIMENSION = "stack"
 FUNCTION_NAME_DIMENSION = "function_name"
-"""In the place of the stack on `ColdStart`, which Powertools writes:
+"""On `ColdStart`, which Powertools writes, instead of the stack:
 https://docs.aws.amazon.com/powertools/python/latest/core/metrics/#capturing-cold-start-metric"""
 CODE_DIMENSION = "code"
 CALLER_KIND_DIMENSION = "callerKind"
@@ -48,16 +48,16 @@ REQUESTS_FAILED = "RequestsFailed"
 REQUESTS = "Requests"
 PULL_EVENTS_FAILED = "PullEventsFailed"
 
-# The codes that are the service's own or its operator's to mend. A client can mend all others by asking for something
-# else.
+# Codes that only the operator, or AWS, can fix. Clients cause all others.
 THROTTLED = "ThrottlingException"
+ACCESS_DENIED = "AccessDeniedException"
 OPERATORS_CODES = (
     THROTTLED,
-    "AccessDeniedException",
+    ACCESS_DENIED,
     "CredentialsRefused",
     "InternalError",
     "RequestTimeoutException",
     "ServerException",
 )
-OPERATORS_CODES_BELOW_500 = (THROTTLED, "AccessDeniedException")
+OPERATORS_CODES_BELOW_500 = (THROTTLED, ACCESS_DENIED)
 """Those of them that a request as a whole is answered with below 500, so that no count of 5xx has them."""

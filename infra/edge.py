@@ -8,13 +8,16 @@ changes none of them.
 import hashlib
 import json
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aws_cdk import ArnFormat, Aws, Duration, Names, Stack
+from aws_cdk import ArnFormat, Aws, Duration, Names, RemovalPolicy, Stack
 from aws_cdk import aws_certificatemanager as acm
 from aws_cdk import aws_cloudfront as cloudfront
 from aws_cdk import aws_cloudfront_origins as origins
+from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
@@ -22,11 +25,9 @@ from aws_cdk import aws_route53 as route53
 from aws_cdk import aws_route53_targets as targets
 from constructs import Construct
 
-from infra import contract
-from infra.findings import accept, accept_in_template
-from infra.regions import Region
-from infra.resolver_function import ResolverFunction, create_log_group
-from infra.settings import DeploymentSettings
+from . import contract
+from .options import Options
+from .resolver_function import LogRetention, ResolverFunction
 
 _SOURCES = Path(__file__).parent / "edge"
 _LONGEST_NAME = 40
@@ -67,42 +68,82 @@ _LOGGED_FIELDS = (
     "time-taken",
 )
 
-_TLS_POLICIES = {
+TLS_POLICIES = {
     "TLSv1.2_2025": cloudfront.SecurityPolicyProtocol.TLS_V1_2_2025,
     "TLSv1.3_2025": cloudfront.SecurityPolicyProtocol.TLS_V1_3_2025,
 }
+"""The security policies of a domain, by their names in CloudFormation."""
 
 
-class Edge(Construct):
-    """The distribution with what it needs.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Edge:
+    """CloudFront in front of the function URL, with pull tokens. docs/edge.md describes it.
+
+    Attributes:
+        domain_name: A domain of your own, such as `registry.example.com`; it needs `certificate`. Without it, clients
+            use CloudFront's name for the distribution.
+        certificate: The domain's certificate in ACM, in us-east-1.
+        hosted_zone: The hosted zone in which to create the domain's records.
+        public_repositories: Repositories that anyone may pull without a token: names, prefixes such as `public/*`, or
+            either after another registry's account id and a slash.
+        tls_policy: CloudFront's security policy for the domain: `TLS_V1_2_2025` or `TLS_V1_3_2025`.
+        cache_duration: How long CloudFront caches redirects and manifests: at most 25 minutes; 0 turns caching off.
+        additional_metrics: Publish CloudFront's additional metrics, such as the cache hit rate, at their extra cost.
+        web_acl_arn: The ARN of a web ACL of AWS WAF, in us-east-1.
+        access_logs: Write access logs to CloudWatch Logs; only in us-east-1.
+        token_store: A KeyValueStore that has pull tokens already; a new one otherwise.
+    """
+
+    domain_name: str | None = None
+    certificate: acm.ICertificate | None = None
+    hosted_zone: route53.IHostedZone | None = None
+    public_repositories: Sequence[str | ecr.IRepository] = ()
+    tls_policy: cloudfront.SecurityPolicyProtocol = cloudfront.SecurityPolicyProtocol.TLS_V1_2_2025
+    cache_duration: Duration = field(default_factory=lambda: Duration.seconds(0))
+    additional_metrics: bool = True
+    web_acl_arn: str | None = None
+    access_logs: bool = False
+    token_store: cloudfront.IKeyValueStore | None = None
+
+
+class EdgeDistribution(Construct):
+    """The distribution, its functions and the store of pull tokens.
+
+    Args:
+        scope: The resolver.
+        construct_id: The id.
+        edge: What the edge has.
+        options: The resolver's options.
+        name: The resolver's name.
+        resolver: The function behind it.
+        retention: How long its access logs are kept.
 
     Attributes:
         distribution: The distribution.
-        function: The function that it runs for each request, and that lets it go on.
+        function: The function that checks each request.
         token_store: The store of pull tokens.
-        domain: Where clients log in and pull.
-        has_alarms: Whether alarms on its metrics can be made in this region.
+        domain: The host for logins and pulls.
     """
 
     def __init__(
         self,
         scope: Construct,
         construct_id: str,
-        settings: DeploymentSettings,
-        region: Region,
+        *,
+        edge: Edge,
+        options: Options,
+        name: str,
         resolver: ResolverFunction,
+        retention: LogRetention,
     ) -> None:
         super().__init__(scope, construct_id)
-        self.has_alarms = region.has_edge_monitoring
-        self._name = _account_wide_name(settings.stack_name)
-        self.token_store = cloudfront.KeyValueStore(
-            self, "TokenStore", key_value_store_name=self._name, comment="Pull tokens of an ECR Layer Resolver"
-        )
+        self._name = _account_wide_name(name)
+        self.token_store = edge.token_store or self._token_store()
         self.function = cloudfront.Function(
             self,
             "ViewerRequest",
             function_name=self._name,
-            code=cloudfront.FunctionCode.from_inline(viewer_request(settings)),
+            code=cloudfront.FunctionCode.from_inline(viewer_request(options, name)),
             runtime=cloudfront.FunctionRuntime.JS_2_0,
             key_value_store=self.token_store,
             comment="Checks pull tokens of an ECR Layer Resolver",
@@ -115,23 +156,29 @@ class Edge(Construct):
             runtime=cloudfront.FunctionRuntime.JS_2_0,
             comment="Puts back headers that a function URL may rename",
         )
-        self.distribution = self._distribution(settings, region, resolver)
-        self.domain = settings.domain_name or self.distribution.distribution_domain_name
-        if settings.domain_name and settings.hosted_zone_id:
-            self._add_records(settings.domain_name, settings.hosted_zone_id)
-        if settings.edge_logs:
-            self._add_logs(settings)
+        self.distribution = self._distribution(edge, options, resolver)
+        self.domain = edge.domain_name or self.distribution.distribution_domain_name
+        if edge.domain_name and edge.hosted_zone:
+            self._add_records(edge.domain_name, edge.hosted_zone)
+        if edge.access_logs:
+            self._add_logs(retention)
 
-    def _distribution(
-        self, settings: DeploymentSettings, region: Region, resolver: ResolverFunction
-    ) -> cloudfront.Distribution:
+    def _token_store(self) -> cloudfront.KeyValueStore:
+        store = cloudfront.KeyValueStore(
+            self, "TokenStore", key_value_store_name=self._name, comment="Pull tokens of an ECR Layer Resolver"
+        )
+        # Only the store has the tokens' hashes, so a deployment without the edge must not delete it.
+        store.apply_removal_policy(RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE)
+        return store
+
+    def _distribution(self, edge: Edge, options: Options, resolver: ResolverFunction) -> cloudfront.Distribution:
         own_domain: dict[str, Any] = {}
-        if settings.certificate_arn and settings.domain_name:
+        if edge.domain_name:
+            # CloudFront's own name has a policy that nobody can change.
             own_domain = {
-                "domain_names": [settings.domain_name],
-                "certificate": acm.Certificate.from_certificate_arn(self, "Certificate", settings.certificate_arn),
-                # CloudFront's own name has a policy that nobody can change.
-                "minimum_protocol_version": _TLS_POLICIES[settings.edge_tls_policy],
+                "domain_names": [edge.domain_name],
+                "certificate": edge.certificate,
+                "minimum_protocol_version": edge.tls_policy,
             }
         access_control = cloudfront.FunctionUrlOriginAccessControl(
             self, "AccessControl", origin_access_control_name=self._name
@@ -139,9 +186,8 @@ class Edge(Construct):
         origin = origins.FunctionUrlOrigin.with_origin_access_control(
             resolver.url,
             origin_access_control=access_control,
-            read_timeout=Duration.seconds(settings.timeout_seconds + 1),
+            read_timeout=Duration.seconds(options.timeout_seconds + 1),
         )
-        security = self._response_headers_policy()
 
         def behaviour(
             cache_policy: cloudfront.ICachePolicy, forwarded: cloudfront.OriginRequestPolicy
@@ -150,7 +196,7 @@ class Edge(Construct):
                 "origin": origin,
                 "cache_policy": cache_policy,
                 "origin_request_policy": forwarded,
-                "response_headers_policy": security,
+                "response_headers_policy": cloudfront.ResponseHeadersPolicy.SECURITY_HEADERS,
                 # All methods get to the function at the edge, which refuses with 405 what CloudFront would with 403.
                 "allowed_methods": cloudfront.AllowedMethods.ALLOW_ALL,
                 # A client that tries plain HTTP is refused, not sent on: it would have sent its password.
@@ -168,8 +214,8 @@ class Edge(Construct):
 
         default = behaviour(cloudfront.CachePolicy.CACHING_DISABLED, self._origin_request_policy())
         kept = {}
-        if settings.edge_cache_seconds:
-            cached = behaviour(self._cache_policy(settings), self._origin_request_policy_of_cached_paths())
+        if options.edge_cache_seconds:
+            cached = behaviour(self._cache_policy(options), self._origin_request_policy_of_cached_paths())
             kept = {path: cloudfront.BehaviorOptions(**cached) for path in _KEPT_PATHS}
         distribution = cloudfront.Distribution(
             self,
@@ -184,11 +230,10 @@ class Edge(Construct):
                 cloudfront.ErrorResponse(http_status=status, ttl=Duration.seconds(0)) for status in _KEPT_ERRORS
             ],
             # Cache hit rate, and each of 401, 403, 404, 502, 503, 504 by itself.
-            publish_additional_metrics=region.has_additional_edge_metrics,
-            web_acl_id=settings.web_acl_arn,
+            publish_additional_metrics=edge.additional_metrics,
+            web_acl_id=edge.web_acl_arn,
         )
         _let_in_by_alias(distribution, resolver.alias)
-        _accept_findings(distribution)
         return distribution
 
     def _origin_request_policy(self) -> cloudfront.OriginRequestPolicy:
@@ -221,26 +266,13 @@ class Edge(Construct):
             cookie_behavior=cloudfront.OriginRequestCookieBehavior.none(),
         )
 
-    def _response_headers_policy(self) -> cloudfront.ResponseHeadersPolicy:
-        return cloudfront.ResponseHeadersPolicy(
-            self,
-            "ResponseHeadersPolicy",
-            response_headers_policy_name=self._name,
-            security_headers_behavior=cloudfront.ResponseSecurityHeadersBehavior(
-                strict_transport_security=cloudfront.ResponseHeadersStrictTransportSecurity(
-                    access_control_max_age=Duration.days(365), include_subdomains=False, override=True
-                ),
-                content_type_options=cloudfront.ResponseHeadersContentTypeOptions(override=True),
-            ),
-        )
-
-    def _cache_policy(self, settings: DeploymentSettings) -> cloudfront.CachePolicy:
+    def _cache_policy(self, options: Options) -> cloudfront.CachePolicy:
         """Return how long answers are kept: for as long as is set, though they say `no-store` to everyone else.
 
         Source: https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/Expiration.html
         """
-        seconds = Duration.seconds(settings.edge_cache_seconds)
-        headers = (_METHOD_HEADER, "Origin") if settings.allowed_origins else (_METHOD_HEADER,)
+        seconds = Duration.seconds(options.edge_cache_seconds)
+        headers = (_METHOD_HEADER, "Origin") if options.allowed_origins else (_METHOD_HEADER,)
         return cloudfront.CachePolicy(
             self,
             "CachePolicy",
@@ -253,17 +285,14 @@ class Edge(Construct):
             cookie_behavior=cloudfront.CacheCookieBehavior.none(),
         )
 
-    def _add_records(self, name: str, hosted_zone_id: str) -> None:
-        zone = route53.HostedZone.from_hosted_zone_attributes(
-            self, "HostedZone", hosted_zone_id=hosted_zone_id, zone_name=name
-        )
+    def _add_records(self, name: str, zone: route53.IHostedZone) -> None:
         target = route53.RecordTarget.from_alias(targets.CloudFrontTarget(self.distribution))
         route53.ARecord(self, "Ipv4", zone=zone, record_name=f"{name}.", target=target)
         route53.AaaaRecord(self, "Ipv6", zone=zone, record_name=f"{name}.", target=target)
 
-    def _add_logs(self, settings: DeploymentSettings) -> None:
+    def _add_logs(self, retention: LogRetention) -> None:
         """Have CloudFront write its access logs to a log group of this stack, without query strings."""
-        stack, log_group = Stack.of(self), create_log_group(self, settings)
+        stack, log_group = Stack.of(self), retention.log_group(self)
         # The ARN that CloudFormation gives of a log group is that of its streams: it ends with ":*".
         log_group_arn = stack.format_arn(
             service="logs",
@@ -312,16 +341,16 @@ class Edge(Construct):
         delivery.node.add_dependency(source, policy)
 
 
-def viewer_request(settings: DeploymentSettings) -> str:
+def viewer_request(options: Options, name: str) -> str:
     """Return the function that CloudFront runs for each request: the file, with the deployment's configuration in it.
 
     Raises:
         ValueError: If the file has not one line for the configuration.
     """
     configuration = {
-        "realm": settings.domain_name or settings.stack_name,
-        "publicRepositories": settings.public_repositories,
-        "allowedOrigins": settings.allowed_origins,
+        "realm": options.domain_name or name,
+        "publicRepositories": options.public_repositories,
+        "allowedOrigins": options.allowed_origins,
     }
     path = _SOURCES / "viewer_request.js"
     line = f"{_CONFIGURATION}{json.dumps(configuration, separators=(',', ':'))};"
@@ -359,21 +388,3 @@ def _let_in_by_alias(distribution: cloudfront.Distribution, alias: lambda_.Alias
     for permission in distribution.node.find_all():
         if isinstance(permission, lambda_.CfnPermission):
             permission.function_name = alias.function_arn
-
-
-_WEB_ACL = "A web ACL is the operator's setting webAclArn."
-_ACCESS_LOGS = "Access logs are the operator's setting edgeLogs, which writes to CloudWatch Logs."
-_TLS = "With domainName it is edgeTlsPolicy; CloudFront's own name has a policy that nobody can change."
-
-
-def _accept_findings(distribution: cloudfront.Distribution) -> None:
-    accept(
-        distribution,
-        {
-            "AwsSolutions-CFR1": "Where clients may be is the operator's to say, with webAclArn.",
-            "AwsSolutions-CFR2": _WEB_ACL,
-            "AwsSolutions-CFR3": _ACCESS_LOGS,
-            "AwsSolutions-CFR4": _TLS,
-        },
-    )
-    accept_in_template(distribution, checkov={"CKV_AWS_68": _WEB_ACL, "CKV_AWS_86": _ACCESS_LOGS, "CKV_AWS_174": _TLS})

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from typing import Self
 from urllib.parse import urlsplit
 
+from aws_cdk import Stack, Token
 from aws_cdk.region_info import RegionInfo
+from constructs import Construct
 
 COMMERCIAL = "aws"
 US_EAST_1 = "us-east-1"
@@ -19,8 +21,9 @@ _WITHOUT_FUNCTION_URLS = frozenset(
         "ca-west-1", "eu-central-2", "eu-south-2", "il-central-1", "me-central-1",
     }
 )  # fmt: skip
-# https://docs.amazonaws.cn/en_us/aws/latest/userguide/lambda.html
-_PARTITIONS_WITHOUT_FUNCTION_URLS = frozenset({"aws-cn"})
+# https://docs.amazonaws.cn/en_us/aws/latest/userguide/lambda.html,
+# https://docs.aws.amazon.com/govcloud-us/latest/UserGuide/govcloud-lambda.html
+_PARTITIONS_WITHOUT_FUNCTION_URLS = frozenset({"aws-cn", "aws-us-gov"})
 
 # Where EventBridge still takes 256 KB, though the partition's other regions have 1 MB:
 # https://aws.amazon.com/about-aws/whats-new/2026/01/amazon-eventbridge-increases-event-payload-size-256-kb-1-mb/
@@ -62,12 +65,18 @@ class Region:
     is_emulated: bool = False
 
     @classmethod
+    def of(cls, scope: Construct) -> Self:
+        """Return the region of a construct's stack, one without a name if the stack has none yet."""
+        region = Stack.of(scope).region
+        return cls.named(None if Token.is_unresolved(region) else region)
+
+    @classmethod
     def named(cls, name: str | None, endpoint: str | None = None) -> Self:
         """Return the region of a name; one that CDK does not know yet counts as commercial.
 
         Args:
             name: The name, None or empty if it is not known.
-            endpoint: The URL that AWS's tools send requests to in the place of AWS's own, if there is one; source:
+            endpoint: The URL that AWS's tools send requests to instead of AWS, if there is one; source:
                 https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
         """
         partition = RegionInfo.get(name).partition if name else None

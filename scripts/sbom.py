@@ -16,7 +16,7 @@ from cyclonedx.output import make_outputter
 from cyclonedx.schema import OutputFormat, SchemaVersion
 from packageurl import PackageURL
 
-from infra.asset import LAMBDA, Package, build_package
+from infra.package import LAMBDA, Package, build_package
 from scripts.distributions import PACKAGES, Distribution, distributions_of
 from scripts.version import project_version
 

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from infra.asset import LAMBDA, build_package
+from infra.package import LAMBDA, build_package
 from scripts.distributions import PACKAGES, Distribution, distributions_of
 
 PATH = Path(__file__).parent.parent / "THIRD_PARTY.md"

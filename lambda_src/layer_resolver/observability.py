@@ -98,10 +98,12 @@ def _count(invocation: Invocation, stack: str) -> None:
         if call.seconds is not None:
             metrics.add_metric("EcrCallLatency", MetricUnit.Milliseconds, call.seconds * 1000)
     _count_by("Requests", 1, stack, callerKind=invocation.caller.kind, outcome=_outcome(invocation.status))
+    if invocation.error is not None:
+        # The layers failed for the same reason, which would be counted and raise an alarm twice.
+        _count_by("RequestsFailed", 1, stack, code=invocation.error.kind.code)
+        return
     for code, count in Counter(each.kind.code for each in invocation.failures).items():
         _count_by("LayersFailed", count, stack, code=code)
-    if invocation.error is not None:
-        _count_by("RequestsFailed", 1, stack, code=invocation.error.kind.code)
 
 
 def _count_by(name: str, count: int, stack: str, **dimensions: str) -> None:

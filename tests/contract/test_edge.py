@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from infra.contract import TOKEN_HEADER, VIEWER_ADDRESS_HEADER
 from infra.edge import viewer_request
-from infra.settings import DeploymentSettings
 from layer_resolver import callers
 from layer_resolver.http_api import HttpApi
 from layer_resolver.registry_api import RegistryApi
@@ -30,6 +29,7 @@ from tests.contract.edge import (
     rows,
     token,
 )
+from tests.infra.templates import settings_of
 from tests.unit.fakes import digest
 
 TABLE = list(rows())
@@ -37,7 +37,7 @@ TABLE = list(rows())
 
 @pytest.fixture(scope="module")
 def edge() -> Iterator[ViewerFunction]:
-    with ViewerFunction(viewer_request(DeploymentSettings.from_values(SETTINGS))) as function:
+    with ViewerFunction(viewer_request(settings_of(SETTINGS), "EcrLayerResolver")) as function:
         yield function
 
 

@@ -11,16 +11,13 @@ from xml.etree import ElementTree
 
 import botocore.session
 import pytest
-from aws_cdk import App
-from aws_cdk.assertions import Template
 from botocore import xform_name
 
-from infra.settings import DeploymentSettings
-from infra.stack import LayerResolverStack
 from layer_resolver import __version__
 from layer_resolver.errors import ERROR_TABLE
 from scripts.openapi import openapi_document
 from scripts.version import project_version
+from tests.infra.templates import synth
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
@@ -31,7 +28,7 @@ API = (ROOT / "docs" / "api.md").read_text()
 
 @pytest.fixture(scope="module")
 def template() -> Any:
-    return Template.from_stack(LayerResolverStack(App(), DeploymentSettings())).to_json()
+    return synth()
 
 
 def links_of(document: Path) -> Iterator[tuple[Path, str]]:
@@ -144,7 +141,7 @@ def test_the_version_is_one() -> None:
 
 
 def test_the_alarms_that_operations_md_explains_are_the_stacks() -> None:
-    template = Template.from_stack(LayerResolverStack(App(), DeploymentSettings(edge=True))).to_json()
+    template = synth(edge=True, repositories=["team/*"], publicRepositories=["team/app"])
     section = OPERATIONS.partition("\n## Alarms\n")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (`.*?`) \|", section, re.MULTILINE)
     explained = [name for row in rows for name in re.findall(r"`(\w+)`", row)]

@@ -11,10 +11,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import app
-from infra.asset import Target
+from infra.bundling import bundled_code
+from infra.package import Target
 
 app.main(
-    Target.host(),
+    bundled_code(Target.host()),
     AWS_ENDPOINT_URL_ECR=os.environ["LOCAL_ECR_URL"],
     AWS_ENDPOINT_URL_EVENTBRIDGE=os.environ["AWS_ENDPOINT_URL"],
 )

@@ -53,10 +53,10 @@ class Emulator:
             aws_secret_access_key="any",
         )
 
-    def cdk(self, *arguments: str) -> str:
+    def cdk(self, *arguments: str, cwd: Path = ROOT) -> str:
         """Run the CDK CLI and return what it printed."""
         result = subprocess.run(
-            [CDK, *arguments], cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=240, check=False
+            [CDK, *arguments], cwd=cwd, env=self.environment, capture_output=True, text=True, timeout=240, check=False
         )
         output = result.stdout + result.stderr
         assert result.returncode == 0, output
@@ -78,7 +78,7 @@ class Emulator:
         return self.cdk("diff", *APP, *_named(stack), *_context(settings), "--output", str(self.work / "cdk.out"))
 
     def destroy(self, stack: str = STACK) -> None:
-        self.cdk("destroy", *APP, *_named(stack), "--force")
+        self.cdk("destroy", *APP, *_named(stack), "--force", "--output", str(self.work / "cdk.out"))
 
     def http_client(self, *, signed: bool = True) -> httpx.Client:
         """Return a client whose requests to function URLs go to the emulator, which knows them by the Host header."""

@@ -1,4 +1,4 @@
-"""CloudFront in front, deployed to an AWS emulator: turned on, deployed again, turned off, removed."""
+"""CloudFront in front, deployed to an AWS emulator: turned on, deployed again, turned off, on again, removed."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -28,10 +28,6 @@ LISTS: dict[str, tuple[str, Callable[[Any], str]]] = {
         "OriginRequestPolicyList",
         lambda each: each["OriginRequestPolicy"]["OriginRequestPolicyConfig"]["Name"],
     ),
-    "list_response_headers_policies": (
-        "ResponseHeadersPolicyList",
-        lambda each: each["ResponseHeadersPolicy"]["ResponseHeadersPolicyConfig"]["Name"],
-    ),
 }
 
 
@@ -54,15 +50,16 @@ class Step:
 
 @dataclass(frozen=True)
 class Lifecycle:
-    """The steps in their order, the distribution, what creating tokens came to, and which the second left."""
+    """The steps in their order, the distribution, the results of creating tokens, and the tokens after the steps."""
 
     on: Step
     again: Step
     off: Step
+    back: Step
     left: dict[str, set[str]]
     distribution: dict[str, Any]
     created: list[int]
-    tokens: list[str]
+    tokens: list[list[str]]
 
 
 @pytest.fixture(scope="module")
@@ -78,11 +75,19 @@ def lifecycle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lifecycle]:
             if name.startswith("AWS_"):
                 patch.setenv(name, value)
         created = [main(["token", "create", name, "--repositories", scope]) for name, scope in TOKENS]
+        store = on.outputs["TokenStoreArn"]
         again = deployed(emulator, **SETTINGS, **EDGE)
-        tokens = [token.name for token in TokenStore.open(on.outputs["TokenStoreArn"]).tokens()]
+        tokens = [names_of_tokens(store)]
         off = deployed(emulator, **SETTINGS)
+        back = deployed(emulator, **SETTINGS, **EDGE, tokenStoreArn=store)
+        tokens.append(names_of_tokens(store))
         emulator.destroy()
-        yield Lifecycle(on, again, off, names_in(emulator), distribution["DistributionConfig"], created, tokens)
+        left, config = names_in(emulator), distribution["DistributionConfig"]
+        yield Lifecycle(on, again, off, back, left, config, created, tokens)
+
+
+def names_of_tokens(store: str) -> list[str]:
+    return [token.name for token in TokenStore.open(store).tokens()]
 
 
 def deployed(emulator: Emulator, **settings: str) -> Step:
@@ -111,7 +116,7 @@ def test_turned_on_it_is_all_there_and_lets_cloudfront_in(lifecycle: Lifecycle) 
     # With edgeCacheSeconds, cached paths have an origin request policy of their own.
     assert on.names["list_origin_request_policies"] == {name, f"{name}-cached"}
     named = {"list_distributions", "list_functions", "list_origin_request_policies"}
-    assert [on.names[each] for each in on.names if each not in named] == [{name}] * 4
+    assert [on.names[each] for each in on.names if each not in named] == [{name}] * 3
     assert on.policy == set(PRINCIPALS)
     assert on.outputs["RegistryDomain"].endswith(".cloudfront.net")
 
@@ -136,15 +141,24 @@ def test_tokens_are_created_in_the_stacks_store_for_what_it_serves(lifecycle: Li
 def test_a_second_deployment_changes_nothing_and_leaves_the_tokens(lifecycle: Lifecycle) -> None:
     assert "(no changes)" in lifecycle.again.printed
     assert lifecycle.again.outputs == lifecycle.on.outputs
-    assert lifecycle.tokens == ["ci"]
+    assert lifecycle.tokens[0] == ["ci"]
 
 
-def test_turned_off_nothing_of_it_is_left_and_the_service_stays_where_it_was(lifecycle: Lifecycle) -> None:
-    assert not any(lifecycle.off.names.values())
+def test_turned_off_only_the_tokens_are_left_and_the_service_stays_where_it_was(lifecycle: Lifecycle) -> None:
+    assert_only_tokens_are_left(lifecycle.off.names)
     assert lifecycle.off.policy == {"events.amazonaws.com"}
     assert lifecycle.off.outputs["FunctionUrl"] == lifecycle.on.outputs["FunctionUrl"]
     assert "TokenStoreArn" not in lifecycle.off.outputs
 
 
-def test_removed_nothing_is_left(lifecycle: Lifecycle) -> None:
-    assert not any(lifecycle.left.values())
+def test_turned_on_again_it_takes_the_tokens_that_were_there(lifecycle: Lifecycle) -> None:
+    assert lifecycle.back.outputs["TokenStoreArn"] == lifecycle.on.outputs["TokenStoreArn"]
+    assert lifecycle.tokens[1] == ["ci"]
+
+
+def test_removed_only_the_tokens_are_left(lifecycle: Lifecycle) -> None:
+    assert_only_tokens_are_left(lifecycle.left)
+
+
+def assert_only_tokens_are_left(names: dict[str, set[str]]) -> None:
+    assert {operation for operation, found in names.items() if found} == {"list_key_value_stores"}

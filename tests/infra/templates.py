@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from aws_cdk import App
+from aws_cdk import App, Environment
 from aws_cdk.assertions import Template
 
 from infra.regions import Region
@@ -22,18 +22,30 @@ ROOT = Path(__file__).parents[2]
 
 
 def new_app() -> App:
-    """Return an app with the feature flags of cdk.json, as the CLI gives them to the deployed one."""
+    """Return an app with the feature flags of cdk.json, which bundles no code."""
     context = json.loads((ROOT / "cdk.json").read_text())["context"]
-    return App(context={name: value for name, value in context.items() if name.startswith("@")})
+    flags = {name: value for name, value in context.items() if name.startswith("@")}
+    return App(context=flags | {"aws:cdk:bundling-stacks": []})
+
+
+def settings_of(values: dict[str, Any], region: Region | None = None, account: str | None = None) -> DeploymentSettings:
+    return DeploymentSettings.from_context(values, region or Region(), account)
+
+
+def new_stack(values: dict[str, Any], region: Region | None = None) -> LayerResolverStack:
+    """Return the stack of some settings, without a region unless one is named."""
+    settings = settings_of(values, region)
+    environment = Environment(region=region.name) if region and region.name else None
+    return LayerResolverStack(new_app(), settings.stack_name, settings=settings, env=environment)
 
 
 @cache
-def _synthesized(settings: DeploymentSettings, region: Region) -> dict[str, Any]:
-    return dict(Template.from_stack(LayerResolverStack(new_app(), settings, region=region)).to_json())
+def _synthesized(values: str, region: Region) -> dict[str, Any]:
+    return dict(Template.from_stack(new_stack(json.loads(values), region)).to_json())
 
 
 def synth_in(region: Region, **values: Any) -> dict[str, Any]:
-    return _synthesized(DeploymentSettings.from_values(values, region), region)
+    return _synthesized(json.dumps(values), region)
 
 
 def synth(**values: Any) -> dict[str, Any]:

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aws_cdk.assertions import Template
 
 import app
-from infra.asset import LAMBDA, Target
+from infra.bundling import bundled_code
+from infra.options import SettingsError
+from infra.package import LAMBDA, Target
 from infra.regions import Region
-from infra.settings import DeploymentSettings
-from infra.stack import LayerResolverStack
-from tests.infra.templates import new_app
+from infra.settings import refuse_duplicate_keys
+from tests.infra.templates import new_stack, synth_in
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,14 +36,14 @@ def run(output: Path, region: str = "eu-west-1", **context: Any) -> subprocess.C
 
 
 def warnings(region: Region | None = None, **values: Any) -> list[str]:
-    stack = LayerResolverStack(new_app(), DeploymentSettings.from_values(values, region), region=region)
+    stack = new_stack(values, region)
     return [str(each.data) for each in stack.node.metadata if each.type == "aws:cdk:warning"]
 
 
 def test_the_settings_are_told_and_the_template_is_written(tmp_path: Path) -> None:
     result = run(tmp_path, repositories=["team/app"])
     assert result.returncode == 0, result.stderr
-    assert "  repositories = team/app  (command line)\n" in result.stderr
+    assert "  repositories = team/app\n" in result.stderr
     template = json.loads((tmp_path / "EcrLayerResolver.template.json").read_text())
     assert template["Metadata"]["repositories"] == ["team/app"]
 
@@ -51,24 +51,33 @@ def test_the_settings_are_told_and_the_template_is_written(tmp_path: Path) -> No
 def test_a_misspelt_setting_ends_it_before_anything_is_built(tmp_path: Path) -> None:
     result = run(tmp_path, repository="team/app")
     assert result.returncode == 1
-    assert result.stderr == (
-        "The deployment's settings are not valid:\n"
-        "  repository: is not a setting; did you mean repositories? (command line)\n"
-    )
+    assert result.stderr == ("Invalid settings:\n  repository: is not a setting; did you mean repositories?\n")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_key_that_is_there_twice_is_refused_because_the_last_one_silently_wins(tmp_path: Path) -> None:
+    path = tmp_path / "cdk.json"
+    path.write_text('{"app": "x", "context": {"edge": true, "imagePull": true, "edge": false}}')
+    with pytest.raises(SettingsError, match=r"cdk\.json has edge more than once; keep one of each"):
+        refuse_duplicate_keys(path)
+
+
+def test_a_deployment_that_removes_something_asks_before() -> None:
+    assert json.loads((ROOT / "cdk.json").read_text())["requireApproval"] == "destructive"
 
 
 def test_what_aws_would_refuse_ends_it(tmp_path: Path) -> None:
     result = run(tmp_path, eventSources=[f"com.example.source-{each}" for each in range(100)])
     assert result.returncode == 1
-    assert "AWS would refuse this deployment:\n  The event pattern for requests has" in result.stderr
+    assert "Invalid settings:\n  The event pattern for requests has about" in result.stderr
+    assert list(tmp_path.iterdir()) == []
     assert "Traceback" not in result.stderr
 
 
 def test_a_package_that_can_not_be_built_ends_it_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CDK_OUTDIR", str(tmp_path))
     with pytest.raises(SystemExit, match=r"dependencies could not be installed for Python 3\.13 on no-platform"):
-        app.main(Target(python_version="3.13", python_platform="no-platform"))
+        app.main(bundled_code(Target(python_version="3.13", python_platform="no-platform")))
 
 
 def test_all_repositories_are_warned_about_until_some_are_named() -> None:
@@ -108,11 +117,15 @@ def test_an_edge_whose_alarms_would_have_to_be_elsewhere_is_warned_about() -> No
     assert warnings(Region.named("us-east-1"), **values) == []
 
 
-def test_snap_start_where_lambda_has_none_is_warned_about() -> None:
-    govcloud = Region.named("us-gov-west-1")
-    assert any("SnapStart for Python in us-gov-west-1" in each for each in warnings(govcloud, snapStart=True))
-    assert not any("SnapStart" in each for each in warnings(govcloud))
-    assert not any("SnapStart" in each for each in warnings(Region.named("eu-west-1"), snapStart=True))
+@pytest.mark.parametrize("region", ["ap-east-2", "us-gov-west-1"])
+def test_a_region_without_function_urls_is_refused(region: str) -> None:
+    with pytest.raises(RuntimeError, match=f"Resource type 'AWS::Lambda::Url' does not exist in '{region}'"):
+        synth_in(Region.named(region))
+
+
+@pytest.mark.parametrize("region", ["eu-south-2", "mx-central-1", "eusc-de-east-1", "xx-new-1"])
+def test_no_region_is_refused_by_lists_of_cdk_that_are_out_of_date(region: str) -> None:
+    assert synth_in(Region.named(region))["Resources"]
 
 
 def test_each_warning_has_the_id_by_which_an_operator_acknowledges_it() -> None:
@@ -120,7 +133,6 @@ def test_each_warning_has_the_id_by_which_an_operator_acknowledges_it() -> None:
     all_of_them = [
         *warnings(Region.named("eu-west-1"), edge=True),
         *warnings(Region.named("eu-south-2"), **quiet),
-        *warnings(Region.named("us-gov-west-1"), **quiet, snapStart=True),
     ]
     assert [re.findall(r"\[ack: (.*?)\]$", each) for each in all_of_them] == [
         ["EcrLayerResolver:EdgeWithoutImagePull"],
@@ -128,18 +140,14 @@ def test_each_warning_has_the_id_by_which_an_operator_acknowledges_it() -> None:
         ["EcrLayerResolver:AllRepositories"],
         ["EcrLayerResolver:NoAlarmEmail"],
         ["EcrLayerResolver:NoFunctionUrls"],
-        ["EcrLayerResolver:NoSnapStart"],
     ]
 
 
 def test_the_dashboards_address_is_that_of_the_partitions_console() -> None:
     def address(region: str) -> str:
-        settings = DeploymentSettings.from_values({}, Region.named(region))
-        template = Template.from_stack(LayerResolverStack(new_app(), settings, region=Region.named(region)))
-        return str(template.to_json()["Outputs"]["Dashboard"]["Value"])
+        return str(synth_in(Region.named(region))["Outputs"]["Dashboard"]["Value"])
 
     assert "https://eu-west-1.console.aws.amazon.com/cloudwatch/" in address("eu-west-1")
-    assert "https://us-gov-west-1.console.amazonaws-us-gov.com/cloudwatch/" in address("us-gov-west-1")
     assert "https://cn-north-1.console.amazonaws.cn/cloudwatch/" in address("cn-north-1")
     assert "https://eusc-de-east-1.console.amazonaws-eusc.eu/cloudwatch/" in address("eusc-de-east-1")
     assert "https://" not in address("us-iso-east-1")

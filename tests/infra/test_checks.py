@@ -10,9 +10,7 @@ import pytest
 from aws_cdk.assertions import Template
 from cdk_nag import AwsSolutionsChecks
 
-from infra.settings import DeploymentSettings
-from infra.stack import LayerResolverStack
-from tests.infra.templates import new_app
+from tests.infra.templates import new_stack
 
 TOOLS = Path(sys.prefix) / "tools"
 
@@ -52,10 +50,6 @@ SETTINGS: list[dict[str, Any]] = [
 NAMES = ["defaults", "everything", "public", "domain"]
 
 
-def stack(settings: dict[str, Any]) -> LayerResolverStack:
-    return LayerResolverStack(new_app(), DeploymentSettings.from_values(settings))
-
-
 def run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [TOOLS / name / "bin" / name, *arguments], capture_output=True, text=True, timeout=120, check=False
@@ -65,13 +59,13 @@ def run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(params=SETTINGS, ids=NAMES)
 def template(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     path = tmp_path / "template.json"
-    path.write_text(json.dumps(Template.from_stack(stack(request.param)).to_json()))
+    path.write_text(json.dumps(Template.from_stack(new_stack(request.param)).to_json()))
     return str(path)
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=NAMES)
 def test_cdk_nag_has_no_finding_that_is_not_accepted(settings: dict[str, Any]) -> None:
-    scope = stack(settings)
+    scope = new_stack(settings)
     report = AwsSolutionsChecks(scope).validate_scope(scope)
     assert [violation.rule_name for violation in report.violations or []] == []
     assert report.success

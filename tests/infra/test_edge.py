@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from infra.edge import viewer_request, viewer_response
-from infra.limits import LimitError, check_limits
+from infra.options import SettingsError
 from infra.regions import Region
-from infra.settings import EDGE_TLS_POLICIES, DeploymentSettings, SettingsError
+from infra.settings import DeploymentSettings
 from tests.infra.templates import (
     ACCOUNT,
     PARTITION,
@@ -20,6 +20,7 @@ from tests.infra.templates import (
     logical_id,
     only,
     resources,
+    settings_of,
     shown,
     synth,
     synth_in,
@@ -30,7 +31,6 @@ CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/12345678-1234-1234
 DOMAIN: dict[str, Any] = {"domainName": "registry.example.com", "certificateArn": CERTIFICATE}
 NAME = {"Fn::Join": ["", ["EcrLayerResolver-", REGION]]}
 VIRGINIA, IRELAND = Region.named("us-east-1"), Region.named("eu-west-1")
-SIGNS = {"SigningBehavior": "always", "SigningProtocol": "sigv4"}
 
 
 ALL_FORWARDED = {
@@ -94,7 +94,6 @@ def test_turning_it_on_leaves_the_role_the_function_url_and_all_that_was_allowed
         "AWS::CloudFront::MonitoringSubscription",
         "AWS::CloudFront::OriginAccessControl",
         "AWS::CloudFront::OriginRequestPolicy",
-        "AWS::CloudFront::ResponseHeadersPolicy",
         "AWS::CloudWatch::Alarm",
         "AWS::Lambda::Permission",
         # What the function is told is part of its version.
@@ -115,72 +114,6 @@ def test_the_function_url_lets_in_this_distribution_and_no_other() -> None:
     ]
 
 
-def test_cloudfront_signs_each_request_to_the_function_url_itself() -> None:
-    template = edge(timeoutSeconds=20)
-    ((access_control, properties),) = resources(template, "AWS::CloudFront::OriginAccessControl").items()
-    (url,) = resources(template, "AWS::Lambda::Url")
-    assert properties["Properties"]["OriginAccessControlConfig"] == {
-        "Name": NAME,
-        "OriginAccessControlOriginType": "lambda",
-        **SIGNS,
-    }
-    (origin,) = only(template, "AWS::CloudFront::Distribution")["Properties"]["DistributionConfig"]["Origins"]
-    del origin["Id"]
-    assert origin == {
-        "CustomOriginConfig": {
-            "OriginProtocolPolicy": "https-only",
-            "OriginReadTimeout": 21,
-            "OriginSSLProtocols": ["TLSv1.2"],
-        },
-        "DomainName": {"Fn::Select": [2, {"Fn::Split": ["/", {"Fn::GetAtt": [url, "FunctionUrl"]}]}]},
-        "OriginAccessControlId": {"Fn::GetAtt": [access_control, "Id"]},
-    }
-
-
-def test_the_edge_waits_for_the_slowest_function_without_a_higher_quota() -> None:
-    (origin,) = distribution(timeoutSeconds=59)["Origins"]
-    assert origin["CustomOriginConfig"]["OriginReadTimeout"] == 60
-
-
-def test_browsers_are_told_to_use_tls_alone_and_to_guess_no_type() -> None:
-    policy = only(edge(), "AWS::CloudFront::ResponseHeadersPolicy")["Properties"]["ResponseHeadersPolicyConfig"]
-    year = 365 * 24 * 3600
-    assert policy == {
-        "Name": NAME,
-        "SecurityHeadersConfig": {
-            "ContentTypeOptions": {"Override": True},
-            "StrictTransportSecurity": {"AccessControlMaxAgeSec": year, "IncludeSubdomains": False, "Override": True},
-        },
-    }
-
-
-def test_every_request_passes_the_function_at_the_edge_and_only_over_tls_and_nothing_is_kept() -> None:
-    template = edge()
-    config = only(template, "AWS::CloudFront::Distribution")["Properties"]["DistributionConfig"]
-    functions = resources(template, "AWS::CloudFront::Function")
-    (behaviour,) = [config["DefaultCacheBehavior"]]
-    assert "CacheBehaviors" not in config
-    del behaviour["TargetOriginId"]
-    assert behaviour == {
-        "AllowedMethods": ["GET", "HEAD", "OPTIONS", "PUT", "PATCH", "POST", "DELETE"],
-        # CachingDisabled: https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/using-managed-cache-policies.html
-        "CachePolicyId": "4135ea2d-6df8-44a3-9df3-4b5a84be39ad",
-        "Compress": False,
-        "FunctionAssociations": [
-            {"EventType": event_type, "FunctionARN": {"Fn::GetAtt": [function, "FunctionARN"]}}
-            for event_type, function in zip(("viewer-request", "viewer-response"), functions, strict=True)
-        ],
-        "OriginRequestPolicyId": ref(template, "AWS::CloudFront::OriginRequestPolicy"),
-        "ResponseHeadersPolicyId": ref(template, "AWS::CloudFront::ResponseHeadersPolicy"),
-        "ViewerProtocolPolicy": "https-only",
-    }
-    assert (config["Enabled"], config["HttpVersion"], config["IPV6Enabled"]) == (True, "http2and3", True)
-
-
-def test_the_function_url_gets_the_headers_that_are_named_and_no_cookie() -> None:
-    assert origin_request_policies(edge()) == [ALL_FORWARDED]
-
-
 def test_the_store_of_tokens_is_made_empty_so_that_no_deployment_changes_a_token() -> None:
     template = edge()
     ((name, store),) = resources(template, "AWS::CloudFront::KeyValueStore").items()
@@ -192,40 +125,9 @@ def test_the_store_of_tokens_is_made_empty_so_that_no_deployment_changes_a_token
     assert function["FunctionConfig"]["KeyValueStoreAssociations"] == [
         {"KeyValueStoreARN": {"Fn::GetAtt": [name, "Arn"]}}
     ]
-    assert function["FunctionCode"] == viewer_request(DeploymentSettings(edge=True))
+    assert function["FunctionCode"] == viewer_request(DeploymentSettings(edge=True), "EcrLayerResolver")
     assert on_response["FunctionCode"] == viewer_response()
     assert "KeyValueStoreAssociations" not in on_response["FunctionConfig"]
-
-
-@pytest.mark.parametrize(
-    ("settings", "policy"),
-    [({}, "TLSv1.2_2025"), *(({"edgeTlsPolicy": name}, name) for name in EDGE_TLS_POLICIES)],
-)
-def test_a_domain_has_its_certificate_and_its_tls_policy(settings: dict[str, Any], policy: str) -> None:
-    config = distribution(**DOMAIN, **settings)
-    assert config["Aliases"] == ["registry.example.com"]
-    assert config["ViewerCertificate"] == {
-        "AcmCertificateArn": CERTIFICATE,
-        "MinimumProtocolVersion": policy,
-        "SslSupportMethod": "sni-only",
-    }
-    assert "Aliases" not in distribution()
-    assert not resources(edge(**DOMAIN), "AWS::Route53::RecordSet")
-
-
-def test_a_hosted_zone_gets_a_record_for_each_version_of_ip() -> None:
-    template = edge(hostedZoneId="Z0123456789ABCDEFGHIJ", **DOMAIN)
-    records = [each["Properties"] for each in resources(template, "AWS::Route53::RecordSet").values()]
-    (name,) = resources(template, "AWS::CloudFront::Distribution")
-    assert [each["Type"] for each in records] == ["A", "AAAA"]
-    for record in records:
-        assert (record["HostedZoneId"], record["Name"]) == ("Z0123456789ABCDEFGHIJ", "registry.example.com.")
-        assert record["AliasTarget"]["DNSName"] == {"Fn::GetAtt": [name, "DomainName"]}
-
-
-def test_the_edge_keeps_no_error() -> None:
-    kept = {each["ErrorCode"]: each["ErrorCachingMinTTL"] for each in distribution()["CustomErrorResponses"]}
-    assert kept == dict.fromkeys((400, 403, 404, 405, 414, 500, 501, 502, 503, 504), 0)
 
 
 @pytest.mark.parametrize(
@@ -285,61 +187,6 @@ def test_what_can_change_is_not_kept(path: str, is_kept: bool) -> None:
     assert any(re.fullmatch(pattern.replace("*", ".*"), path) for pattern in patterns) is is_kept
 
 
-def test_a_web_acl_is_attached() -> None:
-    arn = "arn:aws:wafv2:us-east-1:123456789012:global/webacl/registry/12345678-1234-1234-1234-123456789012"
-    assert distribution(webAclArn=arn)["WebACLId"] == arn
-    assert "WebACLId" not in distribution()
-
-
-def test_access_logs_go_to_a_group_of_the_stack_without_queries_cookies_and_referrers() -> None:
-    template = synth_in(VIRGINIA, edge=True, edgeLogs=True, logRetentionDays=7)
-    delivery = only(template, "AWS::Logs::Delivery")["Properties"]
-    # https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/standard-logs-reference.html
-    assert delivery["RecordFields"] == [
-        *("date", "time", "x-edge-location", "sc-bytes", "c-ip", "cs-method", "x-host-header", "cs-uri-stem"),
-        *("sc-status", "cs(User-Agent)", "x-edge-result-type", "x-edge-detailed-result-type", "x-edge-request-id"),
-        *("cs-protocol-version", "ssl-protocol", "time-taken"),
-    ]
-    (group,) = [name for name in resources(template, "AWS::Logs::LogGroup") if name.startswith("Edge")]
-    assert template["Resources"][group]["Properties"]["RetentionInDays"] == 7
-    destination = only(template, "AWS::Logs::DeliveryDestination")["Properties"]
-    arn = ["arn:", PARTITION, ":logs:", REGION, ":", ACCOUNT, ":log-group:", {"Ref": group}]
-    assert destination["DestinationResourceArn"] == {"Fn::Join": ["", arn]}
-    source = only(template, "AWS::Logs::DeliverySource")["Properties"]
-    assert source["LogType"] == "ACCESS_LOGS"
-    assert source["Name"] == destination["Name"] == delivery["DeliverySourceName"]
-    assert len(source["Name"]) <= 60
-    assert destination["OutputFormat"] == "json"
-    parts = only(template, "AWS::Logs::ResourcePolicy")["Properties"]["PolicyDocument"]["Fn::Join"][1]
-    names = {"AWS::AccountId": "ACCOUNT", "AWS::Partition": "aws", "AWS::Region": "REGION", group: "GROUP"}
-    policy = json.loads("".join(part if isinstance(part, str) else names[part["Ref"]] for part in parts))
-    assert policy["Statement"] == [
-        {
-            "Action": ["logs:CreateLogStream", "logs:PutLogEvents"],
-            "Condition": {
-                "StringEquals": {"aws:SourceAccount": "ACCOUNT"},
-                "ArnLike": {"aws:SourceArn": "arn:aws:logs:REGION:ACCOUNT:*"},
-            },
-            "Effect": "Allow",
-            "Principal": {"Service": "delivery.logs.amazonaws.com"},
-            "Resource": "arn:aws:logs:REGION:ACCOUNT:log-group:GROUP:log-stream:*",
-        }
-    ]
-    assert not resources(synth_in(VIRGINIA, edge=True), "AWS::Logs::Delivery")
-
-
-def test_the_function_is_told_that_an_edge_of_its_own_account_may_name_tokens() -> None:
-    expected: Any = {"Fn::Join": ["", ["arn:", PARTITION, ":cloudfront::", ACCOUNT, ":distribution/*"]]}
-    assert variables(edge())["EDGE_DISTRIBUTION_ARN"] == expected
-
-
-def test_the_outputs_say_where_to_log_in_and_where_tokens_are() -> None:
-    outputs = edge()["Outputs"]
-    assert set(outputs) >= {"RegistryDomain", "DistributionDomain", "DistributionId", "TokenStoreArn"}
-    assert outputs["RegistryDomain"]["Value"] == outputs["DistributionDomain"]["Value"]
-    assert edge(**DOMAIN)["Outputs"]["RegistryDomain"]["Value"] == "registry.example.com"
-
-
 @pytest.mark.parametrize(("region", "are_there"), [(VIRGINIA, True), (IRELAND, False)])
 def test_alarms_of_the_edge_are_where_its_metrics_are_and_the_dashboard_is_everywhere(
     region: Region, are_there: bool
@@ -385,7 +232,7 @@ def test_a_metric_of_cloudfront_has_the_one_statistic_that_it_has() -> None:
 
 def test_the_deployment_is_part_of_the_function_at_the_edge() -> None:
     values = {"edge": True, "registries": ["210987654321"], "publicRepositories": ["team/*"], **DOMAIN}
-    code = viewer_request(DeploymentSettings.from_values(values))
+    code = viewer_request(settings_of(values), "EcrLayerResolver")
     (line,) = [line for line in code.splitlines() if line.startswith("const CONFIGURATION = ")]
     assert json.loads(line.removeprefix("const CONFIGURATION = ").removesuffix(";")) == {
         "realm": "registry.example.com",
@@ -401,7 +248,7 @@ def test_a_function_that_can_not_be_configured_is_not_deployed(
     (tmp_path / "viewer_request.js").write_text(source)
     monkeypatch.setattr("infra.edge._SOURCES", tmp_path)
     with pytest.raises(ValueError, match="lines that begin with 'const CONFIGURATION = ', and needs one"):
-        viewer_request(DeploymentSettings(edge=True))
+        viewer_request(DeploymentSettings(edge=True), "EcrLayerResolver")
 
 
 def test_names_that_an_account_has_once_are_the_stacks_and_the_regions_and_not_too_long() -> None:
@@ -419,9 +266,9 @@ def test_names_that_an_account_has_once_are_the_stacks_and_the_regions_and_not_t
 
 def test_a_configuration_that_does_not_fit_is_refused() -> None:
     repositories = [f"team/a-repository-with-a-usual-name-{number}" for number in range(80)]
-    with pytest.raises(LimitError, match=r"CloudFront takes 10,240\. Name fewer publicRepositories"):
-        check_limits(edge(repositories=["team/*"], publicRepositories=repositories))
-    check_limits(edge(repositories=["team/*"], publicRepositories=repositories[:30], allowedOrigins=["https://a.b"]))
+    with pytest.raises(SettingsError, match=r"CloudFront allows 10,240\. Name fewer public repositories"):
+        edge(repositories=["team/*"], publicRepositories=repositories)
+    edge(repositories=["team/*"], publicRepositories=repositories[:30], allowedOrigins=["https://a.b"])
 
 
 @pytest.mark.parametrize(
@@ -476,9 +323,9 @@ def test_a_configuration_that_does_not_fit_is_refused() -> None:
 )
 def test_a_bad_setting_of_the_edge_ends_synth_with_one_line(values: dict[str, Any], complaint: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        DeploymentSettings.from_values(values)
+        settings_of(values)
     first, *lines = str(caught.value).splitlines()
-    assert first == "The deployment's settings are not valid:"
+    assert first == "Invalid settings:"
     (line,) = lines
     assert complaint in line
 
@@ -493,5 +340,5 @@ def test_a_bad_setting_of_the_edge_ends_synth_with_one_line(values: dict[str, An
 )
 def test_what_a_region_can_not_have_ends_synth(region: str, values: dict[str, Any], complaint: str) -> None:
     with pytest.raises(SettingsError, match=re.escape(complaint)):
-        DeploymentSettings.from_values(values, Region.named(region))
-    assert DeploymentSettings.from_values(values, VIRGINIA).edge
+        settings_of(values, Region.named(region))
+    assert settings_of(values, VIRGINIA).edge

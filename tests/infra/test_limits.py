@@ -1,62 +1,68 @@
-"""What AWS would refuse of a deployment is refused when the template is written."""
+"""Options that exceed a limit of AWS are refused when the template is written."""
 
+import json
 from typing import Any
 
 import pytest
 
-from infra.limits import LimitError, check_limits
+from infra.limits import policy_characters
+from infra.options import SettingsError
 from infra.regions import Region
-from tests.infra.templates import synth
+from tests.infra.templates import only, resources, settings_of, synth
 
-# As long as names of repositories commonly are.
 REPOSITORIES = [f"team-{number:03}/service-with-a-usual-name" for number in range(150)]
 REGISTRIES = [f"{number:012}" for number in range(400)]
 
 
-def refused(**settings: Any) -> str:
-    with pytest.raises(LimitError) as caught:
-        check_limits(synth(**settings))
-    assert str(caught.value).startswith("AWS would refuse this deployment:\n  ")
-    return str(caught.value)
+def problems(region: str | None = None, **values: Any) -> str:
+    try:
+        settings_of(values, Region.named(region))
+    except SettingsError as error:
+        return str(error)
+    return ""
 
 
 def test_the_policies_of_the_role_are_within_iams_limit() -> None:
-    message = refused(repositories=REPOSITORIES)
-    assert "IAM takes 10,240" in message
-    assert "Name fewer repositories: prefixes such as team/* stand for many" in message
+    message = problems(repositories=REPOSITORIES)
+    assert "IAM allows 10,240. Name fewer repositories: prefixes such as team/* stand for many" in message
 
 
 def test_the_pattern_of_pushes_is_within_eventbridges_limit() -> None:
-    message = refused(repositories=REPOSITORIES[:60], imagePull=True)
-    assert "The event pattern for images that are pushed has" in message
-    assert "EventBridge takes 2,048" in message
+    message = problems(repositories=REPOSITORIES[:60], imagePull=True)
+    assert "The event pattern for images that are pushed has about" in message
+    assert "EventBridge allows 2,048" in message
     assert "IAM" not in message
 
 
 def test_the_pattern_of_requests_is_within_eventbridges_limit() -> None:
-    assert "Name fewer eventSources" in refused(eventSources=[f"com.example.source-{each}" for each in range(100)])
+    assert "Name fewer event sources" in problems(eventSources=[f"com.example.source-{each}" for each in range(100)])
 
 
 def test_the_environment_is_within_lambdas_limit() -> None:
-    assert "Lambda takes 4,096" in refused(registries=REGISTRIES, repositories=["a/b"])
+    assert "Lambda allows 4,096" in problems(registries=REGISTRIES, repositories=["a/b"])
     hosts = [f"bucket-{number}.storage.example.com" for number in range(150)]
-    assert "Name fewer registries or downloadUrlHosts" in refused(downloadUrlHosts=hosts)
+    assert "Name fewer registries or download URL hosts" in problems(downloadUrlHosts=hosts)
 
 
 def test_the_resource_policy_is_within_lambdas_limit() -> None:
-    message = refused(allowedPrincipals=REGISTRIES[:100])
-    assert "Lambda takes 20,480" in message
+    message = problems(allowedPrincipals=REGISTRIES[:100])
+    assert "Lambda allows 20,480" in message
     assert "an organisation id for all of its accounts" in message
 
 
+def test_the_code_at_the_edge_is_within_cloudfronts_limit() -> None:
+    values: dict[str, Any] = {"edge": True, "repositories": ["team-*"], "publicRepositories": REPOSITORIES}
+    assert "CloudFront allows 10,240. Name fewer public repositories" in problems(**values)
+
+
 def test_all_that_is_too_large_is_named_at_once() -> None:
-    message = refused(repositories=REPOSITORIES, imagePull=True, listTags=True)
-    assert "IAM takes" in message
-    assert "EventBridge takes" in message
+    message = problems(repositories=REPOSITORIES, imagePull=True, listTags=True)
+    assert "IAM allows" in message
+    assert "EventBridge allows" in message
 
 
 @pytest.mark.parametrize(
-    "settings",
+    "values",
     [
         {},
         {"repositories": REPOSITORIES[:80]},
@@ -64,115 +70,49 @@ def test_all_that_is_too_large_is_named_at_once() -> None:
         {"repositories": REPOSITORIES[:30], "imagePull": True, "listTags": True},
         {"allowedPrincipals": REGISTRIES[:20]},
         {"registries": REGISTRIES[:50]},
+        {"edge": True, "repositories": ["team-*"], "publicRepositories": REPOSITORIES[:20]},
     ],
 )
-def test_what_is_within_the_limits_passes(settings: dict[str, Any]) -> None:
-    check_limits(synth(**settings), Region.named("eu-west-1"))
+def test_what_is_within_the_limits_passes(values: dict[str, Any]) -> None:
+    assert problems(**values) == ""
 
 
 def test_a_long_partition_counts() -> None:
-    template = synth(repositories=REPOSITORIES[:106])
-    check_limits(template, Region.named("us-east-1"))
-    with pytest.raises(LimitError):
-        check_limits(template, Region.named("us-gov-west-1"))
+    assert problems("us-east-1", repositories=REPOSITORIES[:95]) == ""
+    assert "IAM allows 10,240" in problems("us-gov-west-1", repositories=REPOSITORIES[:95])
 
 
-def test_more_actions_cost_next_to_nothing_since_all_are_in_one_statement() -> None:
-    # Three statements would have all ARNs three times.
-    check_limits(synth(repositories=[f"team-{each}/*" for each in range(100)], listTags=True))
+def rendered(value: Any) -> str:
+    """Return a policy as CloudFormation renders it, with names as long as it makes them."""
+    names = {"AWS::Partition": "aws", "AWS::Region": "eu-central-1", "AWS::AccountId": "1" * 12}
+    if isinstance(value, dict) and value.keys() <= {"Ref", "Fn::GetAtt", "Fn::Join"}:
+        ((function, argument),) = value.items()
+        if function == "Fn::Join":
+            return "".join(map(rendered, argument[1]))
+        return names.get(str(argument), "x" * 120)
+    if isinstance(value, dict):
+        return "{" + ",".join(f'"{name}":{rendered_item(each)}' for name, each in value.items()) + "}"
+    return str(value)
 
 
-class TestBounds:
-    """A template of one resource, as long as AWS takes it, and a character longer."""
+def rendered_item(value: Any) -> str:
+    if isinstance(value, list):
+        return "[" + ",".join(map(rendered_item, value)) + "]"
+    text = rendered(value)
+    return text if text.startswith("{") else json.dumps(text)
 
-    @staticmethod
-    def problems(**resources: dict[str, Any]) -> list[str]:
-        try:
-            check_limits({"Resources": resources}, Region.named("eu-west-1"))
-        except LimitError as error:
-            return str(error).splitlines()[1:]
-        return []
 
-    def role(self, *policies: Any) -> dict[str, Any]:
-        return {"Type": "AWS::IAM::Role", "Properties": {"Policies": [{"PolicyDocument": each} for each in policies]}}
-
-    def test_of_policies_in_all_their_places(self) -> None:
-        # Each list counts for itself: `["…"]` has four characters beside its own, and white space has none.
-        attached = {
-            "Type": "AWS::IAM::Policy",
-            "Properties": {"PolicyDocument": ["c" * 1000], "Roles": [{"Ref": "Role"}]},
-        }
-        for more, count in (0, 0), (1, 1):
-            role = self.role(["a" * 8000 + " " * 99], ["b" * (10_240 - 9_000 - 12 + more)])
-            problems = self.problems(Role=role, Policy=attached)
-            assert len(problems) == count
-        assert "have 10,241 characters" in problems[0]
-        alone = self.problems(Role={"Type": "AWS::IAM::Role"}, Policy=attached)
-        assert alone == []
-
-    def test_of_each_role_by_itself(self) -> None:
-        assert self.problems(One=self.role(["a" * 10_236]), Two=self.role(["b" * 10_236])) == []
-        assert len(self.problems(One=self.role(["a" * 10_237]), Two=self.role(["b" * 10_237]))) == 2
-
-    @pytest.mark.parametrize(("source", "what"), [("aws.ecr", "images that are pushed"), ("com.example", "requests")])
-    def test_of_patterns(self, source: str, what: str) -> None:
-        for more, count in (0, 0), (1, 1):
-            pattern = {
-                "source": [source],
-                "detail": "ü" * (2_048 - len(f'{{"source":["{source}"],"detail":""}}') + more),
-            }
-            problems = self.problems(Rule={"Type": "AWS::Events::Rule", "Properties": {"EventPattern": pattern}})
-            assert len(problems) == count
-        assert f"The event pattern for {what} has 2,049 characters" in problems[0]
-
-    def test_of_environments(self) -> None:
-        for more, count in (0, 0), (1, 1):
-            variables = {"NAME": "ü" * 1000, "OTHER": "v" * (4_096 - 2_009 + more)}
-            function = {"Type": "AWS::Lambda::Function", "Properties": {"Environment": {"Variables": variables}}}
-            problems = self.problems(Function=function, Without={"Type": "AWS::Lambda::Function"})
-            assert len(problems) == count
-        assert "has 4,097 bytes" in problems[0]
-
-    def test_of_functions_at_the_edge(self) -> None:
-        for more, count in (0, 0), (1, 1):
-            code = "ü" * 5_000 + "a" * (240 + more)
-            problems = self.problems(Edge={"Type": "AWS::CloudFront::Function", "Properties": {"FunctionCode": code}})
-            assert len(problems) == count
-        assert "has 10,241 bytes" in problems[0]
-
-    def test_of_resource_policies_with_all_that_lambda_writes_into_them(self) -> None:
-        def permission(length: int) -> dict[str, Any]:
-            properties = {
-                "Action": "lambda:InvokeFunctionUrl",
-                "FunctionName": {"Ref": "Function"},
-                "FunctionUrlAuthType": "AWS_IAM",
-                "InvokedViaFunctionUrl": True,
-                "Principal": "1" * length,
-            }
-            return {"Type": "AWS::Lambda::Permission", "Properties": properties}
-
-        # As an account's policy has it, with the id that CloudFormation puts behind a logical id.
-        statement = (
-            '{"Sid":"Permission-XXXXXXXXXXXXX","Effect":"Allow","Principal":{"AWS":"arn:aws:iam:::root"},'
-            '"Action":"lambda:InvokeFunctionUrl","Resource":"Function-XXXXXXXXXXXXX","Condition":'
-            '{"StringEquals":{"lambda:FunctionUrlAuthType":"AWS_IAM"},"Bool":{"lambda:FunctionUrlAuthType":true}}}'
-        )
-        longest = 20 * 1024 - len(statement)
-        assert self.problems(Permission=permission(longest)) == []
-        assert "has about 20,481 bytes" in self.problems(Permission=permission(longest + 1))[0]
-
-    def test_of_names_that_are_known_only_after_a_deployment(self) -> None:
-        arn = {
-            "Fn::Join": ["", ["a:", {"Ref": "AWS::Partition"}, {"Ref": "AWS::Region"}, {"Ref": "AWS::AccountId"}]],
-        }
-        names = [arn, {"Fn::GetAtt": ["Queue", "Arn"]}, {"Ref": "Queue"}, {"Ref": "AWS::URLSuffix"}]
-        written = [
-            f"a:awseu-west-1{'0' * 12}",
-            f"arn:sqs:aws:eu-west-1:{'0' * 12}:Queue-XXXXXXXXXXXXX",
-            "Queue-XXXXXXXXXXXXX",
-            "amazonaws.com",
-        ]
-        left = 10_240 - len(str(written).replace("', '", '","')) - len(',""')
-        for more, count in (0, 0), (1, 1):
-            role = self.role([*names, "x" * (left + more)])
-            assert len(self.problems(Role=role, Queue={"Type": "AWS::SQS::Queue"})) == count
+@pytest.mark.parametrize("count", [1, 20, 40])
+def test_no_policy_is_longer_than_estimated(count: int) -> None:
+    values: dict[str, Any] = {
+        "repositories": [*REPOSITORIES[:count], "hub/*"],
+        "pullThroughPrefixes": ["hub"],
+        "imagePull": True,
+        "listTags": True,
+        "tracing": True,
+    }
+    template = synth(**values)
+    documents = [each["PolicyDocument"] for each in only(template, "AWS::IAM::Role")["Properties"]["Policies"]]
+    documents += [each["Properties"]["PolicyDocument"] for each in resources(template, "AWS::IAM::Policy").values()]
+    size = sum(len(rendered(each)) for each in documents)
+    assert size < policy_characters(settings_of(values), Region.named("eu-central-1")) < size + 1_000

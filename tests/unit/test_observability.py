@@ -342,6 +342,15 @@ class TestMetrics:
         failed = {line["code"]: line["LayersFailed"] for line in lines if "LayersFailed" in line}
         assert failed == {"LayersNotFoundException": [2.0], "ThrottlingException": [1.0]}
 
+    def test_a_layer_that_fails_its_request_is_counted_once(
+        self, send: Send, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        ecr.answers = {digest(): ecr_error("ThrottlingException")}
+        assert send("GET", f"/v2/team/app/blobs/{digest()}").status == 429
+        _, lines = written(capsys)
+        assert metric(lines, "RequestsFailed")["code"] == "ThrottlingException"
+        assert not [line for line in lines if "LayersFailed" in line]
+
     @pytest.mark.parametrize(
         ("path", "error", "outcome"),
         [

@@ -16,7 +16,7 @@ from typing import Any
 import botocore.session
 import pytest
 
-from infra.asset import LAMBDA, SOURCE, BuildError, Package, Target, build_package, find_interpreter
+from infra.package import LAMBDA, SOURCE, BuildError, Package, Target, build_package, find_interpreter
 
 ROOT = SOURCE.parent
 HOST = Target.host()
@@ -277,12 +277,9 @@ def test_packages_for_two_targets_are_two(small_source: Path, tmp_path: Path) ->
     assert len(digests) == 2
 
 
-def test_without_an_interpreter_the_package_has_sources_alone_and_says_what_uv_said(
-    tmp_path: Path, without_interpreters: None
-) -> None:
+def test_without_an_interpreter_the_package_has_sources_alone(tmp_path: Path, without_interpreters: None) -> None:
     package = build_package(HOST, tmp_path / "packages")
     assert not package.is_compiled
-    assert f"No interpreter found for Python {HOST.python_version}" in package.problem
     assert (package.path / "botocore" / "session.py").is_file()
     assert not list(package.path.rglob("*.pyc"))
 
@@ -293,20 +290,6 @@ def test_a_package_that_gets_bytecode_is_another_one(
     compiled = build_package(HOST, tmp_path / "packages", small_source)
     request.getfixturevalue("without_interpreters")
     assert build_package(HOST, tmp_path / "packages", small_source).digest != compiled.digest
-
-
-def test_an_interpreter_that_does_not_run_is_reported_in_uvs_words(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    broken = tmp_path / "python3.13"
-    broken.write_text("#!/bin/sh\necho this shim is broken >&2\nexit 127\n")
-    broken.chmod(0o755)
-    for name in ("PATH", "PYENV_ROOT", "UV_PYTHON_INSTALL_DIR"):
-        monkeypatch.setenv(name, str(tmp_path))
-    found = find_interpreter("3.13")
-    assert found.path is None
-    assert "this shim is broken" in found.problem
-    assert "\n" not in found.problem
 
 
 @pytest.mark.parametrize(("variable", "root"), [("PYENV_ROOT", "pyenv"), ("HOME", "home/.pyenv")])
@@ -327,7 +310,7 @@ def test_pyenvs_versions_are_found_behind_shims_that_fail(
     monkeypatch.delenv("PYENV_ROOT", raising=False)
     monkeypatch.setenv(variable, str(tmp_path / root.removesuffix("/.pyenv")))
     monkeypatch.setenv("UV_PYTHON_INSTALL_DIR", str(tmp_path))
-    assert find_interpreter(version).path == interpreter
+    assert find_interpreter(version) == interpreter
 
 
 def write_wheel(directory: Path, platform: str, files: Mapping[str, bytes] | None = None) -> Path:

