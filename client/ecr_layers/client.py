@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Self
 
+from ecr_layers import __version__
 from ecr_layers.errors import UsageError
 from ecr_layers.image import Image
 from ecr_layers.oci.manifests import LARGEST_MANIFEST, Manifest
@@ -23,7 +24,6 @@ from ecr_layers.saving import ProgressCallback, Saved, SaveOptions, save_layers
 from ecr_layers.transfer.blobs import TransferSettings
 from ecr_layers.transfer.retries import Retries
 from ecr_layers.transfer.source import DownloadUrl
-from ecr_layers.version import __version__
 
 
 class Client:

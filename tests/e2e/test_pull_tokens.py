@@ -163,7 +163,7 @@ def test_the_store_can_be_named_by_its_arn_on_the_command_line_or_in_the_environ
     assert tokens("create", "ci", "--repositories", "team/app", "--store", tokens.store)[0] == 0
     monkeypatch.setenv("ECR_LAYERS_TOKEN_STORE", tokens.store)
     monkeypatch.delenv("AWS_REGION")
-    assert tokens("list", "--stack", STACK)[2].startswith("The stack's region is not known.")
+    assert tokens("list", "--stack", STACK)[2].startswith("ecr-layers: The stack's region isn't known.")
     assert json.loads(tokens("list", "--json")[1])[0]["name"] == "ci"
     assert tokens("revoke", "ci")[0] == 0
 
@@ -175,22 +175,22 @@ ABSENT = f"arn:aws:cloudfront::{ACCOUNT}:key-value-store/absent"
     ("arguments", "message"),
     [
         (["create", "taken", "--repositories", "team/app"], "The name taken is taken."),
-        (["create", "ci", "--repositories", "*"], "The scope '*' is outside of the deployment's repositories"),
+        (["create", "ci", "--repositories", "*"], "The scope '*' exceeds the deployment's repositories"),
         (["create", "ci", "--repositories", "team/app,other/app"], "shared/base, team/*"),
-        (["create", "ci", "--repositories", "111111111111/team/app"], "does not serve the registry 111111111111"),
-        (["create", "ci", "--repositories", "Team/App"], "is no repository name"),
+        (["create", "ci", "--repositories", "111111111111/team/app"], "doesn't serve the registry 111111111111"),
+        (["create", "ci", "--repositories", "Team/App"], "isn't a scope"),
         (["create", "ci", "--repositories", ","], "has no scope"),
-        (["create", "c:i", "--repositories", "team/app"], "can't be a token's name"),
+        (["create", "c:i", "--repositories", "team/app"], "isn't a valid token name"),
         (["create", "ci", "--repositories", "team/app", "--not-after", "2020-01-31"], "2020-01-31 is in the past"),
-        (["create", "ci", "--repositories", "team/app", "--days", "0"], "is no number of days"),
-        (["create", "ci", "--repositories", *(f"team/{n:0>60}" for n in range(20))], "has room for about"),
-        (["create", "ci", "--repositories", "team/app", "--store", ABSENT], "is not the token store of"),
+        (["create", "ci", "--repositories", "team/app", "--days", "0"], "--days"),
+        (["create", "ci", "--repositories", *(f"team/{n:0>60}" for n in range(20))], "The scope is too long"),
+        (["create", "ci", "--repositories", "team/app", "--store", ABSENT], "isn't the token store of"),
         (["revoke", "unknown"], "There is no token 'unknown'."),
         (["list", "--stack", "Missing"], "There is no stack 'Missing' in us-east-1. Name it with --stack"),
         (["list", "--stack", "WithoutStore"], "The stack WithoutStore has no token store."),
         (["list", "--store", ABSENT], f"There is no token store {ABSENT}."),
         (["revoke", "ci", "--store", ABSENT], f"There is no token store {ABSENT}."),
-        (["list", "--store", "tokens"], "'tokens' is not the ARN of a CloudFront KeyValueStore."),
+        (["list", "--store", "tokens"], "'tokens' isn't the ARN of a CloudFront KeyValueStore."),
     ],
 )
 def test_what_can_not_be_done_is_one_line_with_status_2_and_writes_nothing(

@@ -9,11 +9,11 @@ from typing import NoReturn
 
 import click
 
+from ecr_layers import __version__
 from ecr_layers.cli import output
 from ecr_layers.cli.errors import EXIT_STATUSES, FAILED, READER_GONE, USAGE, show, tell
 from ecr_layers.cli.signals import Stopped, stopping
 from ecr_layers.errors import ClientError, one_line
-from ecr_layers.version import __version__
 
 COMMANDS = {
     "fetch": "Download an image or layers, verified",

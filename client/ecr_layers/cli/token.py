@@ -44,24 +44,32 @@ _json_option = click.option("--json", "is_json", is_flag=True, help="print JSON"
 
 @command.command("create")
 @click.argument("name")
+@click.argument("further", nargs=-1, metavar="")
 @click.option(
     "--repositories",
     required=True,
     multiple=True,
     metavar="NAMES",
-    help="the scope: repositories, prefixes such as 'team/*', or '*'; with commas, or repeated",
+    help="the scope: repositories, prefixes such as 'team/*', or '*'; several with commas or spaces",
 )
 @click.option("--days", type=click.IntRange(1, MOST_DAYS), metavar="N", help=f"expires after [default: {DEFAULT_DAYS}]")
 @click.option("--not-after", metavar="DATE", help="its last day in UTC, such as 2027-01-31")
 @_json_option
 @_store_options
 def create(
-    name: str, repositories: Sequence[str], days: int | None, not_after: str | None, *, is_json: bool, **options: Any
+    name: str,
+    further: Sequence[str],
+    repositories: Sequence[str],
+    days: int | None,
+    not_after: str | None,
+    *,
+    is_json: bool,
+    **options: Any,
 ) -> int:
     """Create a token, and print its password, which is shown once."""
     deployments, tokens = _load()
     now = datetime.now(UTC).replace(microsecond=0)
-    scope = tuple(dict.fromkeys(each for argument in repositories for each in argument.split(",") if each))
+    scope = tuple(dict.fromkeys(each for argument in (*repositories, *further) for each in argument.split(",") if each))
     tokens.check_name(name)
     if days and not_after:
         raise _wrong("Use only one of --days and --not-after.")
