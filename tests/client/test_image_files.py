@@ -481,3 +481,37 @@ def test_a_whiteout_below_a_file_changes_nothing() -> None:
 def test_a_directory_after_a_file_of_its_name_has_nothing_of_lower_layers() -> None:
     with pytest.raises(ClientError, match="has no /a/x"):
         read("/a/x", tar(file("a/x", b"1")), tar(file("a"), directory("a")))
+
+
+def with_checksum(header: bytes, *, is_signed: bool = False) -> bytes:
+    spaced = header[:148] + b" " * 8 + header[156:]
+    checksum = sum(each - 256 * (is_signed and each > 127) for each in spaced)
+    return header[:148] + b"%06o\0 " % checksum + header[156:]
+
+
+def test_checksums_of_signed_bytes_and_binary_sizes_are_read() -> None:
+    archive = tar(file("\u00e4", b"1"), form=tarfile.GNU_FORMAT)
+    assert read("/\u00e4", with_checksum(archive[:512], is_signed=True) + archive[512:]) == b"1"
+    binary = archive[:124] + b"\x80" + (1).to_bytes(11, "big") + archive[136:512]
+    assert read("/\u00e4", with_checksum(binary) + archive[512:]) == b"1"
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (124, b"9" * 11 + b"\0", "a header has a malformed number"),
+        (124, b"\xff" * 12, "a header has a malformed number"),
+        (0, b"x", "a header has a wrong checksum"),
+    ],
+)
+def test_a_damaged_header_is_an_error(place: int, value: bytes, message: str) -> None:
+    archive = tar(file("a", b"1"))
+    header = archive[:place] + value + archive[place + len(value) : 512]
+    with pytest.raises(ClientError, match=message):
+        read("/a", (header if place == 0 else with_checksum(header)) + archive[512:])
+
+
+def test_a_directory_of_the_oldest_form_has_a_slash_at_its_end() -> None:
+    archive = tar(file("d/", b""))
+    old = with_checksum(archive[:156] + b"\0" + archive[157:512])
+    assert read("/d/a", old + tar(file("d/a", b"1"))) == b"1"
