@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -238,7 +237,7 @@ def test_whatever_a_shell_does_there_is_no_traceback(service_with_images: Fetchi
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_a_command_that_hashes_within_a_second(
+def test_a_signal_ends_a_command_that_would_hash_for_minutes(
     service_with_images: Fetching, tmp_path: Path, number: signal.Signals
 ) -> None:
     digest = service_with_images.large
@@ -259,11 +258,9 @@ def test_a_signal_ends_a_command_that_hashes_within_a_second(
     while "verifying" not in process.stdout.readline():
         pass
     process.send_signal(number)
-    sent = time.monotonic()
     _, errors = process.communicate(timeout=20)
     assert process.returncode == 128 + number
     assert errors == "ecr-layers: Stopped. Run it again to resume.\n"
-    assert time.monotonic() - sent < 5
 
 
 def test_a_name_with_a_digest_is_no_name_for_a_target(service_with_images: Fetching, tmp_path: Path) -> None:

@@ -116,3 +116,43 @@ def test_there_is_no_place_before_the_first_byte(service_with_images: Fetching) 
         assert layer.read() == b""
         with pytest.raises(io.UnsupportedOperation):
             layer.write(b"x")
+
+
+AHEAD: list[Kind] = ["throttled", "reset", "short", "expired"]
+
+
+@pytest.mark.parametrize("kind", AHEAD)
+def test_a_fault_while_reading_ahead_is_made_up_for(service_with_images: Fetching, kind: Kind) -> None:
+    content = service_with_images.blob(service_with_images.large)
+    with (
+        service_with_images.service() as service,
+        service.open_layer(REPOSITORY, service_with_images.large, len(content)) as layer,
+    ):
+        assert layer.read(2**20) == content[: 2**20]
+        service_with_images.s3.faults = [Fault(kind, after=BLOCK, times=3)]
+        assert layer.read() == content[2**20 :]
+
+
+def test_a_fault_that_does_not_end_reaches_the_reader(service_with_images: Fetching) -> None:
+    content = service_with_images.blob(service_with_images.large)
+    with (
+        service_with_images.service() as service,
+        service.open_layer(REPOSITORY, service_with_images.large, len(content)) as layer,
+    ):
+        layer.read(2**20)
+        service_with_images.s3.faults = [Fault("reset", times=1000)]
+        with pytest.raises(TransferError, match="couldn't be downloaded"):
+            layer.read()
+
+
+def test_a_reader_that_jumps_while_it_is_read_ahead_gets_its_bytes(service_with_images: Fetching) -> None:
+    content = service_with_images.blob(service_with_images.large)
+    with (
+        service_with_images.service() as service,
+        service.open_layer(REPOSITORY, service_with_images.large, len(content)) as layer,
+    ):
+        layer.read(2**20 + 300_000)
+        layer.seek(10)
+        assert layer.read(20) == content[10:30]
+        layer.seek(2_000_000)
+        assert layer.read() == content[2_000_000:]
