@@ -339,4 +339,5 @@ def _edge_options(edge: Edge | None) -> dict[str, Any]:
         "web_acl_arn": edge.web_acl_arn,
         "token_store_arn": edge.token_store and edge.token_store.key_value_store_arn,
         "edge_logs": edge.access_logs,
+        "edge_layers": edge.layers,
     }

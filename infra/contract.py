@@ -10,6 +10,7 @@ PULL_SOURCE = "ecr-layer-resolver"
 
 # What the function reads of requests that the edge passes on.
 TOKEN_HEADER = "x-ecr-layers-token"  # noqa: S105
+HOST_HEADER = "x-ecr-layers-host"
 VIEWER_ADDRESS_HEADER = "cloudfront-viewer-address"
 DISTRIBUTION_HEADER = "x-amz-source-arn"
 
@@ -24,6 +25,7 @@ DOWNLOAD_URL_HOSTS = "DOWNLOAD_URL_HOSTS"
 EDGE_DISTRIBUTION_ARN = "EDGE_DISTRIBUTION_ARN"
 """The ARN of the distribution in front, or `arn:…:distribution/*` for those of an account: the distribution needs the
 function URL, which needs a version of the function, whose environment therefore can't name the distribution."""
+EDGE_LAYERS_ORIGIN = "EDGE_LAYERS_ORIGIN"
 PULL_EVENT_BUS = "PULL_EVENT_BUS"
 USE_DUALSTACK_ENDPOINT = "AWS_USE_DUALSTACK_ENDPOINT"
 """botocore's own: https://docs.aws.amazon.com/sdkref/latest/guide/feature-endpoints.html"""

@@ -27,7 +27,7 @@ from constructs import Construct
 
 from . import contract
 from .options import Options
-from .resolver_function import LogRetention, ResolverFunction
+from .resolver_function import LogRetention, ResolverFunction, layers_host
 
 _SOURCES = Path(__file__).parent / "edge"
 _LONGEST_NAME = 40
@@ -41,6 +41,9 @@ _FORWARDED_TO_CACHED_PATHS = (contract.TOKEN_HEADER,)
 
 # The cache key beside the path: the edge's function sets the first header, a browser the second. Both are forwarded.
 _METHOD_HEADER = "x-ecr-layers-method"
+_LAYERS = "/layers/*"
+# As long as ECR's URLs live at most.
+_LAYERS_LIFETIME = Duration.hours(1)
 _KEPT_PATHS = ("/v2/*/blobs/*:*", "/v2/*/manifests/*:*")
 
 # CloudFront keeps an error for ten seconds otherwise, whatever its Cache-Control says. These are those that it keeps:
@@ -91,6 +94,7 @@ class Edge:
         additional_metrics: Publish CloudFront's additional metrics, such as the cache hit rate, at their extra cost.
         web_acl_arn: The ARN of a web ACL of AWS WAF, in us-east-1.
         access_logs: Write access logs to CloudWatch Logs; only in us-east-1.
+        layers: Serve layers from the edge's own host, through CloudFront, instead of redirecting clients to S3.
         token_store: A KeyValueStore that has pull tokens already; a new one otherwise.
     """
 
@@ -103,6 +107,7 @@ class Edge:
     additional_metrics: bool = True
     web_acl_arn: str | None = None
     access_logs: bool = False
+    layers: bool = False
     token_store: cloudfront.IKeyValueStore | None = None
 
 
@@ -212,11 +217,11 @@ class EdgeDistribution(Construct):
                 ],
             }
 
-        default = behaviour(cloudfront.CachePolicy.CACHING_DISABLED, self._origin_request_policy())
-        kept = {}
+        default = behaviour(cloudfront.CachePolicy.CACHING_DISABLED, self._origin_request_policy(edge))
+        kept = {_LAYERS: self._layers()} if edge.layers else {}
         if options.edge_cache_seconds:
-            cached = behaviour(self._cache_policy(options), self._origin_request_policy_of_cached_paths())
-            kept = {path: cloudfront.BehaviorOptions(**cached) for path in _KEPT_PATHS}
+            cached = behaviour(self._cache_policy(edge, options), self._origin_request_policy_of_cached_paths())
+            kept |= {path: cloudfront.BehaviorOptions(**cached) for path in _KEPT_PATHS}
         distribution = cloudfront.Distribution(
             self,
             "Distribution",
@@ -236,15 +241,50 @@ class EdgeDistribution(Construct):
         _let_in_by_alias(distribution, resolver.alias)
         return distribution
 
-    def _origin_request_policy(self) -> cloudfront.OriginRequestPolicy:
+    def _layers(self) -> cloudfront.BehaviorOptions:
+        """Return the behaviour that serves layers from S3, which checks their pre-signed URLs."""
+        function = cloudfront.Function(
+            self,
+            "LayersRequest",
+            function_name=f"{self._name}-layers",
+            code=cloudfront.FunctionCode.from_inline(layers_request()),
+            runtime=cloudfront.FunctionRuntime.JS_2_0,
+            comment="Passes requests for layers on to S3",
+        )
+        # The key has the signature, so copies are never served longer than the function above accepts the URL.
+        cache_policy = cloudfront.CachePolicy(
+            self,
+            "LayersCachePolicy",
+            cache_policy_name=f"{self._name}-layers",
+            min_ttl=_LAYERS_LIFETIME,
+            default_ttl=_LAYERS_LIFETIME,
+            max_ttl=_LAYERS_LIFETIME,
+            header_behavior=cloudfront.CacheHeaderBehavior.none(),
+            query_string_behavior=cloudfront.CacheQueryStringBehavior.all(),
+            cookie_behavior=cloudfront.CacheCookieBehavior.none(),
+        )
+        return cloudfront.BehaviorOptions(
+            origin=origins.HttpOrigin(layers_host(), protocol_policy=cloudfront.OriginProtocolPolicy.HTTPS_ONLY),
+            cache_policy=cache_policy,
+            response_headers_policy=cloudfront.ResponseHeadersPolicy.SECURITY_HEADERS,
+            allowed_methods=cloudfront.AllowedMethods.ALLOW_GET_HEAD,
+            viewer_protocol_policy=cloudfront.ViewerProtocolPolicy.HTTPS_ONLY,
+            compress=False,
+            function_associations=[
+                cloudfront.FunctionAssociation(
+                    event_type=cloudfront.FunctionEventType.VIEWER_REQUEST, function=function
+                )
+            ],
+        )
+
+    def _origin_request_policy(self, edge: Edge) -> cloudfront.OriginRequestPolicy:
         """Return what goes on to the function URL: the query, and the headers that the function reads."""
+        headers = [*_FORWARDED_HEADERS, contract.HOST_HEADER] if edge.layers else _FORWARDED_HEADERS
         return cloudfront.OriginRequestPolicy(
             self,
             "OriginRequestPolicy",
             origin_request_policy_name=self._name,
-            header_behavior=cloudfront.OriginRequestHeaderBehavior.allow_list(
-                *_FORWARDED_HEADERS, "CloudFront-Viewer-Address"
-            ),
+            header_behavior=cloudfront.OriginRequestHeaderBehavior.allow_list(*headers, "CloudFront-Viewer-Address"),
             query_string_behavior=cloudfront.OriginRequestQueryStringBehavior.all(),
             cookie_behavior=cloudfront.OriginRequestCookieBehavior.none(),
         )
@@ -266,13 +306,15 @@ class EdgeDistribution(Construct):
             cookie_behavior=cloudfront.OriginRequestCookieBehavior.none(),
         )
 
-    def _cache_policy(self, options: Options) -> cloudfront.CachePolicy:
+    def _cache_policy(self, edge: Edge, options: Options) -> cloudfront.CachePolicy:
         """Return how long answers are kept: for as long as is set, though they say `no-store` to everyone else.
 
         Source: https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/Expiration.html
         """
         seconds = Duration.seconds(options.edge_cache_seconds)
-        headers = (_METHOD_HEADER, "Origin") if options.allowed_origins else (_METHOD_HEADER,)
+        headers = [_METHOD_HEADER]
+        headers += ["Origin"] if options.allowed_origins else []
+        headers += [contract.HOST_HEADER] if edge.layers else []
         return cloudfront.CachePolicy(
             self,
             "CachePolicy",
@@ -360,6 +402,11 @@ def viewer_request(options: Options, name: str) -> str:
     if replaced != 1:
         raise ValueError(f"{path} has {replaced} lines that begin with {_CONFIGURATION!r}, and needs one.")
     return _without_comments(source)
+
+
+def layers_request() -> str:
+    """Return the function that CloudFront runs for each request for a layer."""
+    return _without_comments((_SOURCES / "layers_request.js").read_text(encoding="utf-8"))
 
 
 def viewer_response() -> str:

@@ -55,6 +55,7 @@ _ONLY_WITH_EDGE = (
     "web_acl_arn",
     "token_store_arn",
     "edge_logs",
+    "edge_layers",
 )
 
 _PROPS = {
@@ -70,6 +71,7 @@ _PROPS = {
     "web_acl_arn": "edge.web_acl_arn",
     "token_store_arn": "edge.token_store",
     "edge_logs": "edge.access_logs",
+    "edge_layers": "edge.layers",
 }
 """Props of the construct whose names differ from those here."""
 
@@ -127,6 +129,7 @@ class Options(BaseModel):
     web_acl_arn: WebAclArn = None
     token_store_arn: TokenStoreArn = None
     edge_logs: Flag = False
+    edge_layers: Flag = False
 
     @classmethod
     def name_of(cls, field: str) -> str:

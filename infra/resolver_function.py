@@ -174,6 +174,14 @@ def _acknowledge(construct: Construct, finding: str, reason: str) -> None:
     Validations.of(construct).acknowledge(Acknowledgment(id=finding, reason=reason))
 
 
+def layers_host() -> str:
+    """Return the host of ECR's bucket for layers, in the stack's region.
+
+    Source: https://docs.aws.amazon.com/AmazonECR/latest/userguide/vpc-endpoints.html#ecr-setting-up-s3-gateway
+    """
+    return f"prod-{Aws.REGION}-starport-layer-bucket.s3.{Aws.REGION}.{Aws.URL_SUFFIX}"
+
+
 def _allow(actions: list[str], resources: list[str]) -> iam.PolicyDocument:
     return iam.PolicyDocument(statements=[iam.PolicyStatement(actions=actions, resources=resources)])
 
@@ -201,6 +209,8 @@ def _environment(options: Options, name: str) -> dict[str, str]:
         environment[contract.DOWNLOAD_URL_HOSTS] = ",".join(options.download_url_hosts)
     if options.edge:
         environment[contract.EDGE_DISTRIBUTION_ARN] = f"arn:{Aws.PARTITION}:cloudfront::{Aws.ACCOUNT_ID}:distribution/*"
+    if options.edge_layers:
+        environment[contract.EDGE_LAYERS_ORIGIN] = f"https://{layers_host()}"
     flags = {
         contract.IMAGE_PULL: options.image_pull,
         contract.LIST_TAGS: options.list_tags,

@@ -111,6 +111,7 @@ class LayerResolverStack(Stack):
             additional_metrics=settings.edge_metrics,
             web_acl_arn=settings.web_acl_arn,
             access_logs=settings.edge_logs,
+            layers=settings.edge_layers,
             token_store=cloudfront.KeyValueStore.from_key_value_store_arn(self, "TokenStore", store) if store else None,
         )
 

@@ -7,7 +7,7 @@ https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/RequestAndRes
 import base64
 import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ecr_layers.ops.http_auth import FunctionUrlAuth
 from local.aws import REGION
 from local.edge_cache import KEY_HEADERS, EdgeCache
+from local.edge_layers import PREFIX, EdgeLayers
 from local.key_value_store import KeyValueStore
 from local.server import LOCALHOST, RequestTooLargeError, read_body, running, running_on
 from local.viewer_event import Headers, apply_response, pairs_of, response_event, target_of, viewer_event
@@ -45,7 +46,7 @@ _METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"
 _TIMEOUT_SECONDS = 30.0
 _NAME = "d111111abcdef8.cloudfront.net"
 
-FORWARDED_HEADERS = frozenset({"accept", "if-none-match", "origin", "x-ecr-layers-token"})
+FORWARDED_HEADERS = frozenset({"accept", "if-none-match", "origin", "x-ecr-layers-host", "x-ecr-layers-token"})
 """What goes on of a request's headers, as the origin request policy of infra/edge.py has it. The client's Authorization
 is not among them: CloudFront signs in its place."""
 
@@ -66,12 +67,14 @@ class EdgeConfiguration:
         public_repositories: The repositories that need no token.
         allowed_origins: The origins that web pages may ask from.
         cache_seconds: For how long the edge answers manifests by digest and blob redirects itself.
+        layers_origin: The URL of the S3 whose layers the edge serves; None if clients go to S3.
     """
 
     realm: str = "registry"
     public_repositories: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
     cache_seconds: int = 0
+    layers_origin: str | None = None
 
     def of_function(self) -> dict[str, Any]:
         """Return what stands in the viewer-request function."""
@@ -91,6 +94,7 @@ class Edge:
         store: The KeyValueStore that the first function reads.
         client: Sends requests to the origin, from several threads.
         cache_seconds: See EdgeConfiguration.
+        layers: The behaviour that serves layers, if there is one.
     """
 
     def __init__(
@@ -100,7 +104,9 @@ class Edge:
         store: KeyValueStore,
         client: httpx.Client,
         cache_seconds: int = 0,
+        layers: EdgeLayers | None = None,
     ) -> None:
+        self._layers = layers
         self._origin = httpx.URL(origin)
         self._on_request, self._on_response = functions
         self._store = store
@@ -139,6 +145,8 @@ class Edge:
     def _answer(self, request: Request) -> Response:
         event = viewer_event(request, _NAME)
         try:
+            if self._layers is not None and request.url.path.startswith(PREFIX):
+                return self._answer_layer(self._layers, request, event)
             returned = self._on_request.call(event, self._store.snapshot() if self._store.is_readable else None)
             if "statusCode" in returned:
                 return _generated(request.method, returned)
@@ -150,9 +158,20 @@ class Edge:
             return _own_answer(503, "The function failed.", {"x-cache": "FunctionExecutionError from cloudfront"})
         return response
 
+    @staticmethod
+    def _answer_layer(layers: EdgeLayers, request: Request, event: Mapping[str, Any]) -> Response:
+        try:
+            answer = layers.answer(request, event)
+        except httpx.TransportError:
+            return _own_answer(502, "The origin can't be reached.")
+        return answer if isinstance(answer, Response) else _generated(request.method, answer)
+
     def _of_cache_or_origin(self, request: Request, sent: Mapping[str, Any], returned: Mapping[str, Any]) -> Response:
         target = target_of(request, sent, returned)
         headers = pairs_of(returned["headers"], returned["cookies"])
+        if self._layers is None:
+            # Then neither policy names it.
+            headers = [(name, value) for name, value in headers if name != "x-ecr-layers-host"]
         if (kept := self._cache.get(request.method, target, headers)) is not None:
             return kept
         try:
@@ -223,13 +242,18 @@ def local_edge(
     on_response = (FUNCTIONS / "viewer_response.js").read_text()
     store = KeyValueStore()
     with (
+        ExitStack() as stack,
         ViewerFunction(on_request) as first,
         ViewerFunction(on_response) as last,
         httpx.Client(trust_env=False) as client,
         running(store.app(), host=LOCALHOST) as store_url,
-        running_on(port, Edge(origin, (first, last), store, client, configuration.cache_seconds).app()) as url,
     ):
-        yield RunningEdge(url, store, store_url)
+        layers = None
+        if configuration.layers_origin is not None:
+            on_layers = stack.enter_context(ViewerFunction((FUNCTIONS / "layers_request.js").read_text()))
+            layers = EdgeLayers(configuration.layers_origin, on_layers, client)
+        edge = Edge(origin, (first, last), store, client, configuration.cache_seconds, layers)
+        yield RunningEdge(stack.enter_context(running_on(port, edge.app())), store, store_url)
 
 
 def _own_answer(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:

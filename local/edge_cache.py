@@ -14,7 +14,7 @@ from local.viewer_event import Headers
 KEPT_PATHS = ("/v2/*/blobs/*:*", "/v2/*/manifests/*:*")
 """The paths of the behaviours that have a minimum TTL, as infra/edge.py has them; '*' takes slashes."""
 
-KEY_HEADERS = frozenset({"origin", "x-ecr-layers-method"})
+KEY_HEADERS = frozenset({"origin", "x-ecr-layers-host", "x-ecr-layers-method"})
 """What of a request's headers is part of the cache key. CloudFront keeps answers to GET and HEAD under the same key, so
 the function puts the method into a header."""
 

@@ -72,6 +72,7 @@ def _running(
         caller=edge.CALLER if edge else None,
         caller_arn=edge.CALLER_ARN if edge else LOCAL_CALLER_ARN,
         has_docs_page=not edge,
+        edge_serves_layers=options.edge,
     )
     with ExitStack() as stack:
         service = stack.enter_context(
@@ -86,7 +87,9 @@ def _running(
         if edge is None:
             yield service, None
             return
-        configuration = edge.EdgeConfiguration(cache_seconds=options.edge_cache_seconds)
+        configuration = edge.EdgeConfiguration(
+            cache_seconds=options.edge_cache_seconds, layers_origin=service.aws.s3_url
+        )
         yield service, stack.enter_context(edge.local_edge(service.url, configuration, port=options.port))
 
 

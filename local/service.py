@@ -39,6 +39,7 @@ class FunctionUrl:
         caller: Whose signature it asks for, as with the auth AWS_IAM; without it, everyone may call.
         caller_arn: The IAM ARN of that caller.
         has_docs_page: Whether it also answers `/docs`, the page to try the API.
+        edge_serves_layers: Whether callers through an edge get URLs by way of it.
     """
 
     port: int = 0
@@ -46,6 +47,7 @@ class FunctionUrl:
     caller: Credentials | None = None
     caller_arn: str = LOCAL_CALLER_ARN
     has_docs_page: bool = False
+    edge_serves_layers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +90,9 @@ def local_service(
         httpx.HTTPStatusError: If the function does not start; what it wrote says why.
     """
     with local_aws(repositories, ecr_latency_ms=ecr_latency_ms, s3=s3) as aws:
-        function = Function(
-            handler=HANDLER, code=CODE, environment={**aws.environment(), **opted_into}, snap_start=True
-        )
+        layers = {"EDGE_LAYERS_ORIGIN": aws.s3_url} if function_url.edge_serves_layers else {}
+        environment = {**aws.environment(), **opted_into, **layers}
+        function = Function(handler=HANDLER, code=CODE, environment=environment, snap_start=True)
         with (
             LocalLambda(function, write_log) as service,
             AsynchronousInvocations(service, AsynchronousConfiguration(_RETRY_DELAYS_SECONDS)) as asynchronous,

@@ -1,9 +1,8 @@
-// Who asks, and may they? CloudFront runs this file for each request, before its cache, as JavaScript runtime 2.0: ES 5.1
-// with a few later features, 10,240 bytes at most. docs/edge.md has the rules, and their sources.
+// Checks each request before CloudFront's cache, as JavaScript runtime 2.0: ES 5.1 with a few later features, 10,240 bytes
+// at most. docs/edge.md has the rules, and their sources.
 //
-// Who runs it (infra/edge.py, local/viewer_function.py) replaces the line that begins with "const CONFIGURATION = " by
-// one with the deployment's JSON: `realm` of the challenge; `publicRepositories`; `allowedOrigins`.
-// The store has {"sha256": hex, "repositories": ["team/*", "123456789012/app"], "notAfter": RFC 3339} by a token's name.
+// Deployments replace the line that begins with "const CONFIGURATION = ". `realm` is the challenge's. The store has, by
+// a token's name, {"sha256": hex, "repositories": ["team/*", "123456789012/app"], "notAfter": RFC 3339}.
 import cf from 'cloudfront';
 import crypto from 'crypto';
 
@@ -17,6 +16,7 @@ const BY_FIELDS = ['/download-url', '/images/download-urls', '/images/config'];
 const WITHOUT_REPOSITORY = ['/v2/', '/v2', '/healthz', '/openapi.json'];
 const TOKEN_HEADER = 'x-ecr-layers-token';
 const METHOD_HEADER = 'x-ecr-layers-method';
+const HOST_HEADER = 'x-ecr-layers-host';
 
 // Reason, code under /v2, code elsewhere.
 const REFUSALS = {
@@ -46,6 +46,11 @@ async function handler(event) {
   delete headers[TOKEN_HEADER];
   // For what is kept at the edge: a redirect for GET must not answer HEAD. A range is for where the redirect leads.
   headers[METHOD_HEADER] = { value: request.method };
+  // For URLs of layers by way of this host.
+  delete headers[HOST_HEADER];
+  if (headers.host) {
+    headers[HOST_HEADER] = { value: headers.host.value };
+  }
   delete headers.range;
   const refusal = await refuse(request, credentials);
   return refusal ? answer(refusal, event, origin) : request;

@@ -15,6 +15,9 @@ ADDRESS_HEADER = "cloudfront-viewer-address"
 """The client's address and port, `203.0.113.7:46532` or `2001:db8::7:46532`; source:
 https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/adding-cloudfront-headers.html"""
 
+HOST_HEADER = "x-ecr-layers-host"
+"""The host that the client asked the edge for, with a port unless it is 443. The edge sets it."""
+
 DISTRIBUTION_HEADER = "x-amz-source-arn"
 """The ARN of the distribution that CloudFront signs for; Lambda checks it against the function's policy."""
 
@@ -30,6 +33,7 @@ CallerKind = Literal["iam", "token", "public", "direct", "event"]
 _ARN = re.compile(r"arn:[\w:/+=,.@-]{1,300}", re.ASCII)
 _TOKEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
 _ADDRESS = re.compile(r"[0-9a-fA-F.:]{2,45}")
+_HOST = re.compile(r"[a-z0-9.-]{1,253}(?::[0-9]{1,5})?")
 
 
 class Caller(NamedTuple):
@@ -42,12 +46,14 @@ class Caller(NamedTuple):
         source_ip: Where the request came from.
         is_verified: For requests over HTTP, whether Lambda itself wrote the rest: the event has the invocation's own
             id, which nobody can foresee. Otherwise anyone with `lambda:InvokeFunction` could have written it.
+        edge_host: The host that the client asked the edge for; None if it didn't come through the edge.
     """
 
     kind: CallerKind
     name: str | None = None
     source_ip: str | None = None
     is_verified: bool | None = None
+    edge_host: str | None = None
 
     def fields(self) -> dict[str, Any]:
         """Return the caller as the log and pull events have it."""
@@ -81,8 +87,9 @@ def caller_of(
     if not is_edge or not user_arn.startswith(CLOUDFRONT):
         return Caller("iam", user_arn, address)
     address = _address(header(ADDRESS_HEADER).rpartition(":")[0].strip("[]"))
-    token = header(TOKEN_HEADER)
-    return Caller("token", token, address) if _TOKEN.fullmatch(token) else Caller("public", None, address)
+    token, host = header(TOKEN_HEADER), header(HOST_HEADER)
+    caller = Caller("token", token, address) if _TOKEN.fullmatch(token) else Caller("public", None, address)
+    return caller._replace(edge_host=host if _HOST.fullmatch(host) else None)
 
 
 def _is_of_edge(distribution: str, expected: str) -> bool:

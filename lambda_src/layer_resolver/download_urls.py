@@ -78,6 +78,22 @@ class Hosts(NamedTuple):
         return cloudfront is not None and host.endswith(f".{cloudfront}") and _LABELS.fullmatch(host) is not None
 
 
+def through_edge(url: str, origin: str, host: str) -> str | None:
+    """Return a download URL by way of the edge, which passes path and query on to the bucket as they were signed.
+
+    Args:
+        url: The download URL.
+        origin: The URL of the bucket behind the edge, without a path.
+        host: The host that the client asked the edge for.
+
+    Returns:
+        The URL, None if it leads to another host than the bucket's.
+    """
+    if not url.startswith(f"{origin}/"):
+        return None
+    return f"{urlsplit(origin).scheme}://{host}/layers{url.removeprefix(origin)}"
+
+
 @dataclass(frozen=True, slots=True)
 class PresignedUrl:
     """A pre-signed URL that ECR just returned.

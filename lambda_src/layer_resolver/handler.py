@@ -34,7 +34,7 @@ def create_handler(ecr_client: Any, settings: Settings, events_client: Any = Non
     calls = Calls()
     ecr = Ecr(ecr_client, calls)
     hosts = Hosts(ecr.partition, frozenset(settings.download_url_hosts), ecr.is_local)
-    resolver, blobs = LayerUrlResolver(ecr, hosts), BlobReader(calls)
+    resolver, blobs = LayerUrlResolver(ecr, hosts, settings.edge_layers_origin), BlobReader(calls)
     images = ImageReader(ecr, is_enabled=settings.image_pull)
     apis: dict[str, Api] = {"": HttpApi(resolver, images, blobs), "v2": RegistryApi(resolver, images, blobs, settings)}
     function_url = FunctionUrl(apis, settings.edge_distribution_arn)

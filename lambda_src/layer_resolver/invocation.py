@@ -45,6 +45,7 @@ class Invocation:
     layer_digests: Sequence[str] = ()  # the layers that were asked for, or looked at
     cache_hits: int = 0  # how many of them ECR didn't have to be asked for
     resolved: Sequence[str] = ()  # the digests of those whose download URL the caller gets
+    layers_bypass_edge: bool = False  # whether the edge serves layers, but not those of a URL that the caller gets
     failures: Sequence[ResolverError] = ()  # why others have none
     error: ResolverError | None = None  # why the request as a whole wasn't answered
     ecr_calls: list[EcrCall] = field(default_factory=list)

@@ -142,6 +142,7 @@ def _fields(invocation: Invocation) -> dict[str, Any]:
         "layersRequested": len(asked) or None,
         "layersResolved": len(invocation.resolved) if asked else None,
         "layersFailed": len(invocation.failures) if asked else None,
+        "layersBypassEdge": invocation.layers_bypass_edge or None,
         "failures": [_describe(each) for each in invocation.failures[:LOGGED_FAILURES]] or None,
         "error": _describe(error) if error and error not in invocation.failures else None,
         "pullEventFailure": invocation.pull_event_failure and describe_cause(invocation.pull_event_failure),

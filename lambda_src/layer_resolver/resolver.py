@@ -10,7 +10,7 @@ from cachetools import LRUCache
 
 from layer_resolver import errors
 from layer_resolver.calls import Deadline, Moment
-from layer_resolver.download_urls import Hosts, PresignedUrl, UrlRefusedError
+from layer_resolver.download_urls import Hosts, PresignedUrl, UrlRefusedError, through_edge
 from layer_resolver.ecr import Answer, Ecr
 from layer_resolver.errors import ResolverError, Subject
 from layer_resolver.invocation import Invocation
@@ -62,11 +62,17 @@ class Resolution(NamedTuple):
 
 
 class LayerUrlResolver:
-    """Resolves layers of ECR repositories into pre-signed download URLs that lead to `hosts`."""
+    """Resolves layers of ECR repositories into pre-signed download URLs that lead to `hosts`.
 
-    def __init__(self, ecr: Ecr, hosts: Hosts, now: Callable[[], Moment] = Moment.now) -> None:
+    Callers through the edge get URLs by way of the edge, if it serves the layers of `edge_layers_origin`.
+    """
+
+    def __init__(
+        self, ecr: Ecr, hosts: Hosts, edge_layers_origin: str | None = None, now: Callable[[], Moment] = Moment.now
+    ) -> None:
         self._ecr = ecr
         self._hosts = hosts
+        self._edge_layers_origin = edge_layers_origin
         self._now = now
         self._urls: LRUCache[Subject, tuple[PresignedUrl, Moment]] = LRUCache(CACHED_URLS)
 
@@ -74,13 +80,22 @@ class LayerUrlResolver:
         """Resolve a batch's layers for the caller; those without an answer at the deadline fail."""
         outcomes = self._outcomes(batch, invocation)
         resolved = [
-            _download_url(layer, batch.layers[layer], outcome)
+            _download_url(layer, batch.layers[layer], outcome, self._given_url(outcome, invocation))
             for layer, outcome in outcomes.items()
             if isinstance(outcome, PresignedUrl)
         ]
         failures = [outcome for outcome in outcomes.values() if isinstance(outcome, ResolverError)]
         invocation.resolved, invocation.failures = [each.layer_digest for each in resolved], failures
         return Resolution(resolved, failures)
+
+    def _given_url(self, url: PresignedUrl, invocation: Invocation) -> str:
+        """Return the URL that the caller gets."""
+        host, origin = invocation.caller.edge_host, self._edge_layers_origin
+        if host is None or origin is None:
+            return url.url
+        by_edge = through_edge(url.url, origin, host)
+        invocation.layers_bypass_edge |= by_edge is None
+        return by_edge or url.url
 
     def use_url(self, layer: Subject, invocation: Invocation, use: Callable[[Subject, str, Deadline], Value]) -> Value:
         """Return the result of using a layer's download URL until the deadline; the caller doesn't get the URL.
@@ -133,6 +148,6 @@ class LayerUrlResolver:
         return self._urls[layer][0]
 
 
-def _download_url(layer: Subject, descriptor: Descriptor | None, url: PresignedUrl) -> DownloadUrl:
+def _download_url(layer: Subject, descriptor: Descriptor | None, url: PresignedUrl, given: str) -> DownloadUrl:
     described = {} if descriptor is None else descriptor.model_dump(include={"media_type", "size"})
-    return DownloadUrl(download_url=url.url, layer_digest=str(layer.name), expires_at=url.expires_at, **described)
+    return DownloadUrl(download_url=given, layer_digest=str(layer.name), expires_at=url.expires_at, **described)

@@ -41,6 +41,7 @@ class Settings(BaseModel):
         maximum_result_kilobytes: How large the record of an event and its result may be; by default, what every
             destination in every partition takes.
         edge_distribution_arn: CloudFront in front of the function URL; `arn:…:distribution/*` for any of an account.
+        edge_layers_origin: The URL of the S3 bucket whose layers the edge serves, without a path.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -57,6 +58,11 @@ class Settings(BaseModel):
         default=None,
         pattern=_DISTRIBUTION,
         description="must be the ARN of a CloudFront distribution, or end with '/*'",
+    )
+    edge_layers_origin: Annotated[str | None, _EMPTY_IS_NONE] = Field(
+        default=None,
+        pattern=r"^https?://[a-z0-9.-]{1,253}(?::[0-9]{1,5})?$",
+        description="must be a URL without a path",
     )
     pull_event_bus: Annotated[str | None, _EMPTY_IS_NONE] = Field(
         default=None, pattern=r"^[A-Za-z0-9._/-]{1,256}$", description="must be the name of an event bus"

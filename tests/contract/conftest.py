@@ -74,7 +74,8 @@ def template() -> dict[str, Any]:
 def written(template: dict[str, Any]) -> Written:
     """Invoke the function in every way that leaves fields or metrics of its own."""
     output = io.StringIO()
-    settings = Settings.from_environment(variables(template) | {contract.EDGE_DISTRIBUTION_ARN: EDGE})
+    edge = {contract.EDGE_DISTRIBUTION_ARN: EDGE, contract.EDGE_LAYERS_ORIGIN: "https://other-bucket.example.com"}
+    settings = Settings.from_environment(variables(template) | edge)
     errors = {
         3: ecr_error("ThrottlingException"),
         4: ecr_error("AccessDeniedException"),
@@ -129,6 +130,7 @@ def at_the_edge(event: dict[str, Any], token: str) -> dict[str, Any]:
     event["requestContext"]["authorizer"] = {"iam": {"userArn": arn, "accountId": "856369053181"}}
     event["headers"] |= {
         contract.TOKEN_HEADER: token,
+        contract.HOST_HEADER: "registry.example.com",
         contract.VIEWER_ADDRESS_HEADER: "198.51.100.9:46532",
         contract.DISTRIBUTION_HEADER: EDGE,
     }

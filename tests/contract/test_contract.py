@@ -192,8 +192,11 @@ class TestEnvironment:
         assert settings == Settings(stack_name="EcrLayerResolver", maximum_result_kilobytes=1024)
 
     def test_each_variable_that_the_stack_sets_is_read(self) -> None:
-        environment = Recording(variables(synth(**EVERYTHING)) | {contract.EDGE_DISTRIBUTION_ARN: EDGE})
-        assert Settings.from_environment(environment).edge_distribution_arn == EDGE
+        edge = {contract.EDGE_DISTRIBUTION_ARN: EDGE, contract.EDGE_LAYERS_ORIGIN: "https://bucket.example.com"}
+        environment = Recording(variables(synth(**EVERYTHING)) | edge)
+        settings = Settings.from_environment(environment)
+        assert settings.edge_distribution_arn == EDGE
+        assert settings.edge_layers_origin == "https://bucket.example.com"
         assert set(environment) - environment.read == {contract.LOG_LEVEL, contract.USE_DUALSTACK_ENDPOINT}
 
     @pytest.mark.parametrize("level", ["DEBUG", "INFO", "WARNING", "ERROR"])
@@ -364,11 +367,16 @@ class TestAudit:
 
 class TestCallers:
     def test_the_headers_of_the_edge_are_those_that_the_function_reads(self) -> None:
-        assert (contract.TOKEN_HEADER, contract.VIEWER_ADDRESS_HEADER, contract.DISTRIBUTION_HEADER) == (
-            callers.TOKEN_HEADER,
-            callers.ADDRESS_HEADER,
-            callers.DISTRIBUTION_HEADER,
-        )
+        names = ("TOKEN_HEADER", "HOST_HEADER", "DISTRIBUTION_HEADER")
+        assert [getattr(contract, name) for name in names] == [getattr(callers, name) for name in names]
+        assert contract.VIEWER_ADDRESS_HEADER == callers.ADDRESS_HEADER
+
+    def test_the_bucket_behind_the_edge_is_that_of_ecrs_download_urls(self) -> None:
+        origin: Any = variables(synth(edge=True, edgeLayers=True))[contract.EDGE_LAYERS_ORIGIN]
+        _, parts = origin["Fn::Join"]
+        names = {"AWS::Region": "us-east-1", "AWS::URLSuffix": "amazonaws.com"}
+        url = "".join(part if isinstance(part, str) else names[part["Ref"]] for part in parts)
+        assert download_url(digest()).startswith(f"{url}/")
 
     def test_metrics_are_by_kind_of_caller_and_never_by_its_name(self, written: Written) -> None:
         kinds = {values["callerKind"] for _, values in metrics_of(written.metrics) if "callerKind" in values}

@@ -5,10 +5,12 @@ from typing import Any
 from ecr_layers.ops.deployment import DOMAIN_OUTPUT, TOKEN_STORE_OUTPUT, Deployment
 from local.edge import FORWARDED_HEADERS, FORWARDED_TO_CACHED_PATHS
 from local.edge_cache import KEPT_PATHS, KEY_HEADERS
+from local.edge_layers import PREFIX
 from tests.infra.templates import only, resources, synth
 
 SETTINGS: dict[str, Any] = {
     "edge": True,
+    "edgeLayers": True,
     "edgeCacheSeconds": 60,
     "allowedOrigins": ["https://example.com"],
     "repositories": ["team/*", "shared/base"],
@@ -34,12 +36,14 @@ def test_the_local_edge_sends_on_what_the_origin_request_policies_name() -> None
 
 def test_the_local_edge_keeps_what_the_cache_policy_and_its_behaviours_name() -> None:
     template = synth(**SETTINGS)
-    policy = only(template, "AWS::CloudFront::CachePolicy")["Properties"]["CachePolicyConfig"]
+    policies = resources(template, "AWS::CloudFront::CachePolicy").values()
+    layers, policy = (each["Properties"]["CachePolicyConfig"] for each in policies)
+    assert layers["ParametersInCacheKeyAndForwardedToOrigin"]["QueryStringsConfig"]["QueryStringBehavior"] == "all"
     key = policy["ParametersInCacheKeyAndForwardedToOrigin"]
     assert {name.lower() for name in key["HeadersConfig"]["Headers"]} == KEY_HEADERS
     assert key["QueryStringsConfig"]["QueryStringBehavior"] == key["CookiesConfig"]["CookieBehavior"] == "none"
     config = only(template, "AWS::CloudFront::Distribution")["Properties"]["DistributionConfig"]
-    assert tuple(behaviour["PathPattern"] for behaviour in config["CacheBehaviors"]) == KEPT_PATHS
+    assert tuple(each["PathPattern"] for each in config["CacheBehaviors"]) == (f"{PREFIX}*", *KEPT_PATHS)
 
 
 def test_the_client_finds_the_token_store_the_domain_and_the_repositories_in_the_stack() -> None:

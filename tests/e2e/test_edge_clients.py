@@ -10,15 +10,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import oras.client
 import pytest
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ecr_layers.ops.pull_tokens import PullToken
 from ecr_layers.ops.token_store import TokenStore
 from local.edge import CALLER, CALLER_ARN, DISTRIBUTION_ARN, EdgeConfiguration, RunningEdge, local_edge
 from local.oci_layout import OciLayout
+from local.s3 import create_s3_app
 from local.sample_image import write_sample_image
 from local.service import EVERYTHING, FunctionUrl, local_service
 from tests.commands import CLIENT, ROOT, tool
@@ -55,9 +58,31 @@ def log() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def edge(layout: OciLayout, log: list[str]) -> Iterator[RunningEdge]:
-    """Run the edge in front of a function URL that takes signed requests alone, and renames headers."""
-    function_url = FunctionUrl(caller=CALLER, caller_arn=CALLER_ARN, renames_headers=True)
+def clients_of_s3() -> Iterator[list[str]]:
+    """Return the user agents of all requests to S3."""
+    seen: list[str] = []
+
+    def recording(*arguments: Any) -> ASGIApp:
+        app = create_s3_app(*arguments)
+
+        async def record(scope: Scope, receive: Receive, send: Send) -> None:
+            seen.append(dict(scope["headers"]).get(b"user-agent", b"").decode())
+            await app(scope, receive, send)
+
+        return record
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("local.aws.create_s3_app", recording)
+        yield seen
+
+
+@pytest.fixture(scope="module")
+def edge(layout: OciLayout, log: list[str], clients_of_s3: list[str]) -> Iterator[RunningEdge]:
+    """Run the edge in front of a function URL that takes signed requests alone, and renames headers.
+
+    It serves layers too, so clients need no other host than the edge's.
+    """
+    function_url = FunctionUrl(caller=CALLER, caller_arn=CALLER_ARN, renames_headers=True, edge_serves_layers=True)
     opted_into = {**EVERYTHING, "EDGE_DISTRIBUTION_ARN": DISTRIBUTION_ARN}
     with (
         local_service(
@@ -66,11 +91,16 @@ def edge(layout: OciLayout, log: list[str]) -> Iterator[RunningEdge]:
             opted_into=opted_into,
             write_log=log.append,
         ) as service,
-        local_edge(service.url, EdgeConfiguration(public_repositories=("public/*",))) as edge,
+        local_edge(
+            service.url, EdgeConfiguration(public_repositories=("public/*",), layers_origin=service.aws.s3_url)
+        ) as edge,
     ):
         for name, scope, days in (("ci", "team/*", 1), ("expired", "team/*", -1), ("narrow", "team/other", 1)):
             edge.store.put(name, token(name, scope, days).value(PASSWORD))
         yield edge
+    # Nobody but the edge asked S3 for a layer; the function reads blobs' sizes and configs.
+    assert "Amazon CloudFront" in clients_of_s3
+    assert {each.partition("/")[0] for each in clients_of_s3} <= {"Amazon CloudFront", "python-urllib3"}
 
 
 def test_the_function_logs_the_token_and_the_client_and_nobody_can_pass_for_another(

@@ -37,6 +37,7 @@ SETTINGS: list[dict[str, Any]] = [
         "edge": True,
         "edgeCacheSeconds": 600,
         "edgeLogs": True,
+        "edgeLayers": True,
     },
     {"authType": "NONE", "repositories": ["public/*"], "eventSources": []},
     {

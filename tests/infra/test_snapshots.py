@@ -55,7 +55,10 @@ SETTINGS: dict[str, tuple[str | None, dict[str, Any]]] = {
             "downloadUrlHosts": ["s3.internal.example.com"],
         },
     ),
-    "edge": ("us-east-1", EDGE | {"edgeCacheSeconds": 600, "edgeLogs": True, "publicRepositories": ["team/app"]}),
+    "edge": (
+        "us-east-1",
+        EDGE | {"edgeCacheSeconds": 600, "edgeLayers": True, "edgeLogs": True, "publicRepositories": ["team/app"]},
+    ),
     "edge_with_a_domain": ("eu-west-1", EDGE | DOMAIN | {"edgeTlsPolicy": "TLSv1.3_2025", "edgeMetrics": False}),
 }
 

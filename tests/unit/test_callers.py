@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from layer_resolver.callers import caller_of
 from layer_resolver.handler import create_handler
 from layer_resolver.settings import Settings
-from tests.unit.fakes import Context, FakeEcr, digest, function_url_event, logged
+from tests.unit.fakes import Context, FakeEcr, digest, download_url, function_url_event, logged
 
 EDGE = "arn:aws:cloudfront::123456789012:distribution/E2C44L7OVKRQ6N"
 EVERY_EDGE = "arn:aws:cloudfront::123456789012:distribution/*"
@@ -18,6 +18,7 @@ CLOUDFRONT = "arn:aws:sts::856369053181:assumed-role/OriginAccessControlRole/"
 SESSION = f"{CLOUDFRONT}OriginAccessSession"
 TOKEN_HEADER, ADDRESS_HEADER = "x-ecr-layers-token", "cloudfront-viewer-address"
 DISTRIBUTION_HEADER = "x-amz-source-arn"
+HOST_HEADER = "x-ecr-layers-host"
 AT_THE_EDGE = {TOKEN_HEADER: "ci", ADDRESS_HEADER: "198.51.100.9:46532", DISTRIBUTION_HEADER: EDGE}
 
 
@@ -144,6 +145,46 @@ def test_a_malformed_request_is_nobodys(capsys: pytest.CaptureFixture[str], cont
     log = logged(capsys)
     assert (log["callerKind"], log["error"]["code"]) == ("public", "UnsupportedEvent")
     assert not {"caller", "sourceIp"} & log.keys()
+
+
+BUCKET = "https://prod-us-east-1-starport-layer-bucket.s3.us-east-1.amazonaws.com"
+
+
+class TestLayersThroughTheEdge:
+    """With `edgeLayers`, a caller through the edge gets URLs by way of the host that it asked."""
+
+    def location(self, headers: dict[str, str], origin: str | None = BUCKET, arn: str = SESSION) -> str:
+        event = event_of(arn, headers)
+        event["rawPath"] = f"/v2/team/app/blobs/{digest()}"
+        settings = Settings(edge_distribution_arn=EDGE, edge_layers_origin=origin)
+        return str(create_handler(FakeEcr(), settings)(event, Context())["headers"]["Location"])
+
+    @pytest.mark.parametrize("host", ["registry.example.com", "127.0.0.1:9000"])
+    def test_path_and_query_stay_as_they_were_signed(self, host: str) -> None:
+        headers = AT_THE_EDGE | {HOST_HEADER: host}
+        assert self.location(headers) == f"https://{host}/layers{download_url(digest()).removeprefix(BUCKET)}"
+
+    @pytest.mark.parametrize(
+        ("headers", "arn"),
+        [
+            ({}, USER),
+            (AT_THE_EDGE | {HOST_HEADER: "registry.example.com"}, USER),
+            (AT_THE_EDGE, SESSION),
+            (AT_THE_EDGE | {HOST_HEADER: "evil.example.com/"}, SESSION),
+            (AT_THE_EDGE | {HOST_HEADER: "user@evil.example.com"}, SESSION),
+            (AT_THE_EDGE | {HOST_HEADER: "a\r\nb"}, SESSION),
+        ],
+    )
+    def test_others_get_the_urls_of_s3(self, headers: dict[str, str], arn: str) -> None:
+        assert self.location(headers, arn=arn) == download_url(digest())
+
+    def test_without_the_setting_the_urls_are_those_of_s3(self) -> None:
+        assert self.location(AT_THE_EDGE | {HOST_HEADER: "registry.example.com"}, None) == download_url(digest())
+
+    def test_a_url_of_another_host_stays_and_is_logged(self, capsys: pytest.CaptureFixture[str]) -> None:
+        headers = AT_THE_EDGE | {HOST_HEADER: "registry.example.com"}
+        assert self.location(headers, f"{BUCKET}.cn") == download_url(digest())
+        assert logged(capsys)["layersBypassEdge"] is True
 
 
 class TestDirectInvocation:
