@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import httpx
 import pytest
 
-from ecr_layers.pull_tokens import PullToken
+from ecr_layers.ops.pull_tokens import PullToken
 from local.aws import S3
 from local.edge import CALLER, CALLER_ARN, DISTRIBUTION_ARN, EdgeConfiguration, RunningEdge, local_edge
 from local.oci_layout import OciLayout
