@@ -515,3 +515,18 @@ def test_a_directory_of_the_oldest_form_has_a_slash_at_its_end() -> None:
     archive = tar(file("d/", b""))
     old = with_checksum(archive[:156] + b"\0" + archive[157:512])
     assert read("/d/a", old + tar(file("d/a", b"1"))) == b"1"
+
+
+@pytest.mark.parametrize(
+    "target", ["lib/x", "abs/lib/x", "usr/../usr/lib/x", "../../usr/lib/x", "up/lib/x", "usr/lib/./x", "lib/../lib/x"]
+)
+def test_a_hard_link_is_found_through_the_links_of_its_layer(target: str) -> None:
+    links = [link("lib", "usr/lib"), link("abs", "/usr"), link("up", "usr/lib/..")]
+    assert read("/a", tar(file("usr/lib/x", b"1"), *links, hard_link("a", target))) == b"1"
+    assert read("/a", tar(file("usr/lib/x", b"1")), tar(*links, hard_link("a", target))) == b"1"
+
+
+@pytest.mark.parametrize("target", ["loop/x", "usr/lib/y", "usr/lib/x/y", "usr"])
+def test_a_hard_link_to_nothing_is_an_error(target: str) -> None:
+    with pytest.raises(ClientError, match=r"has no /a|is a directory|too many"):
+        read("/a", tar(file("usr/lib/x", b"1"), link("loop", "loop"), hard_link("a", target)))
