@@ -205,7 +205,11 @@ class Edge:
             self._origin.copy_with(raw_path=target.encode("latin-1")),
             # The URL has dot segments resolved; this goes out as it came in.
             extensions={"target": target.encode("latin-1"), "timeout": httpx.Timeout(_TIMEOUT_SECONDS).as_dict()},
-            headers=[*((name, value) for name, value in headers if name in forwarded), *own],
+            # As they came in, whatever bytes those are.
+            headers=[
+                (name.encode("latin-1"), value.encode("latin-1"))
+                for name, value in (*(each for each in headers if each[0] in forwarded), *own)
+            ],
         )
 
 

@@ -44,6 +44,8 @@ def running(app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0) -> Iterator
             _without_disconnects(app),
             log_level="warning",
             access_log=False,
+            # A client could pass for another by X-Forwarded-For.
+            proxy_headers=False,
             lifespan="off",
             ws="none",
             timeout_graceful_shutdown=2,

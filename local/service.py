@@ -39,7 +39,7 @@ class FunctionUrl:
         caller: Whose signature it asks for, as with the auth AWS_IAM; without it, everyone may call.
         caller_arn: The IAM ARN of that caller.
         has_docs_page: Whether it also answers `/docs`, the page to try the API.
-        edge_serves_layers: Whether callers through an edge get URLs through it.
+        edge_serves_layers: Whether callers through an edge get URLs under its host.
     """
 
     port: int = 0

@@ -46,7 +46,7 @@ async function handler(event) {
   delete headers[TOKEN_HEADER];
   // For what is kept at the edge: a redirect for GET must not answer HEAD. A range is for where the redirect leads.
   headers[METHOD_HEADER] = { value: request.method };
-  // For URLs of layers by way of this host.
+  // For URLs of layers under this host.
   delete headers[HOST_HEADER];
   if (headers.host) {
     headers[HOST_HEADER] = { value: headers.host.value };

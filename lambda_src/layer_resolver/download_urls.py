@@ -79,7 +79,7 @@ class Hosts(NamedTuple):
 
 
 def through_edge(url: str, origin: str, host: str) -> str | None:
-    """Return a download URL through the edge, which passes path and query on to the bucket as they were signed.
+    """Return a download URL through the edge, which passes the signed path and query on to the bucket.
 
     Args:
         url: The download URL.

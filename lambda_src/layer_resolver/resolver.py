@@ -64,7 +64,7 @@ class Resolution(NamedTuple):
 class LayerUrlResolver:
     """Resolves layers of ECR repositories into pre-signed download URLs that lead to `hosts`.
 
-    Callers through the edge get URLs through the edge, if it serves the layers of `edge_layers_origin`.
+    Callers through the edge get URLs under its host, if it serves the layers of `edge_layers_origin`.
     """
 
     def __init__(

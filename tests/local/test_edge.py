@@ -155,6 +155,20 @@ def test_the_origin_is_told_where_the_request_comes_from(edge: RunningEdge, orig
     assert headers["host"].startswith("127.0.0.1:")
 
 
+@pytest.mark.parametrize("name", ["Accept", "If-None-Match", "Origin", "X-Forwarded-For", "User-Agent"])
+def test_headers_of_any_bytes_are_answered(edge: RunningEdge, origin: Origin, name: str) -> None:
+    url, login = httpx.URL(edge.url), base64.b64encode(":".join(AUTH).encode()).decode()
+    lines = ["Host: edge", "Connection: close", f"Authorization: Basic {login}", f"{name}: "]
+    with socket.create_connection((url.host, url.port or 80), timeout=30) as connection:
+        connection.sendall("\r\n".join([f"GET {MANIFEST} HTTP/1.1", *lines]).encode() + b"\xff\xfe\x80\r\n\r\n")
+        assert connection.makefile("rb").readline().split()[1] == b"200"
+
+
+def test_a_client_cant_pass_for_another_address(edge: RunningEdge, origin: Origin) -> None:
+    get(edge, headers={"X-Forwarded-For": "198.51.100.9"})
+    assert origin.events[0]["headers"]["cloudfront-viewer-address"].startswith("127.0.0.1:")
+
+
 @pytest.mark.parametrize(
     "target", [BLOB, BLOB.replace(":", "%3A"), "/download-url?repositoryName=team%2Fapp&layerDigest=a"]
 )

@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import httpx
@@ -15,6 +16,9 @@ from local.edge import CALLER, CALLER_ARN, DISTRIBUTION_ARN, EdgeConfiguration, 
 from local.oci_layout import OciLayout
 from local.sample_image import write_sample_image
 from local.service import EVERYTHING, FunctionUrl, Service, local_service
+from local.sigv4 import UrlSigner
+from tests.local import rclone
+from tests.local.rclone import rclone_s3
 
 PASSWORD = "0123456789abcdef"
 
@@ -164,3 +168,19 @@ def test_a_forged_host_header_of_the_edge_is_overwritten(
         f"/v2/team/app/blobs/{list(sample.referenced_blobs)[1]}", headers={"X-Ecr-Layers-Host": "evil.example.com"}
     )
     assert answer.headers["location"].startswith(f"{edge.url}/layers/")
+
+
+def test_another_s3_takes_and_refuses_the_same_urls(tmp_path: Path) -> None:
+    (tmp_path / "bucket").mkdir()
+    (tmp_path / "bucket" / "object").write_bytes(b"layer")
+    with rclone_s3(tmp_path) as origin, local_edge(origin, EdgeConfiguration(layers_origin=origin)) as edge:
+        signed = UrlSigner(rclone.CREDENTIALS, "us-east-1").sign(f"{origin}/bucket/object")
+        url = signed.replace(origin, f"{edge.url}/layers")
+        # The login of a client that sends it to every path of the host.
+        answer = httpx.get(url, auth=("ci", PASSWORD), trust_env=False)
+        assert (answer.status_code, answer.content) == (200, b"layer")
+        for wrong in (url.replace("Expires=3600", "Expires=3601"), url.replace("object", "other"), f"{url}&a=b"):
+            assert httpx.get(wrong, trust_env=False).status_code == 403
+    with rclone_s3(tmp_path) as other, local_edge(other, EdgeConfiguration(layers_origin=other)) as edge:
+        # Signed for another host than the one that it arrives at.
+        assert httpx.get(signed.replace(origin, f"{edge.url}/layers"), trust_env=False).status_code == 403

@@ -1,11 +1,7 @@
 """The local S3 refuses what S3 refuses."""
 
 import hashlib
-import importlib.util
 import shutil
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,9 +15,10 @@ from local.oci_layout import DirectoryFiles, OciLayout
 from local.s3 import create_s3_app
 from local.server import running
 from local.sigv4 import UrlSigner
+from tests.local import rclone
+from tests.local.rclone import rclone_s3
 
 CREDENTIALS = Credentials("ASIATEST", "secret", "token")
-RCLONE_SPEC = importlib.util.find_spec("rclone_api")
 CONTENT = bytes(range(256)) * 8
 
 
@@ -149,49 +146,14 @@ def test_s3_is_another_host_than_the_function_url(aws: LocalAws) -> None:
     assert aws.s3_url.startswith("http://localhost:")
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
-
-
 def test_rclones_s3_takes_and_refuses_the_same_urls(tmp_path: Path, sample: OciLayout, sample_directory: Path) -> None:
     """Cross-check: another implementation of S3's signatures agrees with ours."""
     digest = next(iter(sample.referenced_blobs))
     (tmp_path / "bucket").mkdir()
     shutil.copy(sample_directory / "blobs" / digest.replace(":", "/"), tmp_path / "bucket" / "object")
-    port = free_port()
-    assert RCLONE_SPEC is not None
-    assert RCLONE_SPEC.origin is not None
-    server = subprocess.Popen(
-        [
-            Path(RCLONE_SPEC.origin).parent / "bin" / "rclone",
-            "serve",
-            "s3",
-            str(tmp_path),
-            "--addr",
-            f"127.0.0.1:{port}",
-            "--auth-key",
-            "key,secret",
-        ],
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        # rclone knows no session tokens.
-        url = UrlSigner(Credentials("key", "secret"), "us-east-1").sign(f"http://127.0.0.1:{port}/bucket/object")
-        response = _get_when_up(url)
+    with rclone_s3(tmp_path) as server:
+        url = UrlSigner(rclone.CREDENTIALS, "us-east-1").sign(f"{server}/bucket/object")
+        response = httpx.get(url)
         assert f"sha256:{hashlib.sha256(response.content).hexdigest()}" == digest
         assert httpx.get(url.replace("Expires=3600", "Expires=3601")).status_code == 403
         assert httpx.head(url).status_code == 403
-    finally:
-        server.terminate()
-        server.wait()
-
-
-def _get_when_up(url: str) -> httpx.Response:
-    for _ in range(100):
-        try:
-            return httpx.get(url)
-        except httpx.ConnectError:
-            time.sleep(0.1)
-    raise AssertionError("rclone did not start")
