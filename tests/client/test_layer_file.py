@@ -47,7 +47,8 @@ def test_what_is_read_in_order_is_asked_for_in_ever_larger_ranges(service_with_i
             pass
     lengths = [each.last - each.first + 1 for each in service_with_images.s3.asked]
     assert len(lengths) < 8
-    assert lengths[:-1] == sorted(lengths[:-1])
+    # Behind them, parts of one size are read ahead, in any order.
+    assert lengths[:3] == sorted(lengths[:3])
 
 
 def test_an_empty_layer_is_an_empty_file(service_with_images: Fetching) -> None:
