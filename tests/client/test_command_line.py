@@ -247,18 +247,24 @@ def test_a_signal_ends_a_command_that_would_hash_for_minutes(
         # Nothing of it is on the disk, and it takes minutes to hash.
         file.truncate(200_000_000_000)
     command = [*CLIENT, "fetch", "--url", service_with_images.url, REPOSITORY, "--digest", digest, "-o"]
-    process = subprocess.Popen(
-        [*command, str(tmp_path / "blobs"), "--json"],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    while "verifying" not in process.stdout.readline():
-        pass
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=20)
+    # A test run may ignore the signal, as nohup does with SIGHUP, and the command would inherit that.
+    before = signal.signal(number, signal.SIG_DFL)
+    try:
+        process = subprocess.Popen(
+            [*command, str(tmp_path / "blobs"), "--json"],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    finally:
+        signal.signal(number, before)
+    with process:
+        assert process.stdout is not None
+        while "verifying" not in process.stdout.readline():
+            pass
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=20)
     assert process.returncode == 128 + number
     assert errors == "ecr-layers: Stopped. Run it again to resume.\n"
 

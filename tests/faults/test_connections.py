@@ -49,7 +49,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
 
-READ_SECONDS = 0.5
+READ_SECONDS = 1.5
 """The read time-out of clients in tests that meet it."""
 
 ALLOWANCE_SECONDS = 3.0

@@ -74,7 +74,7 @@ def resources_of(template: dict[str, Any]) -> dict[str, str]:
 
     parts = template["Resources"] | {f"Output {name}": each for name, each in template["Outputs"].items()}
     lines = {name: json.dumps(shown(each), sort_keys=True, ensure_ascii=False) for name, each in parts.items()}
-    version = re.compile(r"(CurrentVersion[0-9A-F]{8})[0-9a-f]{40}")
+    version = re.compile(r"(CurrentVersion[0-9A-F]{8})[0-9a-f]{32}")
     return {version.sub(r"\1", name): version.sub(r"\1", line) for name, line in lines.items()}
 
 
