@@ -101,7 +101,7 @@ bench: $(INSTALLED) $(INSTALLED_CDK)  ## Measure the function against bare boto3
 	@$(BIN)/python -m benchmarks
 	@$(MAKE) --no-print-directory bench-client
 
-bench-client: $(INSTALLED)  ## Measure ecr-layers fetch against curl, skopeo and aria2c
+bench-client: $(INSTALLED) $(GO_CLIENTS)  ## Measure ecr-layers fetch against curl, skopeo, crane and aria2c
 	@$(BIN)/python -m benchmarks.client
 
 scaling: $(INSTALLED) $(INSTALLED_CDK)  ## Model loads of 10 to 100,000 requests a second, and check the model against the function

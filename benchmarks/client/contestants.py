@@ -11,7 +11,11 @@ from ecr_layers import DownloadUrl
 
 REPOSITORY = "team/app"
 OURS = "ecr-layers fetch"
-CURL, SKOPEO, ARIA2, ARIA2_UNVERIFIED = "curl, sha256sum", "skopeo", "aria2c", "aria2c, unverified"
+CURL, SKOPEO, CRANE = "curl, sha256sum", "skopeo", "crane"
+ARIA2, ARIA2_UNVERIFIED = "aria2c", "aria2c, unverified"
+
+# `make` builds it where Go is.
+_CRANE = str(Path(sys.prefix) / "tools" / "go-clients" / "crane")
 
 Command = Callable[["Origin"], list[str]]
 
@@ -38,6 +42,11 @@ def _fetch(origin: Origin) -> list[str]:
 def _skopeo(origin: Origin) -> list[str]:
     image = f"docker://{origin.service.removeprefix('http://')}/{REPOSITORY}:latest"
     return ["skopeo", "copy", "--quiet", "--src-tls-verify=false", image, "oci:app:latest"]
+
+
+def _crane(origin: Origin) -> list[str]:
+    image = f"{origin.service.removeprefix('http://')}/{REPOSITORY}:latest"
+    return [_CRANE, "pull", "--insecure", "--format=oci", image, "app"]
 
 
 def _curl(origin: Origin) -> list[str]:
@@ -76,6 +85,7 @@ def _unverified_aria2(origin: Origin) -> list[str]:
 _ALL: dict[str, tuple[str, Command]] = {
     CURL: ("curl", _curl),
     SKOPEO: ("skopeo", _skopeo),
+    CRANE: (_CRANE, _crane),
     ARIA2: ("aria2c", _verified_aria2),
     ARIA2_UNVERIFIED: ("aria2c", _unverified_aria2),
     OURS: (sys.executable, _fetch),

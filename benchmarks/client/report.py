@@ -9,14 +9,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.client.contestants import ARIA2, ARIA2_UNVERIFIED, CURL, OURS, SKOPEO
+from benchmarks.client.contestants import ARIA2, ARIA2_UNVERIFIED, CRANE, CURL, OURS, SKOPEO
 from benchmarks.client.measurements import Row
 
 RESULTS = Path(__file__).parents[1] / "results"
 DOCUMENT = Path(__file__).parents[2] / "docs" / "client.md"
 BEGIN, END = "<!-- Written by `make bench-client` from here -->", "<!-- to here -->"
 
-_CONTESTANTS = (CURL, SKOPEO, ARIA2, ARIA2_UNVERIFIED, OURS)
+_CONTESTANTS = (CURL, SKOPEO, CRANE, ARIA2, ARIA2_UNVERIFIED, OURS)
 COLUMNS = ("", *_CONTESTANTS, "ratio (range)", "target", "met")
 
 

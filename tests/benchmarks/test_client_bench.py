@@ -64,7 +64,7 @@ def test_the_next_range_stalls_and_no_other(s3: str) -> None:
 def test_a_row_has_a_value_for_each_contestant_and_says_whether_the_target_is_met() -> None:
     row = Row("time", {CURL: 40.0, OURS: 4.0}, "s", [0.1, 0.2, 0.3], "at most 1", is_met=True)
     assert report.cells(row) == (
-        "time", "40.0 s", "", "", "", "4.0 s", "0.20 (0.10 to 0.30)", "at most 1", "yes"
+        "time", "40.0 s", "", "", "", "", "4.0 s", "0.20 (0.10 to 0.30)", "at most 1", "yes"
     )  # fmt: skip
     assert len(report.cells(row)) == len(report.COLUMNS)
 
@@ -89,7 +89,7 @@ def test_a_result_is_kept_as_a_file_and_in_the_document(tmp_path: Path, monkeypa
     )
     assert json.loads(path.read_text())["rows"][3]["values"] == {OURS: 1.0}
     text = (tmp_path / "client.md").read_text()
-    assert "\n| time | 40.0 s |  |  |  | 4.0 s |\n| peak memory | 11.5 MB |  |  |  | 87.4 MB |\n\n" in text
+    assert "\n| time | 40.0 s |  |  |  |  | 4.0 s |\n| peak memory | 11.5 MB |  |  |  |  | 87.4 MB |\n\n" in text
     assert "old" not in text
     assert text.startswith("before\n")
     assert text.endswith("after\n")
