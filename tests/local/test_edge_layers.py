@@ -14,20 +14,12 @@ from ecr_layers.ops.pull_tokens import PullToken
 from local.aws import S3
 from local.edge import CALLER, CALLER_ARN, DISTRIBUTION_ARN, EdgeConfiguration, RunningEdge, local_edge
 from local.oci_layout import OciLayout
-from local.sample_image import write_sample_image
 from local.service import EVERYTHING, FunctionUrl, Service, local_service
 from local.sigv4 import UrlSigner
 from tests.local import rclone
 from tests.local.rclone import rclone_s3
 
 PASSWORD = "0123456789abcdef"
-
-
-@pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> OciLayout:
-    directory = tmp_path_factory.mktemp("sample")
-    write_sample_image(directory)
-    return OciLayout(directory)
 
 
 @pytest.fixture(scope="module")
