@@ -19,7 +19,8 @@ if TYPE_CHECKING:
         TransferError,
         UsageError,
     )
-    from ecr_layers.files.image_files import ImageFiles
+    from ecr_layers.files.archives import Attributes, Kind
+    from ecr_layers.files.image_files import FileInfo, ImageFiles
     from ecr_layers.image import Image, Layer
     from ecr_layers.oci.config import ImageConfig
     from ecr_layers.oci.manifests import Descriptor, Manifest
@@ -31,16 +32,19 @@ if TYPE_CHECKING:
     from ecr_layers.transfer.source import DownloadUrl
 
 __all__ = [
+    "Attributes",
     "BlobState",
     "Client",
     "ClientError",
     "Descriptor",
     "DownloadUrl",
+    "FileInfo",
     "Image",
     "ImageConfig",
     "ImageFiles",
     "ImageReference",
     "IntegrityError",
+    "Kind",
     "Layer",
     "Manifest",
     "MissingPackageError",
@@ -59,16 +63,19 @@ __all__ = [
 ]
 
 _PLACES = {
+    "Attributes": "files.archives",
     "BlobState": "transfer.blobs",
     "Client": "client",
     "ClientError": "errors",
     "Descriptor": "oci.manifests",
     "DownloadUrl": "transfer.source",
+    "FileInfo": "files.image_files",
     "Image": "image",
     "ImageConfig": "oci.config",
     "ImageFiles": "files.image_files",
     "ImageReference": "oci.references",
     "IntegrityError": "errors",
+    "Kind": "files.archives",
     "Layer": "image",
     "Manifest": "oci.manifests",
     "MissingPackageError": "errors",

@@ -18,6 +18,7 @@ from ecr_layers.errors import ClientError, one_line
 COMMANDS = {
     "fetch": "Download an image or layers, verified",
     "cat": "Print a file of an image",
+    "ls": "List the files of an image",
     "inspect": "Print an image's config, platforms and layers",
     "url": "Print a layer's download URL",
     "token": "Create, list and revoke pull tokens",

@@ -13,6 +13,7 @@ import click
 from ecr_layers.cli.errors import tell
 from ecr_layers.client import Client
 from ecr_layers.errors import UsageError
+from ecr_layers.files.image_files import MOST_BYTES
 from ecr_layers.oci.references import ImageReference
 from ecr_layers.registry.addresses import SERVICE_VARIABLE, service_url
 from ecr_layers.transfer.blobs import TransferSettings
@@ -175,6 +176,16 @@ def image_options(function: Decorated) -> Decorated:
     return click.option(
         "--platform", metavar="OS/ARCH", help="platform, such as linux/arm64  [default: this machine's]"
     )(function)
+
+
+layer_bytes_option = click.option(
+    "--max-bytes",
+    type=ByteCount(),
+    default=MOST_BYTES,
+    metavar="N",
+    help="decompress no more bytes of layers  [default: 64GiB]",
+)
+"""The option that bounds decompressed bytes."""
 
 
 def check_choice(platform: str | None, manifest: Path | None) -> None:
