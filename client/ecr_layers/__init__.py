@@ -20,7 +20,8 @@ if TYPE_CHECKING:
         UsageError,
     )
     from ecr_layers.files.archives import Attributes, Kind
-    from ecr_layers.files.image_files import FileInfo, ImageFiles
+    from ecr_layers.files.image_files import ImageFiles
+    from ecr_layers.files.merged import FileInfo
     from ecr_layers.image import Image, Layer
     from ecr_layers.oci.config import ImageConfig
     from ecr_layers.oci.manifests import Descriptor, Manifest
@@ -69,7 +70,7 @@ _PLACES = {
     "ClientError": "errors",
     "Descriptor": "oci.manifests",
     "DownloadUrl": "transfer.source",
-    "FileInfo": "files.image_files",
+    "FileInfo": "files.merged",
     "Image": "image",
     "ImageConfig": "oci.config",
     "ImageFiles": "files.image_files",

@@ -19,6 +19,7 @@ COMMANDS = {
     "fetch": "Download an image or layers, verified",
     "cat": "Print a file of an image",
     "ls": "List the files of an image",
+    "extract": "Extract files of an image",
     "inspect": "Print an image's config, platforms and layers",
     "url": "Print a layer's download URL",
     "token": "Create, list and revoke pull tokens",

@@ -20,7 +20,7 @@ from ecr_layers.cli.options import (
 )
 from ecr_layers.errors import escaped
 from ecr_layers.files.archives import Kind
-from ecr_layers.files.image_files import FileInfo
+from ecr_layers.files.merged import FileInfo
 
 _EPILOG = """\
 \b

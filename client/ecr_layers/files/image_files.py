@@ -8,13 +8,15 @@ Source: https://github.com/opencontainers/image-spec/blob/main/layer.md
 
 import io
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import takewhile
 
 from ecr_layers.errors import ClientError, one_line
 from ecr_layers.files.archives import Attributes, Kind, Member, members
 from ecr_layers.files.compression import Decompressed, drain
-from ecr_layers.files.merged import LayerDirectory, Place, directory_in, walk
+from ecr_layers.files.extraction import Target, extract
+from ecr_layers.files.merged import FileInfo, LayerDirectory, Place, directory_in, walk
 from ecr_layers.files.tree import MOST_LINKS, Budget, Directory, Entry, Leaf, Parts, Tree, parts_of
 from ecr_layers.oci.manifests import Descriptor
 
@@ -28,27 +30,6 @@ _MOST_LIKELY_PATHS = 64
 
 
 _BROKEN_LINK = frozenset({"no-such-file", "too-many-links"})
-
-
-@dataclass(frozen=True, slots=True)
-class FileInfo:
-    """A file or directory of an image.
-
-    Attributes:
-        path: Its path from the root, with a slash in front.
-        kind: Its type. A hard link is a file, unless its target is missing.
-        attributes: Its permissions, owner and time.
-        size: Its size in bytes; of a sparse file the stored size.
-        target: The target of a link, empty for other types.
-        layer: The digest of the layer that it comes from.
-    """
-
-    path: str
-    kind: Kind
-    attributes: Attributes
-    size: int
-    target: str
-    layer: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +98,20 @@ class ImageFiles:
             ClientError: If nothing is there, or a layer can't be read.
         """
         return (self._info(place) for place in self._walk(path))
+
+    def extract(self, target: Target, *paths: str) -> tuple[FileInfo, ...]:
+        """Write files, and return those left out: devices, pipes and sparse files.
+
+        Args:
+            target: Where they are written.
+            paths: Their paths, each with everything below; all files without one.
+
+        Raises:
+            ClientError: If nothing is at a path, a layer can't be read, or the target can't be written.
+        """
+        places = {place.path: place for path in paths or ("/",) for place in self._walk(path)}
+        in_order = sorted(places.values(), key=lambda place: place.path.split("/"))
+        return extract(in_order, self._info, self._archive, target)
 
     def _walk(self, path: str) -> Iterator[Place]:
         found = self._resolve(parts_of(path), path)
@@ -236,15 +231,12 @@ class ImageFiles:
     def _tree(self, layer: int) -> Directory:
         """Return the files of a layer. It is read once."""
         if layer not in self._trees:
-            descriptor = self._descriptor(layer)
-            with self._open_layer(descriptor) as file:
-                archive = Decompressed(file, f"Layer {descriptor.digest}", self._budget.bytes)
-                tree = Tree(self._budget)
+            tree = Tree(self._budget)
+            with self._archive(layer) as archive:
                 for member in members(archive):
                     leaf = tree.add(member)
                     if leaf is not None:
                         self._keep(leaf, member, archive)
-                drain(file)
             self._trees[layer] = tree.root
         return self._trees[layer]
 
@@ -263,11 +255,16 @@ class ImageFiles:
             self._likely.add(path)
 
     def _read_again(self, leaf: Leaf, layer: int) -> Iterator[bytes]:
-        descriptor = self._descriptor(layer)
-        with self._open_layer(descriptor) as file:
-            archive = Decompressed(file, f"Layer {descriptor.digest}", self._budget.bytes)
+        with self._archive(layer) as archive:
             archive.skip_to(leaf.offset)
             yield from archive.chunks(leaf.size)
+
+    @contextmanager
+    def _archive(self, layer: int) -> Iterator[Decompressed]:
+        """Open the archive of a layer, and read it to its end, where its digest is verified."""
+        descriptor = self._descriptor(layer)
+        with self._open_layer(descriptor) as file:
+            yield Decompressed(file, f"Layer {descriptor.digest}", self._budget.bytes)
             drain(file)
 
     def _descriptor(self, layer: int) -> Descriptor:

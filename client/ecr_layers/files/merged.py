@@ -3,10 +3,32 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from ecr_layers.files.archives import Attributes, Kind
 from ecr_layers.files.tree import LONGEST_PATH, Directory, Entry, Leaf, Parts
 
 LayerDirectory = tuple[int, Directory]
 """A directory of a layer, after the layer's number; 0 is the newest."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileInfo:
+    """A file or directory of an image.
+
+    Attributes:
+        path: Its path from the root, with a slash in front.
+        kind: Its type. A hard link is a file, unless its target is missing.
+        attributes: Its permissions, owner and time.
+        size: Its size in bytes; of a sparse file the stored size.
+        target: The target of a link, empty for other types.
+        layer: The digest of the layer that it comes from.
+    """
+
+    path: str
+    kind: Kind
+    attributes: Attributes
+    size: int
+    target: str
+    layer: str
 
 
 @dataclass(frozen=True, slots=True)
