@@ -10,6 +10,7 @@ __version__ = "1.1.0"
 
 if TYPE_CHECKING:
     from ecr_layers.client import Client
+    from ecr_layers.comparison import ImageDiff, diff
     from ecr_layers.errors import (
         ClientError,
         IntegrityError,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from ecr_layers.files.archives import Attributes, Kind
+    from ecr_layers.files.comparison import FileChange
     from ecr_layers.files.image_files import ImageFiles
     from ecr_layers.files.merged import FileInfo
     from ecr_layers.image import Image, Layer
@@ -39,9 +41,11 @@ __all__ = [
     "ClientError",
     "Descriptor",
     "DownloadUrl",
+    "FileChange",
     "FileInfo",
     "Image",
     "ImageConfig",
+    "ImageDiff",
     "ImageFiles",
     "ImageReference",
     "IntegrityError",
@@ -61,6 +65,7 @@ __all__ = [
     "TransferSettings",
     "UsageError",
     "__version__",
+    "diff",
 ]
 
 _PLACES = {
@@ -70,9 +75,11 @@ _PLACES = {
     "ClientError": "errors",
     "Descriptor": "oci.manifests",
     "DownloadUrl": "transfer.source",
+    "FileChange": "files.comparison",
     "FileInfo": "files.merged",
     "Image": "image",
     "ImageConfig": "oci.config",
+    "ImageDiff": "comparison",
     "ImageFiles": "files.image_files",
     "ImageReference": "oci.references",
     "IntegrityError": "errors",
@@ -91,6 +98,7 @@ _PLACES = {
     "TransferError": "errors",
     "TransferSettings": "transfer.blobs",
     "UsageError": "errors",
+    "diff": "comparison",
 }
 
 

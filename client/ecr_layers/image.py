@@ -95,13 +95,15 @@ class Image:
         """The platforms of the index that the name belongs to; empty without an index."""
         return self._service.images.platforms(self.reference.repository, self._root)
 
-    def files(self, max_bytes: int = MOST_BYTES) -> ImageFiles:
-        """Return its files as a container sees them. Layers are read when they are needed, and once.
+    def files(self, max_bytes: int = MOST_BYTES, kept: Path | None = None) -> ImageFiles:
+        """Return its files as a container sees them. Layers are read when they are needed.
 
         Args:
             max_bytes: How many bytes of layers may be decompressed.
+            kept: A directory for layers, so that each is loaded once, however many files are read.
         """
-        return ImageFiles(self.manifest.layers, self._open, max_bytes)
+        open_layer = keeping(self._open, kept) if kept else self._open
+        return ImageFiles(self.manifest.layers, open_layer, max_bytes)
 
     def read(self, path: str) -> bytes:
         """Return the content of a file. Links are followed inside the image.
@@ -161,8 +163,7 @@ class Image:
 
     def _extract(self, target: Target, paths: tuple[str, ...], max_bytes: int) -> tuple[FileInfo, ...]:
         with tempfile.TemporaryDirectory(prefix="ecr-layers-") as kept:
-            files = ImageFiles(self.manifest.layers, keeping(self._open, Path(kept)), max_bytes)
-            return files.extract(target, *paths)
+            return self.files(max_bytes, Path(kept)).extract(target, *paths)
 
     def save(
         self,

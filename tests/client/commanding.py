@@ -63,6 +63,13 @@ def serving(directory: Path, images: Mapping[str, Sequence[bytes]]) -> Iterator[
     writer = LayoutWriter(directory)
     for tag, layers in images.items():
         writer.name(add_image(writer, {"os": "linux", "architecture": "amd64"}, layers), tag)
+    with serving_layout(writer) as url:
+        yield url
+
+
+@contextmanager
+def serving_layout(writer: LayoutWriter) -> Iterator[str]:
+    """Serve the images that were written, and return the service's URL."""
     writer.write()
-    with local_service({REPOSITORY: OciLayout(directory)}, write_log=lambda _: None) as service:
+    with local_service({REPOSITORY: OciLayout(writer.directory)}, write_log=lambda _: None) as service:
         yield service.url

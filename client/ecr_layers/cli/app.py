@@ -20,6 +20,7 @@ COMMANDS = {
     "cat": "Print a file of an image",
     "ls": "List the files of an image",
     "extract": "Extract files of an image",
+    "diff": "Compare two images",
     "inspect": "Print an image's config, platforms and layers",
     "url": "Print a layer's download URL",
     "token": "Create, list and revoke pull tokens",

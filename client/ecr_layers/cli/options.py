@@ -173,10 +173,13 @@ def image_options(function: Decorated) -> Decorated:
         metavar="FILE",
         help="the image's manifest, for services that don't serve manifests",
     )(function)
-    return click.option(
-        "--platform", metavar="OS/ARCH", help="platform, such as linux/arm64  [default: this machine's]"
-    )(function)
+    return platform_option(function)
 
+
+platform_option = click.option(
+    "--platform", metavar="OS/ARCH", help="platform, such as linux/arm64  [default: this machine's]"
+)
+"""The option that chooses an image of an index."""
 
 layer_bytes_option = click.option(
     "--max-bytes",
