@@ -90,6 +90,12 @@ def test_hard_links_are_compared_by_their_contents() -> None:
     assert [(each.path, each.aspects) for each in found.changed] == [("/a", ("content",)), ("/b", ("content",))]
 
 
+def test_a_hard_link_to_another_file_of_the_same_layer_is_a_change() -> None:
+    base = tar(file("a", b"1"), file("b", b"2"))
+    found = compared([base], [base, tar(hard_link("a", "b"))])
+    assert [(each.path, each.aspects) for each in found.changed] == [("/a", ("content",))]
+
+
 def test_contents_of_a_layer_in_common_are_not_read_again() -> None:
     base = tar(file("a", b"1"), file("b", b"2"))
     first, second = Layers([base]), Layers([base, tar(file("c", b"3"))])

@@ -63,7 +63,7 @@ class _Digests:
 
 
 def diff_files(first: ImageFiles, second: ImageFiles) -> FilesDiff:
-    """Compare the files of two images. Contents are read only where sizes are equal and layers aren't.
+    """Compare the files of two images. Contents are read only where sizes are equal.
 
     Raises:
         ClientError: If a layer can't be read.
@@ -104,7 +104,11 @@ def _key(file: FileInfo) -> list[str]:
 
 def _may_differ(old: FileInfo, new: FileInfo) -> bool:
     """Tell whether the contents have to be read."""
-    return old.kind is new.kind is Kind.FILE and old.size == new.size > 0 and old.layer != new.layer
+    return old.kind is new.kind is Kind.FILE and old.size == new.size > 0 and not _is_same_content(old, new)
+
+
+def _is_same_content(old: FileInfo, new: FileInfo) -> bool:
+    return (old.layer, old.offset) == (new.layer, new.offset)
 
 
 def _differing_contents(first: ImageFiles, second: ImageFiles, paths: list[str]) -> set[str]:
@@ -127,6 +131,6 @@ def _aspects(old: FileInfo, new: FileInfo, has_other_content: bool) -> Iterator[
     if old.target != new.target:
         yield "target"
     # The contents of sparse files can't be read.
-    is_other_sparse_file = old.kind is Kind.SPARSE_FILE and old.layer != new.layer
+    is_other_sparse_file = old.kind is Kind.SPARSE_FILE and not _is_same_content(old, new)
     if old.size != new.size or has_other_content or is_other_sparse_file:
         yield "content"

@@ -146,8 +146,8 @@ class ImageFiles:
     def _info(self, place: Place) -> FileInfo:
         entry, digest = place.entry, self._descriptor(place.layer).digest
         if isinstance(entry, Directory):
-            return FileInfo(f"/{place.path}", Kind.DIRECTORY, entry.attributes or Attributes(), 0, "", digest)
-        return FileInfo(f"/{place.path}", entry.kind, entry.attributes, entry.size, entry.target, digest)
+            return FileInfo(f"/{place.path}", Kind.DIRECTORY, entry.attributes or Attributes(), 0, "", digest, 0)
+        return FileInfo(f"/{place.path}", entry.kind, entry.attributes, entry.size, entry.target, digest, entry.offset)
 
     def _file(self, path: str) -> tuple[Leaf, int]:
         found = self._resolve(parts_of(path), path)
