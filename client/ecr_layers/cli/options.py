@@ -181,6 +181,11 @@ platform_option = click.option(
 )
 """The option that chooses an image of an index."""
 
+platform_of_index_option = click.option(
+    "--platform", metavar="OS/ARCH", help="platform, such as linux/arm64  [default: the index itself]"
+)
+"""The option that chooses an image of an index instead of the index."""
+
 layer_bytes_option = click.option(
     "--max-bytes",
     type=ByteCount(),
