@@ -232,6 +232,13 @@ def test_each_layer_is_loaded_once(tmp_path: Path) -> None:
     assert of.opened == [1, 0]
 
 
+def test_layers_that_cannot_be_kept_are_an_error_with_a_remedy(tmp_path: Path) -> None:
+    of = Layers([tar(file("a", b"1"))])
+    files = ImageFiles(of.descriptors, keeping(of.open, tmp_path / "missing"))
+    with pytest.raises(TargetError, match=r"Can't write .*missing: No such file or directory\. .*set TMPDIR"):
+        list(files.walk())
+
+
 def test_gnu_tar_extracts_the_same(tmp_path: Path) -> None:
     compared = 0
     for seed in range(60):

@@ -15,6 +15,7 @@ from ecr_layers.files.tree import Leaf
 from ecr_layers.oci.manifests import Descriptor
 
 _READ_AT_ONCE = 1024 * 1024
+_OTHER_DIRECTORY = "Free up space there, or set TMPDIR to another directory."
 
 
 class Target(Protocol):
@@ -81,7 +82,7 @@ def keeping(
 
     def open_kept(layer: Descriptor) -> io.BufferedReader:
         path = directory / layer.digest.replace(":", "-")
-        with write_errors(directory):
+        with write_errors(directory, _OTHER_DIRECTORY):
             if not path.exists():
                 with open_layer(layer) as source, path.open("wb") as copy:
                     shutil.copyfileobj(source, copy, _READ_AT_ONCE)
@@ -91,8 +92,12 @@ def keeping(
 
 
 @contextmanager
-def write_errors(path: Path | str) -> Iterator[None]:
+def write_errors(path: Path | str, remedy: str = "") -> Iterator[None]:
     """Replace an OSError by an error of one line.
+
+    Args:
+        path: What is written.
+        remedy: What to do, as a sentence.
 
     Raises:
         TargetError: In its place.
@@ -101,4 +106,5 @@ def write_errors(path: Path | str) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise TargetError(f"Can't write {escaped(str(path))}: {reason}.", path=str(path)) from None
+        message = f"Can't write {escaped(str(path))}: {reason}. {remedy}".rstrip()
+        raise TargetError(message, path=str(path)) from None
