@@ -10,6 +10,7 @@ __version__ = "1.1.0"
 
 if TYPE_CHECKING:
     from ecr_layers.client import Client
+    from ecr_layers.comparison import ImageDiff, diff
     from ecr_layers.errors import (
         ClientError,
         IntegrityError,
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
         TransferError,
         UsageError,
     )
+    from ecr_layers.files.archives import Attributes, Kind
+    from ecr_layers.files.comparison import FileChange
     from ecr_layers.files.image_files import ImageFiles
+    from ecr_layers.files.merged import FileInfo
     from ecr_layers.image import Image, Layer
     from ecr_layers.oci.config import ImageConfig
     from ecr_layers.oci.manifests import Descriptor, Manifest
@@ -31,16 +35,21 @@ if TYPE_CHECKING:
     from ecr_layers.transfer.source import DownloadUrl
 
 __all__ = [
+    "Attributes",
     "BlobState",
     "Client",
     "ClientError",
     "Descriptor",
     "DownloadUrl",
+    "FileChange",
+    "FileInfo",
     "Image",
     "ImageConfig",
+    "ImageDiff",
     "ImageFiles",
     "ImageReference",
     "IntegrityError",
+    "Kind",
     "Layer",
     "Manifest",
     "MissingPackageError",
@@ -56,19 +65,25 @@ __all__ = [
     "TransferSettings",
     "UsageError",
     "__version__",
+    "diff",
 ]
 
 _PLACES = {
+    "Attributes": "files.archives",
     "BlobState": "transfer.blobs",
     "Client": "client",
     "ClientError": "errors",
     "Descriptor": "oci.manifests",
     "DownloadUrl": "transfer.source",
+    "FileChange": "files.comparison",
+    "FileInfo": "files.merged",
     "Image": "image",
     "ImageConfig": "oci.config",
+    "ImageDiff": "comparison",
     "ImageFiles": "files.image_files",
     "ImageReference": "oci.references",
     "IntegrityError": "errors",
+    "Kind": "files.archives",
     "Layer": "image",
     "Manifest": "oci.manifests",
     "MissingPackageError": "errors",
@@ -83,6 +98,7 @@ _PLACES = {
     "TransferError": "errors",
     "TransferSettings": "transfer.blobs",
     "UsageError": "errors",
+    "diff": "comparison",
 }
 
 

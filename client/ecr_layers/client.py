@@ -187,6 +187,18 @@ class Client:
         """
         return self._service.layers.resolve(Repository.parse(repository), digests)
 
+    def tags(self, repository: str) -> list[str]:
+        """Return the tags of a repository; the operator has to set `listTags`.
+
+        Args:
+            repository: Its name, such as `team/app`.
+
+        Raises:
+            ServiceError: If the service refuses it.
+            UsageError: If the name is malformed.
+        """
+        return self._service.images.tags(Repository.parse(repository))
+
     def _root(self, reference: ImageReference, manifest: Manifest | str | Path | None) -> Manifest:
         if manifest is None:
             return self._service.images.read_manifest(reference)

@@ -101,3 +101,12 @@ def one_line(text: str) -> str:
 def printable(line: str) -> str:
     """Replace the characters of a line that could control a terminal."""
     return "".join(character if character.isprintable() else "?" for character in line)
+
+
+def escaped(name: str) -> str:
+    """Return a file's name with backslash escapes for bytes that could control a terminal."""
+    return "".join(each if each.isprintable() and each != "\\" else _escape(each) for each in name)
+
+
+def _escape(character: str) -> str:
+    return character.encode(errors="surrogateescape").decode("latin-1").encode("unicode_escape").decode()

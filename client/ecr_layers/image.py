@@ -1,6 +1,7 @@
 """An image in a registry, for programs."""
 
 import io
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,7 +10,10 @@ from typing import BinaryIO
 
 from ecr_layers import saving
 from ecr_layers.errors import ClientError, ServiceError, UsageError
+from ecr_layers.files.extraction import Target, keeping
 from ecr_layers.files.image_files import MOST_BYTES, ImageFiles
+from ecr_layers.files.merged import FileInfo
+from ecr_layers.files.targets import DirectoryTarget, TarTarget
 from ecr_layers.oci.config import ImageConfig
 from ecr_layers.oci.manifests import Descriptor, Manifest
 from ecr_layers.oci.platforms import Platform
@@ -91,13 +95,15 @@ class Image:
         """The platforms of the index that the name belongs to; empty without an index."""
         return self._service.images.platforms(self.reference.repository, self._root)
 
-    def files(self, max_bytes: int = MOST_BYTES) -> ImageFiles:
-        """Return its files as a container sees them. Layers are read when they are needed, and once.
+    def files(self, max_bytes: int = MOST_BYTES, kept: Path | None = None) -> ImageFiles:
+        """Return its files as a container sees them. Layers are read when they are needed.
 
         Args:
             max_bytes: How many bytes of layers may be decompressed.
+            kept: A directory for layers, so that each is loaded once, however many files are read.
         """
-        return ImageFiles(self.manifest.layers, self._open, max_bytes)
+        open_layer = keeping(self._open, kept) if kept else self._open
+        return ImageFiles(self.manifest.layers, open_layer, max_bytes)
 
     def read(self, path: str) -> bytes:
         """Return the content of a file. Links are followed inside the image.
@@ -111,6 +117,53 @@ class Image:
             ClientError: If there is no such file, it is a directory, or a layer can't be read.
         """
         return b"".join(self.files().read(path))
+
+    def extract(
+        self, directory: str | Path, *paths: str, keeps_owner: bool = False, max_bytes: int = MOST_BYTES
+    ) -> tuple[FileInfo, ...]:
+        """Write files to a new or empty directory, below which they keep their paths.
+
+        Every layer that is needed is verified before the first file is written, and kept in a temporary directory
+        meanwhile. Nothing outside the target is written.
+
+        Args:
+            directory: The directory.
+            paths: Paths from the image's root, each with everything below; all files without one.
+            keeps_owner: Whether to set owners, set-user-ID and set-group-ID bits, as root.
+            max_bytes: How many bytes of layers may be decompressed. Each is decompressed twice.
+
+        Returns:
+            The files left out: devices, pipes and sparse files.
+
+        Raises:
+            UsageError: If owners can't be set.
+            TargetError: If the directory isn't empty, or can't be written.
+            ClientError: If nothing is at a path, or a layer can't be read.
+        """
+        with DirectoryTarget(Path(directory), keeps_owner=keeps_owner) as target:
+            return self._extract(target, paths, max_bytes)
+
+    def extract_tar(self, file: BinaryIO, *paths: str, max_bytes: int = MOST_BYTES) -> tuple[FileInfo, ...]:
+        """Write files to a tar archive, with their owners.
+
+        Args:
+            file: An open file, such as a pipe.
+            paths: As for `extract`.
+            max_bytes: As for `extract`.
+
+        Returns:
+            As for `extract`.
+
+        Raises:
+            ClientError: If nothing is at a path, or a layer can't be read.
+            OSError: If the archive can't be written.
+        """
+        with TarTarget(file) as target:
+            return self._extract(target, paths, max_bytes)
+
+    def _extract(self, target: Target, paths: tuple[str, ...], max_bytes: int) -> tuple[FileInfo, ...]:
+        with tempfile.TemporaryDirectory(prefix="ecr-layers-") as kept:
+            return self.files(max_bytes, Path(kept)).extract(target, *paths)
 
     def save(
         self,

@@ -25,6 +25,8 @@ def random_layer(random: Random, *, removes: bool) -> bytes:
             # Builders write the directories above each file; without them, a lower layer's link would be followed.
             members += [directory(path[:end]) for end in (1, 3) if end < len(path)]
         members += _members(random, random.choice(kinds), path)
+    for info, _ in members:
+        info.mode, info.mtime = random.choice([0o700, 0o755, 0o751, 0o644 | 0o100]), random.randrange(2**31)
     return tar(*members)
 
 

@@ -3,25 +3,24 @@
 import hashlib
 import json
 import os
-import signal
 import subprocess
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ecr_layers import Client, ClientError, IntegrityError, Manifest
-from ecr_layers.cli import main
 from ecr_layers.registry.layers import Layers
 from local.oci_layout import OciLayout
 from local.service import local_service
 from tests.archives import file, gzipped, link, tar, zstd
+from tests.client.commanding import REPOSITORY, Command, add_image, command
 from tests.commands import CLIENT, ROOT
-from tests.layouts import EMPTY, OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Descriptor, LayoutWriter, for_platform
+from tests.layouts import EMPTY, OCI_MANIFEST, LayoutWriter, for_platform
 
-REPOSITORY = "team/tools"
+__all__ = ["command"]
+
 BINARY = bytes(range(256)) * 1000
 CONFIG = {
     "os": "linux",
@@ -37,17 +36,6 @@ CONFIG = {
         "Env": ["PASSWORD=hunter2"],
     },
 }
-
-
-def add_image(writer: LayoutWriter, config: dict[str, Any], layers: list[bytes]) -> Descriptor:
-    """Write an image and return its descriptor."""
-    document = {
-        "schemaVersion": 2,
-        "mediaType": OCI_MANIFEST,
-        "config": writer.document(OCI_CONFIG, config),
-        "layers": [writer.blob(layer, OCI_LAYER) for layer in layers],
-    }
-    return writer.document(OCI_MANIFEST, document)
 
 
 @pytest.fixture(scope="module")
@@ -97,35 +85,6 @@ def url(layout: Path) -> Iterator[str]:
 def service(url: str) -> Iterator[Client]:
     with Client(url) as service:
         yield service
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a command came to."""
-
-    status: int
-    output: str
-    error: str
-
-
-Command = Callable[..., Result]
-
-
-@pytest.fixture
-def command(capsys: pytest.CaptureFixture[str]) -> Iterator[Command]:
-    """Return what runs `ecr-layers` in this process, which takes less time than a process of its own."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def run(*arguments: str) -> Result:
-        try:
-            status = main(arguments)
-        except SystemExit as end:
-            status = int(end.code or 0)
-        return Result(status, *capsys.readouterr())
-
-    yield run
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
 
 
 def read(service: Client, path: str, image: str = "1.2", **options: Any) -> bytes:

@@ -18,7 +18,13 @@ from ecr_layers.errors import ClientError, one_line
 COMMANDS = {
     "fetch": "Download an image or layers, verified",
     "cat": "Print a file of an image",
+    "ls": "List the files of an image",
+    "extract": "Extract files of an image",
+    "diff": "Compare two images",
     "inspect": "Print an image's config, platforms and layers",
+    "tags": "List the tags of a repository",
+    "manifest": "Print an image's manifest",
+    "digest": "Print an image's digest",
     "url": "Print a layer's download URL",
     "token": "Create, list and revoke pull tokens",
     "proxy": "Sign requests to a function URL for other clients",

@@ -7,8 +7,14 @@ import click
 
 from ecr_layers.cli import output
 from ecr_layers.cli.errors import EXIT_STATUSES
-from ecr_layers.cli.options import ByteCount, check_choice, image_options, operands, service_options, take_service
-from ecr_layers.files.image_files import MOST_BYTES
+from ecr_layers.cli.options import (
+    check_choice,
+    image_options,
+    layer_bytes_option,
+    operands,
+    service_options,
+    take_service,
+)
 
 _EPILOG = f"""\
 \b
@@ -26,13 +32,7 @@ verified, so check the exit status.
 @click.command(short_help="Print a file of an image", epilog=_EPILOG)
 @click.argument("words", nargs=-1, metavar="IMAGE PATH")
 @image_options
-@click.option(
-    "--max-bytes",
-    type=ByteCount(),
-    default=MOST_BYTES,
-    metavar="N",
-    help="decompress no more bytes of layers  [default: 64GiB]",
-)
+@layer_bytes_option
 @service_options
 def command(words: tuple[str, ...], platform: str | None, manifest: Path | None, max_bytes: int, **options: Any) -> int:
     """Print a file as a container would see it. Links are followed inside the image."""

@@ -23,7 +23,7 @@ _STATUSES = ((UsageError, USAGE), (IntegrityError, MISMATCH), (TargetError, TARG
 _HINTS = {
     "no-service": "Or use --url.",
     "credentials-required": "Run docker login, or use --token-file; for a function URL, leave --anonymous out.",
-    "NotEnabled": "Use --manifest FILE, or download layers with --digest.",
+    "NotEnabled": "fetch, cat, ls, extract and inspect take --manifest FILE; fetch takes --digest, too.",
     "layer-not-image": "Download it with {repository} --digest {digest}",
     "no-such-platform": "Choose one with --platform.",
     "too-many-manifests": "Use --platform.",

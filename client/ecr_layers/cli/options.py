@@ -13,6 +13,7 @@ import click
 from ecr_layers.cli.errors import tell
 from ecr_layers.client import Client
 from ecr_layers.errors import UsageError
+from ecr_layers.files.image_files import MOST_BYTES
 from ecr_layers.oci.references import ImageReference
 from ecr_layers.registry.addresses import SERVICE_VARIABLE, service_url
 from ecr_layers.transfer.blobs import TransferSettings
@@ -172,9 +173,27 @@ def image_options(function: Decorated) -> Decorated:
         metavar="FILE",
         help="the image's manifest, for services that don't serve manifests",
     )(function)
-    return click.option(
-        "--platform", metavar="OS/ARCH", help="platform, such as linux/arm64  [default: this machine's]"
-    )(function)
+    return platform_option(function)
+
+
+platform_option = click.option(
+    "--platform", metavar="OS/ARCH", help="platform, such as linux/arm64  [default: this machine's]"
+)
+"""The option that chooses an image of an index."""
+
+platform_of_index_option = click.option(
+    "--platform", metavar="OS/ARCH", help="platform, such as linux/arm64  [default: the index itself]"
+)
+"""The option that chooses an image of an index instead of the index."""
+
+layer_bytes_option = click.option(
+    "--max-bytes",
+    type=ByteCount(),
+    default=MOST_BYTES,
+    metavar="N",
+    help="decompress no more bytes of layers  [default: 64GiB]",
+)
+"""The option that bounds decompressed bytes."""
 
 
 def check_choice(platform: str | None, manifest: Path | None) -> None:

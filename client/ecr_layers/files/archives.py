@@ -8,10 +8,13 @@ Sources: https://pubs.opengroup.org/onlinepubs/9799919799/utilities/pax.html,
 https://www.gnu.org/software/tar/manual/html_node/Standard.html
 """
 
+import re
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
+from functools import lru_cache
+from typing import Any
 
 from ecr_layers.files.compression import Decompressed
 
@@ -29,7 +32,27 @@ class Kind(Enum):
     DIRECTORY = auto()
     SYMBOLIC_LINK = auto()
     HARD_LINK = auto()
+    CHARACTER_DEVICE = auto()
+    BLOCK_DEVICE = auto()
+    PIPE = auto()
     OTHER = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """What an archive says of a member besides its name and content. Malformed values are 0.
+
+    Attributes:
+        mode: Its permissions.
+        uid: Its owner's number.
+        gid: Its group's number.
+        mtime: When it was changed, in seconds since 1970.
+    """
+
+    mode: int = 0o755
+    uid: int = 0
+    gid: int = 0
+    mtime: float = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +65,7 @@ class Member:
         target: The target of a link, empty for other types.
         offset: Offset of its content in the archive, in bytes.
         size: Size of its content in bytes.
+        attributes: Its owner, permissions and time.
     """
 
     name: str
@@ -49,6 +73,7 @@ class Member:
     target: str
     offset: int
     size: int
+    attributes: Attributes
 
 
 def members(archive: Decompressed) -> Iterator[Member]:
@@ -97,6 +122,7 @@ class _Header:
     size: int
     type: bytes
     linkname: str
+    attributes: Attributes
 
 
 def _header(archive: Decompressed) -> _Header | None:
@@ -116,7 +142,41 @@ def _header(archive: Decompressed) -> _Header | None:
         name = f"{prefix}/{name}"
     if kind == tarfile.GNUTYPE_SPARSE:
         _skip_map(archive, block)
-    return _Header(name, _number(archive, block[124:136]), kind, _text(block[157:257]))
+    attributes = _read_attributes(block[100:124], block[136:148])
+    return _Header(name, _number(archive, block[124:136]), kind, _text(block[157:257]), attributes)
+
+
+# Most members of a layer have the same few; sharing them saves time and memory.
+@lru_cache(maxsize=4096)
+def _read_attributes(owner: bytes, mtime: bytes) -> Attributes:
+    mode, uid, gid, seconds = map(_lenient_number, (owner[:8], owner[8:16], owner[16:], mtime))
+    return Attributes(mode & 0o7777, _in_range(uid, _LARGEST_ID), _in_range(gid, _LARGEST_ID), _time(seconds))
+
+
+def _lenient_number(content: bytes) -> int:
+    if content[0] in {0o200, 0o377}:
+        return int.from_bytes(content[1:], "big", signed=content[0] == 0o377)
+    digits = content.partition(b"\0")[0].strip()
+    return int(digits, 8) if digits and not digits.strip(b"01234567") else 0
+
+
+def _in_range(number: int, largest: int) -> int:
+    return number if 0 <= number <= largest else 0
+
+
+def _time(seconds: float) -> float:
+    return seconds if abs(seconds) <= _LATEST else 0
+
+
+def _extended(attributes: Attributes, extensions: dict[str, str]) -> Attributes:
+    """Return attributes with those of a pax header."""
+    changed: dict[str, Any] = {}
+    for name in ("uid", "gid"):
+        if re.fullmatch(r"[0-9]{1,10}", extensions.get(name, "")):
+            changed[name] = _in_range(int(extensions[name]), _LARGEST_ID)
+    if re.fullmatch(r"-?[0-9]{1,15}(\.[0-9]{0,30})?", extensions.get("mtime", "")):
+        changed["mtime"] = _time(float(extensions["mtime"]))
+    return replace(attributes, **changed) if changed else attributes
 
 
 def _has_checksum(block: bytes, checksum: int) -> bool:
@@ -150,7 +210,7 @@ def _extension(archive: Decompressed, header: _Header) -> bytes:
 
 
 def _attributes(content: bytes, archive: Decompressed) -> dict[str, str]:
-    """Return the attributes of a pax header that matter here: names, link targets and sizes.
+    """Return the attributes of a pax header that matter here: names, link targets, sizes, owners and times.
 
     A header is a list of records: a length, a space, a keyword, '=', a value and a line feed.
     """
@@ -185,6 +245,7 @@ def _member(archive: Decompressed, header: _Header, extensions: dict[str, str]) 
         archive.position,
         # A member without content may still state a size.
         0 if header.type in _WITHOUT_CONTENT else _size(archive, header, extensions),
+        _extended(header.attributes, extensions) if extensions else header.attributes,
     )
 
 
@@ -200,7 +261,10 @@ def _size(archive: Decompressed, header: _Header, extensions: dict[str, str]) ->
 # Their headers have other fields where others have a prefix.
 _GNU_TYPES = frozenset({tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.GNUTYPE_SPARSE})
 _SPARSE = b"GNU.sparse."
-_KEYWORDS = frozenset({b"path", b"linkpath", b"size", b"GNU.sparse.name"})
+_KEYWORDS = frozenset({b"path", b"linkpath", b"size", b"uid", b"gid", b"mtime", b"GNU.sparse.name"})
+_LARGEST_ID = 2**32 - 2
+# The year 9999; later ones have no date in Python.
+_LATEST = 253_402_300_799 - 86_400
 _KINDS = {
     tarfile.REGTYPE: Kind.FILE,
     tarfile.AREGTYPE: Kind.FILE,
@@ -209,6 +273,9 @@ _KINDS = {
     tarfile.DIRTYPE: Kind.DIRECTORY,
     tarfile.SYMTYPE: Kind.SYMBOLIC_LINK,
     tarfile.LNKTYPE: Kind.HARD_LINK,
+    tarfile.CHRTYPE: Kind.CHARACTER_DEVICE,
+    tarfile.BLKTYPE: Kind.BLOCK_DEVICE,
+    tarfile.FIFOTYPE: Kind.PIPE,
 }
 _WITHOUT_CONTENT = frozenset(
     {tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE}

@@ -8,12 +8,15 @@ Source: https://github.com/opencontainers/image-spec/blob/main/layer.md
 
 import io
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import takewhile
 
 from ecr_layers.errors import ClientError, one_line
-from ecr_layers.files.archives import Kind, Member, members
+from ecr_layers.files.archives import Attributes, Kind, Member, members
 from ecr_layers.files.compression import Decompressed, drain
+from ecr_layers.files.extraction import Target, extract
+from ecr_layers.files.merged import FileInfo, LayerDirectory, Place, directory_in, walk
 from ecr_layers.files.tree import MOST_LINKS, Budget, Directory, Entry, Leaf, Parts, Tree, parts_of
 from ecr_layers.oci.manifests import Descriptor
 
@@ -26,19 +29,27 @@ KEPT_BYTES = 32 * 1024 * 1024
 _MOST_LIKELY_PATHS = 64
 
 
+_BROKEN_LINK = frozenset({"no-such-file", "too-many-links"})
+
+
 @dataclass(frozen=True, slots=True)
 class _Found:
     """The entry at a path, or the first entry on the way that isn't a directory.
 
     Attributes:
         entry: The entry.
-        depth: How many parts of the path lead to it.
+        path: Its path.
         layer: The number of its layer; 0 is the newest.
     """
 
     entry: Entry
-    depth: int
+    path: Parts
     layer: int
+
+    @property
+    def depth(self) -> int:
+        """How many parts of the path lead to it."""
+        return len(self.path)
 
 
 class ImageFiles:
@@ -75,6 +86,69 @@ class ImageFiles:
         leaf, layer = self._file(path)
         return iter((leaf.content,)) if leaf.content is not None else self._read_again(leaf, layer)
 
+    def walk(self, path: str = "/") -> Iterator[FileInfo]:
+        """Yield what is at a path and below, each directory before its entries, sorted by name.
+
+        The root itself isn't yielded. Links in the path are followed inside the image, others aren't.
+
+        Args:
+            path: The path from the image's root.
+
+        Raises:
+            ClientError: If nothing is there, or a layer can't be read.
+        """
+        return (self._info(place) for place in self._walk(path))
+
+    def extract(self, target: Target, *paths: str) -> tuple[FileInfo, ...]:
+        """Write files, and return those left out: devices, pipes and sparse files.
+
+        Args:
+            target: Where they are written.
+            paths: Their paths, each with everything below; all files without one.
+
+        Raises:
+            ClientError: If nothing is at a path, a layer can't be read, or the target can't be written.
+        """
+        places = {place.path: place for path in paths or ("/",) for place in self._walk(path)}
+        in_order = sorted(places.values(), key=lambda place: place.path.split("/"))
+        return extract(in_order, self._info, self._archive, target)
+
+    def _walk(self, path: str) -> Iterator[Place]:
+        found = self._resolve(parts_of(path), path)
+        name = "/".join(found.path)
+        if not isinstance(found.entry, Directory):
+            yield Place(name, found.entry, found.layer)
+            return
+        for place in walk(name, self._directories(found.path)):
+            yield self._through_hard_link(place)
+
+    def _directories(self, path: Parts) -> list[LayerDirectory]:
+        """Return what each layer has of a directory, the newest first."""
+        found: list[LayerDirectory] = []
+        for layer in range(len(self._layers)):
+            directory, is_final = directory_in(self._tree(layer), path)
+            if directory is not None:
+                found.append((layer, directory))
+            if is_final:
+                break
+        return found
+
+    def _through_hard_link(self, place: Place) -> Place:
+        """Return a hard link as the file of a lower layer that it leads to; unchanged if there is none."""
+        try:
+            linked = self._linked(_Found(place.entry, (), place.layer), place.path, 0)
+        except ClientError as error:
+            if error.code in _BROKEN_LINK:
+                return place
+            raise
+        return place if isinstance(linked.entry, Directory) else Place(place.path, linked.entry, linked.layer)
+
+    def _info(self, place: Place) -> FileInfo:
+        entry, digest = place.entry, self._descriptor(place.layer).digest
+        if isinstance(entry, Directory):
+            return FileInfo(f"/{place.path}", Kind.DIRECTORY, entry.attributes or Attributes(), 0, "", digest, 0)
+        return FileInfo(f"/{place.path}", entry.kind, entry.attributes, entry.size, entry.target, digest, entry.offset)
+
     def _file(self, path: str) -> tuple[Leaf, int]:
         found = self._resolve(parts_of(path), path)
         entry, name = found.entry, one_line(path)
@@ -99,7 +173,7 @@ class ImageFiles:
         """
         done: Parts = ()
         left = MOST_LINKS
-        root = found = _Found(Directory(), 0, top)
+        root = found = _Found(Directory(), (), top)
         while path:
             if path[0] == "..":
                 done, path = done[:-1], path[1:]
@@ -123,7 +197,7 @@ class ImageFiles:
             done, path = _followed(link, run[: found.depth], (*run[found.depth :], *rest))
             # A link to a directory that is already resolved, such as `/` or `.`, leaves nothing to look up.
             found = found if path else root
-        return found
+        return _Found(found.entry, done, found.layer)
 
     def _linked(self, found: _Found, named: str, hard_links: int) -> _Found:
         """Return the file that a hard link to a lower layer names; anything else as it is."""
@@ -132,7 +206,7 @@ class ImageFiles:
         if hard_links == MOST_LINKS:
             raise _too_many_links(named)
         linked = self._resolve(parts_of(found.entry.target), named, found.layer + 1, hard_links + 1)
-        return _Found(linked.entry, found.depth, linked.layer)
+        return _Found(linked.entry, found.path, linked.layer)
 
     def _look_up(self, path: Parts, top: int) -> _Found | None:
         """Return the entry at a path without `..`, or the first entry on the way that isn't a directory.
@@ -157,15 +231,12 @@ class ImageFiles:
     def _tree(self, layer: int) -> Directory:
         """Return the files of a layer. It is read once."""
         if layer not in self._trees:
-            descriptor = self._descriptor(layer)
-            with self._open_layer(descriptor) as file:
-                archive = Decompressed(file, f"Layer {descriptor.digest}", self._budget.bytes)
-                tree = Tree(self._budget)
+            tree = Tree(self._budget)
+            with self._archive(layer) as archive:
                 for member in members(archive):
                     leaf = tree.add(member)
                     if leaf is not None:
                         self._keep(leaf, member, archive)
-                drain(file)
             self._trees[layer] = tree.root
         return self._trees[layer]
 
@@ -184,11 +255,16 @@ class ImageFiles:
             self._likely.add(path)
 
     def _read_again(self, leaf: Leaf, layer: int) -> Iterator[bytes]:
-        descriptor = self._descriptor(layer)
-        with self._open_layer(descriptor) as file:
-            archive = Decompressed(file, f"Layer {descriptor.digest}", self._budget.bytes)
+        with self._archive(layer) as archive:
             archive.skip_to(leaf.offset)
             yield from archive.chunks(leaf.size)
+
+    @contextmanager
+    def _archive(self, layer: int) -> Iterator[Decompressed]:
+        """Open the archive of a layer, and read it to its end, where its digest is verified."""
+        descriptor = self._descriptor(layer)
+        with self._open_layer(descriptor) as file:
+            yield Decompressed(file, f"Layer {descriptor.digest}", self._budget.bytes)
             drain(file)
 
     def _descriptor(self, layer: int) -> Descriptor:
@@ -198,7 +274,7 @@ class ImageFiles:
 
 def _look_up_in(tree: Directory, path: Parts, layer: int) -> tuple[_Found, bool]:
     """Return how far one layer has a path, and whether it hides the rest in lower layers."""
-    directory, made = tree, _Found(tree, 0, layer)
+    directory, made = tree, _Found(tree, (), layer)
     is_final = False
     for depth, name in enumerate(path, start=1):
         is_final = is_final or directory.hides(name)
@@ -206,10 +282,10 @@ def _look_up_in(tree: Directory, path: Parts, layer: int) -> tuple[_Found, bool]
         if entry is None:
             return made, is_final
         if not isinstance(entry, Directory):
-            return _Found(entry, depth, layer), is_final
+            return _Found(entry, path[:depth], layer), is_final
         directory = entry
         if entry.is_made:
-            made = _Found(entry, depth, layer)
+            made = _Found(entry, path[:depth], layer)
     return made, is_final
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from ecr_layers.errors import ClientError
-from ecr_layers.files.archives import Kind, Member
+from ecr_layers.files.archives import Attributes, Kind, Member
 from ecr_layers.files.compression import Allowance
 
 MOST_ENTRIES = 1_000_000
@@ -15,8 +15,10 @@ MOST_TEXT = 64 * 1024**2
 MOST_LINKS = 40
 """Most symbolic links on one path, as in Linux (MAXSYMLINKS)."""
 
-# Linux's limits (PATH_MAX, NAME_MAX). No container can have a file with a longer path or name.
-_LONGEST_PATH, _LONGEST_NAME = 4096, 255
+LONGEST_PATH = 4096
+"""Longest path, as in Linux (PATH_MAX). No container can have a file with a longer one."""
+
+_LONGEST_NAME = 255
 _MOST_STEPS = 50_000_000
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
@@ -35,12 +37,14 @@ class Directory:
         removed: The names of lower layers' entries that the layer removes; None for none.
         is_opaque: Whether the layer removes all entries of lower layers.
         is_made: Whether the layer makes it; otherwise it only removes entries from a lower layer's directory.
+        attributes: Its owner, permissions and time; None if the layer doesn't list it itself.
     """
 
     entries: "dict[str, Entry]" = field(default_factory=dict)
     removed: set[str] | None = None
     is_opaque: bool = False
     is_made: bool = True
+    attributes: Attributes | None = None
 
     def hides(self, name: str) -> bool:
         """Tell whether it hides lower layers' entry of this name."""
@@ -56,6 +60,7 @@ class Leaf:
         target: The target of a link.
         offset: Offset of its content in the layer's archive, in bytes.
         size: Size of its content in bytes.
+        attributes: Its owner, permissions and time.
         content: Its content, if it is kept in memory.
     """
 
@@ -63,6 +68,7 @@ class Leaf:
     target: str
     offset: int
     size: int
+    attributes: Attributes
     content: bytes | None = None
 
 
@@ -140,7 +146,7 @@ class Tree:
             self._remove(directory, name)
             return None
         if member.kind is Kind.DIRECTORY:
-            self._add_directory(directory, name, is_made=True)
+            self._add_directory(directory, name, is_made=True).attributes = member.attributes
             return None
         self._budget.add_entry(len(name) + len(member.target))
         directory.entries[name] = leaf = self._leaf(member)
@@ -149,9 +155,9 @@ class Tree:
     def _leaf(self, member: Member) -> Leaf:
         """Return a new leaf; for a hard link the one that its target is at this place of the archive."""
         if member.kind is not Kind.HARD_LINK:
-            return Leaf(member.kind, member.target, member.offset, member.size)
+            return Leaf(member.kind, member.target, member.offset, member.size, member.attributes)
         linked, path = self._find(parts_of(member.target))
-        return linked or Leaf(Kind.HARD_LINK, "/".join(path), member.offset, 0)
+        return linked or Leaf(Kind.HARD_LINK, "/".join(path), member.offset, 0, member.attributes)
 
     def _find(self, path: Parts) -> tuple[Leaf | None, Parts]:
         """Return the leaf at a path, and the path without the layer's links in it. A link at its end isn't followed."""
@@ -231,4 +237,5 @@ def parts_of(path: str) -> Parts:
 
 def _can_exist(member: Member, path: Parts) -> bool:
     """Tell whether a file system can have a member."""
-    return max(len(member.name), len(member.target)) <= _LONGEST_PATH and max(map(len, path)) <= _LONGEST_NAME
+    is_short = max(len(member.name), len(member.target)) <= LONGEST_PATH and max(map(len, path)) <= _LONGEST_NAME
+    return is_short and path[-1] != ".."

@@ -1,13 +1,15 @@
-"""Manifests of images, from the service, and the choice of a platform."""
+"""Manifests and tags of images, from the service, and the choice of a platform."""
 
+import re
 from collections.abc import Iterable
+from urllib.parse import parse_qs, urlsplit
 
 from ecr_layers.errors import ClientError, IntegrityError, ServiceError, UsageError
 from ecr_layers.oci.config import LARGEST_CONFIG, ImageConfig
 from ecr_layers.oci.manifests import INDEX_MEDIA_TYPES, MANIFEST_MEDIA_TYPES, Descriptor, Manifest
 from ecr_layers.oci.platforms import Platform
 from ecr_layers.oci.references import ImageReference, Repository, checked_digest, digest_of
-from ecr_layers.registry.api import Api
+from ecr_layers.registry.api import Api, unexpected_answer
 from ecr_layers.registry.layers import Layers
 from ecr_layers.transfer.downloads import DownloadError, Downloads
 from ecr_layers.transfer.parallel import in_parallel
@@ -27,12 +29,16 @@ MOST_MANIFESTS = 1000
 MOST_MANIFEST_BYTES = 64 * 1024 * 1024
 """Most bytes of those manifests together, which are held in memory."""
 
+MOST_TAG_PAGES = 1000
+"""Most pages of tags that are read; the service's have 1,000 tags."""
+
+_NEXT_PAGE = re.compile(r'<(/[^>]*)>; *rel="?next"?')
 _ACCEPT = ", ".join((*MANIFEST_MEDIA_TYPES, *INDEX_MEDIA_TYPES))
 _LISTED = 10
 
 
 class Images:
-    """Reads manifests and configs. May be used from several threads.
+    """Reads manifests, configs and tags. May be used from several threads.
 
     Args:
         api: The service.
@@ -63,6 +69,40 @@ class Images:
         media_type = answer.headers.get("Content-Type", "").partition(";")[0].strip() or None
         digest = reference.digest or answer.headers.get("Docker-Content-Digest")
         return Manifest.parse(answer.content, media_type, digest and checked_digest(digest))
+
+    def tags(self, repository: Repository) -> list[str]:
+        """Return the tags of a repository, from all pages.
+
+        Raises:
+            ServiceError: If the service refuses it.
+            ClientError: If there are too many pages.
+        """
+        found: list[str] = []
+        last = ""
+        for _ in range(MOST_TAG_PAGES):
+            page, following = self._tags_after(repository, last)
+            found += page
+            if following is None:
+                return found
+            if following == last:
+                raise unexpected_answer()
+            last = following
+        raise ClientError(f"{repository} has over {MOST_TAG_PAGES} pages of tags.", code="too-many-tags")
+
+    def _tags_after(self, repository: Repository, last: str) -> tuple[list[str], str | None]:
+        """Return a page of tags, and the last tag before the next page; None if there is no other."""
+        try:
+            answer = self._api.get(f"/v2/{repository}/tags/list", {"last": last} if last else None)
+        except ServiceError as error:
+            if error.code == "NotEnabled":
+                raise ServiceError(str(error), code="tags-not-listed", status=error.status) from None
+            raise
+        tags = answer.json().get("tags", False)
+        if tags is not None and not (isinstance(tags, list) and all(isinstance(tag, str) for tag in tags)):
+            raise unexpected_answer()
+        link = _NEXT_PAGE.search(answer.headers.get("Link", ""))
+        following = parse_qs(urlsplit(link[1]).query).get("last") if link else None
+        return tags or [], following[0] if following else None
 
     def read_entry(self, repository: Repository, entry: Descriptor) -> Manifest:
         """Return a manifest or index that an index lists, verified.

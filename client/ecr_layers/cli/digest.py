@@ -1,0 +1,28 @@
+"""`ecr-layers digest`."""
+
+from typing import Any
+
+import click
+
+from ecr_layers.cli import output
+from ecr_layers.cli.options import operands, platform_of_index_option, service_options, take_service
+
+_EPILOG = """\
+\b
+examples:
+  ecr-layers digest team/app:1.2
+  ecr-layers fetch "team/app@$(ecr-layers digest team/app:1.2)" -o app/"""
+
+
+@click.command(short_help="Print an image's digest", epilog=_EPILOG)
+@click.argument("words", nargs=-1, metavar="IMAGE")
+@platform_of_index_option
+@service_options
+def command(words: tuple[str, ...], platform: str | None, **options: Any) -> int:
+    """Print the digest of an image's manifest or index, verified."""
+    service = take_service(options)
+    url, (name,) = operands(service, words, "IMAGE")
+    with service.client(url) as client:
+        image = client.image(name, platform=platform, all_platforms=platform is None)
+    output.write_line(image.digest)
+    return 0

@@ -1,0 +1,75 @@
+"""`ecr-layers extract`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ecr_layers.cli import output
+from ecr_layers.cli.errors import EXIT_STATUSES, tell
+from ecr_layers.cli.options import (
+    check_choice,
+    image_options,
+    layer_bytes_option,
+    operands,
+    service_options,
+    take_service,
+)
+from ecr_layers.errors import escaped
+from ecr_layers.files.merged import FileInfo
+
+_EPILOG = f"""\
+\b
+examples:
+  ecr-layers extract team/app:1.2 -o rootfs
+  ecr-layers extract team/app:1.2 /etc /usr/bin/app -o files
+  ecr-layers extract team/app:1.2 /srv -o - | tar -x
+
+Every layer that is needed is verified before the first file is written; until the end, layers are kept in a temporary
+directory (TMPDIR). Devices, pipes and sparse files are left out with a note. A tar archive keeps owners.
+
+\b
+{EXIT_STATUSES}"""
+
+
+@click.command(short_help="Extract files of an image", epilog=_EPILOG)
+@click.argument("words", nargs=-1, metavar="IMAGE [PATH]...")
+@image_options
+@click.option(
+    "-o", "--output", "target", required=True, metavar="DIR", help="new or empty directory; - for a tar archive"
+)
+@click.option("--same-owner", "keeps_owner", is_flag=True, help="set owners and set-user-ID bits; needs root")
+@layer_bytes_option
+@service_options
+def command(
+    words: tuple[str, ...],
+    platform: str | None,
+    manifest: Path | None,
+    target: str,
+    max_bytes: int,
+    *,
+    keeps_owner: bool,
+    **options: Any,
+) -> int:
+    """Extract files and directories of an image, or all of it, as a container would see them.
+
+    Files keep their paths below DIR. Links in PATH are followed inside the image.
+    """
+    service = take_service(options)
+    check_choice(platform, manifest)
+    url, (name, *paths) = operands(service, words, "IMAGE", *["PATH"] * (len(words) - 1))
+    with service.client(url) as client:
+        image = client.image(name, platform=platform, manifest=manifest)
+        if target == "-":
+            with output.errors():
+                left_out = image.extract_tar(output.stream(), *paths, max_bytes=max_bytes)
+        else:
+            left_out = image.extract(target, *paths, keeps_owner=keeps_owner, max_bytes=max_bytes)
+    _tell_left_out(left_out)
+    return 0
+
+
+def _tell_left_out(files: tuple[FileInfo, ...]) -> None:
+    for file in files:
+        kind = file.kind.name.lower().replace("_", " ")
+        tell(f"note: left out {escaped(file.path)} ({kind}).")

@@ -1,0 +1,182 @@
+"""Where files of an image are extracted to: a directory, or a tar archive."""
+
+import os
+import stat
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Self, cast
+
+from ecr_layers.errors import TargetError, UsageError
+from ecr_layers.files.archives import Attributes
+from ecr_layers.files.compression import Decompressed
+from ecr_layers.files.extraction import write_errors
+from ecr_layers.files.merged import FileInfo
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+_WITHOUT_SET_ID = 0o7777 & ~(stat.S_ISUID | stat.S_ISGID)
+
+
+class DirectoryTarget:
+    """A new or empty directory. Nothing outside is written, as no link is followed and no file replaced.
+
+    Args:
+        root: The directory; it is made if it is missing.
+        keeps_owner: Whether files get their owners, and keep set-user-ID and set-group-ID bits.
+
+    Raises:
+        UsageError: If owners can't be set.
+        TargetError: If the directory isn't empty, or can't be used.
+    """
+
+    def __init__(self, root: Path, *, keeps_owner: bool) -> None:
+        if keeps_owner and os.geteuid() != 0:
+            raise UsageError("Only root can set the owners of files.", code="not-root")
+        with write_errors(root):
+            root.mkdir(parents=True, exist_ok=True)
+            if any(root.iterdir()):
+                raise TargetError(f"{root} isn't empty. Choose a new directory.", code="target-not-empty")
+            self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+        self._keeps_owner = keeps_owner
+        self._directories: list[FileInfo] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            if kind is None:
+                self._finish_directories()
+        finally:
+            os.close(self._root)
+
+    def add_directory(self, file: FileInfo) -> None:
+        """Make a directory; its mode and time are set at the end."""
+        with self._parent(file) as (parent, name):
+            os.mkdir(name, 0o700, dir_fd=parent)
+        self._directories.append(file)
+
+    def add_link(self, file: FileInfo) -> None:
+        """Make a symbolic link."""
+        with self._parent(file) as (parent, name):
+            os.symlink(file.target, name, dir_fd=parent)
+            if self._keeps_owner:
+                os.chown(name, file.attributes.uid, file.attributes.gid, dir_fd=parent, follow_symlinks=False)
+            os.utime(name, _times(file.attributes), dir_fd=parent, follow_symlinks=False)
+
+    def add_file(self, file: FileInfo, content: Decompressed) -> None:
+        """Write a file with the next bytes of an archive."""
+        with (
+            self._parent(file) as (parent, name),
+            os.fdopen(os.open(name, _NEW_FILE, 0o600, dir_fd=parent), "wb") as out,
+        ):
+            for chunk in content.chunks(file.size):
+                out.write(chunk)
+            out.flush()
+            self._set_attributes(out.fileno(), file.attributes)
+
+    def add_hard_link(self, file: FileInfo, first: FileInfo) -> None:
+        """Make another name of a file."""
+        with self._parent(first) as (source, old), self._parent(file) as (parent, new):
+            os.link(old, new, src_dir_fd=source, dst_dir_fd=parent, follow_symlinks=False)
+
+    def _finish_directories(self) -> None:
+        for file in reversed(self._directories):
+            with self._parent(file) as (parent, name), _opened(name, parent) as directory:
+                self._set_attributes(directory, file.attributes)
+
+    def _set_attributes(self, descriptor: int, attributes: Attributes) -> None:
+        if self._keeps_owner:
+            os.fchown(descriptor, attributes.uid, attributes.gid)
+        # After the owner, because a change of owner clears bits.
+        os.fchmod(descriptor, attributes.mode if self._keeps_owner else attributes.mode & _WITHOUT_SET_ID)
+        os.utime(descriptor, _times(attributes))
+
+    @contextmanager
+    def _parent(self, file: FileInfo) -> Iterator[tuple[int, str]]:
+        """Open the directory of a file, made if it is missing, and return it with the file's name."""
+        *above, name = file.path.strip("/").split("/")
+        with write_errors(file.path):
+            directory = os.dup(self._root)
+            try:
+                for part in above:
+                    below = _open_or_make(part, directory)
+                    os.close(directory)
+                    directory = below
+                yield directory, name
+            finally:
+                os.close(directory)
+
+
+class TarTarget:
+    """A tar archive, in the pax format.
+
+    Args:
+        file: Where it is written, such as a pipe.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._archive = tarfile.TarFile.open(fileobj=file, mode="w|", format=tarfile.PAX_FORMAT, encoding="utf-8")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self._archive.close()
+
+    def add_directory(self, file: FileInfo) -> None:
+        """Add a directory."""
+        self._archive.addfile(_header(file, tarfile.DIRTYPE))
+
+    def add_link(self, file: FileInfo) -> None:
+        """Add a symbolic link."""
+        self._archive.addfile(_header(file, tarfile.SYMTYPE, file.target))
+
+    def add_file(self, file: FileInfo, content: Decompressed) -> None:
+        """Add a file with the next bytes of an archive."""
+        header = _header(file, tarfile.REGTYPE)
+        header.size = file.size
+        self._archive.addfile(header, cast("BinaryIO", _Whole(content)))
+
+    def add_hard_link(self, file: FileInfo, first: FileInfo) -> None:
+        """Add another name of a file."""
+        self._archive.addfile(_header(file, tarfile.LNKTYPE, first.path.strip("/")))
+
+
+class _Whole:
+    """The bytes of an archive as a file, in which missing bytes are an error."""
+
+    def __init__(self, content: Decompressed) -> None:
+        self.read = content.read_whole
+
+
+def _header(file: FileInfo, kind: bytes, target: str = "") -> tarfile.TarInfo:
+    header = tarfile.TarInfo(file.path.strip("/"))
+    header.type, header.linkname = kind, target
+    header.mode, header.mtime = file.attributes.mode, file.attributes.mtime
+    header.uid, header.gid = file.attributes.uid, file.attributes.gid
+    return header
+
+
+def _times(attributes: Attributes) -> tuple[float, float]:
+    return attributes.mtime, attributes.mtime
+
+
+def _open_or_make(name: str, parent: int) -> int:
+    try:
+        return os.open(name, _DIRECTORY, dir_fd=parent)
+    except FileNotFoundError:
+        os.mkdir(name, 0o755, dir_fd=parent)
+        return os.open(name, _DIRECTORY, dir_fd=parent)
+
+
+@contextmanager
+def _opened(name: str, parent: int) -> Iterator[int]:
+    directory = os.open(name, _DIRECTORY, dir_fd=parent)
+    try:
+        yield directory
+    finally:
+        os.close(directory)

@@ -1,0 +1,327 @@
+"""`ecr-layers extract` writes the files that a container would see, and nothing outside its target."""
+
+import io
+import os
+import stat
+import subprocess
+import tarfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from ecr_layers import Client, ClientError, FileInfo, ImageFiles, TargetError, UsageError
+from ecr_layers.files.extraction import keeping
+from ecr_layers.files.targets import DirectoryTarget, TarTarget
+from tests.archives import Layers, directory, extension, file, gzipped, hard_link, header, link, record, special, tar
+from tests.client.commanding import REPOSITORY, Command, command, serving
+from tests.client.random_images import random_layer, unpacked_by_tar, unpacked_by_umoci
+from tests.commands import CLIENT, ROOT, tool
+
+__all__ = ["command"]
+
+
+def extracted(target: Path, *layers: bytes, paths: Sequence[str] = (), keeps_owner: bool = False) -> list[str]:
+    """Extract an image with these layers, and return the paths that were left out."""
+    of = Layers(layers)
+    with DirectoryTarget(target, keeps_owner=keeps_owner) as into:
+        left_out = ImageFiles(of.descriptors, of.open).extract(into, *paths)
+    return [each.path for each in left_out]
+
+
+def archived(*layers: bytes) -> bytes:
+    of, out = Layers(layers), io.BytesIO()
+    with TarTarget(out) as into:
+        ImageFiles(of.descriptors, of.open).extract(into)
+    return out.getvalue()
+
+
+def below(root: Path) -> list[str]:
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*"))
+
+
+def entries(root: Path) -> dict[str, tuple[object, ...]]:
+    """Return all that a directory has: types, modes, times, contents, targets, and which files are the same one."""
+    found: dict[str, tuple[object, ...]] = {}
+    names: dict[int, str] = {}
+    for path in sorted(root.rglob("*")):
+        name, status = str(path.relative_to(root)), path.lstat()
+        if path.is_symlink():
+            found[name] = ("link", str(path.readlink()), int(status.st_mtime))
+        elif path.is_dir():
+            found[name] = ("directory",)
+        else:
+            first = names.setdefault(status.st_ino, name)
+            mode = stat.S_IMODE(status.st_mode)
+            found[name] = ("file", path.read_bytes(), mode, int(status.st_mtime), first)
+    return found
+
+
+def with_mode(member: tuple[tarfile.TarInfo, bytes], mode: int, **members: int) -> tuple[tarfile.TarInfo, bytes]:
+    info, content = member
+    info.mode = mode
+    for name, value in members.items():
+        setattr(info, name, value)
+    return info, content
+
+
+def test_all_files_are_extracted_with_whiteouts_applied(tmp_path: Path) -> None:
+    layers = [tar(file("d/a", b"old"), file("d/gone"), file("x/y")), tar(file("d/a", b"new"), file("d/.wh.gone"))]
+    assert extracted(tmp_path / "out", *layers, tar(file("x/.wh..wh..opq"))) == []
+    assert below(tmp_path / "out") == ["d", "d/a", "x"]
+    assert (tmp_path / "out/d/a").read_bytes() == b"new"
+
+
+def test_files_and_directories_are_extracted_below_their_paths(tmp_path: Path) -> None:
+    layer = tar(
+        file("etc/a", b"1"), file("etc/b/c", b"2"), file("usr/bin/app", b"3"), file("other"), link("bin", "usr/bin")
+    )
+    extracted(tmp_path, layer, paths=["/etc/b", "bin/app", "/etc"])
+    assert below(tmp_path) == ["etc", "etc/a", "etc/b", "etc/b/c", "usr", "usr/bin", "usr/bin/app"]
+
+
+def test_modes_and_times_are_those_of_the_image_without_set_id_bits(tmp_path: Path) -> None:
+    members = [
+        with_mode(directory("d"), 0o2555, mtime=1_600_000_000),
+        with_mode(file("d/a", b"1"), 0o6751, mtime=1_700_000_000),
+        with_mode(directory("t"), 0o1777),
+    ]
+    extracted(tmp_path, tar(*members))
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*")}
+    assert modes == {"d": 0o555, "a": 0o751, "t": 0o1777}
+    assert (tmp_path / "d").stat().st_mtime == 1_600_000_000
+    assert (tmp_path / "d/a").stat().st_mtime == 1_700_000_000
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can set owners")
+def test_owners_and_set_id_bits_are_set_if_asked_for(tmp_path: Path) -> None:
+    members = [
+        with_mode(file("a", b"1"), 0o4755, uid=1234, gid=567),
+        with_mode(link("l", "a"), 0o777, uid=1, gid=2),
+        with_mode(directory("d"), 0o2755, uid=3, gid=4),
+    ]
+    extracted(tmp_path, tar(*members), keeps_owner=True)
+    found = {path.name: path.lstat() for path in tmp_path.iterdir()}
+    assert {name: (each.st_uid, each.st_gid) for name, each in found.items()} == {
+        "a": (1234, 567),
+        "l": (1, 2),
+        "d": (3, 4),
+    }
+    assert (stat.S_IMODE(found["a"].st_mode), stat.S_IMODE(found["d"].st_mode)) == (0o4755, 0o2755)
+
+
+def test_owners_need_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(UsageError, match="Only root can set the owners"):
+        DirectoryTarget(tmp_path, keeps_owner=True)
+
+
+def test_hard_links_are_links_in_the_image_also_across_layers(tmp_path: Path) -> None:
+    layers = [tar(file("z", b"1"), hard_link("a", "z")), tar(hard_link("d/b", "z")), tar(file(".wh.z"))]
+    extracted(tmp_path, *layers)
+    assert {(tmp_path / name).stat().st_ino for name in ("a", "d/b")} == {(tmp_path / "a").stat().st_ino}
+    assert (tmp_path / "a").stat().st_nlink == 2
+    assert (tmp_path / "d/b").read_bytes() == b"1"
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        [file("../../escaped", b"1")],
+        [file("/../escaped", b"1")],
+        [file("a/../../escaped", b"1")],
+        [link("l", "../.."), file("l/escaped", b"1")],
+        [link("l", "/"), file("l/escaped", b"1")],
+        [directory("l"), file("l/escaped", b"1"), link("l", "../..")],
+        [link("l", "../.."), hard_link("escaped", "l/../../secret")],
+        [hard_link("escaped", "../../secret")],
+        [hard_link("escaped", "/etc/passwd")],
+        [file(".."), file("a/.."), directory("../..")],
+    ],
+)
+@pytest.mark.parametrize("is_split", [False, True])
+def test_no_name_and_no_link_leads_out_of_the_target(
+    tmp_path: Path, members: list[tuple[tarfile.TarInfo, bytes]], *, is_split: bool
+) -> None:
+    (tmp_path / "secret").write_bytes(b"secret")
+    layers = [tar(each) for each in members] if is_split else [tar(*members)]
+    extracted(tmp_path / "a" / "out", *layers)
+    assert below(tmp_path / "a") == sorted(["out", *(f"out/{each}" for each in below(tmp_path / "a" / "out"))])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "secret"]
+    assert (tmp_path / "secret").stat().st_nlink == 1
+    assert not any(path.is_file() and path.read_bytes() == b"secret" for path in (tmp_path / "a/out").iterdir())
+
+
+def test_links_that_lead_out_are_extracted_but_never_followed(tmp_path: Path) -> None:
+    extracted(tmp_path / "out", tar(link("absolute", "/etc/passwd"), link("up", "../../x")))
+    assert (tmp_path / "out/absolute").readlink() == Path("/etc/passwd")
+    assert (tmp_path / "out/up").readlink() == Path("../../x")
+
+
+@pytest.mark.parametrize("kind", [tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, b"Z"])
+def test_devices_pipes_and_unknown_entries_are_left_out(tmp_path: Path, kind: bytes) -> None:
+    layer = tar(special("dev/x", kind), hard_link("h", "dev/x"), file("a"))
+    assert extracted(tmp_path, layer) == ["/dev/x", "/h"]
+    assert below(tmp_path) == ["a", "dev"]
+
+
+def test_sparse_files_and_hard_links_to_nothing_are_left_out(tmp_path: Path) -> None:
+    sparse = extension(tarfile.XHDTYPE, record("GNU.sparse.major", "1")) + header("s", tarfile.REGTYPE, 0)
+    assert extracted(tmp_path, sparse + tar(hard_link("h", "gone"))) == ["/h", "/s"]
+    assert below(tmp_path) == []
+
+
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE])
+def test_every_kind_of_file_is_extracted(tmp_path: Path, kind: bytes) -> None:
+    info, content = file("a", b"content")
+    info.type = kind
+    extracted(tmp_path, tar((info, content)))
+    assert (tmp_path / "a").read_bytes() == b"content"
+
+
+def test_a_target_with_files_is_refused_and_stays_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_bytes(b"mine")
+    with pytest.raises(TargetError, match="isn't empty"):
+        extracted(tmp_path, tar(file("mine", b"1")))
+    assert (tmp_path / "mine").read_bytes() == b"mine"
+
+
+def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    of = Layers([tar(file("a", b"1"))])
+    with DirectoryTarget(tmp_path / "out", keeps_owner=False) as into:
+        (tmp_path / "out/a").symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(TargetError, match="Can't write /a: File exists"):
+            ImageFiles(of.descriptors, of.open).extract(into)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_link_that_appears_meanwhile_is_not_followed(tmp_path: Path) -> None:
+    of = Layers([tar(file("d/a", b"1"))])
+    (tmp_path / "elsewhere").mkdir()
+    with DirectoryTarget(tmp_path / "out", keeps_owner=False) as into:
+        (tmp_path / "out/d").symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(TargetError, match="Can't write /d"):
+            ImageFiles(of.descriptors, of.open).extract(into)
+    assert below(tmp_path / "elsewhere") == []
+
+
+def test_a_name_that_the_file_system_cannot_hold_is_one_line_of_error(tmp_path: Path) -> None:
+    with pytest.raises(TargetError, match="File name too long"):
+        extracted(tmp_path, tar(file("\u00e4" * 200)))
+
+
+def test_a_target_that_cannot_be_a_directory_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(TargetError, match=r"Can't write .*file"):
+        extracted(tmp_path / "file", tar())
+
+
+def test_nothing_is_written_if_a_layer_is_damaged(tmp_path: Path) -> None:
+    with pytest.raises(ClientError):
+        extracted(tmp_path, gzipped(tar(file("a", bytes(100_000))))[:-200], tar(file("b")))
+    assert below(tmp_path) == []
+
+
+def test_each_layer_is_loaded_once(tmp_path: Path) -> None:
+    of = Layers([gzipped(tar(file("a", b"1"), file("b", b"2"))), tar(file("c", b"3"))])
+    (tmp_path / "kept").mkdir()
+    files = ImageFiles(of.descriptors, keeping(of.open, tmp_path / "kept"))
+    with DirectoryTarget(tmp_path / "out", keeps_owner=False) as into:
+        files.extract(into)
+    assert of.opened == [1, 0]
+
+
+def test_layers_that_cannot_be_kept_are_an_error_with_a_remedy(tmp_path: Path) -> None:
+    of = Layers([tar(file("a", b"1"))])
+    files = ImageFiles(of.descriptors, keeping(of.open, tmp_path / "missing"))
+    with pytest.raises(TargetError, match=r"Can't write .*missing: No such file or directory\. .*set TMPDIR"):
+        list(files.walk())
+
+
+def test_gnu_tar_extracts_the_same(tmp_path: Path) -> None:
+    compared = 0
+    for seed in range(60):
+        archive = random_layer(Random(seed), removes=False)
+        if unpacked_by_tar(archive, tmp_path / f"tar-{seed}"):
+            compared += 1
+            extracted(tmp_path / str(seed), archive)
+            assert entries(tmp_path / str(seed)) == entries(tmp_path / f"tar-{seed}"), seed
+    assert compared > 10
+
+
+def test_umoci_extracts_the_same(tmp_path: Path) -> None:
+    compared = 0
+    for seed in range(60):
+        random = Random(seed)
+        layers = [random_layer(random, removes=True) for _ in range(random.randint(2, 4))]
+        (tmp_path / f"umoci-{seed}").mkdir()
+        root = unpacked_by_umoci(layers, tmp_path / f"umoci-{seed}")
+        if root is not None:
+            compared += 1
+            extracted(tmp_path / str(seed), *layers)
+            assert entries(tmp_path / str(seed)) == entries(root), seed
+    assert compared > 5
+
+
+def test_gnu_tar_reads_the_archive_as_the_directory(tmp_path: Path) -> None:
+    for seed in range(30):
+        random = Random(seed)
+        layers = [random_layer(random, removes=True) for _ in range(random.randint(1, 4))]
+        extracted(tmp_path / str(seed), *layers)
+        (tmp_path / f"tar-{seed}").mkdir()
+        command = [tool("tar"), "--extract", "--preserve-permissions", "--directory", str(tmp_path / f"tar-{seed}")]
+        subprocess.run(command, input=archived(*layers), timeout=60, check=True)
+        assert entries(tmp_path / f"tar-{seed}") == entries(tmp_path / str(seed)), seed
+
+
+def test_an_archive_keeps_owners_modes_and_names_of_any_bytes() -> None:
+    name = "d/\udcff\u00e4"
+    layer = tar(with_mode(file(name, b"1"), 0o4755, uid=5, gid=70_000, mtime=7), form=tarfile.GNU_FORMAT)
+    with tarfile.open(fileobj=io.BytesIO(archived(layer))) as archive:
+        found = archive.getmember(name)
+    assert (found.mode, found.uid, found.gid, found.mtime, found.size) == (0o4755, 5, 70_000, 7, 1)
+
+
+LAYERS = [
+    gzipped(tar(file("etc/motd", b"hello"), file("bin/app", b"app"))),
+    tar(special("dev/null\n", tarfile.CHRTYPE)),
+]
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serving(tmp_path_factory.mktemp("layout"), {"1": LAYERS}) as url:
+        yield url
+
+
+def test_the_command_extracts_to_a_directory_with_a_note(url: str, command: Command, tmp_path: Path) -> None:
+    result = command("extract", "--url", url, f"{REPOSITORY}:1", "-o", str(tmp_path / "out"))
+    assert (result.status, result.output) == (0, "")
+    assert result.error == "ecr-layers: note: left out /dev/null\\n (character device).\n"
+    assert below(tmp_path / "out") == ["bin", "bin/app", "dev", "etc", "etc/motd"]
+
+
+def test_the_command_writes_an_archive_to_a_pipe(url: str) -> None:
+    command = [*CLIENT, "extract", "--url", url, f"{REPOSITORY}:1", "/etc", "-o", "-"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=60, check=True)
+    with tarfile.open(fileobj=io.BytesIO(result.stdout)) as archive:
+        assert archive.getnames() == ["etc", "etc/motd"]
+
+
+def test_a_target_that_is_not_empty_fails_the_command(url: str, command: Command, tmp_path: Path) -> None:
+    (tmp_path / "mine").write_bytes(b"")
+    result = command("extract", "--url", url, f"{REPOSITORY}:1", "-o", str(tmp_path))
+    assert (result.status, "isn't empty" in result.error) == (4, True)
+
+
+def test_a_program_extracts_an_image_and_learns_what_was_left_out(url: str, tmp_path: Path) -> None:
+    with Client(url) as client:
+        image = client.image(f"{REPOSITORY}:1")
+        left_out: tuple[FileInfo, ...] = image.extract(tmp_path, "/etc", "/dev")
+        out = io.BytesIO()
+        image.extract_tar(out, "/bin/app")
+    assert [each.path for each in left_out] == ["/dev/null\n"]
+    assert below(tmp_path) == ["dev", "etc", "etc/motd"]
+    with tarfile.open(fileobj=io.BytesIO(out.getvalue())) as archive:
+        assert archive.getnames() == ["bin/app"]
