@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from ecr_layers.cli import output
-from ecr_layers.cli.options import operands, platform_of_index_option, service_options, take_service
+from ecr_layers.cli.options import image_or_index, platform_of_index_option, service_options
 
 _EPILOG = """\
 \b
@@ -20,9 +20,5 @@ examples:
 @service_options
 def command(words: tuple[str, ...], platform: str | None, **options: Any) -> int:
     """Print the manifest or index of an image, verified, byte for byte."""
-    service = take_service(options)
-    url, (name,) = operands(service, words, "IMAGE")
-    with service.client(url) as client:
-        image = client.image(name, platform=platform, all_platforms=platform is None)
-    output.write(image.manifest.content)
+    output.write(image_or_index(words, platform, options).manifest.content)
     return 0

@@ -14,6 +14,7 @@ from ecr_layers.cli.errors import tell
 from ecr_layers.client import Client
 from ecr_layers.errors import UsageError
 from ecr_layers.files.image_files import MOST_BYTES
+from ecr_layers.image import Image
 from ecr_layers.oci.references import ImageReference
 from ecr_layers.registry.addresses import SERVICE_VARIABLE, service_url
 from ecr_layers.transfer.blobs import TransferSettings
@@ -139,6 +140,18 @@ def operands(service: ServiceOptions, words: Sequence[str], *names: str) -> tupl
             code="invalid-arguments",
         )
     return _url(service.url, words[0] if names else ""), list(words)
+
+
+def image_or_index(words: Sequence[str], platform: str | None, options: dict[str, Any]) -> Image:
+    """Return the image that a command's only operand names, or the whole index unless a platform is chosen.
+
+    Raises:
+        ClientError: If the operand is missing or malformed, or the service has no such image.
+    """
+    service = take_service(options)
+    url, (name,) = operands(service, words, "IMAGE")
+    with service.client(url) as client:
+        return client.image(name, platform=platform, all_platforms=platform is None)
 
 
 def _url(given: str | None, name: str) -> str:
