@@ -21,20 +21,26 @@ def checkout_code(scope: Construct) -> lambda_.Code:
     Args:
         scope: The construct to annotate.
     """
-    if Stack.of(scope).bundling_required and find_interpreter(LAMBDA.python_version) is None:
+    is_compiled = find_interpreter(LAMBDA.python_version) is not None
+    if Stack.of(scope).bundling_required and not is_compiled:
         Annotations.of(scope).add_warning_v2(
             "EcrLayerResolver:NoBytecode",
             f"Without Python {LAMBDA.python_version} on this machine, the package has no bytecode, and cold starts "
             "without SnapStart take about twice as long. Install it with `make python`, then deploy again.",
         )
-    return bundled_code(LAMBDA)
+    return _code(LAMBDA, is_compiled=is_compiled)
 
 
 def bundled_code(target: Target) -> lambda_.Code:
     """Return code for a target, whose asset hash is that of the package's inputs."""
+    return _code(target, is_compiled=find_interpreter(target.python_version) is not None)
+
+
+def _code(target: Target, *, is_compiled: bool) -> lambda_.Code:
     # CDK requires an image, and uses it only if local bundling declines, which this one never does.
     bundling = BundlingOptions(image=DockerImage.from_registry("unused"), local=_LocalBundling(target))
-    return lambda_.Code.from_asset(str(SOURCE), asset_hash=digest_of_inputs(target), bundling=bundling)
+    digest = digest_of_inputs(target, is_compiled=is_compiled)
+    return lambda_.Code.from_asset(str(SOURCE), asset_hash=digest, bundling=bundling)
 
 
 @jsii.implements(ILocalBundling)

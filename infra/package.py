@@ -120,7 +120,7 @@ def build_package(target: Target, output: Path, source: Path = SOURCE) -> Packag
         BuildError: If the dependencies can't be installed or compiled. It leaves nothing behind.
     """
     interpreter = find_interpreter(target.python_version)
-    digest = digest_of_inputs(target, source)
+    digest = digest_of_inputs(target, source, is_compiled=interpreter is not None)
     path = output / digest[:16]
     if not path.is_dir():
         output.mkdir(parents=True, exist_ok=True)
@@ -270,9 +270,8 @@ def _compile(interpreter: Path, made: Path, directory: Path, *options: str) -> N
         raise BuildError(f"The function could not be compiled by {interpreter}:\n{result.stdout}{result.stderr}")
 
 
-def digest_of_inputs(target: Target, source: Path = SOURCE) -> str:
+def digest_of_inputs(target: Target, source: Path = SOURCE, *, is_compiled: bool) -> str:
     """Return the SHA-256 of everything that decides the package's content, in hexadecimal digits."""
-    is_compiled = find_interpreter(target.python_version) is not None
     inputs = hashlib.sha256(json.dumps([target.python_version, target.python_platform, is_compiled]).encode())
     files = (path for package in _own_packages(source) for path in package.rglob("*") if path.is_file())
     sources = [path for path in files if path.parent.name != "__pycache__"]
