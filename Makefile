@@ -52,7 +52,7 @@ smoke: $(INSTALLED)  ## Check a deployed service from outside (URL=https://… R
 	@$(BIN)/ecr-layers smoke --url '$(URL)' $(if $(REGION),--region '$(REGION)') $(if $(REPOSITORY),--repository '$(REPOSITORY)') \
 		$(if $(DIGEST),--digest '$(DIGEST)') $(if $(TAG),--image '$(TAG)') $(if $(PUBLIC),--public) $(if $(TOKEN_FILE),--token-file '$(TOKEN_FILE)')
 
-wheel: $(INSTALLED)  ## Build the wheels of the construct, ecr-layer-resolver, and of the client, ecr-layers, into build/
+wheel: $(INSTALLED) $(CDK_CLI)  ## Build the wheels of the construct, ecr-layer-resolver, and of the client, ecr-layers, into build/
 	@$(BIN)/python -m scripts.wheel
 	@$(BIN)/uv build --quiet --wheel --out-dir build client && ls build/*.whl
 

@@ -1,16 +1,12 @@
 """CloudFront in front of the function URL: a domain, and pull tokens that are checked before anything is invoked.
 
-docs/edge.md says what it lets through and why. The functions at the edge are `edge/viewer_request.js` and, for answers,
-`edge/viewer_response.js`. The tokens are in a KeyValueStore that this stack makes and does not write to: a deployment
-changes none of them.
+docs/edge.md says what it lets through and why. The tokens are in a KeyValueStore that this stack makes and does not
+write to: a deployment changes none of them.
 """
 
 import hashlib
-import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from aws_cdk import ArnFormat, Aws, Duration, Names, RemovalPolicy, Stack
@@ -26,12 +22,11 @@ from aws_cdk import aws_route53_targets as targets
 from constructs import Construct
 
 from . import contract
+from .edge_functions import edge_function
 from .options import Options
 from .resolver_function import LogRetention, ResolverFunction, layers_host
 
-_SOURCES = Path(__file__).parent / "edge"
 _LONGEST_NAME = 40
-_CONFIGURATION = "const CONFIGURATION = "
 
 # What the function URL gets of a client's headers. Authorization can't be among them: CloudFront signs in its place.
 _FORWARDED_HEADERS = ("Accept", "If-None-Match", "Origin", contract.TOKEN_HEADER)
@@ -157,7 +152,7 @@ class EdgeDistribution(Construct):
             self,
             "ViewerResponse",
             function_name=f"{self._name}-response",
-            code=cloudfront.FunctionCode.from_inline(viewer_response()),
+            code=cloudfront.FunctionCode.from_inline(edge_function("viewer_response")),
             runtime=cloudfront.FunctionRuntime.JS_2_0,
             comment="Puts back headers that a function URL may rename",
         )
@@ -247,7 +242,7 @@ class EdgeDistribution(Construct):
             self,
             "LayersRequest",
             function_name=f"{self._name}-layers",
-            code=cloudfront.FunctionCode.from_inline(layers_request()),
+            code=cloudfront.FunctionCode.from_inline(edge_function("layers_request")),
             runtime=cloudfront.FunctionRuntime.JS_2_0,
             comment="Passes requests for layers on to S3",
         )
@@ -384,40 +379,21 @@ class EdgeDistribution(Construct):
 
 
 def viewer_request(options: Options, name: str) -> str:
-    """Return the function that CloudFront runs for each request: the file, with the deployment's configuration in it.
+    """Return the function that CloudFront runs for each request, configured for a deployment.
+
+    Args:
+        options: The resolver's options.
+        name: The resolver's name.
 
     Raises:
-        ValueError: If the file has not one line for the configuration.
+        MissingTerserError: See `edge_function`.
     """
     configuration = {
         "realm": options.domain_name or name,
         "publicRepositories": options.public_repositories,
         "allowedOrigins": options.allowed_origins,
     }
-    path = _SOURCES / "viewer_request.js"
-    line = f"{_CONFIGURATION}{json.dumps(configuration, separators=(',', ':'))};"
-    source, replaced = re.subn(
-        rf"^{re.escape(_CONFIGURATION)}.*;$", lambda _: line, path.read_text(encoding="utf-8"), flags=re.MULTILINE
-    )
-    if replaced != 1:
-        raise ValueError(f"{path} has {replaced} lines that begin with {_CONFIGURATION!r}, and needs one.")
-    return _without_comments(source)
-
-
-def layers_request() -> str:
-    """Return the function that CloudFront runs for each request for a layer."""
-    return _without_comments((_SOURCES / "layers_request.js").read_text(encoding="utf-8"))
-
-
-def viewer_response() -> str:
-    """Return the function that CloudFront runs for each answer below 400."""
-    return _without_comments((_SOURCES / "viewer_response.js").read_text(encoding="utf-8"))
-
-
-def _without_comments(source: str) -> str:
-    """Leave comments and indentation out, because CloudFront takes 10,240 bytes; limits.py counts them."""
-    lines = [each.strip() for each in source.splitlines()]
-    return "\n".join(each for each in lines if each and not each.startswith("//")) + "\n"
+    return edge_function("viewer_request", configuration)
 
 
 def _account_wide_name(stack_name: str) -> str:

@@ -20,7 +20,7 @@ RESOURCE_POLICY = 20 * 1024
 EDGE_FUNCTION = 10 * 1024
 
 # What a role, a pattern, an environment and the code at the edge have beside lists of the operator's, at most.
-_OTHER_STATEMENTS, _OTHER_PATTERN, _OTHER_VARIABLES, _OTHER_CODE = 1_500, 80, 600, 8_700
+_OTHER_STATEMENTS, _OTHER_PATTERN, _OTHER_VARIABLES, _OTHER_CODE = 1_500, 80, 600, 8_192
 # The two statements that let a principal call the function URL, without the principal.
 _PERMISSIONS = 800
 _LONGEST_REGION = "ap-southeast-1"

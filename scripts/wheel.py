@@ -1,4 +1,4 @@
-"""Builds the wheel of the construct, with the function's deployment package in it."""
+"""Builds the wheel of the construct, with the function's deployment package and the functions at the edge in it."""
 
 import argparse
 import subprocess
@@ -8,11 +8,13 @@ from pathlib import Path
 
 import uv
 
+from infra.edge_functions import NAMES, build
 from infra.package import LAMBDA, Target, build_package
 
 ROOT = Path(__file__).parent.parent
 BUILD = ROOT / "build"
 FUNCTION = BUILD / "wheel" / "function.zip"
+EDGE = BUILD / "wheel" / "edge"
 
 # Zip files have no earlier time, and a fixed one makes equal packages equal files.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -44,11 +46,15 @@ def build_wheel(target: Target, output: Path) -> None:
 
     Raises:
         BuildError: If the package can't be built.
+        MissingTerserError: If the functions at the edge can't be.
     """
     package = build_package(target, BUILD / "packages")
     if not package.is_compiled:
         print(f"The package has no bytecode: this machine has no Python {target.python_version}.", file=sys.stderr)
     write_archive(package.path, FUNCTION)
+    EDGE.mkdir(parents=True, exist_ok=True)
+    for name in NAMES:
+        (EDGE / f"{name}.js").write_text(build(name), encoding="utf-8")
     command = [uv.find_uv_bin(), "build", "--quiet", "--wheel", "--out-dir", str(output), str(ROOT)]
     subprocess.run(command, check=True)  # noqa: S603
 

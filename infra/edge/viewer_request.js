@@ -1,13 +1,6 @@
-// Checks each request before CloudFront's cache, as JavaScript runtime 2.0: ES 5.1 with a few later features, 10,240 bytes
-// at most. docs/edge.md has the rules, and their sources.
-//
-// Deployments replace the line that begins with "const CONFIGURATION = ". `realm` is the challenge's. The store has, by
-// a token's name, {"sha256": hex, "repositories": ["team/*", "123456789012/app"], "notAfter": RFC 3339}.
-import cf from 'cloudfront';
-import crypto from 'crypto';
-
-const CONFIGURATION = {"realm": "registry", "publicRepositories": [], "allowedOrigins": []};
-
+// Checks each request before CloudFront's cache, as JavaScript runtime 2.0: ES 5.1 with a few later features.
+// docs/edge.md has the rules, and their sources. `CONFIGURATION` is the deployment's: `realm` (the challenge's),
+// `publicRepositories` and `allowedOrigins`.
 const PART = '[a-z0-9]+(?:(?:[.]|__?|-+)[a-z0-9]+)*';
 const NAME = new RegExp('^' + PART + '(?:/' + PART + ')*$');
 const ACCOUNT = /^[0-9]{12}$/;
@@ -17,16 +10,6 @@ const WITHOUT_REPOSITORY = ['/v2/', '/v2', '/healthz', '/openapi.json'];
 const TOKEN_HEADER = 'x-ecr-layers-token';
 const METHOD_HEADER = 'x-ecr-layers-method';
 const HOST_HEADER = 'x-ecr-layers-host';
-
-// Reason, code under /v2, code elsewhere.
-const REFUSALS = {
-  400: ['Bad Request', 'NAME_INVALID', 'InvalidParameterException'],
-  401: ['Unauthorized', 'UNAUTHORIZED', 'Unauthorized'],
-  403: ['Forbidden', 'DENIED', 'AccessDeniedException'],
-  404: ['Not Found', 'UNSUPPORTED', 'RouteNotFound'],
-  405: ['Method Not Allowed', 'UNSUPPORTED', 'MethodNotAllowed'],
-  503: ['Service Unavailable', 'UNAVAILABLE', 'ServiceUnavailable']
-};
 
 async function handler(event) {
   const request = event.request;
@@ -144,103 +127,9 @@ function isCanonical(query, isOfRegistry, isByFields) {
   });
 }
 
-// Twelve digits in front of a pattern are an account; without one it is of the deployment's own.
-function covers(patterns, repository) {
-  return Array.isArray(patterns) && patterns.some((each) => {
-    const pattern = String(each);
-    const registry = /^[0-9]{12}\//.test(pattern) ? pattern.slice(0, 12) : '';
-    const name = registry ? pattern.slice(13) : pattern;
-    return registry === repository.registry &&
-      (name.endsWith('*') ? repository.name.startsWith(name.slice(0, -1)) : repository.name === name);
-  });
-}
-
-function basicCredentials(header) {
-  const found = header && !header.multiValue && /^basic +([A-Za-z0-9+\/]+={0,2})$/i.exec(header.value);
-  const text = found ? Buffer.from(found[1], 'base64').toString() : '';
-  const colon = text.indexOf(':');
-  const name = text.slice(0, colon);
-  const isName = colon > 0 && /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$/.test(name);
-  return isName ? { name: name, password: text.slice(colon + 1) } : null;
-}
-
-// Returns an empty token if there is none; throws if the store cannot be read.
-async function find(name) {
-  const store = cf.kvs();
-  let value;
-  let failure = null;
-  try {
-    value = await store.get(name);
-  } catch (error) {
-    failure = error;
-  }
-  if (failure) {
-    // get() fails for a key that is not there too.
-    const isThere = await store.exists(name);
-    if (isThere) {
-      throw failure;
-    }
-    return {};
-  }
-  try {
-    return JSON.parse(value) || {};
-  } catch (error) {
-    return {};
-  }
-}
-
-// Takes the same time wherever the strings differ.
-function same(left, right) {
-  let difference = left.length ^ right.length;
-  for (let i = 0; i < left.length; i++) {
-    difference |= left.codePointAt(i) ^ right.codePointAt(i);
-  }
-  return difference === 0;
-}
-
 function allowedOrigin(headers) {
   const origin = headers.origin ? headers.origin.value : '';
   const allowed = CONFIGURATION.allowedOrigins;
   return allowed.includes(origin) || allowed.includes('*') ? origin : '';
 }
 
-function answer(refusal, event, origin) {
-  const status = refusal[0];
-  const row = REFUSALS[status];
-  const isOfRegistry = isUnderV2(event.request.uri);
-  const detail = { code: row[2], retryable: status === 503, requestId: event.context.requestId };
-  const type = 'urn:problem-type:ecr-layer-resolver:' + row[2];
-  const body = isOfRegistry
-    ? { errors: [{ code: row[1], message: refusal[1], detail: detail }] }
-    : Object.assign({ type: type, title: row[0], status: status, detail: refusal[1] }, detail);
-  const headers = {
-    'content-type': isOfRegistry ? 'application/json' : 'application/problem+json',
-    'cache-control': 'no-store',
-    'x-content-type-options': 'nosniff'
-  };
-  if (isOfRegistry) {
-    headers['docker-distribution-api-version'] = 'registry/2.0';
-  }
-  if (status === 401) {
-    headers['www-authenticate'] = 'Basic realm="' + CONFIGURATION.realm + '"';
-  }
-  if (status === 405) {
-    headers.allow = 'GET, HEAD';
-  }
-  if (status === 503) {
-    headers['retry-after'] = '2';
-  }
-  if (origin) {
-    headers['access-control-allow-origin'] = origin;
-    headers.vary = 'Origin';
-  }
-  return Object.assign(respond(status, row[0], headers), { body: { encoding: 'text', data: JSON.stringify(body) } });
-}
-
-function respond(status, reason, headers) {
-  const structured = {};
-  Object.keys(headers).forEach((name) => {
-    structured[name] = { value: headers[name] };
-  });
-  return { statusCode: status, statusDescription: reason, headers: structured };
-}

@@ -3,7 +3,6 @@
 import base64
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +11,9 @@ from hypothesis import strategies as st
 
 from ecr_layers.errors import UsageError
 from ecr_layers.ops.pull_tokens import PullToken, check_name, check_scope, new_password
-from local.viewer_function import ViewerFunction, configured
+from infra.edge_functions import edge_function
+from local.viewer_function import ViewerFunction
 
-SOURCE = Path(__file__).parents[2] / "infra" / "edge" / "viewer_request.js"
 REGISTRY = "210987654321"
 NOW = datetime.now(UTC)
 PASSWORD = new_password()
@@ -23,7 +22,7 @@ PASSWORD = new_password()
 @pytest.fixture(scope="module")
 def function() -> Iterator[ViewerFunction]:
     configuration = {"realm": "r", "publicRepositories": [], "allowedOrigins": []}
-    with ViewerFunction(configured(SOURCE.read_text(), configuration)) as function:
+    with ViewerFunction(edge_function("viewer_request", configuration)) as function:
         yield function
 
 

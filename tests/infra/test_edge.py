@@ -2,12 +2,12 @@
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from infra.edge import viewer_request, viewer_response
+from infra.edge import viewer_request
+from infra.edge_functions import edge_function
 from infra.options import SettingsError
 from infra.regions import Region
 from infra.settings import DeploymentSettings
@@ -126,7 +126,7 @@ def test_the_store_of_tokens_is_made_empty_so_that_no_deployment_changes_a_token
         {"KeyValueStoreARN": {"Fn::GetAtt": [name, "Arn"]}}
     ]
     assert function["FunctionCode"] == viewer_request(DeploymentSettings(edge=True), "EcrLayerResolver")
-    assert on_response["FunctionCode"] == viewer_response()
+    assert on_response["FunctionCode"] == edge_function("viewer_response")
     assert "KeyValueStoreAssociations" not in on_response["FunctionConfig"]
 
 
@@ -239,16 +239,6 @@ def test_the_deployment_is_part_of_the_function_at_the_edge() -> None:
         "publicRepositories": ["team/*"],
         "allowedOrigins": [],
     }
-
-
-@pytest.mark.parametrize("source", ["", "const CONFIGURATION = {};\nconst CONFIGURATION = {};\n"])
-def test_a_function_that_can_not_be_configured_is_not_deployed(
-    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "viewer_request.js").write_text(source)
-    monkeypatch.setattr("infra.edge._SOURCES", tmp_path)
-    with pytest.raises(ValueError, match="lines that begin with 'const CONFIGURATION = ', and needs one"):
-        viewer_request(DeploymentSettings(edge=True), "EcrLayerResolver")
 
 
 def test_names_that_an_account_has_once_are_the_stacks_and_the_regions_and_not_too_long() -> None:

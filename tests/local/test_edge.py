@@ -6,14 +6,12 @@ import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from ecr_layers.ops.pull_tokens import PullToken
-from local import edge as edge_module
 from local.aws import REGION
 from local.edge import CALLER, FORWARDED_HEADERS, EdgeConfiguration, RunningEdge, local_edge
 from local.edge_cache import KEY_HEADERS
@@ -276,41 +274,29 @@ def test_an_origin_that_can_not_be_reached_is_a_502() -> None:
     ],
 )
 def test_a_function_that_fails_lets_nothing_through(
-    origin_url: str, origin: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, status: int, cache: str
+    origin_url: str, origin: Origin, body: str, status: int, cache: str
 ) -> None:
-    (tmp_path / "viewer_response.js").write_text("function handler(event) { return event.response; }")
-    (tmp_path / "viewer_request.js").write_text(f"const CONFIGURATION = {{}};\nfunction handler(event) {{ {body} }}\n")
-    monkeypatch.setattr(edge_module, "FUNCTIONS", tmp_path)
     origin.events.clear()
-    with local_edge(origin_url) as edge:
+    with local_edge(origin_url, functions={"viewer_request": f"function handler(event) {{ {body} }}"}) as edge:
         answer = get(edge)
     assert (answer.status_code, answer.headers["x-cache"]) == (status, f"{cache} from cloudfront")
     assert not origin.events
 
 
-def test_a_function_that_fails_for_an_answer_gives_none(
-    origin_url: str, origin: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "viewer_request.js").write_text(
-        "const CONFIGURATION = {};\nfunction handler(event) { return event.request; }"
-    )
-    (tmp_path / "viewer_response.js").write_text("function handler(event) { throw new Error('x'); }")
-    monkeypatch.setattr(edge_module, "FUNCTIONS", tmp_path)
-    with local_edge(origin_url) as edge:
+def test_a_function_that_fails_for_an_answer_gives_none(origin_url: str, origin: Origin) -> None:
+    functions = {
+        "viewer_request": "function handler(event) { return event.request; }",
+        "viewer_response": "function handler(event) { throw new Error('x'); }",
+    }
+    with local_edge(origin_url, functions=functions) as edge:
         assert get(edge).status_code == 503
 
 
-def test_a_function_can_change_where_a_request_goes(
-    origin_url: str, origin: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "viewer_response.js").write_text("function handler(event) { return event.response; }")
-    (tmp_path / "viewer_request.js").write_text(
-        "const CONFIGURATION = {};\nfunction handler(event) {"
-        "event.request.uri = '/other'; event.request.querystring.c = { value: '3' }; return event.request; }\n"
-    )
-    monkeypatch.setattr(edge_module, "FUNCTIONS", tmp_path)
+def test_a_function_can_change_where_a_request_goes(origin_url: str, origin: Origin) -> None:
+    change = "event.request.uri = '/other'; event.request.querystring.c = { value: '3' };"
+    function = f"function handler(event) {{ {change} return event.request; }}"
     origin.events.clear()
-    with local_edge(origin_url) as edge:
+    with local_edge(origin_url, functions={"viewer_request": function}) as edge:
         get(edge, "/here?a=1&a=2&b=%20")
     assert [(each["rawPath"], each["rawQueryString"]) for each in origin.events] == [("/other", "a=1&a=2&b=%20&c=3")]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from local.viewer_function import ViewerFunction, ViewerFunctionError, configured
+from local.viewer_function import ViewerFunction, ViewerFunctionError
 
 STORE = {"text": "ü", "json": '{"a": [1]}'}
 
@@ -71,9 +71,3 @@ def test_a_function_that_imports_what_there_is_not_does_not_load() -> None:
     source = "import fs from 'fs'; function handler(event) {}"
     with pytest.raises(ViewerFunctionError, match="no module fs"), ViewerFunction(source):
         pass
-
-
-@pytest.mark.parametrize("source", ["", "const CONFIGURATION = 1;\nconst CONFIGURATION = 2;\n"])
-def test_a_source_has_one_line_for_the_configuration(source: str) -> None:
-    with pytest.raises(ValueError, match="needs one"):
-        configured(source, {})
