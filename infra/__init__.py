@@ -13,10 +13,17 @@ if TYPE_CHECKING:
     from .edge import Edge as Edge
     from .monitoring import EdgeAlarms as EdgeAlarms
     from .options import SettingsError as SettingsError
+    from .trust_rules import TrustRule as TrustRule
 
-_MODULES = {"EcrLayerResolver": "construct", "Edge": "edge", "EdgeAlarms": "monitoring", "SettingsError": "options"}
+_MODULES = {
+    "EcrLayerResolver": "construct",
+    "Edge": "edge",
+    "EdgeAlarms": "monitoring",
+    "SettingsError": "options",
+    "TrustRule": "trust_rules",
+}
 
-__all__ = ["EcrLayerResolver", "Edge", "EdgeAlarms", "SettingsError"]
+__all__ = ["EcrLayerResolver", "Edge", "EdgeAlarms", "SettingsError", "TrustRule"]
 
 
 def __getattr__(name: str) -> object:

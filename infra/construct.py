@@ -11,6 +11,7 @@ from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
+from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
@@ -230,6 +231,12 @@ class EcrLayerResolver(Construct):
         return self._edge.token_store if self._edge else None
 
     @property
+    def signing_keys(self) -> secretsmanager.Secret | None:
+        """The secret with the keys that sign short tokens; None without trust rules."""
+        exchange = self._edge.exchange if self._edge else None
+        return exchange.signing_keys if exchange else None
+
+    @property
     def registry_domain(self) -> str | None:
         """The host for logins and pulls; None without an edge."""
         return self._edge.domain if self._edge else None
@@ -239,13 +246,16 @@ class EcrLayerResolver(Construct):
         return self.function_url.grant_invoke_url(grantee)
 
     def grant_manage_tokens(self, grantee: iam.IGrantable) -> iam.Grant:
-        """Allow a principal to create, list and revoke pull tokens.
+        """Allow a principal to manage pull tokens, and the keys of short tokens if there are any.
 
         Raises:
             ValueError: If there is no edge.
         """
         if self.token_store is None:
             raise ValueError(f"{self.node.path} has no pull tokens. Give it an edge.")
+        if self.signing_keys:
+            self.signing_keys.grant_read(grantee)
+            self.signing_keys.grant_write(grantee)
         return iam.Grant.add_to_principal(
             grantee=grantee,
             actions=[f"cloudfront-keyvaluestore:{action}" for action in _MANAGE_TOKENS],
@@ -336,6 +346,7 @@ def _edge_options(edge: Edge | None) -> dict[str, Any]:
         "edge_tls_policy": next((name for name, policy in TLS_POLICIES.items() if policy == edge.tls_policy), "other"),
         "edge_cache_seconds": edge.cache_duration.to_seconds(),
         "edge_metrics": edge.additional_metrics,
+        "trust_rules": dict(edge.trust_rules),
         "web_acl_arn": edge.web_acl_arn,
         "token_store_arn": edge.token_store and edge.token_store.key_value_store_arn,
         "edge_logs": edge.access_logs,

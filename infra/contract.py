@@ -10,9 +10,17 @@ PULL_SOURCE = "ecr-layer-resolver"
 
 # What the function reads of requests that the edge passes on.
 TOKEN_HEADER = "x-ecr-layers-token"  # noqa: S105
+RULE_HEADER = "x-ecr-layers-rule"
+TOKEN_ID_HEADER = "x-ecr-layers-token-id"  # noqa: S105
 HOST_HEADER = "x-ecr-layers-host"
 VIEWER_ADDRESS_HEADER = "cloudfront-viewer-address"
 DISTRIBUTION_HEADER = "x-amz-source-arn"
+
+# The same for the exchange function, which gets the client's own Authorization so: CloudFront overwrites the real one.
+EXCHANGE_HANDLER = "token_exchange.handler.lambda_handler"
+AUTHORIZATION_HEADER = "x-ecr-layers-authorization"
+TRUST_RULES = "TRUST_RULES"
+SIGNING_KEY_SECRET = "SIGNING_KEY_SECRET"  # noqa: S105
 
 # The environment variables that the stack sets.
 LOG_LEVEL = "POWERTOOLS_LOG_LEVEL"

@@ -5,7 +5,7 @@ write to: a deployment changes none of them.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,18 +25,22 @@ from . import contract
 from .edge_functions import edge_function
 from .options import Options
 from .resolver_function import LogRetention, ResolverFunction, layers_host
+from .token_exchange import TIMEOUT_SECONDS, TokenExchange
+from .trust_rules import TrustRule
 
 _LONGEST_NAME = 40
 
 # What the function URL gets of a client's headers. Authorization can't be among them: CloudFront signs in its place.
-_FORWARDED_HEADERS = ("Accept", "If-None-Match", "Origin", contract.TOKEN_HEADER)
+_CALLER_HEADERS = (contract.TOKEN_HEADER, contract.RULE_HEADER, contract.TOKEN_ID_HEADER)
+_FORWARDED_HEADERS = ("Accept", "If-None-Match", "Origin", *_CALLER_HEADERS)
 # On cached paths, only headers that don't change the answer. Another client would get a 304 or a 404 that answers
 # If-None-Match or Accept.
-_FORWARDED_TO_CACHED_PATHS = (contract.TOKEN_HEADER,)
+_FORWARDED_TO_CACHED_PATHS = _CALLER_HEADERS
 
 # The cache key beside the path: the edge's function sets the first header, a browser the second. Both are forwarded.
 _METHOD_HEADER = "x-ecr-layers-method"
 _LAYERS = "/layers/*"
+_TOKEN = "/token"  # noqa: S105 (a path)
 # As long as ECR's URLs live at most.
 _LAYERS_LIFETIME = Duration.hours(1)
 _KEPT_PATHS = ("/v2/*/blobs/*:*", "/v2/*/manifests/*:*")
@@ -91,6 +95,8 @@ class Edge:
         access_logs: Write access logs to CloudWatch Logs; only in us-east-1.
         layers: Serve layers from the edge's own host, through CloudFront, instead of redirecting clients to S3.
         token_store: A KeyValueStore that has pull tokens already; a new one otherwise.
+        trust_rules: Whose OIDC tokens log in, by the names of the rules. With any, clients of the registry get short
+            tokens at `/token`, for pull tokens too.
     """
 
     domain_name: str | None = None
@@ -104,6 +110,7 @@ class Edge:
     access_logs: bool = False
     layers: bool = False
     token_store: cloudfront.IKeyValueStore | None = None
+    trust_rules: Mapping[str, TrustRule] = field(default_factory=dict)
 
 
 class EdgeDistribution(Construct):
@@ -122,6 +129,7 @@ class EdgeDistribution(Construct):
         distribution: The distribution.
         function: The function that checks each request.
         token_store: The store of pull tokens.
+        exchange: The function that exchanges OIDC tokens; None without trust rules.
         domain: The host for logins and pulls.
     """
 
@@ -138,12 +146,15 @@ class EdgeDistribution(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         self._name = _account_wide_name(name)
+        self._realm = options.domain_name or name
         self.token_store = edge.token_store or self._token_store()
         self.function = cloudfront.Function(
             self,
             "ViewerRequest",
             function_name=self._name,
-            code=cloudfront.FunctionCode.from_inline(viewer_request(options, name)),
+            code=cloudfront.FunctionCode.from_inline(
+                edge_function("viewer_request", configuration(options, self._realm))
+            ),
             runtime=cloudfront.FunctionRuntime.JS_2_0,
             key_value_store=self.token_store,
             comment="Checks pull tokens of an ECR Layer Resolver",
@@ -156,6 +167,9 @@ class EdgeDistribution(Construct):
             runtime=cloudfront.FunctionRuntime.JS_2_0,
             comment="Puts back headers that a function URL may rename",
         )
+        self.exchange: TokenExchange | None = None
+        if options.trust_rules:
+            self.exchange = TokenExchange(self, "TokenExchange", options=options, retention=retention)
         self.distribution = self._distribution(edge, options, resolver)
         self.domain = edge.domain_name or self.distribution.distribution_domain_name
         if edge.domain_name and edge.hosted_zone:
@@ -214,6 +228,8 @@ class EdgeDistribution(Construct):
 
         default = behaviour(cloudfront.CachePolicy.CACHING_DISABLED, self._origin_request_policy(edge))
         kept = {_LAYERS: self._layers()} if edge.layers else {}
+        if self.exchange:
+            kept[_TOKEN] = self._token(self.exchange, access_control, configuration(options, self._realm))
         if options.edge_cache_seconds:
             cached = behaviour(self._cache_policy(edge, options), self._origin_request_policy_of_cached_paths())
             kept |= {path: cloudfront.BehaviorOptions(**cached) for path in _KEPT_PATHS}
@@ -233,8 +249,52 @@ class EdgeDistribution(Construct):
             publish_additional_metrics=edge.additional_metrics,
             web_acl_id=edge.web_acl_arn,
         )
-        _let_in_by_alias(distribution, resolver.alias)
+        _let_in_by_alias(distribution, resolver)
         return distribution
+
+    def _token(
+        self,
+        exchange: TokenExchange,
+        access_control: cloudfront.FunctionUrlOriginAccessControl,
+        function_configuration: Mapping[str, Any],
+    ) -> cloudfront.BehaviorOptions:
+        """Return the behaviour that gives short tokens. Its function answers all but OIDC tokens, which it passes on."""
+        function = cloudfront.Function(
+            self,
+            "TokenRequest",
+            function_name=f"{self._name}-token",
+            code=cloudfront.FunctionCode.from_inline(edge_function("token_request", function_configuration)),
+            runtime=cloudfront.FunctionRuntime.JS_2_0,
+            key_value_store=self.token_store,
+            comment="Gives short tokens of an ECR Layer Resolver",
+        )
+        forwarded = cloudfront.OriginRequestPolicy(
+            self,
+            "TokenOriginRequestPolicy",
+            origin_request_policy_name=f"{self._name}-token",
+            header_behavior=cloudfront.OriginRequestHeaderBehavior.allow_list(
+                contract.AUTHORIZATION_HEADER, contract.HOST_HEADER, "CloudFront-Viewer-Address"
+            ),
+            query_string_behavior=cloudfront.OriginRequestQueryStringBehavior.all(),
+            cookie_behavior=cloudfront.OriginRequestCookieBehavior.none(),
+        )
+        return cloudfront.BehaviorOptions(
+            origin=origins.FunctionUrlOrigin.with_origin_access_control(
+                exchange.url, origin_access_control=access_control, read_timeout=Duration.seconds(TIMEOUT_SECONDS + 1)
+            ),
+            cache_policy=cloudfront.CachePolicy.CACHING_DISABLED,
+            origin_request_policy=forwarded,
+            response_headers_policy=cloudfront.ResponseHeadersPolicy.SECURITY_HEADERS,
+            # containerd tries POST first; the function refuses it with 405, which makes containerd use GET.
+            allowed_methods=cloudfront.AllowedMethods.ALLOW_ALL,
+            viewer_protocol_policy=cloudfront.ViewerProtocolPolicy.HTTPS_ONLY,
+            compress=False,
+            function_associations=[
+                cloudfront.FunctionAssociation(
+                    event_type=cloudfront.FunctionEventType.VIEWER_REQUEST, function=function
+                )
+            ],
+        )
 
     def _layers(self) -> cloudfront.BehaviorOptions:
         """Return the behaviour that serves layers from S3, which checks their pre-signed URLs."""
@@ -378,22 +438,20 @@ class EdgeDistribution(Construct):
         delivery.node.add_dependency(source, policy)
 
 
-def viewer_request(options: Options, name: str) -> str:
-    """Return the function that CloudFront runs for each request, configured for a deployment.
+def configuration(options: Options, realm: str) -> dict[str, Any]:
+    """Return what the functions at the edge read of a deployment.
 
     Args:
         options: The resolver's options.
-        name: The resolver's name.
-
-    Raises:
-        MissingTerserError: See `edge_function`.
+        realm: What a challenge calls the registry.
     """
-    configuration = {
-        "realm": options.domain_name or name,
+    return {
+        "realm": realm,
         "publicRepositories": options.public_repositories,
         "allowedOrigins": options.allowed_origins,
+        "catalog": options.catalog,
+        "tokenScheme": "https" if options.trust_rules else "",
     }
-    return edge_function("viewer_request", configuration)
 
 
 def _account_wide_name(stack_name: str) -> str:
@@ -406,8 +464,10 @@ def _account_wide_name(stack_name: str) -> str:
     return f"{stack_name}-{Aws.REGION}"
 
 
-def _let_in_by_alias(distribution: cloudfront.Distribution, alias: lambda_.Alias) -> None:
-    """Have the permissions of CloudFront on the alias: a function's own policy says nothing of its aliases."""
+def _let_in_by_alias(distribution: cloudfront.Distribution, resolver: ResolverFunction) -> None:
+    """Have CloudFront's permissions on the resolver's alias: a function's own policy says nothing of its aliases."""
+    resolve = Stack.of(distribution).resolve
+    function = resolve(resolver.function.function_arn)
     for permission in distribution.node.find_all():
-        if isinstance(permission, lambda_.CfnPermission):
-            permission.function_name = alias.function_arn
+        if isinstance(permission, lambda_.CfnPermission) and resolve(permission.function_name) == function:
+            permission.function_name = resolver.alias.function_arn

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from .regions import Region
+from .trust_rules import written
 
 if TYPE_CHECKING:
     from .options import Options
@@ -53,7 +54,13 @@ def exceeded_limits(options: "Options", region: Region) -> Iterator[str]:
             f"The function's environment has about {size:,} bytes; Lambda allows {ENVIRONMENT:,}. Name fewer "
             "registries or download URL hosts, or deploy a second resolver for the others."
         )
-    size = _OTHER_CODE + _size(options.public_repositories) + _size(options.allowed_origins)
+    size = _OTHER_VARIABLES + len(written(options.trust_rules).encode())
+    if size > ENVIRONMENT:
+        yield (
+            f"The environment of the function that exchanges tokens has about {size:,} bytes; Lambda allows "
+            f"{ENVIRONMENT:,}. Use fewer trust rules: a claim may have several values, of which one has to match."
+        )
+    size = _OTHER_CODE + sum(map(_size, (options.public_repositories, options.allowed_origins, options.catalog)))
     if options.edge and size > EDGE_FUNCTION:
         yield (
             f"The function at the edge has about {size:,} bytes; CloudFront allows {EDGE_FUNCTION:,}. Name fewer "

@@ -29,6 +29,7 @@ from .rules import (
     one_of,
     optional,
 )
+from .trust_rules import TrustRules
 
 EVERY_REPOSITORY = "ROOT"
 """The prefix of a pull-through cache rule without one; source:
@@ -56,6 +57,7 @@ _ONLY_WITH_EDGE = (
     "token_store_arn",
     "edge_logs",
     "edge_layers",
+    "trust_rules",
 )
 
 _PROPS = {
@@ -72,6 +74,7 @@ _PROPS = {
     "token_store_arn": "edge.token_store",
     "edge_logs": "edge.access_logs",
     "edge_layers": "edge.layers",
+    "trust_rules": "edge.trust_rules",
 }
 """Props of the construct whose names differ from those here."""
 
@@ -130,6 +133,7 @@ class Options(BaseModel):
     token_store_arn: TokenStoreArn = None
     edge_logs: Flag = False
     edge_layers: Flag = False
+    trust_rules: TrustRules = {}
 
     @classmethod
     def name_of(cls, field: str) -> str:
@@ -170,7 +174,9 @@ class Options(BaseModel):
     @classmethod
     def _describe(cls, location: tuple[int | str, ...], message: str) -> str:
         field, *indexes = location
-        place = cls.name_of(str(field)) + "".join(f"[{index}]" for index in indexes)
+        place = cls.name_of(str(field)) + "".join(
+            f"[{each}]" if isinstance(each, int) else f".{each}" for each in indexes
+        )
         return f"{place}: {message.removeprefix('Value error, ')}"
 
     @property
@@ -179,6 +185,11 @@ class Options(BaseModel):
         if self.reserved_concurrency is None and self.auth_type == "NONE":
             return PUBLIC_CONCURRENCY
         return self.reserved_concurrency
+
+    @property
+    def catalog(self) -> tuple[str, ...]:
+        """What `/v2/_catalog` lists at the edge: nothing if a prefix stands for names that only ECR knows."""
+        return () if any(each.endswith("*") for each in self.repositories) else self.repositories
 
     def imported_repositories(self) -> list[str]:
         """Return the repositories, among those that are served, that pull-through caches may fill."""
@@ -197,6 +208,7 @@ class Options(BaseModel):
         """Give the conflicts of values with each other, or with the region or account."""
         yield from self._conflicts_of_public_access()
         yield from self._conflicts_of_repositories()
+        yield from self._conflicts_of_scopes()
         yield from self._conflicts_of_edge()
         yield from self._conflicts_of_accounts(account)
         yield from self._conflicts_in(region)
@@ -246,27 +258,27 @@ class Options(BaseModel):
                     ("pull_through_prefixes", "repositories"),
                     f"{prefixes} has {prefix}, but repositories has none of {prefix}/*; add it",
                 )
-        for name in self.public_repositories:
-            yield from self._conflicts_of_public_repository(name)
 
-    def _conflicts_of_public_repository(self, name: str) -> Iterator[Conflict]:
-        public = self.name_of("public_repositories")
+    def _conflicts_of_scopes(self) -> Iterator[Conflict]:
+        public, rules = self.name_of("public_repositories"), self.name_of("trust_rules")
+        for name in self.public_repositories:
+            if re.fullmatch(r"(?:[0-9]{12}/)?\*", name):
+                yield Conflict(
+                    ("public_repositories",),
+                    f"{public} lets everyone download layers, so it must name what is public and can't be '*'",
+                )
+            else:
+                yield from self._conflicts_of_scope("public_repositories", public, name)
+        for rule, trust in self.trust_rules.items():
+            for name in trust.repositories:
+                yield from self._conflicts_of_scope("trust_rules", f"{rules}.{rule}", name)
+
+    def _conflicts_of_scope(self, field: str, place: str, name: str) -> Iterator[Conflict]:
         account, rest = re.fullmatch(r"(?:([0-9]{12})/)?(.+)", name).groups()  # type: ignore[union-attr]
         if account and account not in self.registries:
-            yield Conflict(
-                ("public_repositories", "registries"),
-                f"{public} has {name}, but registries does not have {account}; add it",
-            )
-        if rest == "*":
-            yield Conflict(
-                ("public_repositories",),
-                f"{public} lets everyone download layers, so it must name what is public and can't be '*'",
-            )
-        elif not any(_covers(each, rest) for each in self.repositories):
-            yield Conflict(
-                ("public_repositories", "repositories"),
-                f"{public} has {name}, but repositories does not; add it",
-            )
+            yield Conflict((field, "registries"), f"{place} has {name}, but registries does not have {account}; add it")
+        if not any(_covers(each, rest) for each in self.repositories):
+            yield Conflict((field, "repositories"), f"{place} has {name}, but repositories does not; add it")
 
     def _conflicts_of_edge(self) -> Iterator[Conflict]:
         edge, domain, certificate, zone, policy = map(

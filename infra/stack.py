@@ -112,6 +112,7 @@ class LayerResolverStack(Stack):
             web_acl_arn=settings.web_acl_arn,
             access_logs=settings.edge_logs,
             layers=settings.edge_layers,
+            trust_rules=settings.trust_rules,
             token_store=cloudfront.KeyValueStore.from_key_value_store_arn(self, "TokenStore", store) if store else None,
         )
 
@@ -138,6 +139,9 @@ class LayerResolverStack(Stack):
                 "DistributionId": (resolver.distribution.distribution_id, "The CloudFront distribution"),
                 "TokenStoreArn": (resolver.token_store.key_value_store_arn, "The store of pull tokens"),
             }
+        if resolver.signing_keys:
+            secret = resolver.signing_keys.secret_arn
+            outputs["SigningKeySecret"] = (secret, "The keys of short tokens; see `ecr-layers token rotate-keys`")
         for output, (value, description) in outputs.items():
             CfnOutput(self, output, value=value, description=description)
 

@@ -1,13 +1,13 @@
 // Checks each request before CloudFront's cache, as JavaScript runtime 2.0: ES 5.1 with a few later features.
-// docs/edge.md has the rules, and their sources. `CONFIGURATION` is the deployment's: `realm` (the challenge's),
-// `publicRepositories` and `allowedOrigins`.
-const PART = '[a-z0-9]+(?:(?:[.]|__?|-+)[a-z0-9]+)*';
-const NAME = new RegExp('^' + PART + '(?:/' + PART + ')*$');
+// docs/edge.md has the rules, and their sources.
+//
+// `CONFIGURATION` is the deployment's: `realm` (what a challenge calls the registry), `publicRepositories`,
+// `allowedOrigins`, `catalog` (what /v2/_catalog lists; empty if the settings have patterns), and `tokenScheme` (`https`
+// if clients get tokens at /token, '' if not).
 const ACCOUNT = /^[0-9]{12}$/;
 const FIELDS = ['repositoryName', 'registryId', 'layerDigest', 'imageTag', 'imageDigest', 'platform', 'includeEnv'];
 const BY_FIELDS = ['/download-url', '/images/download-urls', '/images/config'];
 const WITHOUT_REPOSITORY = ['/v2/', '/v2', '/healthz', '/openapi.json'];
-const TOKEN_HEADER = 'x-ecr-layers-token';
 const METHOD_HEADER = 'x-ecr-layers-method';
 const HOST_HEADER = 'x-ecr-layers-host';
 
@@ -24,9 +24,11 @@ async function handler(event) {
       vary: 'Origin'
     });
   }
-  const credentials = basicCredentials(headers.authorization);
+  const credentials = credentialsOf(headers.authorization);
   delete headers.authorization;
-  delete headers[TOKEN_HEADER];
+  Object.keys(HEADERS).forEach((name) => {
+    delete headers[HEADERS[name]];
+  });
   // For what is kept at the edge: a redirect for GET must not answer HEAD. A range is for where the redirect leads.
   headers[METHOD_HEADER] = { value: request.method };
   // For URLs of layers under this host.
@@ -35,62 +37,60 @@ async function handler(event) {
     headers[HOST_HEADER] = { value: headers.host.value };
   }
   delete headers.range;
-  const refusal = await refuse(request, credentials);
-  return refusal ? answer(refusal, event, origin) : request;
+  const answered = await decide(request, credentials);
+  return answered ? answer(answered, event, origin) : request;
 }
 
-// Returns [status, message], or null; then the request has the name of the token that let it in.
-async function refuse(request, credentials) {
+// Returns [status, message, repository] of an answer, or null; then the request says who was let in.
+async function decide(request, credentials) {
   if (request.method !== 'GET' && request.method !== 'HEAD') {
     return [405, 'Only GET and HEAD are served here. To push, push to ECR itself.'];
   }
-  const wanted = read(request);
+  const wanted = target(request);
   if (!wanted) {
-    return [400, 'The path or query is invalid or not canonical: no escapes but %2F, %3A and such, nothing twice.'];
+    return [400, 'The path or query is invalid or not canonical. Escape only what must be, in upper case, and repeat nothing.'];
   }
   const repository = wanted.repository;
-  if (repository && covers(CONFIGURATION.publicRepositories, repository)) {
+  if (repository && isPublic(repository)) {
     return null;
   }
-  if (!credentials) {
-    return [401, 'Log in with the name and the password of a pull token.'];
-  }
-  let token;
-  try {
-    token = await find(credentials.name);
-  } catch (error) {
-    return [503, 'Pull tokens cannot be checked at the moment. Try again later.'];
-  }
-  const sha256 = crypto.createHash('sha256').update(credentials.password).digest('hex');
-  if (!same(sha256, String(token.sha256))) {
-    return [401, 'The name or password of the pull token is wrong, or it was revoked.'];
-  }
-  // What is not a date is not later than now either.
-  if (!(Date.parse(token.notAfter) > Date.now())) {
-    return [401, 'The pull token has expired. Ask for a new one.'];
+  const who = await identify(credentials);
+  if (who.refusal) {
+    return who.refusal.concat([repository]);
   }
   if (!wanted.isKnown) {
     return [404, 'There is no such route. GET /openapi.json describes those that there are.'];
   }
-  if (repository && !covers(token.repositories, repository)) {
-    return [403, 'The pull token is not for this repository. Ask for one that is.'];
+  if (repository && !who.scopes.every((scope) => covers(scope, repository))) {
+    // A client gets itself another token, for this repository.
+    return [credentials.isBearer ? 401 : 403, 'The token is not for this repository. Ask for one that is.', repository];
   }
-  request.headers[TOKEN_HEADER] = { value: credentials.name };
+  if (request.uri === '/v2/_catalog') {
+    return [200, JSON.stringify({ repositories: CONFIGURATION.catalog.filter((each) =>
+      who.scopes.every((scope) => covers(scope, { registry: '', name: each }))) })];
+  }
+  Object.keys(HEADERS).forEach((name) => {
+    if (who[name]) {
+      request.headers[HEADERS[name]] = { value: who[name] };
+    }
+  });
   return null;
 }
 
 // Returns whether the route is known, and the repository if it has one; null if the request is not canonical.
-function read(request) {
-  const path = request.uri;
+function target(request) {
+  // BuildStream and .NET's HttpClient escape the colon of a digest; the function and the cache know one spelling.
+  const path = request.uri.replace(/%3a/gi, ':');
   const query = request.querystring;
   const isOfRegistry = isUnderV2(path);
   const isByFields = BY_FIELDS.includes(path);
   if (/[^A-Za-z0-9._:\/-]|^[^\/]|\/[\/.]/.test(path) || !isCanonical(query, isOfRegistry, isByFields)) {
     return null;
   }
+  request.uri = path;
   if (isByFields) {
     const registry = query.registryId ? query.registryId.value : '';
-    return target(registry, query.repositoryName ? query.repositoryName.value.replaceAll('%2F', '/') : '');
+    return repositoryOf(registry, query.repositoryName ? query.repositoryName.value.replaceAll('%2F', '/') : '');
   }
   // From the end, as the function does: a repository may be called as a route is.
   const parts = isOfRegistry ? path.split('/').slice(2) : [];
@@ -98,18 +98,15 @@ function read(request) {
   const kind = parts[last - 1];
   if (last < 2 || parts[last] === '' || !(['blobs', 'manifests', 'referrers'].includes(kind) ||
       (kind === 'tags' && parts[last] === 'list'))) {
-    return { isKnown: WITHOUT_REPOSITORY.includes(path), repository: null };
+    const isKnown = WITHOUT_REPOSITORY.includes(path) || (path === '/v2/_catalog' && CONFIGURATION.catalog.length > 0);
+    return { isKnown: isKnown, repository: null };
   }
   // Any account: a list could differ from the function's during a deployment, and * would cover its registries.
   const hasRegistry = last > 2 && ACCOUNT.test(parts[0]);
-  return target(hasRegistry ? parts[0] : '', parts.slice(hasRegistry ? 1 : 0, last - 1).join('/'));
+  return repositoryOf(hasRegistry ? parts[0] : '', parts.slice(hasRegistry ? 1 : 0, last - 1).join('/'));
 }
 
-function isUnderV2(path) {
-  return path === '/v2' || path.startsWith('/v2/');
-}
-
-function target(registry, name) {
+function repositoryOf(registry, name) {
   const isValid = name.length > 1 && name.length < 257 && NAME.test(name) && (!registry || ACCOUNT.test(registry));
   return isValid ? { isKnown: true, repository: { registry: registry, name: name } } : null;
 }

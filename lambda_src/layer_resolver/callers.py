@@ -9,7 +9,13 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 TOKEN_HEADER = "x-ecr-layers-token"  # noqa: S105
-"""The name of the pull token. The edge sets it, and drops any that a client sends."""
+"""The name of the pull token, or the job that logged in. The edge sets it, and drops any that a client sends."""
+
+RULE_HEADER = "x-ecr-layers-rule"
+"""The trust rule by which a job logged in with an OIDC token; the token header then has the job."""
+
+TOKEN_ID_HEADER = "x-ecr-layers-token-id"  # noqa: S105
+"""The id of a short token."""
 
 ADDRESS_HEADER = "cloudfront-viewer-address"
 """The client's address and port, `203.0.113.7:46532` or `2001:db8::7:46532`; source:
@@ -31,7 +37,11 @@ through the edge are logged as those of an IAM caller with that ARN, and token n
 CallerKind = Literal["iam", "token", "public", "direct", "event"]
 
 _ARN = re.compile(r"arn:[\w:/+=,.@-]{1,300}", re.ASCII)
-_TOKEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
+_TOKEN = re.compile(
+    r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}|(?:aws|github|gitlab|kubernetes|oidc):[A-Za-z0-9:/._#@+=,-]{1,120}"
+)
+_RULE = re.compile(r"[a-z0-9-]{1,32}")
+_TOKEN_ID = re.compile(r"[0-9a-f]{16}")
 _ADDRESS = re.compile(r"[0-9a-fA-F.:]{2,45}")
 _HOST = re.compile(r"[a-z0-9.-]{1,253}(?::[0-9]{1,5})?")
 
@@ -47,6 +57,8 @@ class Caller(NamedTuple):
         is_verified: For requests over HTTP, whether Lambda itself wrote the rest: the event has the invocation's own
             id, which nobody can foresee. Otherwise anyone with `lambda:InvokeFunction` could have written it.
         edge_host: The host that the client asked the edge for; None if it didn't come through the edge.
+        rule: The trust rule by which the caller logged in; None for a pull token.
+        token_id: The id of the caller's short token; None without one.
     """
 
     kind: CallerKind
@@ -54,12 +66,16 @@ class Caller(NamedTuple):
     source_ip: str | None = None
     is_verified: bool | None = None
     edge_host: str | None = None
+    rule: str | None = None
+    token_id: str | None = None
 
     def fields(self) -> dict[str, Any]:
         """Return the caller as the log and pull events have it."""
         return {
             "callerKind": self.kind,
             "caller": self.name,
+            "callerRule": self.rule,
+            "callerTokenId": self.token_id,
             "callerVerified": self.is_verified,
             "sourceIp": self.source_ip,
         }
@@ -87,9 +103,19 @@ def caller_of(
     if not is_edge or not user_arn.startswith(CLOUDFRONT):
         return Caller("iam", user_arn, address)
     address = _address(header(ADDRESS_HEADER).rpartition(":")[0].strip("[]"))
-    token, host = header(TOKEN_HEADER), header(HOST_HEADER)
-    caller = Caller("token", token, address) if _TOKEN.fullmatch(token) else Caller("public", None, address)
-    return caller._replace(edge_host=host if _HOST.fullmatch(host) else None)
+    token = _matching(_TOKEN, header(TOKEN_HEADER))
+    return Caller(
+        "token" if token else "public",
+        token,
+        address,
+        edge_host=_matching(_HOST, header(HOST_HEADER)),
+        rule=_matching(_RULE, header(RULE_HEADER)),
+        token_id=_matching(_TOKEN_ID, header(TOKEN_ID_HEADER)),
+    )
+
+
+def _matching(pattern: re.Pattern[str], text: str) -> str | None:
+    return text if pattern.fullmatch(text) else None
 
 
 def _is_of_edge(distribution: str, expected: str) -> bool:
@@ -97,4 +123,4 @@ def _is_of_edge(distribution: str, expected: str) -> bool:
 
 
 def _address(text: str) -> str | None:
-    return text if _ADDRESS.fullmatch(text) else None
+    return _matching(_ADDRESS, text)

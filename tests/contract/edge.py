@@ -33,7 +33,7 @@ _HASH = hashlib.sha256(_SEED.encode()).hexdigest()
 _FUTURE, _PAST = "2999-01-01T00:00:00Z", "2020-01-01T00:00:00Z"
 
 
-def token(*repositories: str, not_after: object = _FUTURE, password: str = _SEED) -> str:
+def token(*repositories: str, not_after: object = _FUTURE, password: str = _SEED, **more: object) -> str:
     """Return the entry of a token in the store."""
     return json.dumps(
         {
@@ -41,8 +41,14 @@ def token(*repositories: str, not_after: object = _FUTURE, password: str = _SEED
             "repositories": list(repositories),
             "notAfter": not_after,
             "created": "2020-01-01T00:00:00Z",
+            **more,
         }
     )
+
+
+def _replaced(not_after: object, **more: object) -> str:
+    """Return the entry of a token whose password `_SEED` was replaced by another."""
+    return token("team/*", password="new", previous={"sha256": _HASH, "notAfter": not_after}, **more)
 
 
 STORE = {
@@ -62,6 +68,15 @@ STORE = {
     "unhashed": json.dumps({"repositories": ["team/*"], "notAfter": _FUTURE}),
     "broken": json.dumps({"sha256": _HASH, "notAfter": _FUTURE}),
     "overlong": token("team/*").replace(_HASH, f"{_HASH}00"),
+    "paused": token("team/*", paused=True),
+    "resumed": token("team/*", paused=False),
+    "begun": token("team/*", notBefore=_PAST),
+    "early": token("team/*", notBefore=_FUTURE),
+    "unbegun": token("team/*", notBefore="whenever"),
+    "rotated": _replaced(_FUTURE),
+    "rotatedout": _replaced(_PAST),
+    "rotatedpaused": _replaced(_FUTURE, paused=True),
+    "rotatedbadly": token("team/*", password="new", previous="x"),
     "garbled": "{",
     "nothing": "null",
 }

@@ -97,6 +97,8 @@ def test_an_event_says_who_got_what(ask: Ask, events: FakeEvents) -> None:
             "requestId": "9e5d8b70-0000-4000-8000-000000000000",
             "callerKind": "iam",
             "caller": "arn:aws:iam::123456789012:user/builder",
+            "callerRule": None,
+            "callerTokenId": None,
             "callerVerified": False,
             "sourceIp": "203.0.113.7",
             "route": "GET /v2/<name>/blobs/<digest>",
