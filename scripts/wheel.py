@@ -1,4 +1,4 @@
-"""Builds the wheel of the construct, with the function's deployment package in it."""
+"""Builds the wheel of the construct, with the functions' deployment packages in it."""
 
 import argparse
 import subprocess
@@ -8,11 +8,11 @@ from pathlib import Path
 
 import uv
 
-from infra.package import LAMBDA, Target, build_package
+from infra.package import LAMBDA, SOURCES, Target, build_package
 
 ROOT = Path(__file__).parent.parent
 BUILD = ROOT / "build"
-FUNCTION = BUILD / "wheel" / "function.zip"
+FUNCTIONS = BUILD / "wheel" / "functions"
 
 # Zip files have no earlier time, and a fixed one makes equal packages equal files.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -39,16 +39,17 @@ def build_wheel(target: Target, output: Path) -> None:
     """Build the wheel.
 
     Args:
-        target: What the function's package is for.
+        target: What the functions' packages are for.
         output: Directory for the wheel.
 
     Raises:
-        BuildError: If the package can't be built.
+        BuildError: If a package can't be built.
     """
-    package = build_package(target, BUILD / "packages")
-    if not package.is_compiled:
-        print(f"The package has no bytecode: this machine has no Python {target.python_version}.", file=sys.stderr)
-    write_archive(package.path, FUNCTION)
+    packages = {name: build_package(target, BUILD / "packages", source) for name, source in SOURCES.items()}
+    if not all(package.is_compiled for package in packages.values()):
+        print(f"The packages have no bytecode: this machine has no Python {target.python_version}.", file=sys.stderr)
+    for name, package in packages.items():
+        write_archive(package.path, FUNCTIONS / f"{name}.zip")
     command = [uv.find_uv_bin(), "build", "--quiet", "--wheel", "--out-dir", str(output), str(ROOT)]
     subprocess.run(command, check=True)  # noqa: S603
 
@@ -57,7 +58,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m scripts.wheel", description=__doc__)
     parser.add_argument("--output", type=Path, default=BUILD, help="directory for the wheel (default: build)")
     parser.add_argument(
-        "--host", action="store_true", help="build the function for this machine, to run it in an emulator"
+        "--host", action="store_true", help="build the functions for this machine, to run it in an emulator"
     )
     options = parser.parse_args()
     build_wheel(Target.host() if options.host else LAMBDA, options.output)
