@@ -147,8 +147,9 @@ python: $(INSTALLED)  ## Install the Python of the deployed function, which writ
 	$(BIN)/uv python install 3.13
 
 lock: $(INSTALLED)  ## Update the requirements files, within the versions that their .in files allow
-	$(LOCK) lambda_src/requirements.in --output-file lambda_src/requirements.txt
-	$(LOCK) --constraints lambda_src/requirements.txt requirements-dev.in --output-file requirements-dev.txt
+	$(LOCK) lambda_src/layer_resolver.in --output-file lambda_src/layer_resolver.txt
+	$(LOCK) --constraints lambda_src/layer_resolver.txt lambda_src/token_exchange.in --output-file lambda_src/token_exchange.txt
+	$(LOCK) --constraints lambda_src/layer_resolver.txt --constraints lambda_src/token_exchange.txt requirements-dev.in --output-file requirements-dev.txt
 	$(LOCK) --constraints requirements-dev.txt requirements.in --output-file requirements.txt
 	for tool in $(notdir $(TOOLS) $(AUDIT)); do $(LOCK) tests/tools/$$tool.in --output-file tests/tools/$$tool.txt || exit 1; done
 

@@ -22,7 +22,8 @@ fields @timestamp, callerKind, caller, callerVerified, sourceIp, route, image, i
 | sort @timestamp desc
 | limit 1000""",
     "What did this token get": """\
-filter callerKind = "token" and "REPLACE_ME" in [caller, callerRule, callerTokenId] and status < 400
+filter callerKind = "token" and status < 400
+| filter caller = "REPLACE_ME" or callerRule = "REPLACE_ME" or callerTokenId = "REPLACE_ME"
 | stats count(*) as requests, sum(layersResolved) as layers, max(@timestamp) as last by repositoryName, image, sourceIp
 | sort last desc""",
     "Who got a layer": """\

@@ -1,7 +1,7 @@
-"""Builds the function's deployment package from a checkout, without Docker.
+"""Builds the functions' deployment packages from a checkout, without Docker.
 
 uv installs the dependencies from wheels for the target's platform, by the hashes of their lock. The package leaves out
-files that nothing reads at run time, and has bytecode if this machine has the function's Python. The same inputs give
+files that nothing reads at run time, and has bytecode if this machine has the functions' Python. The same inputs give
 the same files, byte for byte.
 """
 
@@ -13,21 +13,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
 import uv
 
-SOURCE = Path(__file__).parent.parent / "lambda_src"
 TASK_ROOT = "/var/task"
 
-# Credentials come from the environment or, with SnapStart, from an endpoint in the container, so that neither STS nor
-# SSO is ever asked. Source: https://docs.aws.amazon.com/lambda/latest/dg/snapstart-activate.html
-_KEPT_SERVICES = frozenset({"ecr", "events"})
-
-# Features of Powertools that the function does not use and that no other feature imports.
-_UNUSED_FEATURES = (
+# Features of Powertools that no other feature imports.
+_OPTIONAL_FEATURES = (
     "auth_alpha", "batch", "circuit_breaker", "data_masking", "feature_flags", "idempotency", "kafka", "parameters",
     "streaming",
 )  # fmt: skip
@@ -44,7 +40,6 @@ _UNREAD = (
     "**/*.js",  # the page that Powertools shows an OpenAPI document with
     "**/*.css",
     "pydantic/mypy.py",
-    *(f"aws_lambda_powertools/utilities/{feature}" for feature in _UNUSED_FEATURES),
     ".lock",
 )
 """Files that nothing reads at run time, as patterns within the package."""
@@ -60,6 +55,43 @@ https://setuptools.pypa.io/en/latest/references/keywords.html#keyword-license-fi
 
 class BuildError(Exception):
     """The package could not be built; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a function's package is built from.
+
+    Attributes:
+        package: Directory of the function's own Python package.
+        requirements: Lock of its dependencies, with hashes.
+        services: AWS services that it calls, by boto3's names.
+        features: Optional features of Powertools that it uses.
+    """
+
+    package: Path
+    requirements: Path
+    services: frozenset[str]
+    features: frozenset[str] = frozenset()
+
+
+def sources_in(directory: Path) -> dict[str, Source]:
+    """Return the functions' sources by the names of their packages.
+
+    The services don't include STS or SSO: credentials come from the environment or, with SnapStart, from an endpoint in
+    the container. Source: https://docs.aws.amazon.com/lambda/latest/dg/snapstart-activate.html
+
+    Args:
+        directory: Where the packages and locks are.
+    """
+
+    def source(name: str, *services: str, features: Iterable[str] = ()) -> Source:
+        return Source(directory / name, directory / f"{name}.txt", frozenset(services), frozenset(features))
+
+    return {"layer_resolver": source("layer_resolver", "ecr", "events")}
+
+
+SOURCES = sources_in(Path(__file__).parent.parent / "lambda_src")
+LAYER_RESOLVER = SOURCES["layer_resolver"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +140,13 @@ class Package:
     is_compiled: bool
 
 
-def build_package(target: Target, output: Path, source: Path = SOURCE) -> Package:
+def build_package(target: Target, output: Path, source: Source = LAYER_RESOLVER) -> Package:
     """Build the package, or reuse one built from the same inputs.
 
     Args:
         target: What to build it for.
         output: Directory of built packages, each under its digest.
-        source: Directory with `requirements.txt` and the function's own package.
+        source: What to build it from.
 
     Raises:
         BuildError: If the dependencies can't be installed or compiled. It leaves nothing behind.
@@ -201,24 +233,21 @@ def compile_dependencies(interpreter: Path, made: Path) -> None:
         path.unlink()
 
 
-def _make(target: Target, source: Path, made: Path, interpreter: Path | None) -> None:
-    install_dependencies(target, source / "requirements.txt", made)
-    _remove_what_nothing_reads(made)
+def _make(target: Target, source: Source, made: Path, interpreter: Path | None) -> None:
+    install_dependencies(target, source.requirements, made)
+    _remove_what_nothing_reads(source, made)
     if interpreter is not None:
         compile_dependencies(interpreter, made)
     # Our own package keeps its sources, so that tracebacks in the log show its lines.
-    for package in _own_packages(source):
-        copy = Path(shutil.copytree(package, made / package.name, ignore=shutil.ignore_patterns("__pycache__")))
-        if interpreter is not None:
-            _compile(interpreter, made, copy)
+    name = source.package.name
+    copy = Path(shutil.copytree(source.package, made / name, ignore=shutil.ignore_patterns("__pycache__")))
+    if interpreter is not None:
+        _compile(interpreter, made, copy)
 
 
-def _own_packages(source: Path) -> list[Path]:
-    return sorted(path.parent for path in source.glob("*/__init__.py"))
-
-
-def _remove_what_nothing_reads(made: Path) -> None:
-    for pattern in _UNREAD:
+def _remove_what_nothing_reads(source: Source, made: Path) -> None:
+    unused = (feature for feature in _OPTIONAL_FEATURES if feature not in source.features)
+    for pattern in (*_UNREAD, *(f"aws_lambda_powertools/utilities/{feature}" for feature in unused)):
         for path in list(made.glob(pattern)):
             _remove(path)
     for path in list(made.glob("*.dist-info/*")):
@@ -226,7 +255,7 @@ def _remove_what_nothing_reads(made: Path) -> None:
             _remove(path)
     data = made / "botocore" / "data"
     if data.is_dir():
-        _cut_botocore_data(data)
+        _cut_botocore_data(data, source.services)
 
 
 def _remove(path: Path) -> None:
@@ -236,17 +265,17 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _cut_botocore_data(data: Path) -> None:
+def _cut_botocore_data(data: Path, services: frozenset[str]) -> None:
     """Keep of botocore's data what the services need in every partition; a client takes long to make from the rest."""
     for service in data.iterdir():
-        if service.is_dir() and service.name not in _KEPT_SERVICES:
+        if service.is_dir() and service.name not in services:
             shutil.rmtree(service)
     prefixes = {_endpoint_prefix(model) for model in data.glob("*/*/service-2.json.gz")}
     endpoints = data / "endpoints.json"
     document = json.loads(endpoints.read_bytes())
     for partition in document["partitions"]:
-        services = partition["services"]
-        partition["services"] = {name: services[name] for name in services if name in prefixes}
+        endpoints_by_name = partition["services"]
+        partition["services"] = {name: each for name, each in endpoints_by_name.items() if name in prefixes}
     endpoints.write_text(json.dumps(document, separators=(",", ":")))
 
 
@@ -270,13 +299,12 @@ def _compile(interpreter: Path, made: Path, directory: Path, *options: str) -> N
         raise BuildError(f"The function could not be compiled by {interpreter}:\n{result.stdout}{result.stderr}")
 
 
-def digest_of_inputs(target: Target, source: Path = SOURCE, *, is_compiled: bool) -> str:
+def digest_of_inputs(target: Target, source: Source = LAYER_RESOLVER, *, is_compiled: bool) -> str:
     """Return the SHA-256 of everything that decides the package's content, in hexadecimal digits."""
     inputs = hashlib.sha256(json.dumps([target.python_version, target.python_platform, is_compiled]).encode())
-    files = (path for package in _own_packages(source) for path in package.rglob("*") if path.is_file())
-    sources = [path for path in files if path.parent.name != "__pycache__"]
-    for path in (Path(__file__), source / "requirements.txt", *sorted(sources)):
-        name = path.relative_to(source) if path.is_relative_to(source) else path.name
+    files = [path for path in source.package.rglob("*") if path.is_file() and path.parent.name != "__pycache__"]
+    for path in (Path(__file__), source.requirements, *sorted(files)):
+        name = path.relative_to(source.package.parent) if path.is_relative_to(source.package) else path.name
         content = hashlib.sha256(path.read_bytes()).hexdigest()
         inputs.update(f"{name} {content}\n".encode())
     return inputs.hexdigest()

@@ -88,7 +88,7 @@ class ResolverFunction(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         self.log_group = retention.log_group(self)
-        self.function = self._function(options, name, code or function_code(self))
+        self.function = self._function(options, name, code or function_code(self, "layer_resolver"))
         self.alias = lambda_.Alias(self, "Alias", alias_name=contract.ALIAS, version=self.function.current_version)
         self.url = self.alias.add_function_url(
             auth_type=lambda_.FunctionUrlAuthType[options.auth_type], cors=_cors(options.allowed_origins)

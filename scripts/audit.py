@@ -40,7 +40,7 @@ class UnreachableError(Exception):
 
 def locks() -> list[Path]:
     """Return all locks of Python libraries."""
-    return sorted([*ROOT.glob("requirements*.txt"), *ROOT.glob("*/requirements.txt"), *ROOT.glob("tests/tools/*.txt")])
+    return sorted([*ROOT.glob("requirements*.txt"), *ROOT.glob("lambda_src/*.txt"), *ROOT.glob("tests/tools/*.txt")])
 
 
 def audit_lock(pip_audit: Path, lock: Path, services: tuple[str, ...] = SERVICES) -> tuple[int, list[Finding]]:

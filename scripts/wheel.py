@@ -1,4 +1,4 @@
-"""Builds the wheel of the construct, with the function's deployment package and the functions at the edge in it."""
+"""Builds the wheel of the construct, with the functions' deployment packages and the functions at the edge in it."""
 
 import argparse
 import subprocess
@@ -9,11 +9,11 @@ from pathlib import Path
 import uv
 
 from infra.edge_functions import NAMES, build
-from infra.package import LAMBDA, Target, build_package
+from infra.package import LAMBDA, SOURCES, Target, build_package
 
 ROOT = Path(__file__).parent.parent
 BUILD = ROOT / "build"
-FUNCTION = BUILD / "wheel" / "function.zip"
+FUNCTIONS = BUILD / "wheel" / "functions"
 EDGE = BUILD / "wheel" / "edge"
 
 # Zip files have no earlier time, and a fixed one makes equal packages equal files.
@@ -41,17 +41,18 @@ def build_wheel(target: Target, output: Path) -> None:
     """Build the wheel.
 
     Args:
-        target: What the function's package is for.
+        target: What the functions' packages are for.
         output: Directory for the wheel.
 
     Raises:
-        BuildError: If the package can't be built.
+        BuildError: If a package can't be built.
         MissingTerserError: If the functions at the edge can't be.
     """
-    package = build_package(target, BUILD / "packages")
-    if not package.is_compiled:
-        print(f"The package has no bytecode: this machine has no Python {target.python_version}.", file=sys.stderr)
-    write_archive(package.path, FUNCTION)
+    packages = {name: build_package(target, BUILD / "packages", source) for name, source in SOURCES.items()}
+    if not all(package.is_compiled for package in packages.values()):
+        print(f"The packages have no bytecode: this machine has no Python {target.python_version}.", file=sys.stderr)
+    for name, package in packages.items():
+        write_archive(package.path, FUNCTIONS / f"{name}.zip")
     EDGE.mkdir(parents=True, exist_ok=True)
     for name in NAMES:
         (EDGE / f"{name}.js").write_text(build(name), encoding="utf-8")
@@ -63,7 +64,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m scripts.wheel", description=__doc__)
     parser.add_argument("--output", type=Path, default=BUILD, help="directory for the wheel (default: build)")
     parser.add_argument(
-        "--host", action="store_true", help="build the function for this machine, to run it in an emulator"
+        "--host", action="store_true", help="build the functions for this machine, to run it in an emulator"
     )
     options = parser.parse_args()
     build_wheel(Target.host() if options.host else LAMBDA, options.output)

@@ -130,6 +130,8 @@ def at_the_edge(event: dict[str, Any], token: str) -> dict[str, Any]:
     event["requestContext"]["authorizer"] = {"iam": {"userArn": arn, "accountId": "856369053181"}}
     event["headers"] |= {
         contract.TOKEN_HEADER: token,
+        contract.RULE_HEADER: "ci",
+        contract.TOKEN_ID_HEADER: "0123456789abcdef",
         contract.HOST_HEADER: "registry.example.com",
         contract.VIEWER_ADDRESS_HEADER: "198.51.100.9:46532",
         contract.DISTRIBUTION_HEADER: EDGE,

@@ -16,9 +16,20 @@ from typing import Any
 import botocore.session
 import pytest
 
-from infra.package import LAMBDA, SOURCE, BuildError, Package, Target, build_package, find_interpreter
+from infra.package import (
+    LAMBDA,
+    LAYER_RESOLVER,
+    BuildError,
+    Package,
+    Source,
+    Target,
+    build_package,
+    find_interpreter,
+    sources_in,
+)
 
-ROOT = SOURCE.parent
+CODE = LAYER_RESOLVER.package.parent
+ROOT = CODE.parent
 HOST = Target.host()
 
 
@@ -40,19 +51,30 @@ def without_interpreters(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
 
 
 @pytest.fixture
-def small_source(tmp_path: Path) -> Path:
+def small_source(tmp_path: Path) -> Source:
     """Return a source that takes no time to build."""
-    package = tmp_path / "source" / "package"
-    package.mkdir(parents=True)
-    (package / "__init__.py").touch()
-    (package / "module.py").touch()
-    (package / "document.json").touch()
-    (tmp_path / "source" / "requirements.txt").touch()
-    return package.parent
+    source = make_source(tmp_path / "source")
+    (source.package / "module.py").touch()
+    (source.package / "document.json").touch()
+    return source
 
 
-def copy_of_source(directory: Path) -> Path:
-    return Path(shutil.copytree(SOURCE, directory, ignore=shutil.ignore_patterns("__pycache__")))
+def source_in(directory: Path) -> Source:
+    """Return the source whose package and lock are in a directory."""
+    return Source(directory / "package", directory / "requirements.txt", frozenset({"ecr", "events"}))
+
+
+def make_source(directory: Path, lock: str = "") -> Source:
+    """Make a source with an empty package in a directory."""
+    source = source_in(directory)
+    source.package.mkdir(parents=True)
+    (source.package / "__init__.py").touch()
+    source.requirements.write_text(lock)
+    return source
+
+
+def copy_of_sources(directory: Path) -> Path:
+    return Path(shutil.copytree(CODE, directory, ignore=shutil.ignore_patterns("__pycache__")))
 
 
 def run_in(package: Package, program: str, **environment: str) -> str:
@@ -232,10 +254,10 @@ def test_a_traceback_shows_our_lines_and_names_those_of_libraries(host_package: 
 def test_two_clones_make_the_same_bytes_whenever_and_wherever_they_are_made(
     host_package: Package, tmp_path: Path
 ) -> None:
-    clone = copy_of_source(tmp_path / "somewhere" / "else")
+    clone = copy_of_sources(tmp_path / "somewhere" / "else")
     for path in clone.rglob("*.py"):
         os.utime(path, (1_000_000_000, 1_000_000_000))
-    other = build_package(HOST, tmp_path / "packages", clone)
+    other = build_package(HOST, tmp_path / "packages", sources_in(clone)["layer_resolver"])
     assert other.digest == host_package.digest
     assert files(other) == files(host_package)
 
@@ -263,16 +285,16 @@ def test_an_unchanged_tree_is_not_built_again(output: Path) -> None:
 
 
 @pytest.mark.parametrize("changed", ["package/__init__.py", "package/document.json", "requirements.txt"])
-def test_the_digest_follows_from_the_inputs_alone(small_source: Path, tmp_path: Path, changed: str) -> None:
+def test_the_digest_follows_from_the_inputs_alone(small_source: Source, tmp_path: Path, changed: str) -> None:
     digest = build_package(HOST, tmp_path / "packages", small_source).digest
-    copy = Path(shutil.copytree(small_source, tmp_path / "elsewhere"))
+    copy = source_in(shutil.copytree(small_source.package.parent, tmp_path / "elsewhere"))
     assert build_package(HOST, tmp_path / "other-packages", copy).digest == digest
-    with (copy / changed).open("a") as file:
+    with (copy.package.parent / changed).open("a") as file:
         file.write("# changed\n")
     assert build_package(HOST, tmp_path / "packages", copy).digest != digest
 
 
-def test_packages_for_two_targets_are_two(small_source: Path, tmp_path: Path) -> None:
+def test_packages_for_two_targets_are_two(small_source: Source, tmp_path: Path) -> None:
     digests = {build_package(target, tmp_path / "packages", small_source).digest for target in (HOST, LAMBDA)}
     assert len(digests) == 2
 
@@ -285,7 +307,7 @@ def test_without_an_interpreter_the_package_has_sources_alone(tmp_path: Path, wi
 
 
 def test_a_package_that_gets_bytecode_is_another_one(
-    small_source: Path, tmp_path: Path, request: pytest.FixtureRequest
+    small_source: Source, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     compiled = build_package(HOST, tmp_path / "packages", small_source)
     request.getfixturevalue("without_interpreters")
@@ -313,8 +335,8 @@ def test_pyenvs_versions_are_found_behind_shims_that_fail(
     assert find_interpreter(version) == interpreter
 
 
-def write_wheel(directory: Path, platform: str, files: Mapping[str, bytes] | None = None) -> Path:
-    """Write a lock of one wheel that is made for a platform, and return the directory with both."""
+def write_wheel(directory: Path, platform: str, files: Mapping[str, bytes] | None = None) -> Source:
+    """Make a source whose lock has one wheel, which is made for a platform."""
     python = "py3-none" if platform == "any" else "cp313-cp313"
     name = f"native-1.0-{python}-{platform}.whl"
     tags = f"Wheel-Version: 1.0\nRoot-Is-Purelib: false\nTag: {python}-{platform}\n"
@@ -328,14 +350,13 @@ def write_wheel(directory: Path, platform: str, files: Mapping[str, bytes] | Non
         f"{path},sha256={urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b'=').decode()},{len(content)}\n"
         for path, content in contents.items()
     )
-    directory.mkdir(parents=True)
+    directory.mkdir()
     with zipfile.ZipFile(directory / name, "w") as archive:
         for path, content in contents.items():
             archive.writestr(path, content)
         archive.writestr("native-1.0.dist-info/RECORD", record + "native-1.0.dist-info/RECORD,,\n")
     digest = hashlib.sha256((directory / name).read_bytes()).hexdigest()
-    (directory / "requirements.txt").write_text(f"native @ file://{directory / name} --hash=sha256:{digest}\n")
-    return directory
+    return make_source(directory / "lambda_src", f"native @ file://{directory / name} --hash=sha256:{digest}\n")
 
 
 POWERTOOLS = "aws_lambda_powertools/utilities"
@@ -386,7 +407,7 @@ def test_what_nothing_reads_is_left_out_and_licences_are_kept(tmp_path: Path) ->
     contents["botocore/data/endpoints.json"] = json.dumps({"partitions": [{"services": services}]}).encode()
     del contents["native-1.0.dist-info/METADATA"], contents["native.py"]
     package = build_package(HOST, tmp_path / "packages", write_wheel(tmp_path / "source", "any", contents))
-    assert sorted(files(package)) == KEPT
+    assert sorted(name for name in files(package) if not name.startswith("package/")) == KEPT
     kept = json.loads((package.path / "botocore" / "data" / "endpoints.json").read_text())
     del services["s3"]
     assert kept == {"partitions": [{"services": services}]}
@@ -404,15 +425,15 @@ def test_a_library_that_lambda_can_not_load_is_refused(tmp_path: Path, platform:
         build_package(LAMBDA, tmp_path / "packages", source)
 
 
-def test_a_failed_build_says_what_to_do_and_leaves_nothing(small_source: Path, tmp_path: Path) -> None:
-    (small_source / "requirements.txt").write_text("boto3==1.44.5 --hash=sha256:" + "0" * 64 + "\n")
+def test_a_failed_build_says_what_to_do_and_leaves_nothing(small_source: Source, tmp_path: Path) -> None:
+    small_source.requirements.write_text("boto3==1.44.5 --hash=sha256:" + "0" * 64 + "\n")
     with pytest.raises(BuildError, match="make lock"):
         build_package(LAMBDA, tmp_path / "packages", small_source)
     assert list((tmp_path / "packages").iterdir()) == []
 
 
-def test_a_module_that_does_not_compile_fails_the_build(small_source: Path, tmp_path: Path) -> None:
-    (small_source / "package" / "module.py").write_text("def broken(:\n")
+def test_a_module_that_does_not_compile_fails_the_build(small_source: Source, tmp_path: Path) -> None:
+    (small_source.package / "module.py").write_text("def broken(:\n")
     with pytest.raises(BuildError, match=r"(?s)could not be compiled.*def broken"):
         build_package(HOST, tmp_path / "packages", small_source)
     assert list((tmp_path / "packages").iterdir()) == []
@@ -420,9 +441,9 @@ def test_a_module_that_does_not_compile_fails_the_build(small_source: Path, tmp_
 
 def test_an_operator_sees_a_failed_build_as_a_message_and_no_trace(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "infra", tmp_path / "infra", ignore=shutil.ignore_patterns("__pycache__"))
-    source = copy_of_source(tmp_path / "lambda_src")
+    sources = copy_of_sources(tmp_path / "lambda_src")
     shutil.copy(ROOT / "app.py", tmp_path)
-    (source / "requirements.txt").write_text("boto3==1.44.5 --hash=sha256:" + "0" * 64 + "\n")
+    (sources / "layer_resolver.txt").write_text("boto3==1.44.5 --hash=sha256:" + "0" * 64 + "\n")
     environment = os.environ | {"UV_OFFLINE": "1", "UV_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(tmp_path)}
     result = subprocess.run(
         [sys.executable, "app.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False

@@ -11,7 +11,7 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-from infra.package import LAMBDA, SOURCE, Package, build_package, install_dependencies
+from infra.package import LAMBDA, LAYER_RESOLVER, Package, build_package, install_dependencies
 from layer_resolver import __version__
 from scripts import audit, third_party
 from scripts.distributions import UnknownLicenceError, distributions_of
@@ -27,7 +27,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
 def whole_installation(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the directory with all files of the libraries, before any is left out."""
     directory = tmp_path_factory.mktemp("whole")
-    install_dependencies(LAMBDA, SOURCE / "requirements.txt", directory)
+    install_dependencies(LAMBDA, LAYER_RESOLVER.requirements, directory)
     return directory
 
 
@@ -57,7 +57,7 @@ def test_the_sbom_lists_just_the_libraries_that_own_the_packages_files(
 
 
 def test_the_sbom_lists_what_the_lock_has(document: Any) -> None:
-    locked = re.findall(r"^([a-z0-9-]+)==(\S+)", (SOURCE / "requirements.txt").read_text(), re.MULTILINE)
+    locked = re.findall(r"^([a-z0-9-]+)==(\S+)", LAYER_RESOLVER.requirements.read_text(), re.MULTILINE)
     assert {(each["name"], each["version"]) for each in document["components"]} == set(locked)
 
 
@@ -122,10 +122,10 @@ def test_the_audit_reports_each_vulnerability_and_each_library_that_nothing_is_k
     answer = {"dependencies": [dependency("sound"), dependency("broken", "CVE-2026-1", "CVE-2026-2"), SKIPPED]}
     assert audit.audit_locks(write_pip_audit(tmp_path, {"pypi": answer})) == 1
     printed = capsys.readouterr().out
-    assert "lambda_src/requirements.txt: 3 libraries, 3 findings" in printed
+    assert "lambda_src/layer_resolver.txt: 3 libraries, 3 findings" in printed
     assert "broken 1.0: CVE-2026-2, fixed in 2.0" in printed
     assert "private: not audited" in printed
-    assert printed.count("requirements.txt: ") >= 2
+    assert printed.count(".txt: ") >= 2
 
 
 def test_an_audit_without_findings_succeeds_and_has_looked_at_every_lock(
@@ -143,4 +143,4 @@ def test_an_audit_without_findings_succeeds_and_has_looked_at_every_lock(
 
 def test_an_audit_that_reaches_no_service_fails_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert audit.audit_locks(write_pip_audit(tmp_path, {"pypi": None, "osv": None})) == 2
-    assert "Not audited: lambda_src/requirements.txt and the locks after it." in capsys.readouterr().err
+    assert "Not audited: lambda_src/layer_resolver.txt and the locks after it." in capsys.readouterr().err
