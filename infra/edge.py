@@ -258,7 +258,7 @@ class EdgeDistribution(Construct):
         access_control: cloudfront.FunctionUrlOriginAccessControl,
         function_configuration: Mapping[str, Any],
     ) -> cloudfront.BehaviorOptions:
-        """Return the behaviour that gives short tokens. Its function answers all but OIDC tokens, which it passes on."""
+        """Return the behaviour that gives short tokens. Its function passes OIDC tokens on, and answers the rest."""
         function = cloudfront.Function(
             self,
             "TokenRequest",
