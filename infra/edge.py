@@ -249,7 +249,7 @@ class EdgeDistribution(Construct):
             publish_additional_metrics=edge.additional_metrics,
             web_acl_id=edge.web_acl_arn,
         )
-        _let_in_by_alias(distribution, resolver)
+        _permit_on_alias(distribution, resolver)
         return distribution
 
     def _token(
@@ -464,10 +464,10 @@ def _account_wide_name(stack_name: str) -> str:
     return f"{stack_name}-{Aws.REGION}"
 
 
-def _let_in_by_alias(distribution: cloudfront.Distribution, resolver: ResolverFunction) -> None:
-    """Have CloudFront's permissions on the resolver's alias: a function's own policy says nothing of its aliases."""
+def _permit_on_alias(distribution: cloudfront.Distribution, resolver: ResolverFunction) -> None:
+    """Set CloudFront's permissions on the resolver's alias: a function's own policy doesn't cover its aliases."""
     resolve = Stack.of(distribution).resolve
-    function = resolve(resolver.function.function_arn)
+    by_url = resolve(resolver.url.function_arn)
     for permission in distribution.node.find_all():
-        if isinstance(permission, lambda_.CfnPermission) and resolve(permission.function_name) == function:
+        if isinstance(permission, lambda_.CfnPermission) and resolve(permission.function_name) == by_url:
             permission.function_name = resolver.alias.function_arn

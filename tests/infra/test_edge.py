@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from infra.edge import viewer_request
+from infra import contract
+from infra.edge import configuration
 from infra.edge_functions import edge_function
 from infra.options import SettingsError
 from infra.regions import Region
-from infra.settings import DeploymentSettings
+from infra.trust_rules import TrustRule
 from tests.infra.templates import (
     ACCOUNT,
     PARTITION,
@@ -30,14 +31,20 @@ from tests.infra.templates import (
 CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/12345678-1234-1234-1234-123456789012"
 DOMAIN: dict[str, Any] = {"domainName": "registry.example.com", "certificateArn": CERTIFICATE}
 NAME = {"Fn::Join": ["", ["EcrLayerResolver-", REGION]]}
+RULE: dict[str, Any] = {
+    "issuer": "https://token.actions.githubusercontent.com",
+    "claims": {"repository_id": "5678", "ref": "refs/heads/main"},
+    "repositories": ["team/*"],
+}
 VIRGINIA, IRELAND = Region.named("us-east-1"), Region.named("eu-west-1")
 
 
+CALLER_HEADERS = (contract.TOKEN_HEADER, contract.RULE_HEADER, contract.TOKEN_ID_HEADER)
 ALL_FORWARDED = {
     "CookiesConfig": {"CookieBehavior": "none"},
     "HeadersConfig": {
         "HeaderBehavior": "whitelist",
-        "Headers": ["Accept", "If-None-Match", "Origin", "x-ecr-layers-token", "CloudFront-Viewer-Address"],
+        "Headers": ["Accept", "If-None-Match", "Origin", *CALLER_HEADERS, "CloudFront-Viewer-Address"],
     },
     "Name": NAME,
     "QueryStringsConfig": {"QueryStringBehavior": "all"},
@@ -45,7 +52,7 @@ ALL_FORWARDED = {
 
 
 # What the function only writes into its log.
-INFORMS_ONLY = {"x-ecr-layers-token", "cloudfront-viewer-address"}
+INFORMS_ONLY = {*CALLER_HEADERS, "cloudfront-viewer-address"}
 
 
 def edge(**values: Any) -> dict[str, Any]:
@@ -125,7 +132,8 @@ def test_the_store_of_tokens_is_made_empty_so_that_no_deployment_changes_a_token
     assert function["FunctionConfig"]["KeyValueStoreAssociations"] == [
         {"KeyValueStoreARN": {"Fn::GetAtt": [name, "Arn"]}}
     ]
-    assert function["FunctionCode"] == viewer_request(DeploymentSettings(edge=True), "EcrLayerResolver")
+    expected = configuration(settings_of({"edge": True}), "EcrLayerResolver")
+    assert function["FunctionCode"] == edge_function("viewer_request", expected)
     assert on_response["FunctionCode"] == edge_function("viewer_response")
     assert "KeyValueStoreAssociations" not in on_response["FunctionConfig"]
 
@@ -230,15 +238,116 @@ def test_a_metric_of_cloudfront_has_the_one_statistic_that_it_has() -> None:
             assert {"Name": "Region", "Value": "Global"} in alarm["Dimensions"]
 
 
-def test_the_deployment_is_part_of_the_function_at_the_edge() -> None:
-    values = {"edge": True, "registries": ["210987654321"], "publicRepositories": ["team/*"], **DOMAIN}
-    code = viewer_request(settings_of(values), "EcrLayerResolver")
-    (line,) = [line for line in code.splitlines() if line.startswith("const CONFIGURATION = ")]
-    assert json.loads(line.removeprefix("const CONFIGURATION = ").removesuffix(";")) == {
+def test_the_functions_at_the_edge_know_the_deployment() -> None:
+    values = {"edge": True, "repositories": ["team/app", "web/app"], "publicRepositories": ["team/app"], **DOMAIN}
+    assert configuration(settings_of(values), "registry.example.com") == {
         "realm": "registry.example.com",
-        "publicRepositories": ["team/*"],
-        "allowedOrigins": [],
+        "publicRepositories": ("team/app",),
+        "allowedOrigins": (),
+        "catalog": ("team/app", "web/app"),
+        "tokenScheme": "",
     }
+    with_rules = configuration(settings_of({"edge": True, "trustRules": {"ci": RULE}}), "x")
+    assert (with_rules["catalog"], with_rules["tokenScheme"]) == ((), "https")
+
+
+class TestTrustRules:
+    """The setting trustRules."""
+
+    def test_the_exchange_function_has_no_permission_but_to_read_its_keys_and_to_log(self) -> None:
+        template = edge(trustRules={"ci": RULE})
+        (secret,) = resources(template, "AWS::SecretsManager::Secret")
+        (name,) = (name for name in resources(template, "AWS::IAM::Role") if "TokenExchange" in name)
+        policies = [
+            each["Properties"]["PolicyDocument"]["Statement"]
+            for each in resources(template, "AWS::IAM::Policy").values()
+            if each["Properties"]["Roles"] == [{"Ref": name}]
+        ]
+        actions = {action for (*statements,) in policies for each in statements for action in each["Action"]}
+        assert actions == {
+            "logs:CreateLogStream",
+            "logs:PutLogEvents",
+            "secretsmanager:DescribeSecret",
+            "secretsmanager:GetSecretValue",
+        }
+        assert all(each["Resource"] in ({"Ref": secret}, log_group_of(each)) for (*all_,) in policies for each in all_)
+
+    def test_the_token_path_leads_to_the_exchange_function_which_lets_in_cloudfront_alone(self) -> None:
+        template = edge(trustRules={"ci": RULE})
+        config = only(template, "AWS::CloudFront::Distribution")["Properties"]["DistributionConfig"]
+        (behaviour,) = (each for each in config["CacheBehaviors"] if each["PathPattern"] == "/token")
+        (origin,) = (each for each in config["Origins"] if each["Id"] == behaviour["TargetOriginId"])
+        (url,) = (name for name in resources(template, "AWS::Lambda::Url") if "TokenExchange" in name)
+        assert url in json.dumps(origin["DomainName"])
+        assert resources(template, "AWS::Lambda::Url")[url]["Properties"]["AuthType"] == "AWS_IAM"
+        (exchange,) = (name for name in resources(template, "AWS::Lambda::Function") if "TokenExchange" in name)
+        permissions = [
+            each["Properties"]
+            for each in resources(template, "AWS::Lambda::Permission").values()
+            if exchange in json.dumps(each["Properties"]["FunctionName"])
+        ]
+        assert [each["Action"] for each in permissions] == ["lambda:InvokeFunctionUrl", "lambda:InvokeFunction"]
+        assert {each["Principal"] for each in permissions} == {"cloudfront.amazonaws.com"}
+
+    def test_the_rules_are_the_exchange_functions_and_the_resolver_does_not_know_them(self) -> None:
+        functions = resources(edge(trustRules={"ci": RULE}), "AWS::Lambda::Function")
+        environments = [each["Properties"]["Environment"]["Variables"] for each in functions.values()]
+        (rules,) = (each[contract.TRUST_RULES] for each in environments if contract.TRUST_RULES in each)
+        assert json.loads(rules) == {
+            "ci": RULE | {"claims": {name: [value] for name, value in RULE["claims"].items()}, "minutes": 60}
+        }
+
+    def test_without_rules_there_is_neither_the_function_nor_the_secret(self) -> None:
+        assert not resources(edge(), "AWS::SecretsManager::Secret")
+        assert len(resources(edge(), "AWS::Lambda::Function")) == 1
+
+    @pytest.mark.parametrize(
+        ("changed", "complaint"),
+        [
+            ({"claims": {"ref": "refs/heads/main"}}, "claims must pin whose tokens count: repository_owner_id, or rep"),
+            ({"claims": {"repository_id": "1", "sub": "x"}}, "claims must not have sub, whose form GitHub changed"),
+            ({"issuer": "https://gitlab.com", "claims": {"ref": "x"}}, "claims must pin whose tokens count: sub"),
+            (
+                {"issuer": "https://eks.example.com", "claims": {"kubernetes.io.namespace": "x"}},
+                "claims must pin whose tokens count: kubernetes.io.namespace and kubernetes.io.serviceaccount.name",
+            ),
+            ({"issuer": "http://gitlab.com"}, "trustRules.ci.issuer: must be an issuer exactly as its tokens have it"),
+            ({"claims": {"repository_id": []}}, "must be a text, or a list of texts of which one has to match"),
+            ({"claims": {"repository_id": 5678}}, "must be a text, or a list of texts of which one has to match"),
+            ({"minutes": 61}, "trustRules.ci.minutes: must be 1 to 60 minutes"),
+            ({"repositories": ["web/*"]}, "trustRules.ci has web/*, but repositories does not; add it"),
+            ({"repositories": ["210987654321/team/*"]}, "but registries does not have 210987654321; add it"),
+        ],
+    )
+    def test_a_rule_that_strangers_could_match_or_that_is_malformed_ends_synth(
+        self, changed: dict[str, Any], complaint: str
+    ) -> None:
+        with pytest.raises(SettingsError, match=re.escape(complaint)):
+            settings_of({"edge": True, "repositories": ["team/*"], "trustRules": {"ci": RULE | changed}})
+
+    @pytest.mark.parametrize(
+        ("rules", "complaint"),
+        [
+            ("{", "trustRules: must be an object of rules by their names"),
+            ({"CI": {}}, "a rule's name must be 1 to 32 small letters, digits and '-'"),
+        ],
+    )
+    def test_rules_are_an_object_by_their_names(self, rules: Any, complaint: str) -> None:
+        with pytest.raises(SettingsError, match=re.escape(complaint)):
+            settings_of({"edge": True, "trustRules": rules})
+
+    def test_a_rule_of_a_construct_has_the_claims_of_its_platform(self) -> None:
+        rule = TrustRule.github(owner_id="1", repositories=["team/*"], ref="refs/heads/main")
+        assert rule.claims == {"repository_owner_id": ("1",), "ref": ("refs/heads/main",)}
+        pods = TrustRule.kubernetes(
+            issuer="https://oidc.example.com/id", repositories=["*"], namespace="web", service_account=["a", "b"]
+        )
+        assert pods.claims["kubernetes.io.serviceaccount.name"] == ("a", "b")
+
+
+def log_group_of(statement: dict[str, Any]) -> Any:
+    """Return the resource of a statement that is about logs."""
+    return statement["Resource"] if statement["Action"][0].startswith("logs:") else None
 
 
 def test_names_that_an_account_has_once_are_the_stacks_and_the_regions_and_not_too_long() -> None:
