@@ -76,8 +76,9 @@ test-deployed-python: $(INSTALLED)  ## Test the function and the local AWS with 
 	$(DEPLOYED)/bin/python -m pytest -q tests/unit tests/local
 
 # The C library reserves memory for each thread, and the stand-ins for ECR and S3 have hundreds.
-soak: $(INSTALLED)  ## Send faults and hostile inputs for an hour (SEED=1 INVOCATIONS=10000 INPUTS=1000000 MINUTES=60)
+soak: $(INSTALLED) $(INSTALLED_CDK) $(CDK_CLI)  ## Send faults and hostile inputs for an hour (SEED=1 INVOCATIONS=10000 INPUTS=1000000 MINUTES=60)
 	@MALLOC_ARENA_MAX=1 PYTHONPATH=lambda_src:. $(BIN)/python -m tests.faults.soak
+	@AWS_REGION=us-east-1 PYTHONPATH=lambda_src:. PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.contract.edge_model --seed $(or $(SEED),1)
 
 # It starts afresh, because mutmut would keep copies of deleted modules and tests.
 mutants: $(INSTALLED)  ## Mutate the function and list the mutants that its unit tests miss (MODULES="resolver errors")

@@ -1,7 +1,7 @@
-"""The functions that CloudFront runs, each one text of at most 10,240 bytes, joined from the files in `edge/`.
+"""Builds the functions that CloudFront runs from the files in `edge/`; each may have 10,240 bytes.
 
-terser leaves out comments and shortens names, and changes nothing else: what it calls compressing uses forms that
-CloudFront's JavaScript runtime doesn't have. A wheel has the shortened texts, so that it needs neither Node nor terser.
+terser removes comments and shortens names, nothing else: its compression uses syntax that CloudFront's JavaScript runtime
+lacks. The wheel contains the built functions, so it needs neither Node nor terser.
 """
 
 import json

@@ -1,6 +1,6 @@
-"""The function that exchanges OIDC tokens for short tokens, and the secret with the keys that sign these.
+"""The function that exchanges OIDC tokens for short tokens, and the secret with its signing keys.
 
-It has no permission in ECR. Its function URL lets CloudFront in alone.
+It has no permission in ECR, and only CloudFront may call its function URL.
 """
 
 from aws_cdk import Aws, Duration, RemovalPolicy, SecretValue
@@ -36,7 +36,7 @@ class TokenExchange(Construct):
 
     def __init__(self, scope: Construct, construct_id: str, *, options: Options, retention: LogRetention) -> None:
         super().__init__(scope, construct_id)
-        # A deployment changes a secret only if this text changes, so that it never takes keys away.
+        # CloudFormation writes this text once; later deployments keep the keys.
         self.signing_keys = secretsmanager.Secret(
             self,
             "SigningKeys",
@@ -64,7 +64,7 @@ class TokenExchange(Construct):
             role=role,
             memory_size=512,
             timeout=Duration.seconds(TIMEOUT_SECONDS),
-            # Everybody can have it invoked, through CloudFront, with anything that looks like an OIDC token.
+            # Through CloudFront, anyone can invoke it with anything that resembles an OIDC token.
             reserved_concurrent_executions=PUBLIC_CONCURRENCY,
             environment={
                 contract.LOG_LEVEL: options.log_level,

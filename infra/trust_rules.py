@@ -1,4 +1,4 @@
-"""Trust rules: whose OIDC tokens are exchanged for short tokens, and for what. docs/keyless.md describes them."""
+"""Trust rules: OIDC tokens that log in, and their repositories. docs/keyless.md describes them."""
 
 import json
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ _PINS = {
     "GitLab": (("project_id",), ("namespace_id",)),
     "other": (("sub",),),
 }
-"""Sets of claims, one of which has to be pinned, because without it strangers' tokens would match.
+"""Claims that identify the owner; a rule needs one set of them, or strangers' tokens would match.
 
 Others can take over names: GitHub's `sub` changed its form in July 2026, and anyone may register the name of a deleted
 organisation. Nobody gets an id again. Sources:
@@ -56,7 +56,7 @@ def _values(value: Any) -> tuple[str, ...]:
 
 
 class TrustRule(BaseModel):
-    """Whose OIDC tokens are exchanged, and for what.
+    """A rule that exchanges OIDC tokens for short tokens.
 
     Attributes:
         issuer: The issuer, exactly as its tokens have it.
@@ -129,7 +129,7 @@ class TrustRule(BaseModel):
         pins = _PINS[self.platform]
         if not any(all(name in self.claims for name in names) for names in pins):
             needed = ", or ".join(" and ".join(names) for names in pins)
-            raise ValueError(f"claims must pin whose tokens count: {needed}")
+            raise ValueError(f"claims must identify the owner by {needed}")
         if self.platform == "GitHub" and "sub" in self.claims:
             raise ValueError(
                 "claims must not have sub, whose form GitHub changed; use repository_id, ref or environment"

@@ -1,4 +1,4 @@
-// What a function at the edge answers by itself. Functions of infra/edge/functions.json share this file.
+// Answers without the origin. functions.json lists the functions that share this file.
 
 // Reason, code under /v2, code elsewhere.
 const STATUSES = {
@@ -47,7 +47,7 @@ function answer(answered, event, origin) {
   return Object.assign(respond(status, row[0], headers), { body: { encoding: 'text', data: text } });
 }
 
-// Clients of a registry get themselves a token where there is a token service; for all others, Basic is simpler.
+// Registry clients fetch a short token; for everything else, Basic is simpler.
 function challenge(request, repository) {
   const scheme = CONFIGURATION.tokenScheme;
   if (!scheme || !isUnderV2(request.uri)) {

@@ -1,8 +1,6 @@
-// Answers GET /token, where clients of the registry exchange their credentials for a short token, as the Docker token
-// specification says: https://distribution.github.io/distribution/spec/auth/token/. It passes OIDC tokens on to the
-// exchange function. docs/keyless.md has the rules.
-//
-// `CONFIGURATION` has what viewer_request.js has.
+// Answers GET /token: exchanges a client's credentials for a short token, by the Docker token specification
+// (https://distribution.github.io/distribution/spec/auth/token/). OIDC tokens go on to the exchange function.
+// docs/keyless.md has the rules. `CONFIGURATION` is that of viewer_request.js.
 const LIFETIME_SECONDS = 900;
 const LONGEST_TOKEN = 2048;
 const AUTHORIZATION_HEADER = 'x-ecr-layers-authorization';
@@ -55,7 +53,7 @@ async function issue(claims, repositories, event) {
     return answer([503, 'There is no signing key. The operator makes one with `ecr-layers token rotate-keys`.'], event, '');
   }
   const now = Math.floor(Date.now() / 1000);
-  // A short token that is exchanged again lives no longer.
+  // Exchanging a short token again keeps its expiry.
   const renewed = Object.assign({ iat: now, exp: now + LIFETIME_SECONDS, id: hashed(event.context.requestId).slice(0, 16) },
     claims, { kid: key.id, repositories: repositories });
   const payload = Buffer.from(JSON.stringify(renewed)).toString('base64url');

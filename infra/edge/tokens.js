@@ -1,9 +1,9 @@
-// Who a request's credentials belong to, and what they are for. Functions of infra/edge/functions.json share this file.
+// Identifies callers by their credentials. functions.json lists the functions that share this file.
 //
 // The store has pull tokens under their names: {"sha256": hex, "repositories": ["team/*", "123456789012/app"],
 // "notAfter": RFC 3339}, and optionally "notBefore", "paused": true, and "previous": {"sha256", "notAfter"}, the password
-// before. Under `_signing` it has what short tokens are checked with: {"keys": [{"id", "key": base64url, "notAfter": seconds
-// since 1970, or null}], "notBefore": {rule: seconds since 1970}}. The first key signs.
+// before a rotation. `_signing` has the keys of short tokens: {"keys": [{"id", "key": base64url, "notAfter": seconds since
+// 1970, or null}], "notBefore": {rule: seconds since 1970}}. The first key signs.
 //
 // A short token is base64url(JSON) + '.' + base64url(HMAC-SHA256). docs/keyless.md has the members.
 import cf from 'cloudfront';
@@ -31,8 +31,8 @@ function credentialsOf(header) {
   return isName ? { name: name, password: text.slice(colon + 1), isBearer: false } : null;
 }
 
-// Returns { refusal: [status, message] }, or whom the credentials belong to: the `claims` of a short token for them, the
-// `name`, `rule` and `id` for the log, and lists of patterns, each of which has to cover a repository.
+// Returns { refusal: [status, message] }, or the caller: `claims` of a short token for it; `name`, `rule` and `id` for the
+// log; and `scopes`, lists of patterns that must all cover a repository.
 async function identify(credentials) {
   if (!credentials) {
     return refused('Log in with the name and the password of a pull token.');
@@ -61,7 +61,7 @@ async function readPullToken(name, sha256) {
   if (token.paused) {
     return refused('The pull token is paused. Ask who gave it to you.');
   }
-  // What is not a date is neither earlier nor later than now.
+  // An invalid date is neither earlier nor later than now.
   if ('notBefore' in token && !(Date.parse(token.notBefore) <= Date.now())) {
     return refused('The pull token is not valid yet.');
   }
@@ -72,7 +72,7 @@ async function readPullToken(name, sha256) {
   return { claims: claims, name: name, scopes: [token.repositories] };
 }
 
-// The password is that of the token, or the one before; a short token has the first 16 digits of its hash.
+// Short tokens carry the first 16 digits of the password's hash.
 function hasPassword(token, sha256) {
   const previous = token.previous || {};
   const isPreviousValid = Date.parse(previous.notAfter) > Date.now();
@@ -109,10 +109,10 @@ function sign(payload, key) {
   return crypto.createHmac('sha256', Buffer.from(key.key, 'base64url')).update(payload).digest('base64url');
 }
 
-// Returns an empty entry if there is none, or one that is no JSON; throws if the store cannot be read.
+// Returns an empty entry if there is none or it isn't JSON; throws if the store can't be read.
 async function read(key) {
   const store = cf.kvs();
-  // get() fails in the same way for a key that is not there and for a store that cannot be read.
+  // get() fails alike for a missing key and for an unreadable store.
   const isThere = await store.exists(key);
   if (!isThere) {
     return {};

@@ -1,9 +1,9 @@
 // Checks each request before CloudFront's cache, as JavaScript runtime 2.0: ES 5.1 with a few later features.
 // docs/edge.md has the rules, and their sources.
 //
-// `CONFIGURATION` is the deployment's: `realm` (what a challenge calls the registry), `publicRepositories`,
-// `allowedOrigins`, `catalog` (what /v2/_catalog lists; empty if the settings have patterns), and `tokenScheme` (`https`
-// if clients get tokens at /token, '' if not).
+// `CONFIGURATION` has the deployment's `realm` for challenges, `publicRepositories`, `allowedOrigins`, `catalog` (the
+// repositories of /v2/_catalog; empty turns it off), and `tokenScheme` (`https` if clients get short tokens at /token,
+// empty if not).
 const ACCOUNT = /^[0-9]{12}$/;
 const FIELDS = ['repositoryName', 'registryId', 'layerDigest', 'imageTag', 'imageDigest', 'platform', 'includeEnv'];
 const BY_FIELDS = ['/download-url', '/images/download-urls', '/images/config'];
@@ -41,7 +41,7 @@ async function handler(event) {
   return answered ? answer(answered, event, origin) : request;
 }
 
-// Returns [status, message, repository] of an answer, or null; then the request says who was let in.
+// Returns [status, message, repository] of an answer; or null, with the caller in the request's headers.
 async function decide(request, credentials) {
   if (request.method !== 'GET' && request.method !== 'HEAD') {
     return [405, 'Only GET and HEAD are served here. To push, push to ECR itself.'];
@@ -62,7 +62,7 @@ async function decide(request, credentials) {
     return [404, 'There is no such route. GET /openapi.json describes those that there are.'];
   }
   if (repository && !who.scopes.every((scope) => covers(scope, repository))) {
-    // A client gets itself another token, for this repository.
+    // 401 makes the client fetch a token for this repository.
     return [credentials.isBearer ? 401 : 403, 'The token is not for this repository. Ask for one that is.', repository];
   }
   if (request.uri === '/v2/_catalog') {
@@ -79,7 +79,7 @@ async function decide(request, credentials) {
 
 // Returns whether the route is known, and the repository if it has one; null if the request is not canonical.
 function target(request) {
-  // BuildStream and .NET's HttpClient escape the colon of a digest; the function and the cache know one spelling.
+  // BuildStream and .NET's HttpClient escape a digest's colon; function and cache expect one spelling.
   const path = request.uri.replace(/%3a/gi, ':');
   const query = request.querystring;
   const isOfRegistry = isUnderV2(path);

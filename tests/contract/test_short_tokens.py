@@ -1,4 +1,4 @@
-"""Short tokens at the edge: who gets one at /token, and what one lets in to."""
+"""Short tokens: what the edge issues at /token, and what they give access to."""
 
 import base64
 import hashlib
@@ -92,7 +92,7 @@ MANIFEST = "/v2/team/app/manifests/latest"
 
 class TestTheRegistry:
     @pytest.mark.parametrize("scheme", ["Bearer {}", "basic"])
-    def test_a_short_token_lets_in_to_its_repositories_as_bearer_or_as_a_password(
+    def test_a_short_token_gives_access_to_its_repositories_as_bearer_or_as_a_password(
         self, registry: ViewerFunction, scheme: str
     ) -> None:
         authorization = basic("anyone", short()) if scheme == "basic" else scheme.format(short())
@@ -110,7 +110,7 @@ class TestTheRegistry:
             callers.TOKEN_ID_HEADER,
         )
 
-    def test_a_client_can_not_say_itself_who_it_is(self, registry: ViewerFunction) -> None:
+    def test_a_client_can_not_forge_the_callers_headers(self, registry: ViewerFunction) -> None:
         forged = {contract.TOKEN_HEADER: ["x"], contract.RULE_HEADER: ["x"], contract.TOKEN_ID_HEADER: ["x"]}
         event = cloudfront_event("GET", "/v2/public/app/manifests/latest", forged | {"host": [HOST]})
         assert forged.keys().isdisjoint(registry.call(event, STORE)["headers"])
@@ -134,7 +134,7 @@ class TestTheRegistry:
         ids=["cut", "begun later", "joined", "extended", "third part", "wider scope", "other signature", "empty key",
              "unknown key", "expired", "no end", "end that is no number"],
     )  # fmt: skip
-    def test_what_was_not_signed_or_has_expired_lets_nobody_in(self, registry: ViewerFunction, forged: str) -> None:
+    def test_a_forged_or_expired_token_is_refused(self, registry: ViewerFunction, forged: str) -> None:
         for authorization in (f"Bearer {forged}", basic("ci", forged)):
             assert status(registry, MANIFEST, authorization) == 401
 
@@ -144,7 +144,7 @@ class TestTheRegistry:
         assert status(registry, MANIFEST, f"Bearer {short(OLD_KEY)}", store) == expected
 
     @pytest.mark.parametrize("entry", ["{", "[]", '{"keys": {}}', '{"keys": [null, {"key": 1}]}', "null"])
-    def test_without_a_readable_key_no_short_token_counts(self, registry: ViewerFunction, entry: str) -> None:
+    def test_without_a_readable_key_every_short_token_is_refused(self, registry: ViewerFunction, entry: str) -> None:
         assert status(registry, MANIFEST, f"Bearer {short()}", {"_signing": entry}) == 401
         assert status(registry, MANIFEST, f"Bearer {short()}", {}) == 401
         assert status(registry, MANIFEST, f"Bearer {short()}", None) == 503
@@ -223,7 +223,7 @@ class TestTheTokenService:
         assert 0 < answer["expires_in"] <= 100
         assert after == claims_of(before) | {"repositories": ["team/app"]}
 
-    def test_who_does_not_log_in_gets_a_token_for_public_repositories_alone(
+    def test_an_anonymous_client_gets_a_token_for_public_repositories_only(
         self, tokens: ViewerFunction, registry: ViewerFunction
     ) -> None:
         code, answer = self.issued(tokens, "", "repository:public/app:pull")
@@ -243,7 +243,7 @@ class TestTheTokenService:
             ("Bearer guess", "", 401),
         ],
     )
-    def test_what_is_refused_has_the_form_of_the_registrys_errors(
+    def test_a_refusal_has_the_registrys_error_body(
         self, tokens: ViewerFunction, authorization: str, scope: str, expected: int
     ) -> None:
         code, answer = self.issued(tokens, authorization, scope)

@@ -304,12 +304,12 @@ class TestTrustRules:
     @pytest.mark.parametrize(
         ("changed", "complaint"),
         [
-            ({"claims": {"ref": "refs/heads/main"}}, "claims must pin whose tokens count: repository_owner_id, or rep"),
+            ({"claims": {"ref": "refs/heads/main"}}, "claims must identify the owner by repository_owner_id, or rep"),
             ({"claims": {"repository_id": "1", "sub": "x"}}, "claims must not have sub, whose form GitHub changed"),
-            ({"issuer": "https://gitlab.com", "claims": {"ref": "x"}}, "claims must pin whose tokens count: sub"),
+            ({"issuer": "https://gitlab.com", "claims": {"ref": "x"}}, "claims must identify the owner by sub"),
             (
                 {"issuer": "https://eks.example.com", "claims": {"kubernetes.io.namespace": "x"}},
-                "claims must pin whose tokens count: kubernetes.io.namespace and kubernetes.io.serviceaccount.name",
+                "claims must identify the owner by kubernetes.io.namespace and kubernetes.io.serviceaccount.name",
             ),
             ({"issuer": "http://gitlab.com"}, "trustRules.ci.issuer: must be an issuer exactly as its tokens have it"),
             ({"claims": {"repository_id": []}}, "must be a text, or a list of texts of which one has to match"),
