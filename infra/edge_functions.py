@@ -1,7 +1,7 @@
 """Builds the functions that CloudFront runs from the files in `edge/`; each may have 10,240 bytes.
 
-terser removes comments and shortens names, nothing else: its compression uses syntax that CloudFront's JavaScript runtime
-lacks. The wheel contains the built functions, so it needs neither Node nor terser.
+terser removes comments and shortens names, nothing else: its compression uses syntax that CloudFront's JavaScript
+runtime lacks. The wheel contains the built functions, so it needs neither Node nor terser.
 """
 
 import json
