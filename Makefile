@@ -69,7 +69,7 @@ test: $(INSTALLED) $(INSTALLED_CDK) $(CDK_CLI) $(TOOLS) $(GO_CLIENTS)  ## Run al
 # The virtual environment may have another Python than the deployed function.
 test-deployed-python: $(INSTALLED)  ## Test the function and the local AWS with the deployed function's Python, if installed
 	@python=$$($(BIN)/python -c 'from infra.package import LAMBDA, find_interpreter as find; print(find(LAMBDA.python_version) or "")') && \
-	if [ -z "$$python" ]; then echo "Skipped: the deployed function's Python isn't installed. Run 'make python' to install it."; exit; fi && \
+	if [ -z "$$python" ]; then echo "Skipped: the deployed functions' Python isn't installed. Run 'make python' to install it."; exit; fi && \
 	$(BIN)/uv venv --quiet --clear --python "$$python" $(DEPLOYED) && \
 	$(BIN)/uv pip install --quiet --python $(DEPLOYED) --no-deps --require-hashes --requirement requirements-dev.txt && \
 	$(BIN)/uv pip install --quiet --python $(DEPLOYED) --no-deps --editable client && \
@@ -126,10 +126,10 @@ destroy: $(INSTALLED_CDK) $(CDK_CLI)  ## Remove the deployment (ARGS='-c stackNa
 audit: $(INSTALLED) $(AUDIT)  ## Check all locks for known vulnerabilities, and the sources for unsafe code
 	@$(BIN)/python -m scripts.audit --tools $(AUDIT)/bin
 
-sbom: $(INSTALLED)  ## Write the deployment package's bill of materials (CycloneDX)
+sbom: $(INSTALLED)  ## Write the deployment packages' bills of materials (CycloneDX)
 	@$(BIN)/python -m scripts.sbom
 
-third-party: $(INSTALLED)  ## Write THIRD_PARTY.md: the libraries in the deployment package and their licences
+third-party: $(INSTALLED)  ## Write THIRD_PARTY.md: the libraries in the deployment packages and their licences
 	@$(BIN)/python -m scripts.third_party
 
 openapi: $(INSTALLED)  ## Write openapi.json, which the function serves, from its models and errors

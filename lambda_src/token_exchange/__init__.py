@@ -1,0 +1,1 @@
+"""Exchanges OIDC tokens for short tokens that the edge verifies by itself."""
