@@ -10,6 +10,8 @@ from .rules import PublicRepositories, number, text
 
 GITHUB = "https://token.actions.githubusercontent.com"
 _AWS = ".tokens.sts.global.api.aws"
+# A short token carries the repositories, and has 2,048 characters at most.
+_LONGEST_SCOPE = 1024
 _Name = Annotated[
     str,
     BeforeValidator(
@@ -123,6 +125,13 @@ class TrustRule(BaseModel):
         if any(name.startswith("kubernetes.io.") for name in self.claims):
             return "Kubernetes"
         return "GitLab" if {"project_id", "namespace_id"} & set(self.claims) else "other"
+
+    @model_validator(mode="after")
+    def _fits_a_token(self) -> Self:
+        size = len(json.dumps(self.repositories, separators=(",", ":")))
+        if size > _LONGEST_SCOPE:
+            raise ValueError(f"repositories have {size:,} characters, and at most {_LONGEST_SCOPE:,} fit; use prefixes")
+        return self
 
     @model_validator(mode="after")
     def _pins_the_owner(self) -> Self:

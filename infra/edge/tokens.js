@@ -11,7 +11,7 @@ import crypto from 'crypto';
 
 const PART = '[a-z0-9]+(?:(?:[.]|__?|-+)[a-z0-9]+)*';
 const NAME = new RegExp('^' + PART + '(?:/' + PART + ')*$');
-const SHORT_TOKEN = /^([A-Za-z0-9_-]{1,2000})\.([A-Za-z0-9_-]{43})$/;
+const SHORT_TOKEN = /^([A-Za-z0-9_-]{1,2004})\.([A-Za-z0-9_-]{43})$/;
 const SIGNING = '_signing';
 const HEADERS = { name: 'x-ecr-layers-token', rule: 'x-ecr-layers-rule', id: 'x-ecr-layers-token-id' };
 

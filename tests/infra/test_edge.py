@@ -314,6 +314,7 @@ class TestTrustRules:
             ({"issuer": "http://gitlab.com"}, "trustRules.ci.issuer: must be an issuer exactly as its tokens have it"),
             ({"claims": {"repository_id": []}}, "must be a text, or a list of texts of which one has to match"),
             ({"claims": {"repository_id": 5678}}, "must be a text, or a list of texts of which one has to match"),
+            ({"repositories": [f"team/{'x' * 200}{each}" for each in "abcde"]}, "at most 1,024 fit; use prefixes"),
             ({"minutes": 61}, "trustRules.ci.minutes: must be 1 to 60 minutes"),
             ({"repositories": ["web/*"]}, "trustRules.ci has web/*, but repositories does not; add it"),
             ({"repositories": ["210987654321/team/*"]}, "but registries does not have 210987654321; add it"),
