@@ -30,7 +30,7 @@ _OPTIONAL_FEATURES = (
 
 _UNREAD = (
     "bin",
-    "boto3/data/*",  # models of boto3's resources, which ECR has none of
+    "boto3/data/*",  # models of boto3's resources, which the functions' services have none of
     "boto3/examples",
     "botocore/data/*/*/examples-1.json",
     "dateutil/zoneinfo/*.tar.gz",  # time zones; botocore's times are in UTC
@@ -87,7 +87,10 @@ def sources_in(directory: Path) -> dict[str, Source]:
     def source(name: str, *services: str, features: Iterable[str] = ()) -> Source:
         return Source(directory / name, directory / f"{name}.txt", frozenset(services), frozenset(features))
 
-    return {"layer_resolver": source("layer_resolver", "ecr", "events")}
+    return {
+        "layer_resolver": source("layer_resolver", "ecr", "events"),
+        "token_exchange": source("token_exchange", "secretsmanager", features=("auth_alpha", "parameters")),
+    }
 
 
 SOURCES = sources_in(Path(__file__).parent.parent / "lambda_src")

@@ -19,6 +19,9 @@ _SPDX = {
     "snapshot-restore-py": ("Apache License 2.0", "Apache-2.0"),
 }
 
+# Licences of libraries compiled into a binary whose list doesn't give them.
+_COMPILED_IN = {"openssl": "Apache-2.0"}  # since 3.0: https://openssl-library.org/source/license/
+
 
 class UnknownLicenceError(Exception):
     """A distribution's licence is unknown; the message says what to do."""
@@ -61,6 +64,25 @@ def distributions_of(package: Path) -> list[Distribution]:
     """
     found = [_read(package, directory) for directory in package.glob("*.dist-info")]
     return sorted(found, key=lambda distribution: distribution.name)
+
+
+def licences_of(component: dict[str, Any]) -> list[str]:
+    """Return the licences of a library that is compiled into a binary, SPDX expressions.
+
+    Args:
+        component: The library, in a document of `Distribution.compiled_in`.
+
+    Raises:
+        UnknownLicenceError: If there is none.
+    """
+    name = component["name"]
+    found = [each["expression"] for each in component.get("licenses", []) if "expression" in each]
+    if not found and name not in _COMPILED_IN:
+        raise UnknownLicenceError(
+            f"{name}, which is compiled into a library, has no licence in that library's list. Read its licence files, "
+            "and add its licence to _COMPILED_IN in scripts/distributions.py."
+        )
+    return found or [_COMPILED_IN[name]]
 
 
 def _read(package: Path, directory: Path) -> Distribution:

@@ -1,4 +1,4 @@
-"""Writes the deployment package's bill of materials beside it: CycloneDX 1.6, in JSON.
+"""Writes each deployment package's bill of materials beside it: CycloneDX 1.6, in JSON.
 
 It is read from the built package, so it lists exactly what is deployed.
 """
@@ -16,17 +16,18 @@ from cyclonedx.output import make_outputter
 from cyclonedx.schema import OutputFormat, SchemaVersion
 from packageurl import PackageURL
 
-from infra.package import LAMBDA, Package, build_package
-from scripts.distributions import PACKAGES, Distribution, distributions_of
+from infra.package import LAMBDA, SOURCES, Package, build_package
+from scripts.distributions import PACKAGES, Distribution, distributions_of, licences_of
 from scripts.version import project_version
 
 PROJECT = "ecr-layer-resolver"
 
 
-def bill_of_materials(package: Package) -> str:
+def bill_of_materials(function: str, package: Package) -> str:
     """Return the document, which is the same for the same package.
 
     Args:
+        function: Name of the function's Python package.
         package: The built package.
 
     Raises:
@@ -38,7 +39,10 @@ def bill_of_materials(package: Package) -> str:
         version=project_version(),
         bom_ref=PROJECT,
         licenses=[LicenseFactory().make_from_string("Apache-2.0")],
-        properties=[Property(name="ecr-layer-resolver:package:inputs:sha256", value=package.digest)],
+        properties=[
+            Property(name="ecr-layer-resolver:package:function", value=function),
+            Property(name="ecr-layer-resolver:package:inputs:sha256", value=package.digest),
+        ],
     )
     bom = Bom()
     bom.metadata.component = root
@@ -70,25 +74,26 @@ def _library(distribution: Distribution) -> Component:
 def _compiled_in(distribution: Distribution) -> Iterable[Component]:
     for document in distribution.compiled_in:
         for listed in document["components"]:
-            expressions = [each["expression"] for each in listed.get("licenses", []) if "expression" in each]
             yield Component(
                 type=ComponentType.LIBRARY,
                 name=listed["name"],
                 version=listed["version"],
                 purl=PackageURL.from_string(listed["purl"]),
                 bom_ref=listed["purl"],
-                licenses=[LicenseFactory().make_from_string(expression) for expression in expressions],
+                licenses=[LicenseFactory().make_from_string(expression) for expression in licences_of(listed)],
             )
 
 
 def main() -> None:
-    """Build the package unless it is there, and write its bill of materials beside it."""
-    parser = argparse.ArgumentParser(description="Write the CycloneDX SBOM of the deployment package beside it.")
+    """Build the packages unless they are there, and write their bills of materials beside them."""
+    parser = argparse.ArgumentParser(description="Write the CycloneDX SBOM of each deployment package beside it.")
     parser.add_argument("--packages", type=Path, default=PACKAGES, help="directory of the built packages")
-    package = build_package(LAMBDA, parser.parse_args().packages)
-    path = package.path.with_suffix(".cdx.json")
-    path.write_text(bill_of_materials(package))
-    print(path)
+    packages = parser.parse_args().packages
+    for function, source in SOURCES.items():
+        package = build_package(LAMBDA, packages, source)
+        path = package.path.with_suffix(".cdx.json")
+        path.write_text(bill_of_materials(function, package))
+        print(path)
 
 
 if __name__ == "__main__":

@@ -1,31 +1,34 @@
-"""Writes THIRD_PARTY.md: the libraries in the deployment package, and their licences."""
+"""Writes THIRD_PARTY.md: the libraries in the deployment packages, and their licences."""
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
-from infra.package import LAMBDA, build_package
-from scripts.distributions import PACKAGES, Distribution, distributions_of
+from infra.package import LAMBDA, SOURCES, Package, build_package
+from scripts.distributions import PACKAGES, Distribution, distributions_of, licences_of
 
 PATH = Path(__file__).parent.parent / "THIRD_PARTY.md"
 
 _HEAD = """\
 # Third-party software
 
-The deployment package has these libraries in it. Their licence files are in the package, under the names given here;
-one that is empty is empty in the library's own release, and [LICENSE](LICENSE) has the text of Apache-2.0.
-`make third-party` writes this page from the built package.
+The functions' deployment packages have these libraries in them. Their licence files are in the package, under the names
+given here; one that is empty is empty in the library's own release, and [LICENSE](LICENSE) has the text of Apache-2.0.
+`make third-party` writes this page from the built packages.
 
 | library | version | licence | its files in the package |
 |---|---|---|---|
 """
 
 
-def page(distributions: list[Distribution]) -> str:
+def page(packages: Iterable[Package]) -> str:
     """Return the text of THIRD_PARTY.md.
 
     Args:
-        distributions: The libraries of the package.
+        packages: The built packages. Their locks have the same version of a library.
     """
+    by_name = {each.name: each for package in packages for each in distributions_of(package.path)}
+    distributions = [by_name[name] for name in sorted(by_name)]
     rows = [
         f"| [{each.name}]({each.url}) | {each.version} | {each.licence} | {_files(each)} |" for each in distributions
     ]
@@ -44,19 +47,19 @@ def _compiled_in(distribution: Distribution) -> str:
         return ""
     by_licence: dict[str, list[str]] = {}
     for component in components:
-        licence = " and ".join(each["expression"] for each in component["licenses"])
+        licence = " and ".join(licences_of(component))
         by_licence.setdefault(licence, []).append(f"{component['name']} {component['version']}")
     rows = [f"| {licence} | {', '.join(sorted(names))} |" for licence, names in sorted(by_licence.items())]
     head = (
-        f"## Compiled into {distribution.name}\n\nIts wheel lists these crates as the sources of its binary. Not each "
-        "of them is for this platform.\n\n| licence | crates |\n|---|---|\n"
+        f"## Compiled into {distribution.name}\n\nIts wheel lists these libraries as sources of its binary. Not "
+        "each of them is for this platform.\n\n| licence | libraries |\n|---|---|\n"
     )
     return head + "\n".join(rows) + "\n"
 
 
 def main() -> None:
     """Write the page."""
-    PATH.write_text(page(distributions_of(build_package(LAMBDA, PACKAGES).path)))
+    PATH.write_text(page(build_package(LAMBDA, PACKAGES, source) for source in SOURCES.values()))
     print(PATH.name, file=sys.stderr)
 
 
