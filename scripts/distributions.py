@@ -119,5 +119,5 @@ def _licence(name: str, expression: str | None, words: str | None) -> str:
 def _url(home_page: str | None, project_urls: list[str]) -> str:
     """Return a link to the sources, or else to the home page."""
     by_label = {label.strip().lower(): url.strip() for label, _, url in (each.partition(",") for each in project_urls)}
-    labels = ("source", "repository", "code", "homepage", "home")
+    labels = ("source", "source code", "repository", "code", "homepage", "home")
     return next((by_label[label] for label in labels if label in by_label), home_page or "")
