@@ -280,11 +280,10 @@ class TestTrustRules:
         (url,) = (name for name in resources(template, "AWS::Lambda::Url") if "TokenExchange" in name)
         assert url in json.dumps(origin["DomainName"])
         assert resources(template, "AWS::Lambda::Url")[url]["Properties"]["AuthType"] == "AWS_IAM"
-        (exchange,) = (name for name in resources(template, "AWS::Lambda::Function") if "TokenExchange" in name)
         permissions = [
             each["Properties"]
             for each in resources(template, "AWS::Lambda::Permission").values()
-            if exchange in json.dumps(each["Properties"]["FunctionName"])
+            if each["Properties"]["FunctionName"] == {"Fn::GetAtt": [url, "FunctionArn"]}
         ]
         assert [each["Action"] for each in permissions] == ["lambda:InvokeFunctionUrl", "lambda:InvokeFunction"]
         assert {each["Principal"] for each in permissions} == {"cloudfront.amazonaws.com"}

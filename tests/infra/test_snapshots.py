@@ -57,7 +57,16 @@ SETTINGS: dict[str, tuple[str | None, dict[str, Any]]] = {
     ),
     "edge": (
         "us-east-1",
-        EDGE | {"edgeCacheSeconds": 600, "edgeLayers": True, "edgeLogs": True, "publicRepositories": ["team/app"]},
+        EDGE
+        | {
+            "edgeCacheSeconds": 600,
+            "edgeLayers": True,
+            "edgeLogs": True,
+            "publicRepositories": ["team/app"],
+            "trustRules": {
+                "ci": {"issuer": "https://gitlab.com", "claims": {"project_id": "1"}, "repositories": ["team/*"]}
+            },
+        },
     ),
     "edge_with_a_domain": ("eu-west-1", EDGE | DOMAIN | {"edgeTlsPolicy": "TLSv1.3_2025", "edgeMetrics": False}),
 }
