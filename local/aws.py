@@ -1,6 +1,6 @@
 """Starts the local ECR and the local S3 behind it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -72,6 +72,7 @@ def local_aws(
     *,
     ecr_latency_ms: float = 0.0,
     s3: S3 = LOCAL_S3,
+    registries: Sequence[str] = (),
 ) -> Iterator[LocalAws]:
     """Run a local ECR and a local S3 while the context lasts.
 
@@ -79,6 +80,7 @@ def local_aws(
         repositories: The image layout behind each repository name.
         ecr_latency_ms: How long, in milliseconds, each call to ECR takes at least.
         s3: How S3 is to be.
+        registries: Other accounts whose registries have the same images.
     """
     signer = UrlSigner(_SIGNING_CREDENTIALS, REGION, s3.url_lifetime)
 
@@ -92,6 +94,6 @@ def local_aws(
         def download_url(digest: str) -> str:
             return signer.sign(f"{s3.url or own_s3_url}/{_BUCKET}/{digest.replace(':', '/', 1)}")
 
-        ecr = LocalEcr(repositories, download_url, ecr_latency_ms / 1000)
+        ecr = LocalEcr(repositories, download_url, ecr_latency_ms / 1000, registries)
         with running(ecr.app()) as ecr_url:
             yield LocalAws(ecr, ecr_url, s3.url or own_s3_url)

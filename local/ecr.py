@@ -13,7 +13,7 @@ import json
 import re
 import uuid
 from collections import deque
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from typing import Any, TypeVar
@@ -91,12 +91,13 @@ class _Repository:
 
 
 class LocalEcr:
-    """The registry of one account.
+    """The registry of one account, and of others that have the same images.
 
     Args:
         repositories: The image layout behind each repository name.
         download_url: Returns the pre-signed URL of a digest.
         latency_seconds: How long each call takes at least.
+        registries: The other accounts.
     """
 
     def __init__(
@@ -104,7 +105,9 @@ class LocalEcr:
         repositories: Mapping[str, OciLayout],
         download_url: Callable[[str], str],
         latency_seconds: float = 0.0,
+        registries: Iterable[str] = (),
     ) -> None:
+        self._registries = frozenset({ACCOUNT_ID, *registries})
         self.faults = Faults()
         self.calls: deque[dict[str, Any]] = deque(maxlen=CALLS_KEPT)
         self._repositories = {name: _Repository(layout) for name, layout in repositories.items()}
@@ -173,7 +176,7 @@ class LocalEcr:
 
     def _repository(self, parameters: dict[str, Any]) -> _Repository:
         name, registry_id = parameters["repositoryName"], parameters.get("registryId", ACCOUNT_ID)
-        if registry_id != ACCOUNT_ID or name not in self._repositories:
+        if registry_id not in self._registries or name not in self._repositories:
             raise EcrError(
                 "RepositoryNotFoundException",
                 f"The repository with name '{name}' does not exist in the registry with id '{registry_id}'",

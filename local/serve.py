@@ -7,16 +7,24 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from ecr_layers.errors import ClientError
 from ecr_layers.ops.pull_tokens import PullToken, new_password
+from ecr_layers.ops.token_scope import check_scope
+from local.aws import REGION
 from local.docs_page import PATH as DOCS_PAGE
 from local.errors import UsageError
+from local.function_log import FunctionLog
 from local.function_url import LOCAL_CALLER_ARN
 from local.oci_layout import OciLayout
+from local.operator_api import OperatorApi, Stack
+from local.server import LOCALHOST, running
 from local.service import EVERYTHING, FunctionUrl, Service, local_service
 
 if TYPE_CHECKING:
@@ -24,6 +32,7 @@ if TYPE_CHECKING:
 
 TOKEN_NAME = "local"  # noqa: S105 (a token's name)
 _TOKEN_LIFETIME = timedelta(days=1)
+_STACK = "EcrLayerResolver"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +44,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rename-headers", action="store_true", help="rename headers of answers, as function URLs are reported to"
     )
+    parser.add_argument(
+        "--registries",
+        type=_accounts,
+        default=(),
+        metavar="IDS",
+        help="also serve these accounts' registries, with the same images; several with commas or spaces",
+    )
     parser.add_argument("--edge", action="store_true", help="have CloudFront in front of it, with one pull token")
+    parser.add_argument(
+        "--token",
+        type=_patterns,
+        metavar="SCOPE",
+        help="the pull token's scope, such as 'team/*' (default: '*')",
+    )
+    parser.add_argument(
+        "--public", type=_patterns, metavar="NAMES", help="repositories that the edge serves without a token"
+    )
     parser.add_argument(
         "--edge-cache-seconds", type=_seconds, default=0, metavar="N", help="time that the edge keeps what it may"
     )
@@ -50,9 +75,13 @@ def run(options: argparse.Namespace, repositories: Mapping[str, OciLayout]) -> i
         UsageError: If it can't be done as it was asked for.
         PortError: If the port can't be listened on.
     """
+    if not options.edge and (options.token or options.public):
+        raise UsageError("Pull tokens and public repositories need the edge: --edge; with make, EDGE=1.")
+    for scope in (options.token or (), options.public or ()):
+        _check_scope(scope, options.registries)
     try:
         with _running(options, repositories) as (service, edge):
-            print(f"Listening on {edge.url if edge else service.url}", flush=True)
+            print(f"Listening on {edge.running.url if edge else service.url}", flush=True)
             print(_advice(service, repositories, edge), flush=True)
             threading.Event().wait()
     except httpx.HTTPError as error:
@@ -61,10 +90,19 @@ def run(options: argparse.Namespace, repositories: Mapping[str, OciLayout]) -> i
     return 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Edge:
+    """A running edge with its first pull token, `NAME:PASSWORD`, and where its operator's commands ask."""
+
+    running: "RunningEdge"
+    token: str
+    operator_url: str
+
+
 @contextmanager
 def _running(
     options: argparse.Namespace, repositories: Mapping[str, OciLayout]
-) -> Iterator[tuple[Service, "RunningEdge | None"]]:
+) -> Iterator[tuple[Service, "_Edge | None"]]:
     edge = _edge_module() if options.edge else None
     function_url = FunctionUrl(
         0 if edge else options.port,
@@ -73,7 +111,14 @@ def _running(
         caller_arn=edge.CALLER_ARN if edge else LOCAL_CALLER_ARN,
         has_docs_page=not edge,
         edge_serves_layers=options.edge,
+        registries=options.registries,
     )
+    log = FunctionLog()
+
+    def write_log(line: str) -> None:
+        log.append(line)
+        _print_log(line)
+
     with ExitStack() as stack:
         service = stack.enter_context(
             local_service(
@@ -81,16 +126,31 @@ def _running(
                 function_url=function_url,
                 ecr_latency_ms=options.ecr_latency_ms,
                 opted_into=_opted_into(options) | ({"EDGE_DISTRIBUTION_ARN": edge.DISTRIBUTION_ARN} if edge else {}),
-                write_log=_print_log,
+                write_log=write_log,
             )
         )
         if edge is None:
             yield service, None
             return
         configuration = edge.EdgeConfiguration(
-            cache_seconds=options.edge_cache_seconds, layers_origin=service.aws.s3_url
+            public_repositories=options.public or (),
+            cache_seconds=options.edge_cache_seconds,
+            layers_origin=service.aws.s3_url,
         )
-        yield service, stack.enter_context(edge.local_edge(service.url, configuration, port=options.port))
+        running_edge = stack.enter_context(edge.local_edge(service.url, configuration, port=options.port))
+        api = OperatorApi(_stack(options, service, running_edge), running_edge.store, log)
+        operator_url = stack.enter_context(running(api.app(), host=LOCALHOST))
+        yield service, _Edge(running_edge, _add_token(running_edge, options.token or ("*",)), operator_url)
+
+
+def _stack(options: argparse.Namespace, service: Service, edge: "RunningEdge") -> Stack:
+    """Return the stack that `ecr-layers` finds by default."""
+    outputs = {
+        "FunctionArn": service.function_arn,
+        "RegistryDomain": edge.url.removeprefix("http://"),
+        "TokenStoreArn": edge.store.arn,
+    }
+    return Stack(_STACK, outputs, {"repositories": ["*"], "registries": list(options.registries)})
 
 
 def _edge_module() -> Any:
@@ -112,17 +172,20 @@ def _print_log(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
 
-def _advice(service: Service, repositories: Mapping[str, OciLayout], edge: "RunningEdge | None") -> str:
+def _advice(service: Service, repositories: Mapping[str, OciLayout], edge: "_Edge | None") -> str:
     repository, layout = next(iter(repositories.items()))
     digest = next(iter(layout.referenced_blobs), "sha256:…")
     url, user, before, after = service.url, "", "", f"\nor {service.url}{DOCS_PAGE} in a browser."
     if edge is not None:
-        url, user, before = edge.url, '-u "$TOKEN" ', f"  TOKEN={_add_token(edge)}  # not shown again\n"
+        url, user, before = edge.running.url, '-u "$TOKEN" ', f"  TOKEN={edge.token}  # not shown again\n"
         host = url.removeprefix("http://")
-        after = (
-            f'  skopeo login --tls-verify=false -u {TOKEN_NAME} -p "${{TOKEN#*:}}" {host}\n'
-            f"\nThe token store is {edge.store.arn} at {edge.store_url}."
-        )
+        after = f"""\
+  skopeo login --tls-verify=false -u {TOKEN_NAME} -p "${{TOKEN#*:}}" {host}
+
+Manage its pull tokens, also in another terminal:
+
+  export AWS_ENDPOINT_URL={edge.operator_url} AWS_REGION={REGION} AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local
+  {Path(sys.executable).with_name("ecr-layers")} token list"""
     return f"""
 Repositories: {", ".join(repositories)}
 Try, in another terminal:
@@ -135,12 +198,32 @@ The local ECR is at {service.aws.ecr_url}, S3 at {service.aws.s3_url}, Lambda's 
 What the function logs goes to standard error. Ctrl-C stops everything."""
 
 
-def _add_token(edge: "RunningEdge") -> str:
-    """Add a token for everything, and return it: `NAME:PASSWORD`."""
+def _add_token(edge: "RunningEdge", scope: tuple[str, ...]) -> str:
+    """Add a token, and return it: `NAME:PASSWORD`."""
     now, password = datetime.now(UTC), new_password()
-    token = PullToken(TOKEN_NAME, ("*",), now + _TOKEN_LIFETIME, now)
+    token = PullToken(TOKEN_NAME, scope, now + _TOKEN_LIFETIME, now)
     edge.store.put(token.name, token.value(password))
     return f"{token.name}:{password}"
+
+
+def _check_scope(scope: tuple[str, ...], registries: tuple[str, ...]) -> None:
+    try:
+        check_scope(scope, ["*"], registries)
+    except ClientError as error:
+        raise UsageError(str(error)) from None
+
+
+def _patterns(text: str) -> tuple[str, ...]:
+    if not (patterns := tuple(text.replace(",", " ").split())):
+        raise argparse.ArgumentTypeError("name repositories, such as 'team/*'")
+    return patterns
+
+
+def _accounts(text: str) -> tuple[str, ...]:
+    accounts = _patterns(text)
+    if not all(re.fullmatch("[0-9]{12}", each) for each in accounts):
+        raise argparse.ArgumentTypeError("an account has twelve digits")
+    return accounts
 
 
 def _port(text: str) -> int:

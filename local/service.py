@@ -40,6 +40,7 @@ class FunctionUrl:
         caller_arn: The IAM ARN of that caller.
         has_docs_page: Whether it also answers `/docs`, the page to try the API.
         edge_serves_layers: Whether callers through an edge get URLs under its host.
+        registries: Other accounts whose registries it serves; they have the same images.
     """
 
     port: int = 0
@@ -48,6 +49,7 @@ class FunctionUrl:
     caller_arn: str = LOCAL_CALLER_ARN
     has_docs_page: bool = False
     edge_serves_layers: bool = False
+    registries: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +59,13 @@ class Service:
     Attributes:
         url: The function URL.
         lambda_url: The endpoint of Lambda's Invoke action.
+        function_arn: The function's ARN.
         aws: The local ECR and S3.
     """
 
     url: str
     lambda_url: str
+    function_arn: str
     aws: LocalAws
 
 
@@ -89,9 +93,10 @@ def local_service(
         PortError: If the port can't be listened on.
         httpx.HTTPStatusError: If the function does not start; what it wrote says why.
     """
-    with local_aws(repositories, ecr_latency_ms=ecr_latency_ms, s3=s3) as aws:
+    with local_aws(repositories, ecr_latency_ms=ecr_latency_ms, s3=s3, registries=function_url.registries) as aws:
         layers = {"EDGE_LAYERS_ORIGIN": aws.s3_url} if function_url.edge_serves_layers else {}
-        environment = {**aws.environment(), **opted_into, **layers}
+        allowed = {"ALLOWED_REGISTRIES": ",".join(function_url.registries)} if function_url.registries else {}
+        environment = {**aws.environment(), **opted_into, **layers, **allowed}
         function = Function(handler=HANDLER, code=CODE, environment=environment, snap_start=True)
         with (
             LocalLambda(function, write_log) as service,
@@ -103,7 +108,7 @@ def local_service(
             # A proxy that the environment names can't reach this machine's loopback interface.
             httpx.get(f"{url}/healthz", auth=auth, timeout=30, trust_env=False).raise_for_status()
             try:
-                yield Service(url, lambda_url, aws)
+                yield Service(url, lambda_url, function.arn, aws)
             finally:
                 # Before the servers, so that requests under way are answered and none of these waits for the function.
                 service.close()

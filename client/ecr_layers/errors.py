@@ -104,9 +104,11 @@ def printable(line: str) -> str:
 
 
 def escaped(name: str) -> str:
-    """Return a file's name with backslash escapes for bytes that could control a terminal."""
+    """Return a file's name, or other text, with backslash escapes for bytes that could control a terminal."""
     return "".join(each if each.isprintable() and each != "\\" else _escape(each) for each in name)
 
 
 def _escape(character: str) -> str:
-    return character.encode(errors="surrogateescape").decode("latin-1").encode("unicode_escape").decode()
+    # A byte that isn't UTF-8 is one of these surrogates; others come from JSON.
+    errors = "surrogateescape" if "\udc80" <= character <= "\udcff" else "surrogatepass"
+    return character.encode(errors=errors).decode("latin-1").encode("unicode_escape").decode()

@@ -26,7 +26,7 @@ COMMANDS = {
     "manifest": "Print an image's manifest",
     "digest": "Print an image's digest",
     "url": "Print a layer's download URL",
-    "token": "Create, list and revoke pull tokens",
+    "token": "Manage pull tokens",
     "proxy": "Sign requests to a function URL for other clients",
     "smoke": "Check a deployed service",
     "completion": "Print a shell's completion script",

@@ -35,6 +35,8 @@ _HINTS = {
     "no-token-store": "Name a stack with --stack, or a store with --store.",
     "no-token": "`ecr-layers token list` lists them.",
     "token-unconfirmed": "`ecr-layers token list` shows it.",
+    "tokens-taken": "Use --overwrite to replace them.",
+    "no-log-group": "Name it with --log-group.",
     "no-layer": "Or name one with --repository and --digest; with make, REPOSITORY= and DIGEST=.",
 }
 _RESUME = "Run it again to resume."

@@ -41,7 +41,7 @@ class ByteCount(click.ParamType[int]):
 
 
 class Duration(click.ParamType[float]):
-    """A number of seconds: `90`, `90s`, `2m` or `1h`."""
+    """A number of seconds: `90`, `90s`, `2m`, `1h` or `7d`."""
 
     name = "duration"
 
@@ -49,10 +49,10 @@ class Duration(click.ParamType[float]):
         """Return the seconds."""
         if isinstance(value, float):
             return value
-        match = re.fullmatch(r"([0-9]{1,6})\s*([smh]?)", str(value).strip().lower())
+        match = re.fullmatch(r"([0-9]{1,6})\s*([smhd]?)", str(value).strip().lower())
         if match is None:
-            self.fail(f"{value!r} isn't a duration, such as 90s, 2m or 1h.", param, ctx)
-        return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+            self.fail(f"{value!r} isn't a duration, such as 90s, 2m, 1h or 7d.", param, ctx)
+        return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
 
 
 @dataclass(frozen=True, slots=True)

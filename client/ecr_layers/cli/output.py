@@ -2,11 +2,13 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import BinaryIO
 
-from ecr_layers.errors import TargetError
+from rich.cells import cell_len
+
+from ecr_layers.errors import TargetError, escaped
 
 
 class ReaderGoneError(Exception):
@@ -34,6 +36,20 @@ def write_line(line: str) -> None:
     with errors():
         stream().write(f"{line}\n".encode(errors="backslashreplace"))
         stream().flush()
+
+
+def write_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Write aligned columns: no cell is cut or wrapped, and control characters are escaped.
+
+    Raises:
+        ReaderGoneError: If the reader has gone.
+        TargetError: If it can't be written for another reason.
+    """
+    cells = [list(heads), *([escaped(cell) for cell in row] for row in rows)]
+    widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        padded = (cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True))
+        write_line("  ".join(padded).rstrip())
 
 
 def write_rest() -> None:

@@ -1,10 +1,14 @@
 """Calls to AWS with the operator's credentials. Errors are one line."""
 
+import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import botocore.session
+from botocore import xform_name
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
@@ -12,22 +16,41 @@ from botocore.exceptions import (
     HTTPClientError,
     NoCredentialsError,
     NoRegionError,
+    ParamValidationError,
     PartialCredentialsError,
+    SSLError,
 )
 from botocore.exceptions import (
     ConnectionError as UnreachableError,
 )
+from botocore.parsers import ResponseParserError
+from botocore.validate import validate_parameters
 
 from ecr_layers.errors import UsageError, one_line
 
 _CONFIG = Config(connect_timeout=5, read_timeout=15, retries={"mode": "standard", "total_max_attempts": 3})
-# Codes for a refused signature. SigV4A accepts no session tokens of the first version:
+# How far AWS lets a signature's time be off.
+_MOST_SKEW_SECONDS = 300
+_SKEWED = frozenset({"RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture"})
+# Messages that come with the codes below, and with OpenSSL's errors.
+_SKEWED_WORDS = re.compile("Signature expired|Signature not yet current|certificate is not yet valid|has expired")
+# SigV4A accepts no session tokens of the first version:
 # https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/cloudfront-function-restrictions.html
-# Codes for a signature of another time, or words in the message of others.
-_SKEWED, _SKEWED_WORDS = frozenset({"RequestTimeTooSkewed", "RequestExpired"}), ("expired", "not yet current")
 _REFUSED_CREDENTIALS = frozenset(
-    {"InvalidClientTokenId", "InvalidSignatureException", "InvalidToken", "UnrecognizedClientException"}
+    {
+        "IncompleteSignature",
+        "InvalidClientTokenId",
+        "InvalidSignatureException",
+        "InvalidToken",
+        "SignatureDoesNotMatch",
+        "UnrecognizedClientException",
+    }
 )
+_EXPIRED_CREDENTIALS = frozenset({"ExpiredToken", "ExpiredTokenException"})
+
+
+class _UnreadableAnswerError(BotoCoreError):
+    fmt = "the answer isn't one of AWS"
 
 
 def create_client(service: str, region: str | None) -> Any:
@@ -42,6 +65,35 @@ def create_client(service: str, region: str | None) -> Any:
     """
     with one_line_errors(f"The service {service}"):
         return botocore.session.get_session().create_client(service, region_name=region, config=_CONFIG)
+
+
+def call(client: Any, operation: str, *, is_checked: bool = True, **parameters: Any) -> dict[str, Any]:
+    """Call AWS, and return an answer that has the form of the service's model.
+
+    Args:
+        client: botocore's client.
+        operation: The operation's name in the model.
+        is_checked: Whether to check the answer's members.
+        parameters: Its parameters.
+
+    Raises:
+        ClientError: If AWS refuses.
+        BotoCoreError: If AWS can't be asked, or the answer has another form.
+    """
+    model = client.meta.service_model.operation_model(operation)
+    method = getattr(client, xform_name(operation))
+    try:
+        answer: dict[str, Any] = method(**parameters)
+    except (ResponseParserError, AttributeError, KeyError, TypeError) as error:
+        # What botocore's parsers raise when they read something else.
+        raise _UnreadableAnswerError from error
+    answer.pop("ResponseMetadata", None)
+    try:
+        if is_checked:
+            validate_parameters(answer, model.output_shape)
+    except ParamValidationError as error:
+        raise _UnreadableAnswerError from error
+    return answer
 
 
 @contextmanager
@@ -65,8 +117,14 @@ def one_line_errors(what: str) -> Iterator[None]:
         ) from None
     except NoRegionError:
         raise UsageError("The stack's region isn't known. Set AWS_REGION.", code="no-region") from None
+    except _UnreadableAnswerError:
+        raise UsageError(
+            f"{what} gave an answer that can't be read. Check the network, proxies and AWS_ENDPOINT_URL."
+        ) from None
     except (UnreachableError, HTTPClientError) as error:
-        raise UsageError(f"{what} can't be reached: {type(error).__name__}.") from None
+        is_clock = isinstance(error, SSLError) and _SKEWED_WORDS.search(str(error))
+        remedy = " Check this machine's clock." if is_clock else ""
+        raise UsageError(f"{what} can't be reached: {type(error).__name__}.{remedy}") from None
     except (BotoCoreError, ValueError) as error:
         # An unknown profile or region, credentials that can't be refreshed, and others.
         raise UsageError(f"{what} can't be used: {one_line(str(error))}") from None
@@ -81,8 +139,12 @@ def _refusal(what: str, error: ClientError) -> str:
     code = code_of(error)
     message = one_line(str(error.response.get("Error", {}).get("Message", "")))
     is_refused = code in _REFUSED_CREDENTIALS
-    if code in _SKEWED or (is_refused and any(words in message for words in _SKEWED_WORDS)):
-        return f"AWS refused the request's time ({code}). Set this machine's clock."
+    skew = _skew_seconds(error)
+    if code in _SKEWED or (is_refused and (_SKEWED_WORDS.search(message) or abs(skew) > _MOST_SKEW_SECONDS)):
+        off = f", which is {abs(skew) / 60:.0f} minutes {'fast' if skew > 0 else 'slow'}" if abs(skew) >= 60 else ""
+        return f"AWS refused the request's time ({code}). Set this machine's clock{off}."
+    if code in _EXPIRED_CREDENTIALS:
+        return f"The AWS credentials have expired ({code}). Renew them."
     if is_refused:
         return (
             f"AWS refused the credentials ({code}). Temporary credentials have to come from a regional STS endpoint: "
@@ -91,3 +153,12 @@ def _refusal(what: str, error: ClientError) -> str:
     if code in {"AccessDenied", "AccessDeniedException"}:
         return f"AWS denied {error.operation_name} to your credentials ({code}). Ask for the permission, or use others."
     return f"{what} answered {code}: {message}"
+
+
+def _skew_seconds(error: ClientError) -> float:
+    """Return how far this machine's clock is ahead of AWS's, in seconds; 0 if the answer doesn't say."""
+    date = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
+    try:
+        return time.time() - parsedate_to_datetime(date).timestamp()
+    except ValueError:
+        return 0

@@ -12,6 +12,7 @@ from ecr_layers.ops import aws
 
 TOKEN_STORE_OUTPUT = "TokenStoreArn"  # noqa: S105 (the name of an output)
 DOMAIN_OUTPUT = "RegistryDomain"
+FUNCTION_OUTPUT = "FunctionArn"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +58,42 @@ class Deployment:
     @property
     def registries(self) -> tuple[str, ...]:
         """The accounts that it serves besides its own."""
-        return tuple(map(str, self.settings.get("registries") or ()))
+        found = self.settings.get("registries")
+        return tuple(map(str, found)) if isinstance(found, list) else ()
 
     @property
     def host(self) -> str | None:
         """Its domain, if it has one."""
-        return self.settings.get("domainName") or self.outputs.get(DOMAIN_OUTPUT)
+        name = self.settings.get("domainName")
+        return name if isinstance(name, str) and name else self.outputs.get(DOMAIN_OUTPUT)
+
+
+def find_log_group(stack: str, region: str | None) -> str:
+    """Return the name of the log group of a stack's function.
+
+    Raises:
+        UsageError: If there is no such stack, it has no function, or AWS refuses.
+    """
+    outputs = _outputs(create_client("cloudformation", region), stack)
+    if FUNCTION_OUTPUT not in outputs:
+        raise UsageError(f"The stack {stack} has no output {FUNCTION_OUTPUT}.", code="no-log-group")
+    with aws.one_line_errors("Lambda"):
+        client = create_client("lambda", region)
+        found = aws.call(client, "GetFunctionConfiguration", FunctionName=outputs[FUNCTION_OUTPUT])
+    name: str | None = found.get("LoggingConfig", {}).get("LogGroup")
+    if name is None:
+        raise UsageError(f"The function of the stack {stack} doesn't say where it logs.", code="no-log-group")
+    return name
+
+
+def create_client(service: str, region: str | None) -> Any:
+    """Return botocore's client of a service in the stack's region.
+
+    Raises:
+        UsageError: If there is no region, or the profile doesn't exist.
+    """
+    # botocore itself reads only AWS_DEFAULT_REGION.
+    return aws.create_client(service, region or os.environ.get("AWS_REGION") or None)
 
 
 def find_store(stack: str, region: str | None) -> str:
@@ -71,7 +102,7 @@ def find_store(stack: str, region: str | None) -> str:
     Raises:
         UsageError: If there is no such stack, it has no store, or AWS refuses.
     """
-    return Deployment(stack, _outputs(_client(region), stack)).token_store
+    return Deployment(stack, _outputs(create_client("cloudformation", region), stack)).token_store
 
 
 def find_deployment(stack: str, region: str | None) -> Deployment:
@@ -80,26 +111,23 @@ def find_deployment(stack: str, region: str | None) -> Deployment:
     Raises:
         UsageError: If there is no such stack, or AWS refuses.
     """
-    client = _client(region)
+    client = create_client("cloudformation", region)
     outputs = _outputs(client, stack)
     with aws.one_line_errors("CloudFormation"):
-        template = client.get_template(StackName=stack)["TemplateBody"]
+        # botocore parses the template, which its model has as text.
+        template = aws.call(client, "GetTemplate", is_checked=False, StackName=stack).get("TemplateBody")
     settings = template.get("Metadata") if isinstance(template, Mapping) else None
     return Deployment(stack, outputs, settings if isinstance(settings, Mapping) else {})
-
-
-def _client(region: str | None) -> Any:
-    # botocore itself reads only AWS_DEFAULT_REGION.
-    return aws.create_client("cloudformation", region or os.environ.get("AWS_REGION") or None)
 
 
 def _outputs(client: Any, stack: str) -> dict[str, str]:
     with aws.one_line_errors("CloudFormation"):
         try:
-            (description,) = client.describe_stacks(StackName=stack)["Stacks"]
+            stacks = aws.call(client, "DescribeStacks", StackName=stack).get("Stacks", [])
         except ClientError as error:
             if aws.code_of(error) != "ValidationError":
                 raise
             place = client.meta.region_name
             raise UsageError(f"There is no stack {stack!r} in {place}.", code="no-stack") from None
-    return {output["OutputKey"]: output["OutputValue"] for output in description.get("Outputs", [])}
+    outputs = [output for each in stacks for output in each.get("Outputs", [])]
+    return {output.get("OutputKey", ""): output.get("OutputValue", "") for output in outputs}

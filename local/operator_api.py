@@ -1,0 +1,171 @@
+"""What an operator's commands ask AWS, at one endpoint for `AWS_ENDPOINT_URL`.
+
+It answers for a deployed stack: CloudFormation, the configuration of its function, CloudWatch Logs Insights, and the
+KeyValueStore. Signatures are not looked at.
+"""
+
+import json
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl
+from xml.sax.saxutils import escape
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
+
+from local.function_log import FunctionLog, QueryError
+from local.key_value_store import KeyValueStore
+from local.server import RequestTooLargeError, read_body
+
+LOG_GROUP = "/aws/lambda/ecr-layer-resolver"
+_LARGEST_BODY = 64 * 1024
+_CREATED = "2026-01-01T00:00:00Z"
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A deployed stack.
+
+    Attributes:
+        name: Its name.
+        outputs: Its outputs.
+        settings: Its settings, which stand in its template's metadata.
+    """
+
+    name: str
+    outputs: Mapping[str, str]
+    settings: Mapping[str, Any]
+
+
+class ApiError(Exception):
+    """A request is answered with an error.
+
+    Attributes:
+        code: The error's code.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class OperatorApi:
+    """Answers what `ecr-layers token` asks.
+
+    Args:
+        stack: The stack.
+        store: Its token store.
+        log: Its function's log.
+    """
+
+    def __init__(self, stack: Stack, store: KeyValueStore, log: FunctionLog) -> None:
+        self._stack = stack
+        self._store = store
+        self._log = log
+        self._rows: dict[str, list[dict[str, str]]] = {}
+        # https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_Operations.html
+        self._actions: dict[str, Callable[[], str]] = {
+            "DescribeStacks": self._describe_stacks,
+            "GetTemplate": self._get_template,
+        }
+        # By X-Amz-Target: https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_Operations.html
+        self._targets: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+            "Logs_20140328.StartQuery": self._start_query,
+            "Logs_20140328.GetQueryResults": self._query_results,
+            "Logs_20140328.StopQuery": lambda _: {"success": True},
+        }
+
+    def app(self) -> Starlette:
+        """Return the application that speaks for AWS over HTTP."""
+        return Starlette(
+            routes=[
+                Route("/", self._answer, methods=["POST"]),
+                # https://docs.aws.amazon.com/lambda/latest/api/API_GetFunctionConfiguration.html
+                Route("/2015-03-31/functions/{name:path}/configuration", self._configuration),
+                Mount("/", self._store.app()),
+            ]
+        )
+
+    async def _answer(self, request: Request) -> Response:
+        try:
+            body = await read_body(request, _LARGEST_BODY)
+        except RequestTooLargeError:
+            body = b""
+        target = request.headers.get("x-amz-target")
+        return self._answer_form(body) if target is None else self._answer_target(target, body)
+
+    def _answer_form(self, body: bytes) -> Response:
+        form = dict(parse_qsl(body.decode(errors="replace")))
+        name = form.get("Action", "")
+        try:
+            result = _element(f"{name}Result", self._act(name, form.get("StackName", "")))
+        except ApiError as error:
+            content = _element("Code", escape(error.code)) + _element("Message", escape(str(error)))
+            return Response(_element("ErrorResponse", _element("Error", content)), 400, media_type="text/xml")
+        return Response(_element(f"{name}Response", result), media_type="text/xml")
+
+    def _act(self, name: str, stack: str) -> str:
+        if name not in self._actions:
+            raise ApiError("InvalidAction", f"Could not find operation {name}")
+        if stack != self._stack.name:
+            raise ApiError("ValidationError", f"Stack with id {stack} does not exist")
+        return self._actions[name]()
+
+    def _describe_stacks(self) -> str:
+        outputs = "".join(
+            _element("member", _element("OutputKey", escape(key)) + _element("OutputValue", escape(value)))
+            for key, value in self._stack.outputs.items()
+        )
+        stack = (
+            _element("StackName", escape(self._stack.name))
+            + _element("CreationTime", _CREATED)
+            + _element("StackStatus", "CREATE_COMPLETE")
+            + _element("Outputs", outputs)
+        )
+        return _element("Stacks", _element("member", stack))
+
+    def _get_template(self) -> str:
+        return _element("TemplateBody", escape(json.dumps({"Metadata": self._stack.settings})))
+
+    def _answer_target(self, target: str, body: bytes) -> Response:
+        perform = self._targets.get(target)
+        if perform is None:
+            return JSONResponse({"__type": "UnknownOperationException", "message": target}, 400)
+        try:
+            return JSONResponse(perform(json.loads(body)), media_type="application/x-amz-json-1.1")
+        except ApiError as error:
+            return JSONResponse({"__type": error.code, "message": str(error)}, 400)
+        except (ValueError, KeyError, TypeError):
+            return JSONResponse({"__type": "SerializationException"}, 400)
+
+    def _start_query(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        if parameters["logGroupName"] != LOG_GROUP:
+            raise ApiError("ResourceNotFoundException", "The specified log group does not exist.")
+        try:
+            rows = self._log.usage(parameters["queryString"], parameters["startTime"], parameters["endTime"])
+        except QueryError:
+            raise ApiError("MalformedQueryException", "Only the query of `token usage` is known here.") from None
+        query_id = secrets.token_hex(16)
+        self._rows[query_id] = rows
+        return {"queryId": query_id}
+
+    def _query_results(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        rows = self._rows.pop(parameters["queryId"], None)
+        if rows is None:
+            raise ApiError("ResourceNotFoundException", "There is no such query.")
+        results = [[{"field": name, "value": value} for name, value in row.items() if value] for row in rows]
+        return {"status": "Complete", "results": results}
+
+    def _configuration(self, request: Request) -> Response:
+        if request.path_params["name"] != self._stack.outputs["FunctionArn"]:
+            headers = {"x-amzn-ErrorType": "ResourceNotFoundException"}
+            return JSONResponse({"Type": "User", "Message": "Function not found"}, 404, headers)
+        return JSONResponse({"LoggingConfig": {"LogFormat": "JSON", "LogGroup": LOG_GROUP}})
+
+
+def _element(name: str, content: str) -> str:
+    return f"<{name}>{content}</{name}>"
