@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from ecr_layers.cli import main
 from ecr_layers.errors import UsageError
-from ecr_layers.ops.pull_tokens import PullToken, check_name, check_scope, new_password
+from ecr_layers.ops.pull_tokens import PullToken, check_name, new_password
+from ecr_layers.ops.token_scope import check_scope
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 SERVED = ["team/*", "shared/base"]
@@ -105,23 +106,41 @@ def test_a_token_is_read_from_the_store_as_it_was_written() -> None:
     token = PullToken("ci", ("team/*",), NOW + timedelta(days=1), NOW)
     value = token.value(new_password())
     assert PullToken.read("ci", value) == token
-    assert (token.has_expired(NOW), token.has_expired(NOW + timedelta(days=1))) == (False, True)
+    assert (token.state(NOW), token.state(NOW + timedelta(days=1))) == ("valid", "expired")
 
 
 @pytest.mark.parametrize(
     "value",
-    ["", "{", "[" * 100_000, "[]", "null", '"a"', '{"repositories": 1}', '{"notAfter": "0001-01-01T00:00+01:00"}'],
+    [
+        "",
+        "{",
+        "[" * 100_000,
+        "[]",
+        "null",
+        '"a"',
+        '{"repositories": 1}',
+        '{"notAfter": NaN}',
+        '{"notAfter": "2999-02-30"}',
+    ],
 )
 def test_an_entry_that_is_no_token_is_listed_by_its_name(value: str) -> None:
     token = PullToken.read("ci", value)
-    assert (token.name, token.repositories, token.not_after) == ("ci", (), None)
+    assert (token.name, token.repositories, token.not_after, token.state(NOW)) == ("ci", (), None, "broken")
+
+
+@pytest.mark.parametrize(
+    ("not_after", "state"), [("0001-01-01T00:00+01:00", "expired"), ("9999-12-31T23:59:59-05:00", "valid")]
+)
+def test_the_first_and_the_last_day_are_dates(not_after: str, state: str) -> None:
+    token = PullToken.read("ci", json.dumps({"sha256": "0" * 64, "repositories": ["*"], "notAfter": not_after}))
+    assert token.state(NOW) == state
 
 
 @pytest.mark.parametrize("not_after", ["2999", "2999-01", "2999-01-01", "2999-01-01T00:00:00Z"])
 def test_an_entry_that_the_edge_accepts_is_listed_as_valid(not_after: str) -> None:
-    token = PullToken.read("ci", json.dumps({"repositories": ["team/*"], "notAfter": not_after}))
+    token = PullToken.read("ci", json.dumps({"sha256": "0" * 64, "repositories": ["team/*"], "notAfter": not_after}))
     assert token.not_after == datetime(2999, 1, 1, tzinfo=UTC)
-    assert (token.repositories, token.created, token.has_expired(NOW)) == (("team/*",), None, False)
+    assert (token.repositories, token.created, token.state(NOW)) == (("team/*",), None, "valid")
 
 
 def test_an_entry_of_the_store_has_neither_password_nor_more_than_the_store_takes() -> None:

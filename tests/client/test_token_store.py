@@ -5,18 +5,16 @@ import json
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import boto3
 import pytest
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, SSLError
 
-from ecr_layers.cli import main, output
-from ecr_layers.cli.output import ReaderGoneError
+from ecr_layers.cli import main
 from ecr_layers.errors import UsageError
-from ecr_layers.ops import deployment
 from ecr_layers.ops.aws import one_line_errors
-from ecr_layers.ops.deployment import Deployment
 from ecr_layers.ops.pull_tokens import PullToken
 from ecr_layers.ops.token_store import TokenStore
 from local.key_value_store import KeyValueStore, StoreError
@@ -32,7 +30,6 @@ ENDPOINT = "AWS_ENDPOINT_URL_CLOUDFRONT_KEYVALUESTORE"
 
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[UnreliableStore]:
-    resolve_localhost_names(monkeypatch)
     store = UnreliableStore()
     with running(store.app(), host="localhost") as url:
         monkeypatch.setenv(ENDPOINT, url)
@@ -134,7 +131,9 @@ def test_a_store_that_can_not_be_reached_is_one_line_with_status_2(
     assert capsys.readouterr() == ("", "ecr-layers: The token store can't be reached: EndpointConnectionError.\n")
 
 
-def test_a_store_that_does_not_say_whether_it_has_written_is_said_to(store: UnreliableStore) -> None:
+def test_a_store_that_does_not_say_whether_it_has_written_is_said_to(
+    store: UnreliableStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     is_answered = threading.Event()
 
     def wait(name: str) -> None:
@@ -143,8 +142,9 @@ def test_a_store_that_does_not_say_whether_it_has_written_is_said_to(store: Unre
 
     store.after = wait
     config = Config(read_timeout=0.3, retries={"total_max_attempts": 1})
+    resolve_localhost_names(monkeypatch)
     client = boto3.client("cloudfront-keyvaluestore", region_name="us-east-1", config=config)
-    with pytest.raises(UsageError, match="didn't confirm the token ci: ReadTimeoutError"):
+    with pytest.raises(UsageError, match="didn't confirm the change of ci: ReadTimeoutError"):
         TokenStore(ARN, client).add(TOKEN, "password")
     is_answered.set()
 
@@ -201,33 +201,34 @@ def test_a_list_is_whole_and_has_no_control_characters(
     lines = capsys.readouterr().out.splitlines()
     assert " ".join(scope) in "".join(lines)
     assert [line.split()[0] for line in lines] == ["NAME", "bad", "evil", "long"]
-    assert "?[2Jteam/* " in lines[2]
-    assert lines[2].endswith("2999-01-01 00:00")
-
-
-@pytest.mark.parametrize("form", [[], ["--json"]])
-def test_a_password_that_can_not_be_written_leaves_no_token(
-    store: UnreliableStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], form: list[str]
-) -> None:
-    def fail(_: str) -> None:
-        raise ReaderGoneError
-
-    deployed = Deployment("EcrLayerResolver", {"TokenStoreArn": ARN}, {"repositories": ["*"]})
-    monkeypatch.setattr(deployment, "find_deployment", lambda *_: deployed)
-    monkeypatch.setattr(output, "write_line", fail)
-    assert main(["token", "create", "ci", "--repositories", "team/*", *form]) == 4
-    assert "ci was revoked" in capsys.readouterr().err
-    assert TokenStore.open(ARN).tokens() == []
+    assert r"\x1b[2Jteam/* " in lines[2]
+    assert lines[2].endswith("2999-01-01 00:00  broken")
 
 
 @pytest.mark.parametrize(
-    ("code", "message"),
+    ("code", "message", "minutes", "expected"),
     [
-        ("RequestTimeTooSkewed", "The difference is too large."),
-        ("InvalidSignatureException", "Signature expired: 20261128T000000Z is now earlier than 20261128T010000Z"),
+        ("RequestTimeTooSkewed", "The difference is too large.", None, "Set this machine's clock."),
+        ("InvalidSignatureException", "Signature expired: 2026 is now earlier than 2027", None, "machine's clock."),
+        ("SignatureDoesNotMatch", "Signature not yet current: 2026", 20, "clock, which is 20 minutes fast."),
+        ("SignatureDoesNotMatch", "The request signature we calculated does not match", -90, "is 90 minutes slow."),
+        ("SignatureDoesNotMatch", "The request signature we calculated does not match", 0, "refused the credentials"),
+        ("ExpiredTokenException", "The security token included in the request is expired", 0, "Renew them."),
     ],
 )
-def test_a_wrong_clock_is_called_a_wrong_clock(code: str, message: str) -> None:
-    error = ClientError({"Error": {"Code": code, "Message": message}}, "ListKeys")
-    with pytest.raises(UsageError, match="Set this machine's clock"), one_line_errors("The token store"):
+def test_a_wrong_clock_is_called_a_wrong_clock(code: str, message: str, minutes: int | None, expected: str) -> None:
+    date = format_datetime(datetime.now(UTC) - timedelta(minutes=minutes or 0), usegmt=True)
+    metadata = {"HTTPHeaders": {} if minutes is None else {"date": date}}
+    error = ClientError({"Error": {"Code": code, "Message": message}, "ResponseMetadata": metadata}, "ListKeys")  # type: ignore[typeddict-item]
+    with pytest.raises(UsageError, match=expected), one_line_errors("The token store"):
         raise error
+
+
+@pytest.mark.parametrize(
+    ("reason", "clock"), [("certificate is not yet valid", True), ("self-signed certificate", False)]
+)
+def test_a_certificate_that_is_not_yet_valid_hints_at_the_clock(reason: str, *, clock: bool) -> None:
+    error = SSLError(endpoint_url="https://localhost", error=OSError(f"[SSL] certificate verify failed: {reason}"))
+    with pytest.raises(UsageError) as raised, one_line_errors("The token store"):
+        raise error
+    assert ("Check this machine's clock." in str(raised.value)) == clock

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecr_layers.errors import UsageError
-from ecr_layers.ops.pull_tokens import PullToken, check_name, check_scope, new_password
+from ecr_layers.ops.pull_tokens import PullToken, check_name, new_password
+from ecr_layers.ops.token_scope import check_scope
 from infra.edge_functions import edge_function
 from local.viewer_function import ViewerFunction
 

@@ -1,5 +1,6 @@
 """Calls to AWS with the operator's credentials. Errors are one line."""
 
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ from botocore.validate import validate_parameters
 from ecr_layers.errors import UsageError, one_line
 
 _CONFIG = Config(connect_timeout=5, read_timeout=15, retries={"mode": "standard", "total_max_attempts": 3})
+_FIRST_ERROR = 300
 # How far AWS lets a signature's time be off.
 _MOST_SKEW_SECONDS = 300
 _SKEWED = frozenset({"RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture"})
@@ -64,7 +66,21 @@ def create_client(service: str, region: str | None) -> Any:
         UsageError: If there is no region, or the profile doesn't exist.
     """
     with one_line_errors(f"The service {service}"):
-        return botocore.session.get_session().create_client(service, region_name=region, config=_CONFIG)
+        client = botocore.session.get_session().create_client(service, region_name=region, config=_CONFIG)
+    client.meta.events.register("after-call", _require_json)
+    return client
+
+
+def _require_json(http_response: Any, model: Any, **_: Any) -> None:
+    """Refuse a body that botocore's parsers for JSON read as an empty answer."""
+    if "json" not in model.service_model.resolved_protocol or http_response.status_code >= _FIRST_ERROR:
+        return
+    try:
+        is_object = isinstance(json.loads(http_response.content), dict)
+    except (ValueError, RecursionError):
+        is_object = False
+    if not is_object:
+        raise _UnreadableAnswerError
 
 
 def call(client: Any, operation: str, *, is_checked: bool = True, **parameters: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError, HTTPClientError
 
 from ecr_layers.errors import MissingPackageError, UsageError
 from ecr_layers.ops import aws
-from ecr_layers.ops.pull_tokens import PullToken, check_key, is_key
+from ecr_layers.ops.pull_tokens import PullToken, check_key, entry_of, is_key
 
 _ARN = re.compile(r"arn:aws:cloudfront::[0-9]{12}:key-value-store/[A-Za-z0-9_-]{1,64}")
 # The store is a global service; this is the region of CloudFront's own API, and the signature is for all regions.
@@ -137,7 +137,7 @@ class TokenStore:
             UsageError: If a name is taken, or the store refuses.
         """
         there = self.entries()
-        missing = [(name, value) for name, value in entries.items() if there.get(name) != value]
+        missing = [(name, value) for name, value in entries.items() if not _is_same(there.get(name), value)]
         taken = [name for name, _ in missing if name in there]
         if taken and not overwrites:
             raise UsageError(
@@ -220,6 +220,10 @@ class TokenStore:
                 return None
             raise
         return value
+
+
+def _is_same(left: str | None, right: str) -> bool:
+    return left is not None and (left == right or entry_of(left) == entry_of(right))
 
 
 def _no_token(name: str) -> UsageError:
