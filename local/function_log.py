@@ -63,8 +63,9 @@ class FunctionLog:
         with self._lock:
             lines = list(self._lines)
         for moment, fields in lines:
-            is_pull = fields.get("callerKind") == "token" and fields.get("repositoryName") is not None
-            if is_pull and fields.get("status", 500) < 400 and start <= moment / 1000 <= end:
+            is_of_token = fields.get("callerKind") == "token" and fields.get("callerRule") is None
+            is_pull = fields.get("repositoryName") is not None and fields.get("status", 500) < 400
+            if is_of_token and is_pull and start <= moment / 1000 <= end:
                 yield moment, fields
 
 

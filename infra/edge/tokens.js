@@ -13,6 +13,7 @@ const PART = '[a-z0-9]+(?:(?:[.]|__?|-+)[a-z0-9]+)*';
 const NAME = new RegExp('^' + PART + '(?:/' + PART + ')*$');
 const SHORT_TOKEN = /^([A-Za-z0-9_-]{1,2004})\.([A-Za-z0-9_-]{43})$/;
 const SIGNING = '_signing';
+const WRONG = 'The token is wrong or has expired. Log in again.';
 const HEADERS = { name: 'x-ecr-layers-token', rule: 'x-ecr-layers-rule', id: 'x-ecr-layers-token-id' };
 
 // Returns { name, password } of Basic, { name: '', password, isBearer: true } of Bearer, or null.
@@ -44,12 +45,12 @@ async function identify(credentials) {
       return ofShortToken;
     }
     if (!credentials.name) {
-      return refused('The token is wrong or has expired. Log in again.');
+      return refused(WRONG);
     }
     const ofPullToken = await readPullToken(credentials.name, hashed(credentials.password));
     return ofPullToken;
   } catch (error) {
-    return { refusal: [503, 'Tokens cannot be checked at the moment. Try again later.'] };
+    return { refusal: [503, 'Tokens cannot be checked now. Try again later.'] };
   }
 }
 
@@ -62,10 +63,10 @@ async function readPullToken(name, sha256) {
     return refused('The pull token is paused. Ask who gave it to you.');
   }
   // An invalid date is neither earlier nor later than now.
-  if ('notBefore' in token && !(Date.parse(token.notBefore) <= Date.now())) {
+  if ('notBefore' in token && !(untilTime(token.notBefore) <= 0)) {
     return refused('The pull token is not valid yet.');
   }
-  if (!(Date.parse(token.notAfter) > Date.now())) {
+  if (!(untilTime(token.notAfter) > 0)) {
     return refused('The pull token has expired. Ask for a new one.');
   }
   const claims = { token: name, password: sha256.slice(0, 16), repositories: token.repositories };
@@ -75,9 +76,14 @@ async function readPullToken(name, sha256) {
 // Short tokens carry the first 16 digits of the password's hash.
 function hasPassword(token, sha256) {
   const previous = token.previous || {};
-  const isPreviousValid = Date.parse(previous.notAfter) > Date.now();
+  const isPreviousValid = untilTime(previous.notAfter) > 0;
   return [token.sha256].concat(isPreviousValid ? [previous.sha256] : []).some((each) =>
     same(sha256.length === 16 ? String(each).slice(0, 16) : String(each), sha256));
+}
+
+// Returns how far in the future a time is; NaN for other text than a date or time of RFC 3339, which engines read alike.
+function untilTime(text) {
+  return Date.parse(/^\d{4}-\d\d-\d\d(T([01]\d|2[0-3]):\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d))?$/.test(text) && text) - Date.now();
 }
 
 async function readShortToken(payload, signature) {
@@ -87,7 +93,7 @@ async function readShortToken(payload, signature) {
     same(sign(payload, key), signature));
   const claims = isSigned ? JSON.parse(Buffer.from(payload, 'base64url').toString()) : {};
   if (!(claims.exp > now)) {
-    return refused('The token is wrong or has expired. Log in again.');
+    return refused(WRONG);
   }
   if (claims.token) {
     const found = await readPullToken(claims.token, claims.password);

@@ -365,6 +365,7 @@ def test_the_log_says_which_token_pulled_what_and_when_last(there: Operated, tok
     pull(there)
     pull(there, sourceIp="192.0.2.2", layersResolved=3)
     pull(there, caller="other", repositoryName="team/b", registryId="210987654321")
+    pull(there, caller="github:example/app#1", callerRule="ci")
     pull(there, callerKind="iam", caller="arn:aws:iam::123456789012:user/x")
     pull(there, status=403)
     there.log.append("INIT_START")

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from ecr_layers.errors import UsageError
 from ecr_layers.oci.references import Repository, is_digest
-from ecr_layers.ops.pull_tokens import check_scope
+from ecr_layers.ops.token_scope import check_scope
 from layer_resolver import models
 
 REPOSITORIES = [

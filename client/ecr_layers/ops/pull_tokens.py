@@ -25,9 +25,9 @@ _PASSWORD_BYTES = 32
 # The name is the user name of Basic authentication, a header's value at the origin, and a field of the log.
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-# The dates that JavaScript engines and Python read alike; at the edge, a time without a zone is in UTC.
+# A date or a time of RFC 3339, as the edge has it (`infra/edge/tokens.js`); other forms depend on the engine.
 _DATE = re.compile(
-    r"[0-9]{4}(?:-[0-9]{2}(?:-[0-9]{2}(?:T[0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]+)?)?(?:Z|[+-][0-9]{2}:[0-9]{2})?)?)?)?"
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:T(?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?(?:Z|[+-][0-9]{2}:[0-9]{2}))?"
 )
 _MEMBERS = frozenset({"sha256", "repositories", "notAfter", "created", "notBefore", "paused", "previous", "note"})
 
@@ -46,6 +46,7 @@ class PullToken:
         note: For people; empty without one.
         old_until: Until when the password before the last rotation is valid; None without one.
         is_paused: Whether the edge refuses it until it is resumed.
+        has_password: Whether the store's entry has the hash of its password.
         is_broken: Whether the edge refuses it forever, because the entry is malformed.
     """
 
@@ -57,6 +58,7 @@ class PullToken:
     note: str = ""
     old_until: datetime | None = None
     is_paused: bool = False
+    has_password: bool = True
     is_broken: bool = False
 
     @classmethod
@@ -72,7 +74,6 @@ class PullToken:
         old = previous if isinstance(previous, dict) else {}
         not_after, not_before = _moment(entry.get("notAfter")), _moment(entry.get("notBefore"))
         old_until = _moment(old.get("notAfter")) if _is_hash(old.get("sha256")) else None
-        is_whole = _NAME.fullmatch(name) and _is_hash(entry.get("sha256")) and not_after
         return cls(
             name,
             tuple(map(_text_of, listed)) if isinstance(listed, list) else (),
@@ -82,7 +83,8 @@ class PullToken:
             _text_of(entry.get("note", "")),
             min(old_until, not_after) if old_until and not_after else None,
             is_paused=_is_true(entry.get("paused")),
-            is_broken=not is_whole or (_is_true(entry.get("notBefore")) and not_before is None),
+            has_password=_is_hash(entry.get("sha256")),
+            is_broken=not (_NAME.fullmatch(name) and not_after) or ("notBefore" in entry and not_before is None),
         )
 
     def value(self, password: str) -> str:
@@ -112,7 +114,7 @@ class PullToken:
 
     def state(self, now: datetime) -> str:
         """Return what the edge makes of it: `valid`, `paused`, `not yet valid`, `expired` or `broken`."""
-        if self.is_broken:
+        if self.is_broken or not (self.has_password or self.has_old_password(now)):
             return "broken"
         if self.is_paused:
             return "paused"
@@ -164,7 +166,7 @@ def with_password(
     """
     entry, token = entry_of(value) or {}, PullToken.read("any", value)
     expires = not_after or token.not_after
-    if token.is_broken or expires is None or token.not_after is None:
+    if token.is_broken or not token.has_password or expires is None or token.not_after is None:
         raise _broken()
     if expires <= now:
         raise UsageError("The token has expired. Give it a new date with --days or --not-after.")
@@ -191,7 +193,7 @@ def checked_value(name: str, entry: Any, repositories: Iterable[str], registries
     check_name(name)
     value = _value_of(entry) if isinstance(entry, dict) and entry.keys() <= _MEMBERS else ""
     token = PullToken.read(name, value)
-    if token.is_broken or not token.repositories:
+    if token.is_broken or not token.has_password or not token.repositories:
         raise UsageError(f"The entry of {name} isn't one that `ecr-layers token export` writes.")
     check_scope(token.repositories, repositories, registries)
     check_note(token.note)
@@ -294,7 +296,7 @@ def _moment(value: Any) -> datetime | None:
     if not _DATE.fullmatch(text):
         return None
     try:
-        moment = datetime.fromisoformat(f"{text}-01-01"[:10] if len(text) < len("2027-01-31") else text)
+        moment = datetime.fromisoformat(text)
     except ValueError:
         return None
     if moment.tzinfo is None:

@@ -24,7 +24,7 @@ _RUNNING = frozenset({"Scheduled", "Running", "Unknown"})
 _WHAT = "CloudWatch Logs"
 
 QUERY = """\
-filter callerKind = "token" and status < 400 and ispresent(repositoryName){callers}
+filter callerKind = "token" and not ispresent(callerRule) and ispresent(repositoryName) and status < 400{callers}
 | stats count(*) as requests, sum(layersResolved) as layers, count_distinct(sourceIp) as addresses,
   max(toMillis(@timestamp)) as last by caller, registryId, repositoryName
 | sort last desc

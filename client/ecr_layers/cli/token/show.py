@@ -63,7 +63,8 @@ def usage(
 ) -> int:
     """Show which repositories each token pulled, and when last, from the function's log.
 
-    It doesn't have what the edge answered from its cache. CloudWatch Logs bills the data that the query scans.
+    It has neither what the edge answered from its cache, nor jobs that logged in without a pull token. CloudWatch Logs
+    bills the data that the query scans.
     """
     require_ops()
     from ecr_layers.ops import deployment, pull_tokens, token_usage  # noqa: PLC0415
