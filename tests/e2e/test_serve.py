@@ -10,13 +10,12 @@ import sys
 import threading
 import time
 from pathlib import Path
-from urllib.parse import quote
 
 import httpx
 import pytest
 
 from local.__main__ import main
-from tests.commands import ROOT, Server, local_command, serving, tool
+from tests.commands import ROOT, Server, client_command, local_command, serving, tool
 from tests.unit.fakes import SECRETS
 
 
@@ -101,18 +100,29 @@ def test_a_silent_ecr_is_a_504_before_lambda_ends_the_function(server: Server, n
     assert (answer.status_code, answer.json()["retryable"]) == (504, True)
 
 
-def test_with_the_edge_one_token_is_printed_once_and_lets_in_until_it_is_revoked() -> None:
-    with serving("--edge") as server:
+def test_with_the_edge_one_token_is_printed_once_and_lets_in_until_it_is_revoked(tmp_path: Path) -> None:
+    with serving("--edge", "--token", "team/*", "--public", "public/*", "--registries", "210987654321") as server:
         name, password = server.token
         assert "\n".join(server.output).count(password) == 1
         children = children_of(server.process.pid)
-        (line,) = [line for line in server.output if line.startswith("The token store is ")]
-        arn, _, store = line.removeprefix("The token store is ").rstrip(".").partition(" at ")
-        keys = f"{store}/key-value-stores/{quote(arn, safe='')}"
+        (line,) = [line for line in server.output if line.startswith("  export AWS_ENDPOINT_URL=")]
+        environment = dict(pair.split("=", 1) for pair in line.split()[1:])
         assert httpx.get(f"{server.url}/v2/").status_code == 401
-        assert httpx.get(f"{server.url}/v2/", auth=(name, password)).status_code == 200
-        etag = httpx.get(keys).headers["etag"]
-        httpx.delete(f"{keys}/keys/{name}", headers={"If-Match": etag}).raise_for_status()
+        tags = [f"{server.url}/v2/{repository}/tags/list" for repository in ("team/app", "210987654321/team/app")]
+        assert [httpx.get(url, auth=(name, password)).status_code for url in tags] == [200, 403]
+        assert httpx.get(f"{server.url}/v2/public/none/tags/list").status_code == 404
+        file = tmp_path / "token"
+        scope = "210987654321/team/*"
+        created = client_command("token", "create", "other", "--repositories", scope, "-o", str(file), **environment)
+        assert created.returncode == 0, created.stderr
+        other = file.read_text().strip().split(":")
+        assert [httpx.get(url, auth=(other[0], other[1])).status_code for url in tags] == [403, 200]
+        usage = json.loads(client_command("token", "usage", "--json", **environment).stdout)
+        assert sorted((each["token"], each["repository"]) for each in usage) == [
+            (name, "team/app"),
+            ("other", "210987654321/team/app"),
+        ]
+        assert client_command("token", "revoke", name, **environment).returncode == 0
         assert httpx.get(f"{server.url}/v2/", auth=(name, password)).status_code == 401
         assert server.stop() == 0
     assert not any(Path(f"/proc/{child}").exists() for child in children)
@@ -209,6 +219,10 @@ def test_a_port_in_use_is_one_clear_line_and_status_2() -> None:
         (["--layout", "tests", "--repository", "one", "--repository", "two"], "differ"),
         (["--layout", "tests", "--layout", "tests"], "same repository name"),
         (["--layout", "/"], "--repository"),
+        (["--token", "team/*"], "need the edge: --edge; with make, EDGE=1"),
+        (["--public", "team/*"], "need the edge: --edge; with make, EDGE=1"),
+        (["--edge", "--token", "Team/*"], "isn't a scope"),
+        (["--edge", "--token", "210987654321/*"], "doesn't serve the registry 210987654321"),
     ],
 )
 def test_what_can_not_be_served_is_one_clear_line_and_status_2(arguments: list[str], complaint: str) -> None:
@@ -220,7 +234,15 @@ def test_what_can_not_be_served_is_one_clear_line_and_status_2(arguments: list[s
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--port", "65536"], ["--port", "x"], ["--ecr-latency-ms", "-1"], ["--nonsense"]]
+    "arguments",
+    [
+        ["--port", "65536"],
+        ["--port", "x"],
+        ["--ecr-latency-ms", "-1"],
+        ["--nonsense"],
+        ["--registries", "1"],
+        ["--public", ","],
+    ],
 )
 def test_a_malformed_option_is_refused_with_status_2(arguments: list[str]) -> None:
     result = local_command("serve", *arguments)

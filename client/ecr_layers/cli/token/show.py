@@ -91,7 +91,7 @@ def usage(
 
 
 def document(token: "PullToken", now: datetime) -> dict[str, Any]:
-    """Return what is known of a token, for JSON."""
+    """Return the details of a token, for JSON."""
     from ecr_layers.ops.pull_tokens import time_text  # noqa: PLC0415
 
     return {
