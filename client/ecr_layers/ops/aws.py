@@ -89,7 +89,7 @@ def call(client: Any, operation: str, *, is_checked: bool = True, **parameters: 
     Args:
         client: botocore's client.
         operation: The operation's name in the model.
-        is_checked: Whether to check the answer's members.
+        is_checked: Whether to check all members of the answer; not for answers of which little is read.
         parameters: Its parameters.
 
     Raises:

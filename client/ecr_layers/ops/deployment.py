@@ -79,7 +79,7 @@ def find_log_group(stack: str, region: str | None) -> str:
         raise UsageError(f"The stack {stack} has no output {FUNCTION_OUTPUT}.", code="no-log-group")
     with aws.one_line_errors("Lambda"):
         client = create_client("lambda", region)
-        found = aws.call(client, "GetFunctionConfiguration", FunctionName=outputs[FUNCTION_OUTPUT])
+        found = aws.call(client, "GetFunctionConfiguration", is_checked=False, FunctionName=outputs[FUNCTION_OUTPUT])
     name: str | None = found.get("LoggingConfig", {}).get("LogGroup")
     if name is None:
         raise UsageError(f"The function of the stack {stack} doesn't say where it logs.", code="no-log-group")
@@ -114,7 +114,6 @@ def find_deployment(stack: str, region: str | None) -> Deployment:
     client = create_client("cloudformation", region)
     outputs = _outputs(client, stack)
     with aws.one_line_errors("CloudFormation"):
-        # botocore parses the template, which its model has as text.
         template = aws.call(client, "GetTemplate", is_checked=False, StackName=stack).get("TemplateBody")
     settings = template.get("Metadata") if isinstance(template, Mapping) else None
     return Deployment(stack, outputs, settings if isinstance(settings, Mapping) else {})
@@ -123,7 +122,7 @@ def find_deployment(stack: str, region: str | None) -> Deployment:
 def _outputs(client: Any, stack: str) -> dict[str, str]:
     with aws.one_line_errors("CloudFormation"):
         try:
-            stacks = aws.call(client, "DescribeStacks", StackName=stack).get("Stacks", [])
+            stacks = aws.call(client, "DescribeStacks", is_checked=False, StackName=stack).get("Stacks", [])
         except ClientError as error:
             if aws.code_of(error) != "ValidationError":
                 raise
