@@ -172,7 +172,7 @@ def with_password(
         raise UsageError("The token has expired. Give it a new date with --days or --not-after.")
     changed = {**entry, "sha256": _hash_of(password), "notAfter": time_text(expires)}
     changed.pop("previous", None)
-    old_until = min(now + keep_old, token.not_after)
+    old_until = now + keep_old if keep_old < token.not_after - now else token.not_after
     if old_until > now:
         changed["previous"] = {"sha256": entry["sha256"], "notAfter": time_text(old_until)}
     return _value_of(changed, remedy="Rotate it with --keep-old 0.")
