@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import boto3
+import botocore.session
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, SSLError
@@ -95,6 +96,14 @@ def test_every_page_is_listed(store: UnreliableStore) -> None:
         store.put(f"{number:03}", "{}")
     assert [token.name for token in TokenStore.open(ARN).tokens()] == [f"{number:03}" for number in range(101)]
     assert store.calls == ["ListKeys"] * 3
+
+
+def test_a_list_that_does_not_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = botocore.session.get_session()
+    client = session.create_client("cloudfront-keyvaluestore", region_name="us-east-1")
+    monkeypatch.setattr(client, "list_keys", lambda **_: {"Items": [], "NextToken": "again"})
+    with pytest.raises(UsageError, match="list doesn't end"):
+        TokenStore(ARN, client).tokens()
 
 
 @pytest.mark.parametrize(
@@ -195,7 +204,7 @@ def test_a_list_is_whole_and_has_no_control_characters(
 ) -> None:
     scope = [f"team/{number:0>40}" for number in range(5)]
     TokenStore.open(ARN).add(PullToken("long", tuple(scope), TOKEN.not_after, TOKEN.created), "password")
-    store.put("evil", json.dumps({"repositories": ["\x1b[2Jteam/*"], "notAfter": "2999"}))
+    store.put("evil", json.dumps({"repositories": ["\x1b[2Jteam/*"], "notAfter": "2999-01-01"}))
     store.put("bad", "{")
     assert main(["token", "list", "--store", ARN]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -21,6 +21,8 @@ _ARN = re.compile(r"arn:aws:cloudfront::[0-9]{12}:key-value-store/[A-Za-z0-9_-]{
 _REGION = "us-east-1"
 _PAGE = 50
 """The most keys that the API lists or changes at once."""
+_MOST_PAGES = 2000
+"""More than the 5 MB of a store can have."""
 _ATTEMPTS = 10
 """How often a change is tried while others change the store."""
 # Codes for a change to another version, or to a key that has been removed.
@@ -60,13 +62,15 @@ class TokenStore:
             UsageError: If the store refuses.
         """
         entries: dict[str, str] = {}
-        page: dict[str, Any] = {"NextToken": None}
+        following: dict[str, str] = {}
         with self._errors():
-            while "NextToken" in page:
-                following = {"NextToken": page["NextToken"]} if page["NextToken"] else {}
+            for _ in range(_MOST_PAGES):
                 page = aws.call(self._client, "ListKeys", KvsARN=self._arn, MaxResults=_PAGE, **following)
                 entries |= {item["Key"]: item["Value"] for item in page.get("Items", []) if is_key(item["Key"])}
-        return dict(sorted(entries.items()))
+                if not page.get("NextToken"):
+                    return dict(sorted(entries.items()))
+                following = {"NextToken": page["NextToken"]}
+        raise UsageError("The token store's list doesn't end. Check the network, proxies and AWS_ENDPOINT_URL.")
 
     def tokens(self) -> list[PullToken]:
         """Return all tokens, by their names.
