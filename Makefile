@@ -28,6 +28,8 @@ LAYOUT ?=
 REPOSITORY ?=
 # Set it to anything to put CloudFront in front, which needs Node.
 EDGE ?=
+# With EDGE: a file with trust rules, JSON as in cdk.json.
+TRUST_RULES ?=
 IMAGE := $(if $(LAYOUT),--layout '$(LAYOUT)') $(if $(REPOSITORY),--repository '$(REPOSITORY)')
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock'
 CHECKED := lambda_src client/ecr_layers local infra app.py tests benchmarks scripts examples
@@ -42,8 +44,8 @@ help:  ## List the targets
 demo: $(INSTALLED)  ## Resolve, download and verify every layer of a sample image (LAYOUT=DIR REPOSITORY=NAME)
 	@$(BIN)/python -m local demo $(IMAGE)
 
-serve: $(INSTALLED) $(if $(EDGE),$(INSTALLED_CDK))  ## Run the function URL and the local AWS behind it (PORT=9000 LAYOUT=DIR REPOSITORY=NAME EDGE=1)
-	@$(BIN)/python -m local serve --port $(PORT) $(IMAGE) $(if $(EDGE),--edge)
+serve: $(INSTALLED) $(if $(EDGE),$(INSTALLED_CDK))  ## Run the function URL and the local AWS behind it (PORT=9000 LAYOUT=DIR REPOSITORY=NAME EDGE=1 TRUST_RULES=FILE)
+	@$(BIN)/python -m local serve --port $(PORT) $(IMAGE) $(if $(EDGE),--edge) $(if $(TRUST_RULES),--trust-rules '$(TRUST_RULES)')
 
 proxy: $(INSTALLED)  ## Sign requests to a deployed service for clients that can't (URL=https://… PORT=9001)
 	@$(BIN)/ecr-layers proxy --url '$(URL)' $(if $(REGION),--region '$(REGION)') --port $(if $(filter command line,$(origin PORT)),$(PORT),9001)

@@ -2,12 +2,14 @@
 
 import argparse
 import importlib
+import json
 import re
 import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -21,6 +23,7 @@ from local.service import EVERYTHING, FunctionUrl, Service, local_service
 
 if TYPE_CHECKING:
     from local.edge import RunningEdge
+    from local.token_exchange import TokenExchange
 
 TOKEN_NAME = "local"  # noqa: S105 (a token's name)
 _TOKEN_LIFETIME = timedelta(days=1)
@@ -36,6 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--rename-headers", action="store_true", help="rename headers of answers, as function URLs are reported to"
     )
     parser.add_argument("--edge", action="store_true", help="have CloudFront in front of it, with one pull token")
+    parser.add_argument(
+        "--trust-rules", type=Path, metavar="FILE", help="with --edge: trust rules, JSON as `trustRules` of cdk.json"
+    )
     parser.add_argument(
         "--edge-cache-seconds", type=_seconds, default=0, metavar="N", help="time that the edge keeps what it may"
     )
@@ -65,6 +71,8 @@ def run(options: argparse.Namespace, repositories: Mapping[str, OciLayout]) -> i
 def _running(
     options: argparse.Namespace, repositories: Mapping[str, OciLayout]
 ) -> Iterator[tuple[Service, "RunningEdge | None"]]:
+    if options.trust_rules and not options.edge:
+        raise UsageError("Trust rules need the edge: --edge; with make, EDGE=1.")
     edge = _edge_module() if options.edge else None
     function_url = FunctionUrl(
         0 if edge else options.port,
@@ -87,10 +95,31 @@ def _running(
         if edge is None:
             yield service, None
             return
+        exchange = stack.enter_context(_token_exchange(options.trust_rules)) if options.trust_rules else None
         configuration = edge.EdgeConfiguration(
-            cache_seconds=options.edge_cache_seconds, layers_origin=service.aws.s3_url
+            cache_seconds=options.edge_cache_seconds,
+            layers_origin=service.aws.s3_url,
+            exchange_origin=exchange.url if exchange else None,
         )
-        yield service, stack.enter_context(edge.local_edge(service.url, configuration, port=options.port))
+        running = stack.enter_context(edge.local_edge(service.url, configuration, port=options.port))
+        if exchange:
+            exchange.rotate_keys(running.store)
+        yield service, running
+
+
+@contextmanager
+def _token_exchange(file: Path) -> Iterator["TokenExchange"]:
+    module = importlib.import_module("local.token_exchange")
+    try:
+        rules = json.dumps(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{file} can't be read as JSON: {error}.") from None
+    with ExitStack() as stack:
+        try:
+            exchange = stack.enter_context(module.local_token_exchange(rules, _print_log))
+        except module.ExchangeError as error:
+            raise UsageError(f"The trust rules in {file} are invalid: {error}") from None
+        yield exchange
 
 
 def _edge_module() -> Any:
@@ -121,6 +150,7 @@ def _advice(service: Service, repositories: Mapping[str, OciLayout], edge: "Runn
         host = url.removeprefix("http://")
         after = (
             f'  skopeo login --tls-verify=false -u {TOKEN_NAME} -p "${{TOKEN#*:}}" {host}\n'
+            f"{_advice_on_oidc(host) if edge.exchanges_tokens else ''}"
             f"\nThe token store is {edge.store.arn} at {edge.store_url}."
         )
     return f"""
@@ -133,6 +163,15 @@ Try, in another terminal:
 
 The local ECR is at {service.aws.ecr_url}, S3 at {service.aws.s3_url}, Lambda's Invoke action at {service.lambda_url}.
 What the function logs goes to standard error. Ctrl-C stops everything."""
+
+
+def _advice_on_oidc(host: str) -> str:
+    return f"""
+With an OIDC token of an issuer in the trust rules, for the audience {host}:
+
+  curl -u "oidc:$OIDC_TOKEN" 'http://{host}/token'  # a short token
+  skopeo login --tls-verify=false -u oidc -p "$OIDC_TOKEN" {host}
+"""
 
 
 def _add_token(edge: "RunningEdge") -> str:
