@@ -28,10 +28,12 @@ LAYOUT ?=
 REPOSITORY ?=
 # Set it to anything to put CloudFront in front, which needs Node.
 EDGE ?=
-# With EDGE: the scope of its pull token, public repositories, and other accounts that it serves.
+# With EDGE: the scope of its pull token, public repositories, other accounts that it serves, and a file with trust rules,
+# JSON as in cdk.json.
 SCOPE ?=
 REGISTRIES ?=
-EDGE_OPTIONS := $(if $(SCOPE),--token '$(SCOPE)') $(if $(PUBLIC),--public '$(PUBLIC)') $(if $(REGISTRIES),--registries '$(REGISTRIES)')
+TRUST_RULES ?=
+EDGE_OPTIONS := $(if $(SCOPE),--token '$(SCOPE)') $(if $(PUBLIC),--public '$(PUBLIC)') $(if $(REGISTRIES),--registries '$(REGISTRIES)') $(if $(TRUST_RULES),--trust-rules '$(TRUST_RULES)')
 IMAGE := $(if $(LAYOUT),--layout '$(LAYOUT)') $(if $(REPOSITORY),--repository '$(REPOSITORY)')
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock'
 CHECKED := lambda_src client/ecr_layers local infra app.py tests benchmarks scripts examples
@@ -46,7 +48,7 @@ help:  ## List the targets
 demo: $(INSTALLED)  ## Resolve, download and verify every layer of a sample image (LAYOUT=DIR REPOSITORY=NAME)
 	@$(BIN)/python -m local demo $(IMAGE)
 
-serve: $(INSTALLED) $(if $(EDGE),$(INSTALLED_CDK))  ## Run the function URL and the local AWS behind it (PORT=9000 LAYOUT=DIR REPOSITORY=NAME EDGE=1 SCOPE=NAMES PUBLIC=NAMES REGISTRIES=IDS)
+serve: $(INSTALLED) $(if $(EDGE),$(INSTALLED_CDK))  ## Run the function URL and the local AWS behind it (PORT=9000 LAYOUT=DIR REPOSITORY=NAME EDGE=1 SCOPE=NAMES PUBLIC=NAMES REGISTRIES=IDS TRUST_RULES=FILE)
 	@$(BIN)/python -m local serve --port $(PORT) $(IMAGE) $(if $(EDGE),--edge) $(EDGE_OPTIONS)
 
 proxy: $(INSTALLED)  ## Sign requests to a deployed service for clients that can't (URL=https://… PORT=9001)

@@ -15,6 +15,15 @@ from local.sigv4 import LIFETIME, UrlSigner
 
 REGION = "us-east-1"
 
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "AKIALOCALFUNCTIONXXX",
+    "AWS_SECRET_ACCESS_KEY": "local-function-secret",
+    "AWS_SESSION_TOKEN": "local-function-session-token",
+    "AWS_REGION": REGION,
+    "AWS_DEFAULT_REGION": REGION,
+}
+"""The environment variables of a function for its credentials and region."""
+
 # S3 is another host than the function URL, which is at 127.0.0.1, and a client has to treat it as one. It has a name,
 # because clients refuse to be redirected to a private address (go-containerregistry since 0.21.6).
 S3_HOST = LOCALHOST
@@ -56,14 +65,7 @@ class LocalAws:
 
     def environment(self) -> dict[str, str]:
         """Return the environment variables with which boto3, unchanged, talks to the local ECR."""
-        return {
-            "AWS_ACCESS_KEY_ID": "AKIALOCALFUNCTIONXXX",
-            "AWS_SECRET_ACCESS_KEY": "local-function-secret",
-            "AWS_SESSION_TOKEN": "local-function-session-token",
-            "AWS_REGION": REGION,
-            "AWS_DEFAULT_REGION": REGION,
-            "AWS_ENDPOINT_URL_ECR": self.ecr_url,
-        }
+        return {**CREDENTIALS, "AWS_ENDPOINT_URL_ECR": self.ecr_url}
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from local.edge_cache import KEY_HEADERS, EdgeCache
 from local.edge_layers import PREFIX, EdgeLayers
 from local.key_value_store import KeyValueStore
 from local.server import LOCALHOST, RequestTooLargeError, read_body, running, running_on
-from local.viewer_event import Headers, apply_response, pairs_of, response_event, target_of, viewer_event
+from local.viewer_event import Headers, apply_response, headers_of, pairs_of, response_event, target_of, viewer_event
 from local.viewer_function import ViewerFunction, ViewerFunctionError, source_of
 
 CALLER = Credentials("ASIALOCALEDGEXXXXXXX", "local-edge-secret", "local/edge/session/token==")
@@ -42,12 +42,18 @@ _METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"
 _TIMEOUT_SECONDS = 30.0
 _NAME = "d111111abcdef8.cloudfront.net"
 
-FORWARDED_HEADERS = frozenset({"accept", "if-none-match", "origin", "x-ecr-layers-host", "x-ecr-layers-token"})
+FORWARDED_TO_CACHED_PATHS = frozenset({"x-ecr-layers-rule", "x-ecr-layers-token", "x-ecr-layers-token-id"})
+"""What goes on of a request's headers where answers are cached, beside the cache key: nothing else of a request changes
+the answer."""
+
+FORWARDED_HEADERS = FORWARDED_TO_CACHED_PATHS | {"accept", "if-none-match", "origin", "x-ecr-layers-host"}
 """What goes on of a request's headers, as the origin request policy of infra/edge.py has it. The client's Authorization
 is not among them: CloudFront signs in its place."""
 
-FORWARDED_TO_CACHED_PATHS = frozenset({"x-ecr-layers-token"})
-"""The same where answers are cached, beside the cache key: nothing else of a request changes the answer."""
+FORWARDED_TO_TOKEN = frozenset({"x-ecr-layers-authorization", "x-ecr-layers-host"})
+"""The same for the token exchange."""
+
+TOKEN_PATH = "/token"  # noqa: S105 (a path)
 # The server here has its own clock and name.
 _NOT_ANSWERED = frozenset(
     {"connection", "date", "keep-alive", "server", "trailer", "transfer-encoding", "upgrade", "via"}
@@ -64,6 +70,8 @@ class EdgeConfiguration:
         allowed_origins: The origins that web pages may ask from.
         cache_seconds: For how long the edge answers manifests by digest and blob redirects itself.
         layers_origin: The URL of the S3 whose layers the edge serves; None if clients go to S3.
+        exchange_origin: The function URL of the token exchange; None without trust rules.
+        catalog: The repositories that `/v2/_catalog` lists.
     """
 
     realm: str = "registry"
@@ -71,26 +79,56 @@ class EdgeConfiguration:
     allowed_origins: tuple[str, ...] = ()
     cache_seconds: int = 0
     layers_origin: str | None = None
+    exchange_origin: str | None = None
+    catalog: tuple[str, ...] = ()
 
     def of_function(self) -> dict[str, Any]:
-        """Return what stands in the viewer-request function."""
+        """Return what stands in the functions, as `configuration` of infra/edge.py has it."""
         return {
             "realm": self.realm,
             "publicRepositories": self.public_repositories,
             "allowedOrigins": self.allowed_origins,
+            "catalog": self.catalog,
+            "tokenScheme": "http" if self.exchange_origin else "",
         }
 
 
+@dataclass(frozen=True, slots=True)
+class EdgeTokens:
+    """The behaviour `/token`.
+
+    Attributes:
+        origin: The function URL of the token exchange, whose auth is AWS_IAM.
+        function: The function for viewers' requests.
+    """
+
+    origin: str
+    function: ViewerFunction
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviours:
+    """The behaviours that a deployment can have beside the default one.
+
+    Attributes:
+        layers: Serves layers.
+        tokens: Gives short tokens.
+    """
+
+    layers: EdgeLayers | None = None
+    tokens: EdgeTokens | None = None
+
+
 class Edge:
-    """A distribution with one origin.
+    """A distribution.
 
     Args:
         origin: The function URL, whose auth is AWS_IAM.
-        functions: The functions for a viewer's requests, and for answers to them.
-        store: The KeyValueStore that the first function reads.
-        client: Sends requests to the origin, from several threads.
+        functions: The functions for a viewer's requests, and for answers to them, of all other behaviours.
+        store: The KeyValueStore that the functions read.
+        client: Sends requests to the origins, from several threads.
         cache_seconds: See EdgeConfiguration.
-        layers: The behaviour that serves layers, if there is one.
+        behaviours: The behaviours beside the default one.
     """
 
     def __init__(
@@ -100,9 +138,9 @@ class Edge:
         store: KeyValueStore,
         client: httpx.Client,
         cache_seconds: int = 0,
-        layers: EdgeLayers | None = None,
+        behaviours: Behaviours = Behaviours(),
     ) -> None:
-        self._layers = layers
+        self._layers, self._tokens = behaviours.layers, behaviours.tokens
         self._origin = httpx.URL(origin)
         self._on_request, self._on_response = functions
         self._store = store
@@ -143,7 +181,10 @@ class Edge:
         try:
             if self._layers is not None and request.url.path.startswith(PREFIX):
                 return self._answer_layer(self._layers, request, event)
-            returned = self._on_request.call(event, self._store.snapshot() if self._store.is_readable else None)
+            stored = self._store.snapshot() if self._store.is_readable else None
+            if self._tokens is not None and request.url.path == TOKEN_PATH:
+                return self._answer_token(self._tokens, request, event, stored)
+            returned = self._on_request.call(event, stored)
             if "statusCode" in returned:
                 return _generated(request.method, returned)
             response = self._of_cache_or_origin(request, event["request"], returned)
@@ -162,6 +203,15 @@ class Edge:
             return _own_answer(502, "The origin can't be reached.")
         return answer if isinstance(answer, Response) else _generated(request.method, answer)
 
+    def _answer_token(
+        self, tokens: EdgeTokens, request: Request, event: Mapping[str, Any], stored: Mapping[str, str] | None
+    ) -> Response:
+        returned = tokens.function.call(event, stored)
+        if "statusCode" in returned:
+            return _generated(request.method, returned)
+        headers = [(name, value) for name, value in pairs_of(returned["headers"], {}) if name in FORWARDED_TO_TOKEN]
+        return self._of_origin(request, httpx.URL(tokens.origin), target_of(request), headers)
+
     def _of_cache_or_origin(self, request: Request, sent: Mapping[str, Any], returned: Mapping[str, Any]) -> Response:
         target = target_of(request, sent, returned)
         headers = pairs_of(returned["headers"], returned["cookies"])
@@ -170,43 +220,21 @@ class Edge:
             headers = [(name, value) for name, value in headers if name != "x-ecr-layers-host"]
         if (kept := self._cache.get(request.method, target, headers)) is not None:
             return kept
+        forwarded, path = FORWARDED_HEADERS, target
+        if self._cache.is_cached(request.method, target):
+            forwarded, path = FORWARDED_TO_CACHED_PATHS | KEY_HEADERS, target.partition("?")[0]
+        response = self._of_origin(request, self._origin, path, [each for each in headers if each[0] in forwarded])
+        self._cache.put(request.method, target, headers, response)
+        return response
+
+    def _of_origin(self, request: Request, origin: httpx.URL, target: str, headers: Headers) -> Response:
         try:
-            answer = self._client.send(self._to_origin(request, target, headers), auth=self._auth)
+            answer = self._client.send(_to_origin(request, origin, target, headers), auth=self._auth)
         except httpx.TimeoutException:
             return _own_answer(504, "The origin does not answer in time.")
         except httpx.TransportError:
             return _own_answer(502, "The origin can't be reached.")
-        response = _from_origin(answer)
-        self._cache.put(request.method, target, headers, response)
-        return response
-
-    def _to_origin(self, request: Request, target: str, headers: Headers) -> httpx.Request:
-        client = request.client
-        address = (client.host, client.port) if client else ("", 0)
-        before = "".join(f"{value}, " for name, value in headers if name == "x-forwarded-for")
-        forwarded = FORWARDED_HEADERS
-        if self._cache.is_cached(request.method, target):
-            forwarded, target = FORWARDED_TO_CACHED_PATHS | KEY_HEADERS, target.partition("?")[0]
-        own = [
-            ("cloudfront-viewer-address", f"{address[0]}:{address[1]}"),
-            ("user-agent", "Amazon CloudFront"),
-            ("via", f"{request.scope['http_version']} {_NAME} (CloudFront)"),
-            ("x-amz-source-account", ACCOUNT),
-            ("x-amz-source-arn", DISTRIBUTION_ARN),
-            ("x-amz-cf-id", secrets.token_urlsafe(40)),
-            ("x-forwarded-for", f"{before}{address[0]}"),
-        ]
-        return httpx.Request(
-            request.method,
-            self._origin.copy_with(raw_path=target.encode("latin-1")),
-            # The URL has dot segments resolved; this goes out as it came in.
-            extensions={"target": target.encode("latin-1"), "timeout": httpx.Timeout(_TIMEOUT_SECONDS).as_dict()},
-            # As they came in, whatever bytes those are.
-            headers=[
-                (name.encode("latin-1"), value.encode("latin-1"))
-                for name, value in (*(each for each in headers if each[0] in forwarded), *own)
-            ],
-        )
+        return _from_origin(answer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,11 +245,13 @@ class RunningEdge:
         url: Its URL.
         store: The KeyValueStore with its pull tokens.
         store_url: The endpoint of the store's API.
+        exchanges_tokens: Whether it has trust rules.
     """
 
     url: str
     store: KeyValueStore
     store_url: str
+    exchanges_tokens: bool = False
 
 
 @contextmanager
@@ -257,9 +287,36 @@ def local_edge(
         layers = None
         if configuration.layers_origin is not None:
             layers = EdgeLayers(configuration.layers_origin, function("layers_request"), client)
+        tokens = None
+        if configuration.exchange_origin is not None:
+            tokens = EdgeTokens(configuration.exchange_origin, function("token_request"))
         both = (function("viewer_request"), function("viewer_response"))
-        edge = Edge(origin, both, store, client, configuration.cache_seconds, layers)
-        yield RunningEdge(stack.enter_context(running_on(port, edge.app())), store, store_url)
+        edge = Edge(origin, both, store, client, configuration.cache_seconds, Behaviours(layers, tokens))
+        url = stack.enter_context(running_on(port, edge.app()))
+        yield RunningEdge(url, store, store_url, exchanges_tokens=tokens is not None)
+
+
+def _to_origin(request: Request, origin: httpx.URL, target: str, headers: Headers) -> httpx.Request:
+    client = request.client
+    address = (client.host, client.port) if client else ("", 0)
+    before = "".join(f"{value}, " for name, value in headers_of(request) if name == "x-forwarded-for")
+    own = [
+        ("cloudfront-viewer-address", f"{address[0]}:{address[1]}"),
+        ("user-agent", "Amazon CloudFront"),
+        ("via", f"{request.scope['http_version']} {_NAME} (CloudFront)"),
+        ("x-amz-source-account", ACCOUNT),
+        ("x-amz-source-arn", DISTRIBUTION_ARN),
+        ("x-amz-cf-id", secrets.token_urlsafe(40)),
+        ("x-forwarded-for", f"{before}{address[0]}"),
+    ]
+    return httpx.Request(
+        request.method,
+        origin.copy_with(raw_path=target.encode("latin-1")),
+        # The URL has dot segments resolved; this goes out as it came in.
+        extensions={"target": target.encode("latin-1"), "timeout": httpx.Timeout(_TIMEOUT_SECONDS).as_dict()},
+        # As they came in, whatever bytes those are.
+        headers=[(name.encode("latin-1"), value.encode("latin-1")) for name, value in (*headers, *own)],
+    )
 
 
 def _own_answer(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import json
 import re
 import sys
 import threading
@@ -29,6 +30,7 @@ from local.service import EVERYTHING, FunctionUrl, Service, local_service
 
 if TYPE_CHECKING:
     from local.edge import RunningEdge
+    from local.token_exchange import TokenExchange
 
 TOKEN_NAME = "local"  # noqa: S105 (a token's name)
 _TOKEN_LIFETIME = timedelta(days=1)
@@ -62,6 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--public", type=_patterns, metavar="NAMES", help="repositories that the edge serves without a token"
     )
     parser.add_argument(
+        "--trust-rules", type=Path, metavar="FILE", help="with --edge: trust rules, JSON as `trustRules` of cdk.json"
+    )
+    parser.add_argument(
         "--edge-cache-seconds", type=_seconds, default=0, metavar="N", help="time that the edge keeps what it may"
     )
     parser.add_argument("--no-image-pull", action="store_true", help="serve no manifests, like a deployment by default")
@@ -77,6 +82,8 @@ def run(options: argparse.Namespace, repositories: Mapping[str, OciLayout]) -> i
     """
     if not options.edge and (options.token or options.public):
         raise UsageError("Pull tokens and public repositories need the edge: --edge; with make, EDGE=1.")
+    if options.trust_rules and not options.edge:
+        raise UsageError("Trust rules need the edge: --edge; with make, EDGE=1.")
     for scope in (options.token or (), options.public or ()):
         _check_scope(scope, options.registries)
     try:
@@ -132,12 +139,16 @@ def _running(
         if edge is None:
             yield service, None
             return
+        exchange = stack.enter_context(_token_exchange(options.trust_rules)) if options.trust_rules else None
         configuration = edge.EdgeConfiguration(
             public_repositories=options.public or (),
             cache_seconds=options.edge_cache_seconds,
             layers_origin=service.aws.s3_url,
+            exchange_origin=exchange.url if exchange else None,
         )
         running_edge = stack.enter_context(edge.local_edge(service.url, configuration, port=options.port))
+        if exchange:
+            exchange.rotate_keys(running_edge.store)
         api = OperatorApi(_stack(options, service, running_edge), running_edge.store, log)
         operator_url = stack.enter_context(running(api.app(), host=LOCALHOST))
         yield service, _Edge(running_edge, _add_token(running_edge, options.token or ("*",)), operator_url)
@@ -151,6 +162,21 @@ def _stack(options: argparse.Namespace, service: Service, edge: "RunningEdge") -
         "TokenStoreArn": edge.store.arn,
     }
     return Stack(_STACK, outputs, {"repositories": ["*"], "registries": list(options.registries)})
+
+
+@contextmanager
+def _token_exchange(file: Path) -> Iterator["TokenExchange"]:
+    module = importlib.import_module("local.token_exchange")
+    try:
+        rules = json.dumps(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{file} can't be read as JSON: {error}.") from None
+    with ExitStack() as stack:
+        try:
+            exchange = stack.enter_context(module.local_token_exchange(rules, _print_log))
+        except module.ExchangeError as error:
+            raise UsageError(f"The trust rules in {file} are invalid: {error}") from None
+        yield exchange
 
 
 def _edge_module() -> Any:
@@ -181,7 +207,7 @@ def _advice(service: Service, repositories: Mapping[str, OciLayout], edge: "_Edg
         host = url.removeprefix("http://")
         after = f"""\
   skopeo login --tls-verify=false -u {TOKEN_NAME} -p "${{TOKEN#*:}}" {host}
-
+{_advice_on_oidc(host) if edge.running.exchanges_tokens else ""}
 Manage its pull tokens, also in another terminal:
 
   export AWS_ENDPOINT_URL={edge.operator_url} AWS_REGION={REGION} AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local
@@ -196,6 +222,15 @@ Try, in another terminal:
 
 The local ECR is at {service.aws.ecr_url}, S3 at {service.aws.s3_url}, Lambda's Invoke action at {service.lambda_url}.
 What the function logs goes to standard error. Ctrl-C stops everything."""
+
+
+def _advice_on_oidc(host: str) -> str:
+    return f"""
+With an OIDC token of an issuer in the trust rules, for the audience {host}:
+
+  curl -u "oidc:$OIDC_TOKEN" 'http://{host}/token'  # a short token
+  skopeo login --tls-verify=false -u oidc -p "$OIDC_TOKEN" {host}
+"""
 
 
 def _add_token(edge: "RunningEdge", scope: tuple[str, ...]) -> str:
