@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from ecr_layers.errors import UsageError
 from ecr_layers.oci.documents import mapping
+from ecr_layers.registry.addresses import hosts_of
 from ecr_layers.registry.credential_helpers import HelperError, ask, helper_of
 
 # The user name of a token that has to be exchanged first, which is useless for Basic authentication.
@@ -114,17 +114,6 @@ def _stored(entry: Mapping[str, Any]) -> Credentials | None:
 def names_of(host: str, entries: Mapping[str, Any]) -> list[str]:
     """Return the keys of a host's entries, which may be URLs; its own name first."""
     return sorted((name for name in entries if _host_of(name) == host), key=lambda name: name != host)
-
-
-def hosts_of(url: str) -> list[str]:
-    """Return the names of a URL's host, the shortest first.
-
-    A port other than the protocol's own makes it another registry.
-    """
-    parts = urlsplit(url)
-    default = {"https": 443, "http": 80}.get(parts.scheme)
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else str(parts.hostname)
-    return [f"{host}:{parts.port}"] if parts.port not in {None, default} else [host, f"{host}:{default}"]
 
 
 def _host_of(name: str) -> str | None:
