@@ -42,7 +42,7 @@ def find_id_token(host: str, environment: Mapping[str, str], transport: Transpor
         UsageError: If it has none, or one for another audience.
         ServiceError: If the platform doesn't issue one.
     """
-    if environment.get("GITHUB_ACTIONS"):
+    if environment.get("GITHUB_ACTIONS") or environment.get("ACTIONS_ID_TOKEN_REQUEST_URL"):
         token = _from_github(host, environment, transport, retries)
     elif environment.get("GITLAB_CI"):
         token = read_variable(variable_of(host), environment)
