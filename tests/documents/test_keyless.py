@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 
 from ecr_layers.login.id_tokens import PROJECTED_TOKEN, variable_of
 from ecr_layers.login.kubelet import API_VERSION
+from infra.trust_rules import TrustRule
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "keyless.md").read_text()
@@ -74,6 +75,7 @@ def test_the_json_documents_parse() -> None:
     blocks = [text for kind, text in BLOCKS if kind == "json"]
     rules = json.loads(f"{{{next(text for text in blocks if 'trustRules' in text)}}}")["trustRules"]
     assert {"github", "gitlab", "kubernetes", "aws"} == rules.keys()
-    assert all({"issuer", "claims", "repositories"} <= rule.keys() for rule in rules.values())
+    for rule in rules.values():
+        TrustRule.model_validate(rule)
     for text in blocks:
         json.loads(text if text.startswith("{") else f"{{{text}}}")
