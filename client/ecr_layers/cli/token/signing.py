@@ -28,7 +28,7 @@ def rotate_keys(*, revokes_old: bool, **options: Any) -> int:
 
     secret = SigningSecret(deployment.signing_secret, create_client("secretsmanager", options["region"]))
     key = rotate(store, secret, revokes_old=revokes_old)
-    output.write_line(f"The key {key.id} signs from now on. It takes five minutes to be used everywhere.")
+    output.write_line(f"The key {key.id} signs from now on. It takes a minute to be used everywhere.")
     return 0
 
 
