@@ -123,7 +123,7 @@ Answer = Callable[[httpx.Request], httpx.Response]
     [
         (
             lambda _: httpx.Response(401),
-            "the challenge: WWW-Authenticate is None and not Basic, so no client can log in",
+            "the challenge: WWW-Authenticate is None and not Basic or Bearer: no client can log in",
         ),
         (
             lambda _: httpx.Response(401, headers={"x-amzn-remapped-www-authenticate": 'Basic realm="x"'}),
@@ -132,6 +132,18 @@ Answer = Callable[[httpx.Request], httpx.Response]
         (
             lambda _: httpx.Response(
                 401, headers={"WWW-Authenticate": 'Basic realm="x"'}, json={"errors": [{"code": "X"}]}
+            ),
+            "the challenge: its code is X and not UNAUTHORIZED",
+        ),
+        (
+            lambda _: httpx.Response(401, headers={"WWW-Authenticate": 'Bearer realm="https://example.com/token"'}),
+            "the challenge: registry.example.com asks to log in at another address",
+        ),
+        (
+            lambda request: httpx.Response(
+                401,
+                headers={"WWW-Authenticate": f'Bearer realm="https://{request.url.host}/token",service="x"'},
+                json={"errors": [{"code": "X"}]},
             ),
             "the challenge: its code is X and not UNAUTHORIZED",
         ),

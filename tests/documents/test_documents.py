@@ -10,9 +10,11 @@ from typing import Any
 from xml.etree import ElementTree
 
 import botocore.session
+import click
 import pytest
 from botocore import xform_name
 
+from ecr_layers.cli.app import commands
 from layer_resolver import __version__
 from layer_resolver.errors import ERROR_TABLE
 from scripts.openapi import openapi_document
@@ -122,6 +124,19 @@ def test_every_command_of_the_aws_cli_in_a_document_is_one_and_has_its_options(d
         options = {f"--{xform_name(name, '-')}" for name in shape.members} if shape else set()
         used = {word for word in words if re.fullmatch(r"--[a-z-]+", word)}
         assert used <= options | {"--query", "--output", "--region"}, f"{service} {command}"
+
+
+@pytest.mark.parametrize("document", [*DOCUMENTS, ROOT / "client" / "README.md"], ids=lambda path: path.name)
+def test_every_command_of_ecr_layers_in_a_document_is_one_and_has_its_options(document: Path) -> None:
+    blocks = "".join(re.findall(r"^```(?:console|yaml|sh)\n.*?^```", document.read_text(), re.DOTALL | re.MULTILINE))
+    for line in re.findall(r"(?<![\w/-])ecr-layers ([a-z][^\n|;&>)]*)", blocks):
+        words = line.split()
+        found: click.Command | None = commands
+        while isinstance(found, click.Group) and words:
+            found = found.get_command(click.Context(found), words.pop(0))
+        assert found is not None, line
+        options = {name for each in found.params for name in each.opts}
+        assert {word.partition("=")[0] for word in words if re.match(r"-[-a-z]", word)} <= options, line
 
 
 def test_the_documents_have_commands_of_the_aws_cli() -> None:

@@ -26,6 +26,8 @@ COMMANDS = {
     "manifest": "Print an image's manifest",
     "digest": "Print an image's digest",
     "url": "Print a layer's download URL",
+    "login": "Log a job in with its OIDC token",
+    "logout": "Remove a login",
     "token": "Manage pull tokens",
     "proxy": "Sign requests to a function URL for other clients",
     "smoke": "Check a deployed service",

@@ -139,7 +139,7 @@ def operands(service: ServiceOptions, words: Sequence[str], *names: str) -> tupl
             f"Expected {' and '.join(names)}, got {len(words)} arguments." if names else "Expected no arguments.",
             code="invalid-arguments",
         )
-    return _url(service.url, words[0] if names else ""), list(words)
+    return chosen_url(service.url, words[0] if names else ""), list(words)
 
 
 def image_or_index(words: Sequence[str], platform: str | None, options: dict[str, Any]) -> Image:
@@ -154,7 +154,12 @@ def image_or_index(words: Sequence[str], platform: str | None, options: dict[str
         return client.image(name, platform=platform, all_platforms=platform is None)
 
 
-def _url(given: str | None, name: str) -> str:
+def chosen_url(given: str | None, name: str = "") -> str:
+    """Return the service's URL: the given one, or that of the environment, the configuration file or an image's name.
+
+    Raises:
+        UsageError: If there is none, or it isn't valid.
+    """
     found = given or os.environ.get(SERVICE_VARIABLE) or _configured_url()
     if found is None and name:
         found = ImageReference.parse(name).host

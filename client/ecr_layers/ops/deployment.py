@@ -13,6 +13,7 @@ from ecr_layers.ops import aws
 TOKEN_STORE_OUTPUT = "TokenStoreArn"  # noqa: S105 (the name of an output)
 DOMAIN_OUTPUT = "RegistryDomain"
 FUNCTION_OUTPUT = "FunctionArn"
+SIGNING_SECRET_OUTPUT = "SigningKeySecret"  # noqa: S105 (the name of an output)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,26 @@ class Deployment:
             raise UsageError(
                 f"The stack {self.stack} has no token store. Deploy it with `edge: true`.", code="no-token-store"
             ) from None
+
+    @property
+    def signing_secret(self) -> str:
+        """The ARN of the secret with its signing keys.
+
+        Raises:
+            UsageError: If it has none.
+        """
+        try:
+            return self.outputs[SIGNING_SECRET_OUTPUT]
+        except KeyError:
+            raise UsageError(
+                f"The stack {self.stack} has no keyless login. Deploy it with trustRules.", code="no-keyless-login"
+            ) from None
+
+    @property
+    def trust_rules(self) -> tuple[str, ...]:
+        """The names of its trust rules."""
+        found = self.settings.get("trustRules")
+        return tuple(map(str, found)) if isinstance(found, Mapping) else ()
 
     @property
     def repositories(self) -> tuple[str, ...]:

@@ -10,9 +10,11 @@ from typing import Any
 
 import httpx
 
+from ecr_layers.errors import ServiceError
 from ecr_layers.oci.manifests import INDEX_MEDIA_TYPES, MANIFEST_MEDIA_TYPES
 from ecr_layers.ops.http_auth import PullTokenAuth
 from ecr_layers.ops.smoke import WELL, Finding, Layer, SmokeError, SmokeTest
+from ecr_layers.registry.bearer import token_path
 
 _ACCEPT = {"Accept": ", ".join((*MANIFEST_MEDIA_TYPES, *INDEX_MEDIA_TYPES))}
 
@@ -85,8 +87,14 @@ class EdgeSmokeTest(SmokeTest):
         if answer.status_code != httpx.codes.UNAUTHORIZED:
             return Finding("FAIL", f"without a token it answered {answer.status_code} and not 401")
         challenge = answer.headers.get("WWW-Authenticate", "")
-        if not challenge.startswith('Basic realm="'):
-            return Finding("FAIL", f"WWW-Authenticate is {challenge or None} and not Basic, so no client can log in")
+        try:
+            is_known = challenge.startswith('Basic realm="') or token_path(self._url, challenge) is not None
+        except ServiceError as error:
+            return Finding("FAIL", str(error))
+        if not is_known:
+            return Finding(
+                "FAIL", f"WWW-Authenticate is {challenge or None} and not Basic or Bearer: no client can log in"
+            )
         return _with_code(answer, "UNAUTHORIZED")
 
     def _log_in(self) -> Finding:

@@ -163,9 +163,29 @@ class TokenStore:
 
         self._change(put)
 
+    def entry(self, key: str) -> str | None:
+        """Return the entry under a key, of a token or not; None if there is none.
+
+        Raises:
+            UsageError: If the store refuses.
+        """
+        with self._errors():
+            return self._value_of(key)
+
     def _update(self, name: str, decide: Callable[[str | None], str | None]) -> None:
-        """Replace a token's entry by the one that `decide` makes of it; None for no entry."""
         check_key(name)
+        self.replace_entry(name, decide)
+
+    def replace_entry(self, name: str, decide: Callable[[str | None], str | None]) -> None:
+        """Replace the entry under a key, of a token or not.
+
+        Args:
+            name: The key.
+            decide: Makes the new entry of the old one; None for no entry. It can be called several times.
+
+        Raises:
+            UsageError: If the store refuses.
+        """
         tried: list[str | None] = []
 
         def update(etag: str) -> None:

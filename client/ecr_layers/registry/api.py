@@ -9,7 +9,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 from ecr_layers.errors import ClientError, ServiceError, one_line
-from ecr_layers.registry.signing import Authorize
+from ecr_layers.registry.bearer import BearerToken, token_path
+from ecr_layers.registry.signing import Authorize, PullToken
 from ecr_layers.transfer.retries import RETRYABLE_STATUSES, Attempts, Retries, retry_after
 from ecr_layers.transfer.transport import FINAL_AT_FIRST, Answer, Problem, Transport, TransportError
 
@@ -71,6 +72,7 @@ class Api:
         self._transport = transport
         self._retries = retries
         self._has_answered = False
+        self._bearer: BearerToken | None = None
 
     def get(self, path: str, query: Mapping[str, str] | None = None, accept: str = "application/json") -> Document:
         """Get a route, with retries.
@@ -99,18 +101,47 @@ class Api:
                     raise
 
     def _try(self, method: str, url: str, body: bytes, headers: Mapping[str, str]) -> Document:
-        """Send a request once."""
-        credentials = self._authorize(method, url, body) if self._authorize else {}
+        """Send a request; again with a token, if the service wants one."""
+        status, document = self._send(method, url, body, {**headers, **self._credentials(method, url, body)})
+        if status == HTTPStatus.UNAUTHORIZED:
+            token = self._log_in(document.headers.get("WWW-Authenticate", ""))
+            if token is not None:
+                status, document = self._send(method, url, body, {**headers, **token.headers()})
+        if status != HTTPStatus.OK:
+            raise self._error(status, document)
+        return document
+
+    def _send(self, method: str, url: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, Document]:
         try:
-            with self._transport.request(method, url, {**headers, **credentials}, body or None) as answer:
+            with self._transport.request(method, url, headers, body or None) as answer:
                 self._has_answered = True
                 self._transport.clock.learn(answer.headers)
-                document = Document(answer.headers, _content(answer))
+                return answer.status, Document(answer.headers, _content(answer))
         except TransportError as error:
             raise self._unreachable(error.problem) from None
-        if answer.status != HTTPStatus.OK:
-            raise self._error(answer.status, document)
-        return document
+
+    def _credentials(self, method: str, url: str, body: bytes) -> Mapping[str, str]:
+        if self._bearer is not None and self._bearer.is_fresh:
+            return self._bearer.headers()
+        return self._authorize(method, url, body) if self._authorize else {}
+
+    def _log_in(self, challenge: str) -> BearerToken | None:
+        """Get the token that a challenge asks for; None if it asks for none, or there are no credentials.
+
+        Raises:
+            ServiceError: If the service refuses the credentials.
+        """
+        if not isinstance(self._authorize, PullToken):
+            return None
+        path = token_path(self.url, challenge)
+        if path is None:
+            return None
+        url = f"{self.url}{path}"
+        status, document = self._send("GET", url, b"", self._authorize("GET", url, b""))
+        if status != HTTPStatus.OK:
+            raise self._error(status, document)
+        self._bearer = BearerToken.read(document.json())
+        return self._bearer
 
     def _unreachable(self, problem: Problem) -> ServiceError:
         is_final = problem in FINAL_AT_FIRST and not self._has_answered
@@ -136,7 +167,7 @@ class Api:
             f"{message}{named}",
             code=code,
             status=status,
-            is_retryable=is_retryable,
+            is_retryable=status in RETRYABLE_STATUSES if is_retryable is None else is_retryable,
             retry_after=wait,
             request_id=one_line(request_id),
         )
@@ -186,8 +217,10 @@ def _content(answer: Answer) -> bytes:
     return bytes(content)
 
 
-def _problem(content: bytes) -> tuple[str, str, bool, str] | None:
+def _problem(content: bytes) -> tuple[str, str, bool | None, str] | None:
     """Return message, code, whether it is retryable, and request id of the service's own error; None for any other.
+
+    It may not say whether it is retryable.
 
     It is a problem details object (RFC 9457), or under `/v2` the OCI Distribution Specification's, whose `detail` has
     the same members.
@@ -201,4 +234,10 @@ def _problem(content: bytes) -> tuple[str, str, bool, str] | None:
         message, code = str(document["detail"]), str(document["code"])
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
         return None
-    return one_line(message), code, document.get("retryable") is True, str(document.get("requestId") or "")
+    is_retryable = document.get("retryable")
+    return (
+        one_line(message),
+        code,
+        is_retryable if isinstance(is_retryable, bool) else None,
+        str(document.get("requestId") or ""),
+    )

@@ -8,22 +8,18 @@ https://github.com/containers/image/blob/main/docs/containers-auth.json.5.md
 import base64
 import binascii
 import json
+import os
 import re
-import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from ecr_layers.errors import UsageError
 from ecr_layers.oci.documents import mapping
+from ecr_layers.registry.addresses import hosts_of
+from ecr_layers.registry.credential_helpers import HelperError, ask, helper_of
 
-_HELPER_SECONDS = 30
-_HELPER = re.compile(r"[A-Za-z0-9._-]+")
-# The answer of a helper for an unknown registry:
-# https://github.com/docker/docker-credential-helpers/blob/master/credentials/error.go
-_NOT_FOUND = "credentials not found in native keychain"
 # The user name of a token that has to be exchanged first, which is useless for Basic authentication.
 _IDENTITY_TOKEN = "<token>"  # noqa: S105
 
@@ -50,25 +46,25 @@ class DockerConfig:
         Raises:
             UsageError: If a credential helper fails.
         """
-        for path in self._files():
+        for path in self.files():
             file = _File(_read(path), self._environment)
-            for host in _hosts(url):
+            for host in hosts_of(url):
                 found = file.credentials(host)
                 if found is not None:
                     return found
         return None
 
-    def _files(self) -> Iterator[Path]:
+    def files(self) -> list[Path]:
+        """Return the files in the order in which podman reads them. Docker reads only the last."""
         environment = self._environment
         home = Path(environment["HOME"]) if environment.get("HOME") else Path.home()
-        if environment.get("REGISTRY_AUTH_FILE"):
-            yield Path(environment["REGISTRY_AUTH_FILE"])
-        if environment.get("XDG_RUNTIME_DIR"):
-            yield Path(environment["XDG_RUNTIME_DIR"]) / "containers" / "auth.json"
-        configuration = environment.get("XDG_CONFIG_HOME")
-        yield (Path(configuration) if configuration else home / ".config") / "containers" / "auth.json"
-        docker = environment.get("DOCKER_CONFIG")
-        yield (Path(docker) if docker else home / ".docker") / "config.json"
+        named = environment.get("REGISTRY_AUTH_FILE")
+        return [
+            *([Path(named)] if named else []),
+            Path(environment.get("XDG_RUNTIME_DIR") or f"/run/containers/{os.getuid()}", "containers", "auth.json"),
+            Path(environment.get("XDG_CONFIG_HOME") or home / ".config", "containers", "auth.json"),
+            Path(environment.get("DOCKER_CONFIG") or home / ".docker", "config.json"),
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,61 +75,27 @@ class _File:
     environment: Mapping[str, str]
 
     def credentials(self, host: str) -> Credentials | None:
-        helpers = mapping(self.content.get("credHelpers"))
-        helper = helpers.get(host) or self.content.get("credsStore")
         entry = self._entry(host)
         stored = _stored(entry or {})
-        if not isinstance(helper, str) or not _HELPER.fullmatch(helper):
+        helper = helper_of(host, self.content)
+        if helper is None:
             return stored
         try:
-            return self._ask(helper, host) or stored
-        except _HelperError as error:
+            answer = _parsed(ask(helper, "get", host, self.environment) or "")
+        except HelperError as error:
             # A helper for all hosts that fails doesn't matter without a login, or beside a stored password.
-            if stored is not None or (host not in helpers and entry is None):
+            if stored is not None or (host not in mapping(self.content.get("credHelpers")) and entry is None):
                 return stored
             raise UsageError(
                 f"The credentials of {host} are in docker-credential-{helper}, which {error}. Log in again, or use a "
                 "pull token.",
                 code="credential-helper-failed",
             ) from None
-
-    def _ask(self, helper: str, host: str) -> Credentials | None:
-        """Return the credentials that a helper has.
-
-        Source: https://github.com/docker/docker-credential-helpers#development
-        """
-        try:
-            result = subprocess.run(  # noqa: S603 (the user's own configuration names it)
-                [f"docker-credential-{helper}", "get"],
-                input=host,
-                env=dict(self.environment),
-                capture_output=True,
-                text=True,
-                timeout=_HELPER_SECONDS,
-                check=False,
-            )
-        except FileNotFoundError:
-            raise _HelperError("isn't installed") from None
-        except (OSError, ValueError):
-            raise _HelperError("can't be run") from None
-        except subprocess.TimeoutExpired:
-            raise _HelperError(f"didn't answer within {_HELPER_SECONDS} seconds") from None
-        if result.returncode != 0:
-            if _NOT_FOUND in result.stdout:
-                return None
-            raise _HelperError(f"failed with status {result.returncode}")
-        answer = _parsed(result.stdout)
-        return _usable(answer.get("Username"), answer.get("Secret"))
+        return _usable(answer.get("Username"), answer.get("Secret")) or stored
 
     def _entry(self, host: str) -> Mapping[str, Any] | None:
-        """Return the entry of a host, whose key may be a URL."""
         entries = mapping(self.content.get("auths"))
-        names = [host, *(name for name in entries if _host_of(name) == host)]
-        return next((mapping(entries[name]) for name in names if name in entries), None)
-
-
-class _HelperError(Exception):
-    """A helper failed; the message continues after its name."""
+        return next((mapping(entries[name]) for name in names_of(host, entries)), None)
 
 
 def _stored(entry: Mapping[str, Any]) -> Credentials | None:
@@ -149,12 +111,9 @@ def _stored(entry: Mapping[str, Any]) -> Credentials | None:
     return _usable(name, password)
 
 
-def _hosts(url: str) -> list[str]:
-    """Return the names of a URL's host: a port other than the protocol's own makes it another registry."""
-    parts = urlsplit(url)
-    default = {"https": 443, "http": 80}.get(parts.scheme)
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else str(parts.hostname)
-    return [f"{host}:{parts.port}"] if parts.port not in {None, default} else [host, f"{host}:{default}"]
+def names_of(host: str, entries: Mapping[str, Any]) -> list[str]:
+    """Return the keys of a host's entries, which may be URLs; its own name first."""
+    return sorted((name for name in entries if _host_of(name) == host), key=lambda name: name != host)
 
 
 def _host_of(name: str) -> str | None:

@@ -2,7 +2,7 @@
 
 import click
 
-from ecr_layers.cli.token import change, create, show, transfer
+from ecr_layers.cli.token import change, create, show, signing, transfer
 
 
 @click.group(short_help="Manage pull tokens")
@@ -20,5 +20,9 @@ for _each in (
     change.revoke,
     transfer.export_tokens,
     transfer.import_tokens,
+    signing.rotate_keys,
+    signing.list_keys,
+    signing.revoke_rule,
+    signing.resume_rule,
 ):
     command.add_command(_each)

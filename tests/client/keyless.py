@@ -1,0 +1,81 @@
+"""A service with keyless login, and ID tokens for it. Nothing is signed: the service trusts what it is sent."""
+
+import base64
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from local.server import running
+
+
+def id_token(audience: object, **claims: Any) -> str:
+    """Return an ID token with these claims."""
+
+    def encoded(document: dict[str, Any]) -> str:
+        return base64.urlsafe_b64encode(json.dumps(document).encode()).decode().rstrip("=")
+
+    return f"{encoded({'alg': 'RS256'})}.{encoded({'aud': audience, **claims})}.c2lnbmF0dXJl"
+
+
+def refusal(status: int, message: str = "It is so.", **headers: str) -> Response:
+    """Return an error as the service answers it."""
+    return JSONResponse({"errors": [{"code": "CODE", "message": message}]}, status, headers)
+
+
+@dataclass
+class KeylessService:
+    """A service that exchanges ID tokens.
+
+    Attributes:
+        received: The ID tokens that it was sent.
+        queries: The queries of these requests.
+        answer: Its answer instead of a token.
+        first_answers: Its answers before that, one each.
+        seconds: The lifetime of its tokens.
+        url: Its URL.
+    """
+
+    received: list[str] = field(default_factory=list)
+    queries: list[str] = field(default_factory=list)
+    answer: Response | None = None
+    first_answers: list[Response] = field(default_factory=list)
+    seconds: object = 3600
+    url: str = ""
+
+    @property
+    def host(self) -> str:
+        return self.url.removeprefix("http://")
+
+    @property
+    def issued(self) -> str:
+        """The token that it answered last."""
+        return f"eyJraWQiOi{len(self.received)}.c2ln"
+
+    def id_token(self, **claims: Any) -> str:
+        """Return an ID token for it."""
+        return id_token(self.host, **claims)
+
+    async def exchange(self, request: Request) -> Response:
+        scheme, _, encoded = request.headers["authorization"].partition(" ")
+        assert scheme == "Basic"
+        self.received.append(base64.b64decode(encoded).decode().partition(":")[2])
+        self.queries.append(str(request.url.query))
+        if self.first_answers:
+            return self.first_answers.pop(0)
+        return self.answer or JSONResponse({"token": self.issued, "expires_in": self.seconds})
+
+
+@contextmanager
+def keyless_service() -> Iterator[KeylessService]:
+    """Serve keyless login on a loopback address."""
+    service = KeylessService()
+    with running(Starlette(routes=[Route("/token", service.exchange)])) as url:
+        service.url = url
+        yield service
