@@ -62,7 +62,7 @@ class TokenStore:
             UsageError: If the store refuses.
         """
         entries: dict[str, str] = {}
-        following: dict[str, str] = {}
+        following: dict[str, Any] = {}
         with self._errors():
             for _ in range(_MOST_PAGES):
                 page = aws.call(self._client, "ListKeys", KvsARN=self._arn, MaxResults=_PAGE, **following)
