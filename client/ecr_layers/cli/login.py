@@ -18,7 +18,6 @@ _EPILOG = f"""\
 \b
 examples:
   ecr-layers login https://registry.example.com
-  ecr-layers login --print > login.token
   buildkite-agent oidc request-token --audience registry.example.com | ecr-layers login --id-token-file -
 
 Without an option, the ID token comes from GitHub Actions, a GitLab job's variable (REGISTRY_EXAMPLE_COM_ID_TOKEN for
