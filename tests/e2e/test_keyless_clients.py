@@ -56,11 +56,9 @@ class Keyless:
 
     def password(self, kind: str) -> tuple[str, str]:
         """Return a name and a password of a kind."""
-        return {
-            "short token": lambda: ("ci", self.short_token()),
-            "OIDC token": lambda: ("oidc", self.issuer.token(self.host)),
-            "pull token": lambda: ("pull", PASSWORD),
-        }[kind]()
+        if kind == "short token":
+            return "ci", self.short_token()
+        return ("oidc", self.issuer.token(self.host)) if kind == "OIDC token" else ("pull", PASSWORD)
 
 
 @pytest.fixture(scope="module")
