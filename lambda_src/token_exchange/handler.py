@@ -98,7 +98,8 @@ def create_handler(environment: Mapping[str, str], secrets_client: Any) -> Handl
         except ExchangeError as error:
             answer = _refusal(error.kind, record, context.aws_request_id)
             record["cause"] = _cause(error.__cause__)
-        except Exception as error:  # noqa: BLE001 - the text of one that reached Lambda's own log could quote a token
+        # Its text, in Lambda's own log, could quote a token.
+        except Exception as error:
             answer = _refusal(INTERNAL_ERROR, record, context.aws_request_id)
             record["cause"] = _cause(error)
         _publish(answer["statusCode"], record, stack)

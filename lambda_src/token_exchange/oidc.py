@@ -3,7 +3,7 @@
 JWTVerifier finds an issuer's keys by OIDC discovery, over HTTPS only, within one deadline for all of it, without
 redirects, from answers of at most 1 MB; it caches them, asks again for an unknown key once in a while, and waits longer
 after each failure. PyJWT's own PyJWKClient has no discovery, no bound on an answer's size, and a time-out per read.
-JWTVerifier is an alpha feature, so this is the only module that imports it, and the lock pins its version. Both stand on
+JWTVerifier is an alpha feature, so this is the only module that imports it, and the lock pins its version. Both use
 PyJWT and cryptography, and weigh the same. Source: https://docs.aws.amazon.com/powertools/python/latest/utilities/auth/
 
 An issuer's `jwks_uri` may be on any host, as Google's is: the issuer that the operator trusts names it, over HTTPS.

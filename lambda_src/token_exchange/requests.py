@@ -1,7 +1,7 @@
 """Reads a request to the function URL that came through the edge.
 
-Anyone can send any header. So the edge's headers count only if CloudFront's origin access control signed the request for
-one of the operator's distributions; SECURITY.md says why nobody else can send one.
+Anyone can send any header. So the edge's headers count only if CloudFront's origin access control signed the request
+for one of the operator's distributions; SECURITY.md says why nobody else can send one.
 """
 
 import re

@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from token_exchange.errors import NO_MATCHING_RULE, NOT_COVERED, ExchangeError
 
@@ -154,5 +154,5 @@ def _is_rule(name: str, fields: Mapping[str, Any]) -> bool:
     )
 
 
-def _is_strings(values: object) -> bool:
+def _is_strings(values: object) -> TypeGuard[list[str]]:
     return isinstance(values, list) and bool(values) and all(isinstance(each, str) and each for each in values)

@@ -27,7 +27,9 @@ SETTINGS: dict[str, Any] = {
     "registries": ["210987654321"],
     "domainName": "registry.example.com",
     "certificateArn": "arn:aws:acm:us-east-1:123456789012:certificate/11111111-2222-3333-4444-555555555555",
-    "trustRules": {"ci": {"issuer": "https://gitlab.com", "claims": {"project_id": "1"}, "repositories": ["shared/base"]}},
+    "trustRules": {
+        "ci": {"issuer": "https://gitlab.com", "claims": {"project_id": "1"}, "repositories": ["shared/base"]}
+    },
 }
 
 
