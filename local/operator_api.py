@@ -1,7 +1,7 @@
 """What an operator's commands ask AWS, at one endpoint for `AWS_ENDPOINT_URL`.
 
-It answers for a deployed stack: CloudFormation, the configuration of its function, CloudWatch Logs Insights, and the
-KeyValueStore. Signatures are not looked at.
+It answers for a deployed stack: CloudFormation, the configuration of its function, CloudWatch Logs Insights, the
+KeyValueStore and Secrets Manager. Signatures are not looked at.
 """
 
 import json
@@ -19,6 +19,7 @@ from starlette.routing import Mount, Route
 
 from local.function_log import FunctionLog, QueryError
 from local.key_value_store import KeyValueStore
+from local.secrets_manager import SECRETS_MANAGER, Secret
 from local.server import RequestTooLargeError, read_body
 
 LOG_GROUP = "/aws/lambda/ecr-layer-resolver"
@@ -60,12 +61,14 @@ class OperatorApi:
         stack: The stack.
         store: Its token store.
         log: Its function's log.
+        secret: The secret with its signing keys, if it has trust rules.
     """
 
-    def __init__(self, stack: Stack, store: KeyValueStore, log: FunctionLog) -> None:
+    def __init__(self, stack: Stack, store: KeyValueStore, log: FunctionLog, secret: Secret | None = None) -> None:
         self._stack = stack
         self._store = store
         self._log = log
+        self._secret = secret
         self._rows: dict[str, list[dict[str, str]]] = {}
         # https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_Operations.html
         self._actions: dict[str, Callable[[], str]] = {
@@ -91,6 +94,8 @@ class OperatorApi:
         )
 
     async def _answer(self, request: Request) -> Response:
+        if self._secret and request.headers.get("x-amz-target", "").startswith(SECRETS_MANAGER):
+            return await self._secret.answer(request)
         try:
             body = await read_body(request, _LARGEST_BODY)
         except RequestTooLargeError:

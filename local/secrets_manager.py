@@ -14,7 +14,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 _ARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:SigningKeys-AbCdEf"
-_PREFIX = "secretsmanager."
+
+SECRETS_MANAGER = "secretsmanager."
+"""How the service's actions begin in X-Amz-Target."""
 
 
 class Secret:
@@ -35,10 +37,11 @@ class Secret:
 
     def app(self) -> Starlette:
         """Return the application that is the API."""
-        return Starlette(routes=[Route("/", self._answer, methods=["POST"])])
+        return Starlette(routes=[Route("/", self.answer, methods=["POST"])])
 
-    async def _answer(self, request: Request) -> Response:
-        action, parameters = request.headers.get("x-amz-target", "").removeprefix(_PREFIX), await request.json()
+    async def answer(self, request: Request) -> Response:
+        """Answer a request to the API."""
+        action, parameters = request.headers.get("x-amz-target", "").removeprefix(SECRETS_MANAGER), await request.json()
         if not self.is_readable:
             return _error(500, "InternalServiceError")
         if parameters.get("SecretId") != self.arn:

@@ -149,18 +149,21 @@ def _running(
         running_edge = stack.enter_context(edge.local_edge(service.url, configuration, port=options.port))
         if exchange:
             exchange.rotate_keys(running_edge.store)
-        api = OperatorApi(_stack(options, service, running_edge), running_edge.store, log)
+        deployed = _stack(options, service, running_edge, exchange.secret.arn if exchange else None)
+        api = OperatorApi(deployed, running_edge.store, log, exchange.secret if exchange else None)
         operator_url = stack.enter_context(running(api.app(), host=LOCALHOST))
         yield service, _Edge(running_edge, _add_token(running_edge, options.token or ("*",)), operator_url)
 
 
-def _stack(options: argparse.Namespace, service: Service, edge: "RunningEdge") -> Stack:
+def _stack(options: argparse.Namespace, service: Service, edge: "RunningEdge", secret_arn: str | None) -> Stack:
     """Return the stack that `ecr-layers` finds by default."""
     outputs = {
         "FunctionArn": service.function_arn,
         "RegistryDomain": edge.url.removeprefix("http://"),
         "TokenStoreArn": edge.store.arn,
     }
+    if secret_arn:
+        outputs["SigningKeySecret"] = secret_arn
     return Stack(_STACK, outputs, {"repositories": ["*"], "registries": list(options.registries)})
 
 
