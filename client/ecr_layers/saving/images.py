@@ -67,7 +67,7 @@ class LayoutSaver:
             sum(each.present for each in own),
             name,
             plan.foreign,
-            tuple(each.digest for each, _ in plan.referrers),
+            tuple(each.descriptor.digest for each in plan.referrers),
         )
 
 

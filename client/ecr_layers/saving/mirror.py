@@ -83,7 +83,7 @@ class Mirror:
         plan = Planner(self.service, with_referrers, {}).plan(WantedImage(self.repository, root, name))
         # Docker's manifests are others in a layout.
         listed = {entry.get("digest") for entry in saver.index.entries}
-        if found == plan.root.digest and all(each.digest in listed for each, _ in plan.referrers):
+        if found == plan.root.digest and all(each.descriptor.digest in listed for each in plan.referrers):
             return None
         (saved,) = saver.save([plan])
         return saved

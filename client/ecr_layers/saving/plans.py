@@ -11,6 +11,11 @@ from ecr_layers.registry.service import Service
 from ecr_layers.store.layout import ImageName, LayoutIndex
 from ecr_layers.transfer.parallel import in_parallel
 
+# What cosign looks for: https://github.com/sigstore/cosign/blob/main/pkg/oci/layout/index.go
+_COSIGN_KIND = "kind"
+_COSIGN_IMAGE, _COSIGN_INDEX = "dev.cosignproject.cosign/image", "dev.cosignproject.cosign/imageIndex"
+_COSIGN_KINDS = {"sig": "dev.cosignproject.cosign/sigs", "att": "dev.cosignproject.cosign/atts"}
+
 
 @dataclass(frozen=True, slots=True)
 class WantedImage:
@@ -30,6 +35,21 @@ class WantedImage:
 
 
 @dataclass(frozen=True, slots=True)
+class AttachedArtifact:
+    """A referrer as an entry of a layout's index.
+
+    Attributes:
+        descriptor: Its manifest.
+        name: Its names; None without a tag.
+        annotations: Its other annotations.
+    """
+
+    descriptor: Descriptor
+    name: ImageName | None
+    annotations: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What an image consists of.
 
@@ -40,7 +60,7 @@ class Plan:
         originals: The manifests as the registry has them, some of which may be Docker's.
         blobs: All blobs to get.
         foreign: The digests of foreign layers that the registry doesn't have.
-        referrers: Its signatures and other artifacts, with their names in the layout.
+        referrers: Its signatures and other artifacts.
     """
 
     image: WantedImage
@@ -49,16 +69,21 @@ class Plan:
     originals: tuple[Manifest, ...]
     blobs: tuple[Descriptor, ...]
     foreign: tuple[str, ...]
-    referrers: tuple[tuple[Descriptor, ImageName | None], ...]
+    referrers: tuple[AttachedArtifact, ...]
 
     def add_to(self, index: LayoutIndex) -> str | None:
         """Add the complete image to a layout's index, and return its name there."""
-        name = index.add(self.root.descriptor, self.image.name)
-        if self.referrers:
-            # They refer to the original.
-            index.add(self.image.root.descriptor, None)
-        for descriptor, of_referrer in self.referrers:
-            index.add(descriptor, of_referrer)
+        if not self.referrers:
+            return index.add(self.root.descriptor, self.image.name)
+        # `cosign verify --local-image` takes a layout for one image.
+        index.remove_annotation(_COSIGN_KIND)
+        original = self.image.root
+        kind = {_COSIGN_KIND: _COSIGN_INDEX if original.is_index else _COSIGN_IMAGE}
+        name = index.add(self.root.descriptor, self.image.name, kind if original.digest == self.root.digest else None)
+        # The referrers refer to the original.
+        index.add(original.descriptor, None, kind)
+        for each in self.referrers:
+            index.add(each.descriptor, each.name, each.annotations)
         return name
 
 
@@ -98,7 +123,7 @@ class Planner:
             tuple(own),
             tuple(each for each in blobs.values() if each.digest not in absent and not self._is_had(each)),
             tuple(digest for digest in blobs if digest in absent),
-            tuple((each.descriptor, self._name(repository, each)) for each in referrers),
+            tuple(self._attached(image, each) for each in referrers),
         )
 
     def _referrers(self, repository: Repository, manifests: Iterable[Manifest]) -> list[Referrer]:
@@ -106,8 +131,12 @@ class Planner:
             return []
         return self.service.referrers.find(repository, [each.digest for each in manifests])
 
-    def _name(self, repository: Repository, referrer: Referrer) -> ImageName | None:
-        return ImageName.of_tag(self.service.host, repository, referrer.tag) if referrer.tag else None
+    def _attached(self, image: WantedImage, referrer: Referrer) -> AttachedArtifact:
+        if referrer.tag is None:
+            return AttachedArtifact(referrer.descriptor, None, {})
+        name = ImageName.of_tag(self.service.host, image.repository, referrer.tag)
+        kind = _COSIGN_KINDS.get(referrer.tag.rpartition(".")[2]) if referrer.subject == image.root.digest else None
+        return AttachedArtifact(referrer.descriptor, name, {_COSIGN_KIND: kind} if kind else {})
 
     def _is_had(self, blob: Descriptor) -> bool:
         return self.have.get(blob.digest) == blob.size

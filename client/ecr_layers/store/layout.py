@@ -120,7 +120,9 @@ class LayoutIndex:
         write_file(directory / VERSION, VERSION_CONTENT)
         write_file(directory / INDEX, self.content)
 
-    def add(self, image: Descriptor, name: ImageName | None) -> str | None:
+    def add(
+        self, image: Descriptor, name: ImageName | None, annotations: Mapping[str, str] | None = None
+    ) -> str | None:
         """Add a complete image or artifact.
 
         It replaces an image of the same full name. If another repository's image has its tag, its name in the layout is
@@ -129,11 +131,13 @@ class LayoutIndex:
         Args:
             image: The image's manifest or index.
             name: Its names; None for an image without.
+            annotations: Further annotations.
 
         Returns:
             Its name in the layout.
         """
-        return self._put({"mediaType": image.media_type, "digest": image.digest, "size": image.size}, name)
+        entry: dict[str, Any] = {"mediaType": image.media_type, "digest": image.digest, "size": image.size}
+        return self._put({**entry, "annotations": dict(annotations)} if annotations else entry, name)
 
     def merge(self, other: "LayoutIndex") -> None:
         """Add the entries of another index, under their full names where they have some."""
@@ -156,9 +160,19 @@ class LayoutIndex:
         if reference is not None:
             kept = [each for each in self._entries if annotation(each, REFERENCE_NAME) != reference]
             self._entries[:] = [*kept, entry]
-        elif all(each.get("digest") != entry.get("digest") for each in self._entries):
+            return reference
+        same = next((each for each in self._entries if each.get("digest") == entry.get("digest")), None)
+        if same is None:
             self._entries.append(entry)
-        return reference
+        elif "annotations" in entry:
+            same["annotations"] = {**mapping(same.get("annotations")), **mapping(entry["annotations"])}
+        return None
+
+    def remove_annotation(self, name: str) -> None:
+        """Remove an annotation from all entries."""
+        for entry in self._entries:
+            if annotation(entry, name) is not None:
+                del entry["annotations"][name]
 
     def find(self, full_name: str) -> str | None:
         """Return the digest of the image with a full name; None if there is none."""
