@@ -6,7 +6,7 @@ https://oras.land/docs/how_to_guides/pushing_and_pulling/
 
 import io
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -34,8 +34,10 @@ def save_files(
     service: Service, repository: Repository, artifact: Manifest, directory: Path, options: SaveOptions
 ) -> Saved:
     """Save the files of an artifact; see `Image.save_files`."""
-    layers = {layer.digest: layer for layer in artifact.layers if TITLE in layer.annotations}
-    files = {_path(layer): layer for layer in artifact.layers if TITLE in layer.annotations and not _is_packed(layer)}
+    titled = [layer for layer in artifact.layers if TITLE in layer.annotations]
+    packed = [layer for layer in titled if _is_packed(layer)]
+    files = [(_path(layer), layer) for layer in titled if not _is_packed(layer)]
+    layers = {layer.digest: layer for layer in titled}
     if not layers:
         raise ClientError(f"{artifact.digest} has no files: none of its layers has a title.", code="no-files")
     with (
@@ -46,14 +48,14 @@ def save_files(
         if directory.exists() and any(directory.iterdir()):
             raise TargetError(f"{directory} isn't empty. Choose a new directory.", code="target-not-empty")
         wanted = [WantedBlob(repository, each.digest, each.size) for each in layers.values()]
-        further = sum(each.size for each in files.values())
+        further = sum(each.size for _, each in files)
         amounts = BlobDirectory(service, work / "blobs", apart).get(wanted, further_bytes=further).values()
-        _write(work, [layer for layer in layers.values() if _is_packed(layer)], files).replace(directory)
+        _write(work, packed, files).replace(directory)
     loaded, present = sum(each.loaded for each in amounts), sum(each.present for each in amounts)
     return Saved(directory, artifact.digest, tuple(layers), loaded, present)
 
 
-def _write(work: Path, packed: Sequence[Descriptor], files: Mapping[PurePosixPath, Descriptor]) -> Path:
+def _write(work: Path, packed: Sequence[Descriptor], files: Sequence[tuple[PurePosixPath, Descriptor]]) -> Path:
     """Write files from their blobs to a new directory, and return it. Nothing else is ever written there."""
 
     def open_blob(blob: Descriptor) -> io.BufferedReader:
@@ -63,7 +65,7 @@ def _write(work: Path, packed: Sequence[Descriptor], files: Mapping[PurePosixPat
     shutil.rmtree(root, ignore_errors=True)
     with DirectoryTarget(root, keeps_owner=False) as target:
         ImageFiles(packed, open_blob).extract(target)
-    for path, blob in files.items():
+    for path, blob in files:
         above = [root / each for each in reversed(path.parents)]
         if any(each.is_symlink() or (each.exists() and not each.is_dir()) for each in above):
             raise _unsafe(str(path), "another layer's file is in its way")
