@@ -25,7 +25,7 @@ SBOM, SIGNATURE = "application/vnd.example.sbom", "application/vnd.example.signa
 TITLE = "org.opencontainers.image.title"
 
 
-def titled(writer: LayoutWriter, title: str, content: bytes, **annotations: str) -> Descriptor:
+def titled(writer: LayoutWriter, title: str, content: bytes, annotations: dict[str, str]) -> Descriptor:
     return {**writer.blob(content, "text/plain"), "annotations": {TITLE: title, **annotations}}
 
 
@@ -84,7 +84,7 @@ def images(writer: LayoutWriter) -> Mapping[str, Descriptor]:
     for name, descriptor in found.items():
         writer.name(descriptor, *([name] if name in {"image", "docker", "index"} else []))
     for name, layers in FILES.items():
-        writer.name(artifact(writer, *(titled(writer, *each[:2], **each[2]) for each in layers)), name)
+        writer.name(artifact(writer, *(titled(writer, *each) for each in layers)), name)
     return found
 
 
@@ -226,7 +226,7 @@ def test_a_title_that_leads_elsewhere_or_to_another_file_is_refused(client: Clie
     assert not (tmp_path / "a" / "b" / "files").exists()
     assert not Path("/tmp/absolute").exists()
     assert not Path("/tmp/over").exists()
-    assert not [path for path in tmp_path.rglob("up")]
+    assert not list(tmp_path.rglob("up"))
 
 
 def test_a_packed_file_does_not_lead_out(client: Client, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from ecr_layers.saving.options import Saved, SaveOptions
 from ecr_layers.saving.outputs import Format
 
 FILES = "files"
-KINDS = (*Format, FILES)
+KINDS = (*(each.value for each in Format), FILES)
 
 _EPILOG = f"""\
 \b

@@ -1,12 +1,12 @@
 """Mirrors the tags of a repository into a layout."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from http import HTTPStatus
 from pathlib import Path
 
 from ecr_layers.errors import ServiceError
+from ecr_layers.oci.manifests import Manifest
 from ecr_layers.oci.references import ImageReference, Repository
 from ecr_layers.registry.service import Service
 from ecr_layers.saving.images import LayoutSaver
@@ -62,21 +62,24 @@ class Mirror:
             locked(directory, options["on_wait"]),
         ):
             saver = LayoutSaver(self.service, directory, options)
-            results = {tag: self._save(saver, tag) for tag in tags}
-            removed = self._remove(saver, set(tags)) if self.removes else ()
+            results = {tag: self._save(saver, tag, root) for tag in tags if (root := self._root(tag)) is not None}
+            removed = self._remove(saver, results.keys()) if self.removes else ()
             saver.index.write(directory)
         saved = tuple(each for each in results.values() if each is not None)
         return Mirrored(saved, tuple(tag for tag, each in results.items() if each is None), removed)
 
-    def _save(self, saver: LayoutSaver, tag: str) -> Saved | None:
-        """Save an image, and return None if the layout has it, or if its tag has just been deleted."""
-        name = ImageName.of_tag(self.service.host, self.repository, tag)
+    def _root(self, tag: str) -> Manifest | None:
+        """Return what a tag stands for; None if it was deleted since it was listed."""
         try:
-            root = self.service.images.read_manifest(ImageReference(self.repository, tag))
+            return self.service.images.read_manifest(ImageReference(self.repository, tag))
         except ServiceError as error:
-            if error.status != HTTPStatus.NOT_FOUND:
+            if error.code != "ImageNotFoundException":
                 raise
             return None
+
+    def _save(self, saver: LayoutSaver, tag: str, root: Manifest) -> Saved | None:
+        """Save an image; return None if the layout has it."""
+        name = ImageName.of_tag(self.service.host, self.repository, tag)
         found, with_referrers = saver.index.find(name.full), self.options.get("referrers", False)
         if found == root.digest and not with_referrers:
             return None
@@ -88,7 +91,7 @@ class Mirror:
         (saved,) = saver.save([plan])
         return saved
 
-    def _remove(self, saver: LayoutSaver, tags: set[str]) -> tuple[str, ...]:
+    def _remove(self, saver: LayoutSaver, tags: Collection[str]) -> tuple[str, ...]:
         names = filter(None, map(ImageName.of, saver.index.entries))
         gone = [
             name.tag
