@@ -43,9 +43,7 @@ def test_the_document_has_examples() -> None:
 
 
 @pytest.mark.parametrize("examples", COMMANDS, ids=lambda examples: str(examples[0][0])[:60])
-def test_examples_print_what_the_document_says(
-    server: Server, tmp_path: Path, examples: list[tuple[str, str]]
-) -> None:
+def test_examples_print_what_the_document_says(server: Server, tmp_path: Path, examples: list[tuple[str, str]]) -> None:
     for line, printed in examples:
         arguments, _, file = line.partition(" > ")
         output = run([*CLIENT, *shlex.split(arguments)], server, tmp_path)

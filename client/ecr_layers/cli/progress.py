@@ -30,6 +30,7 @@ class Display:
 
     def __init__(self) -> None:
         self._last_retry = 0.0
+        self._blobs: dict[str, Progress] = {}
 
     def update(self, progress: Progress) -> None:
         """Show a blob's progress."""
@@ -98,7 +99,6 @@ class PlainDisplay(Display):
 
     def __init__(self) -> None:
         super().__init__()
-        self._blobs: dict[str, Progress] = {}
         self._last = time.monotonic()
 
     def update(self, progress: Progress) -> None:
@@ -139,7 +139,6 @@ class TerminalDisplay(Display):
         self._bars = bars
         self._total = bars.add_task("total", total=None)
         self._lines: dict[str, TaskID] = {}
-        self._blobs: dict[str, Progress] = {}
 
     def update(self, progress: Progress) -> None:
         """Move a blob's line."""
