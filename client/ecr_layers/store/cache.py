@@ -1,13 +1,14 @@
 """A bounded directory of blobs that layouts and archives share.
 
-Whatever comes from it is verified by its digest, so it needs no lock and no trust in whoever else writes it. Files are
-hard links of those in layouts where they are on one file system, and take no space twice.
+Its blobs are verified by their digests when they are used, so processes share it without a lock. Files are hard links
+of those in layouts where both are on one file system, and take no space twice.
 """
 
 import contextlib
 import os
 import shutil
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,12 +94,12 @@ def _size(path: Path) -> int | None:
 
 
 def _link(source: Path, target: Path) -> None:
-    """Make a file available under another path, at once and in the place of any other file.
+    """Make a file available under another path, atomically, replacing any other file.
 
     A file of another user is copied, because its owner could change it later.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f"{target.name}.{os.getpid()}.link")
+    part = target.with_name(f"{target.name}.{os.getpid()}-{threading.get_ident()}")
     try:
         if not _linked(source, part):
             shutil.copyfile(source, part, follow_symlinks=False)

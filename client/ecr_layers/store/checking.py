@@ -118,8 +118,6 @@ def _blobs(layout: Path) -> list[Path]:
     """
     if (layout / "blobs").is_symlink():
         raise UsageError(f"{layout}/blobs is a symbolic link, so other layouts may share it.", code="shared-blobs")
-    return sorted(path for path in layout.glob("blobs/*/*") if is_digest(f"{path.parent.name}:{_blob_name(path)}"))
-
-
-def _blob_name(path: Path) -> str:
-    return path.name.removesuffix(".part").removesuffix(".journal")
+    return sorted(
+        path for path in layout.glob("blobs/*/*") if is_digest(f"{path.parent.name}:{path.name.partition('.')[0]}")
+    )
