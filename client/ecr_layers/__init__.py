@@ -29,12 +29,18 @@ if TYPE_CHECKING:
     from ecr_layers.oci.manifests import Descriptor, Manifest
     from ecr_layers.oci.platforms import Platform
     from ecr_layers.oci.references import ImageReference, Repository
-    from ecr_layers.saving import Progress, ProgressCallback, Saved
+    from ecr_layers.registry.referrers import Referrer
+    from ecr_layers.saving.mirror import Mirrored
+    from ecr_layers.saving.options import Progress, ProgressCallback, Saved, SaveOptions
+    from ecr_layers.saving.outputs import Format
+    from ecr_layers.store.checking import Pruned, Verified, prune, verify
+    from ecr_layers.store.delta import Applied, apply
     from ecr_layers.transfer.blobs import BlobState, TransferSettings
     from ecr_layers.transfer.retries import Retries
     from ecr_layers.transfer.source import DownloadUrl
 
 __all__ = [
+    "Applied",
     "Attributes",
     "BlobState",
     "Client",
@@ -43,6 +49,7 @@ __all__ = [
     "DownloadUrl",
     "FileChange",
     "FileInfo",
+    "Format",
     "Image",
     "ImageConfig",
     "ImageDiff",
@@ -52,23 +59,32 @@ __all__ = [
     "Kind",
     "Layer",
     "Manifest",
+    "Mirrored",
     "MissingPackageError",
     "Platform",
     "Progress",
     "ProgressCallback",
+    "Pruned",
+    "Referrer",
     "Repository",
     "Retries",
+    "SaveOptions",
     "Saved",
     "ServiceError",
     "TargetError",
     "TransferError",
     "TransferSettings",
     "UsageError",
+    "Verified",
     "__version__",
+    "apply",
     "diff",
+    "prune",
+    "verify",
 ]
 
 _PLACES = {
+    "Applied": "store.delta",
     "Attributes": "files.archives",
     "BlobState": "transfer.blobs",
     "Client": "client",
@@ -77,6 +93,7 @@ _PLACES = {
     "DownloadUrl": "transfer.source",
     "FileChange": "files.comparison",
     "FileInfo": "files.merged",
+    "Format": "saving.outputs",
     "Image": "image",
     "ImageConfig": "oci.config",
     "ImageDiff": "comparison",
@@ -86,19 +103,27 @@ _PLACES = {
     "Kind": "files.archives",
     "Layer": "image",
     "Manifest": "oci.manifests",
+    "Mirrored": "saving.mirror",
     "MissingPackageError": "errors",
     "Platform": "oci.platforms",
-    "Progress": "saving",
-    "ProgressCallback": "saving",
+    "Progress": "saving.options",
+    "ProgressCallback": "saving.options",
+    "Pruned": "store.checking",
+    "Referrer": "registry.referrers",
     "Repository": "oci.references",
     "Retries": "transfer.retries",
-    "Saved": "saving",
+    "SaveOptions": "saving.options",
+    "Saved": "saving.options",
     "ServiceError": "errors",
     "TargetError": "errors",
     "TransferError": "errors",
     "TransferSettings": "transfer.blobs",
     "UsageError": "errors",
+    "Verified": "store.checking",
+    "apply": "store.delta",
     "diff": "comparison",
+    "prune": "store.checking",
+    "verify": "store.checking",
 }
 
 

@@ -7,9 +7,9 @@ with Client("https://abc.lambda-url.us-east-1.on.aws/") as client:
 """
 
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self, Unpack
 
 from ecr_layers import __version__
 from ecr_layers.errors import UsageError
@@ -20,7 +20,10 @@ from ecr_layers.oci.references import ImageReference, Repository, checked_digest
 from ecr_layers.registry.addresses import service_url
 from ecr_layers.registry.authentication import Authentication
 from ecr_layers.registry.service import Service
-from ecr_layers.saving import ProgressCallback, Saved, SaveOptions, save_layers
+from ecr_layers.saving.images import save_layers
+from ecr_layers.saving.mirror import Mirror, Mirrored
+from ecr_layers.saving.options import Saved, SaveOptions
+from ecr_layers.saving.outputs import Format, save_images
 from ecr_layers.transfer.blobs import TransferSettings
 from ecr_layers.transfer.retries import Retries
 from ecr_layers.transfer.source import DownloadUrl
@@ -123,16 +126,75 @@ class Client:
         found = root if all_platforms else self._service.images.choose(reference, root, wanted)
         return Image(self._service, reference, root, found)
 
-    def save_layers(  # noqa: PLR0913 (most are optional, and have names)
+    def save(
+        self,
+        images: Iterable[Image],
+        target: str | Path | BinaryIO,
+        kind: Format = Format.OCI,
+        *,
+        name: str | None = None,
+        have: Iterable[Image | str | Path] = (),
+        **options: Unpack[SaveOptions],
+    ) -> tuple[Saved, ...]:
+        """Save images in a layout or an archive, every blob verified.
+
+        Blobs in a layout aren't downloaded again, an archive that has the images stays as it is, and an earlier call or
+        process that was stopped is resumed. Calls and processes with the same target wait for each other. In layouts,
+        Docker manifests become OCI manifests, with another digest; the originals are kept beside them.
+
+        Args:
+            images: The images.
+            target: The layout, which may have other images, or the archive; until that is complete, the blobs are in
+                `TARGET.partial`, which takes as much space again. An open file, such as a pipe, is written without
+                resuming.
+            kind: The format.
+            name: The full name of an only image, such as `registry.example.com/team/app:1.2`; by default the service's
+                host, repository and tag. An image with a digest has no default name.
+            have: Images, layouts or archives of layouts whose blobs are left out. The result is a delta, which is whole
+                with such a layout: see `apply`.
+            options: See `SaveOptions`.
+
+        Returns:
+            A result for each image, in their order. Blobs that they share count for the first.
+
+        Raises:
+            ServiceError: If the service refuses something.
+            TransferError: If a blob couldn't be downloaded, despite retries.
+            IntegrityError: If a blob has another digest after two downloads.
+            TargetError: If the target can't be written.
+            ClientError: The base of all these, for a blob over the limit, and for an image that can't be archived.
+        """
+        return save_images(self._service, list(images), target, kind, options, name, have)
+
+    def mirror(
         self,
         repository: str,
-        digests: Iterable[str],
         directory: str | Path,
-        *,
-        max_bytes: int | None = None,
-        is_quick: bool = False,
-        progress: ProgressCallback | None = None,
-        on_wait: Callable[[], None] | None = None,
+        *tags: str,
+        removes: bool = False,
+        **options: Unpack[SaveOptions],
+    ) -> Mirrored:
+        """Save the images of a repository's tags, of all platforms, in an OCI image layout.
+
+        Images that the layout has aren't read again; `verify` checks them. The operator has to set `listTags`.
+
+        Args:
+            repository: The repository.
+            directory: The layout; it may have other images.
+            tags: Which tags, such as `1.*`; all by default.
+            removes: Whether to remove those tags from the layout that the repository doesn't have anymore. `prune`
+                removes their blobs.
+            options: See `SaveOptions`.
+
+        Raises:
+            ClientError: As for `save`, or if the service doesn't list tags.
+        """
+        return Mirror(self._service, Repository.parse(repository), tags or ("*",), removes, options).run(
+            Path(directory)
+        )
+
+    def save_layers(
+        self, repository: str, digests: Iterable[str], directory: str | Path, **options: Unpack[SaveOptions]
     ) -> Saved:
         """Save layers or configs by their digests, each verified, as `DIRECTORY/sha256/…`.
 
@@ -140,16 +202,12 @@ class Client:
             repository: Their repository, such as `team/app`.
             digests: Their digests.
             directory: The directory, which is like `blobs` in an image layout.
-            max_bytes: As for `Image.save`.
-            is_quick: As for `Image.save`.
-            progress: As for `Image.save`.
-            on_wait: As for `Image.save`.
+            options: See `SaveOptions`.
 
         Raises:
-            ClientError: As for `Image.save`.
+            ClientError: As for `save`.
         """
         wanted = [checked_digest(digest) for digest in digests]
-        options = SaveOptions(max_bytes, is_quick, progress or (lambda _: None), on_wait or (lambda: None))
         return save_layers(self._service, Repository.parse(repository), wanted, Path(directory), options)
 
     def open_layer(self, repository: str, digest: str, size: int | None = None) -> io.BufferedReader:

@@ -6,30 +6,23 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ecr_layers.files.comparison import FileChange, FilesDiff, diff_files
+from ecr_layers.files.comparison import FilesDiff, diff_files
 from ecr_layers.files.image_files import MOST_BYTES
-from ecr_layers.files.merged import FileInfo
 from ecr_layers.image import Image, Layer
 from ecr_layers.oci.config import ImageConfig
 
 
 @dataclass(frozen=True, slots=True)
-class ImageDiff:
-    """How two images differ.
+class ImageDiff(FilesDiff):
+    """How two images differ, besides in their files.
 
     Attributes:
-        added: The files and directories that only the second has.
-        changed: Those that differ.
-        removed: Those that only the first has.
         config: The first's and the second's value of each member of `ImageConfig` that differs, except `diff_ids`.
         common_layers: The second's layers that the first has, too.
         new_layers: The second's layers that the first doesn't have.
         new_bytes: What the second takes to download if the first is there: bytes of new layers and of its config.
     """
 
-    added: tuple[FileInfo, ...]
-    changed: tuple[FileChange, ...]
-    removed: tuple[FileInfo, ...]
     config: Mapping[str, tuple[Any, Any]]
     common_layers: tuple[Layer, ...]
     new_layers: tuple[Layer, ...]

@@ -2,14 +2,13 @@
 
 import io
 import tempfile
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Unpack
 
-from ecr_layers import saving
-from ecr_layers.errors import ClientError, ServiceError, UsageError
+from ecr_layers.errors import ClientError, ServiceError
 from ecr_layers.files.extraction import Target, keeping
 from ecr_layers.files.image_files import MOST_BYTES, ImageFiles
 from ecr_layers.files.merged import FileInfo
@@ -17,11 +16,13 @@ from ecr_layers.files.targets import DirectoryTarget, TarTarget
 from ecr_layers.oci.config import ImageConfig
 from ecr_layers.oci.manifests import Descriptor, Manifest
 from ecr_layers.oci.platforms import Platform
-from ecr_layers.oci.references import ImageReference, Repository, split_host
+from ecr_layers.oci.references import ImageReference, Repository
 from ecr_layers.registry.layers import NO_LAYER
+from ecr_layers.registry.referrers import Referrer
 from ecr_layers.registry.service import Service
-from ecr_layers.saving import ProgressCallback, Saved, SaveOptions
-from ecr_layers.store.layout import ImageName
+from ecr_layers.saving.artifacts import save_files
+from ecr_layers.saving.options import Saved, SaveOptions
+from ecr_layers.saving.outputs import Format, save_images
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,85 +171,50 @@ class Image:
         directory: str | Path,
         *,
         name: str | None = None,
-        max_bytes: int | None = None,
-        is_quick: bool = False,
-        progress: ProgressCallback | None = None,
-        on_wait: Callable[[], None] | None = None,
+        have: Iterable["Image | str | Path"] = (),
+        **options: Unpack[SaveOptions],
     ) -> Saved:
-        """Save it in an OCI image layout, every blob verified.
-
-        Blobs in the layout aren't downloaded again, and an earlier call or process that was stopped is resumed. Calls
-        and processes with the same directory wait for each other. Docker manifests become OCI manifests, with another
-        digest; the originals are kept beside them.
-
-        Args:
-            directory: The layout; it may have other images.
-            name: Its full name, such as `registry.example.com/team/app:1.2`; by default the service's host, repository
-                and tag. An image with a digest has no default name.
-            max_bytes: Largest blob that is accepted, in bytes; a larger one is an error before the download.
-            is_quick: Whether existing blobs are checked by their sizes only, not by their digests.
-            progress: Gets the progress of each blob.
-            on_wait: Called before waiting for another process.
-
-        Raises:
-            ServiceError: If the service refuses something.
-            TransferError: If a blob couldn't be downloaded, despite retries.
-            IntegrityError: If a blob has another digest after two downloads.
-            TargetError: If the directory can't be written.
-            ClientError: The base of all these, and for a blob over the limit.
-        """
-        options = _options(max_bytes, progress, on_wait, is_quick=is_quick)
-        names = self._names(name)
-        return saving.save_image(
-            self._service, self.reference.repository, self.manifest, names, Path(directory), options
-        )
+        """Save it in an OCI image layout, every blob verified; see `Client.save`."""
+        (saved,) = save_images(self._service, [self], directory, Format.OCI, options, name, have)
+        return saved
 
     def save_docker(
-        self,
-        target: str | Path | BinaryIO,
-        *,
-        name: str | None = None,
-        max_bytes: int | None = None,
-        is_quick: bool = False,
-        progress: ProgressCallback | None = None,
-        on_wait: Callable[[], None] | None = None,
+        self, target: str | Path | BinaryIO, *, name: str | None = None, **options: Unpack[SaveOptions]
     ) -> Saved:
-        """Save it in an archive for `docker load`, every blob verified.
+        """Save it in an archive for `docker load`, every blob verified; see `Client.save`."""
+        (saved,) = save_images(self._service, [self], target, Format.DOCKER_ARCHIVE, options, name)
+        return saved
 
-        Until the archive is complete, the blobs are in `TARGET.partial`, from which a later call resumes; it takes as
-        much space again.
+    def save_files(self, directory: str | Path, **options: Unpack[SaveOptions]) -> Saved:
+        """Save the files of an artifact, such as an SBOM or a chart, in a new or empty directory.
+
+        Their names are the titles of its layers (`org.opencontainers.image.title`), as oras writes them. Directories
+        that oras has packed are unpacked.
 
         Args:
-            target: The archive; an open file, such as a pipe, is written without resuming.
-            name: Its name, such as `registry.example.com/team/app:1.2`; by default it has two, with and without the
-                service's host.
-            max_bytes: As for `save`.
-            is_quick: As for `save`.
-            progress: As for `save`.
-            on_wait: As for `save`.
+            directory: The directory. It is complete, or stays as it was.
+            options: As for `Client.save`.
 
         Raises:
-            ClientError: As for `save`, or if the image can't be in such an archive.
+            ClientError: If no layer has a title, a title leads out of the directory, or a blob can't be downloaded.
+            TargetError: If the directory isn't empty, or can't be written.
         """
-        if self.manifest.is_index:
-            raise UsageError("A Docker archive holds one image. Choose one platform.", code="not-archivable")
-        options = _options(max_bytes, progress, on_wait, is_quick=is_quick)
-        found = self._names(name)
-        names = () if found is None else (name,) if name else tuple(dict.fromkeys((found.short, found.full)))
-        repository = self.reference.repository
-        if isinstance(target, str | Path):
-            return saving.save_docker_archive(self._service, repository, self.manifest, names, Path(target), options)
-        return saving.stream_docker_archive(self._service, repository, self.manifest, names, target, options)
+        return save_files(self._service, self.reference.repository, self.manifest, Path(directory), options)
 
-    def _names(self, name: str | None) -> ImageName | None:
-        if name is not None:
-            return _parse_name(name)
-        tag = self.reference.tag
-        # The tag may belong to another digest by now.
-        if tag is None or self.reference.digest is not None:
-            return None
-        short = f"{self.reference.repository}:{tag}"
-        return ImageName(tag, short, f"{self._service.host}/{short}")
+    def referrers(self, artifact_type: str | None = None) -> tuple[Referrer, ...]:
+        """Return the signatures, SBOMs and other artifacts that refer to it, to an index's images, or to each other.
+
+        Args:
+            artifact_type: Return only those of a type.
+
+        Raises:
+            ServiceError: If the service refuses it.
+            ClientError: If there are too many.
+        """
+        repository = self.reference.repository
+        digests = [each.digest for each in self._service.images.read_all(repository, self.manifest)]
+        found = self._service.referrers.find(repository, digests)
+        return tuple(each for each in found if artifact_type in {None, each.descriptor.artifact_type})
 
     def _open(self, layer: Descriptor) -> io.BufferedReader:
         try:
@@ -260,22 +226,3 @@ class Image:
                     code="foreign-layer",
                 ) from None
             raise
-
-
-def _parse_name(name: str) -> ImageName:
-    host, short = split_host(name)
-    reference = ImageReference.parse(short)
-    if reference.digest is not None:
-        raise UsageError(f"{name[:150]!r} has a digest. Name an image as HOST/team/app:TAG.", code="invalid-name")
-    short = f"{reference.repository}:{reference.tag}"
-    return ImageName(str(reference.tag), short, f"{host}/{short}" if host else short)
-
-
-def _options(
-    max_bytes: int | None,
-    progress: ProgressCallback | None,
-    on_wait: Callable[[], None] | None,
-    *,
-    is_quick: bool,
-) -> SaveOptions:
-    return SaveOptions(max_bytes, is_quick, progress or (lambda _: None), on_wait or (lambda: None))

@@ -14,7 +14,7 @@ import pytest
 
 from ecr_layers import ClientError, IntegrityError, Manifest, TargetError, UsageError
 from ecr_layers.store import docker_archive
-from ecr_layers.store.docker_archive import checked_config, is_docker_archive_of, write_docker_archive
+from ecr_layers.store.docker_archive import TaggedImage, checked_config, is_docker_archive_of, write_docker_archive
 from ecr_layers.store.target import new_file, target_errors
 from tests.archives import file, gzipped, tar, zstd
 from tests.commands import tool
@@ -61,7 +61,7 @@ class Layout:
     def archive(self, manifest: Manifest, *names: str) -> Path:
         """Write an archive."""
         with target_errors(self.target), new_file(self.target) as file:
-            write_docker_archive(self.directory / "blobs", manifest, names, file)
+            write_docker_archive(self.directory / "blobs", [TaggedImage(manifest, names)], file)
         return self.target
 
 
@@ -204,18 +204,18 @@ def test_an_archive_is_known_by_all_that_is_in_it(layout: Layout) -> None:
     manifest = layout.image(layers, [digest_of(ARCHIVES[number]) for number in (0, 1, 0)])
     other = layout.image(layers[:1], [digest_of(ARCHIVES[0])])
     archive = layout.archive(manifest, "team/app:1.2")
-    assert is_docker_archive_of(manifest, ("team/app:1.2",), archive)
-    assert not is_docker_archive_of(manifest, ("team/app:1.3",), archive)
-    assert not is_docker_archive_of(manifest, (), archive)
-    assert not is_docker_archive_of(other, ("team/app:1.2",), archive)
-    assert not is_docker_archive_of(manifest, ("team/app:1.2",), archive.with_name("nowhere"))
+    assert is_docker_archive_of([TaggedImage(manifest, ("team/app:1.2",))], archive)
+    assert not is_docker_archive_of([TaggedImage(manifest, ("team/app:1.3",))], archive)
+    assert not is_docker_archive_of([TaggedImage(manifest, ())], archive)
+    assert not is_docker_archive_of([TaggedImage(other, ("team/app:1.2",))], archive)
+    assert not is_docker_archive_of([TaggedImage(manifest, ("team/app:1.2",))], archive.with_name("nowhere"))
     content = archive.read_bytes()
     for place in range(600, len(content) - 2000, len(content) // 40):
         damaged = bytearray(content)
         damaged[place] ^= 1
         archive.write_bytes(damaged)
         is_padding = not content[place]
-        assert is_padding or not is_docker_archive_of(manifest, ("team/app:1.2",), archive)
+        assert is_padding or not is_docker_archive_of([TaggedImage(manifest, ("team/app:1.2",))], archive)
 
 
 @pytest.mark.parametrize(
@@ -233,4 +233,4 @@ def test_an_archive_is_known_by_all_that_is_in_it(layout: Layout) -> None:
 )
 def test_any_other_file_is_no_archive_of_an_image(layout: Layout, content: bytes) -> None:
     layout.target.write_bytes(content)
-    assert not is_docker_archive_of(layout.image([], []), (), layout.target)
+    assert not is_docker_archive_of([TaggedImage(layout.image([], []), ())], layout.target)

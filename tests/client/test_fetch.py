@@ -489,7 +489,7 @@ def test_a_docker_archive_is_gone_on_with_from_the_directory_beside_it(
     first, second = (layer["digest"] for layer in service_with_images.layers("image"))
     service_with_images.s3.faults = [Fault("reset", times=1000, digest=first)]
     with service_with_images.service() as service:
-        service.save_layers(REPOSITORY, [second], tmp_path / "app.tar.partial")
+        service.save_layers(REPOSITORY, [second], tmp_path / "app.tar.partial" / "blobs")
         (tmp_path / "app.tar.partial" / "made-by-ecr-layers").touch()
         with pytest.raises(TransferError):
             service.image(f"{REPOSITORY}:image").save_docker(tmp_path / "app.tar")

@@ -108,7 +108,10 @@ def test_url_prints_the_download_url_and_nothing_else(
 WRONG: dict[str, tuple[list[str], str]] = {
     "no target": (["--url", "URL", "team/app"], "Name the target with -o PATH."),
     "no image": (["-o", "x"], "Expected IMAGE, got 0 arguments."),
-    "too many words": (["team/app", "team/b", "team/c", "-o", "x"], "Expected IMAGE, got 3 arguments."),
+    "a manifest of several": (
+        ["--url", "URL", "team/app", "team/b", "--manifest", "m", "-o", "x"],
+        "Name one image only with --manifest, --name and --format files.",
+    ),
     "a bad service": (["--url", "not a service", "team/app", "-o", "x"], "'not a service' isn't a valid service URL."),
     "a bad repository": (["--url", "URL", "Team/App", "-o", "x"], "'Team/App' isn't a repository name."),
     "a whole name": (

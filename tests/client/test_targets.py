@@ -15,8 +15,8 @@ import pytest
 
 from ecr_layers import BlobState, Client, ClientError, IntegrityError, Manifest, Progress, TargetError
 from ecr_layers.oci.manifests import Descriptor
-from ecr_layers.store.docker_archive import is_docker_archive_of, write_docker_archive
-from ecr_layers.store.layout import ImageName, add_image
+from ecr_layers.store.docker_archive import TaggedImage, is_docker_archive_of, write_docker_archive
+from ecr_layers.store.layout import ImageName, LayoutIndex
 from ecr_layers.transfer.blob_file import BlobFile
 from local.aws import S3
 from local.oci_layout import OciLayout
@@ -116,6 +116,13 @@ def test_an_error_of_the_progress_callback_is_the_callers_own(service_with_image
 
 def image(number: int) -> Descriptor:
     return Descriptor(f"sha256:{number:064x}", number, OCI_MANIFEST)
+
+
+def add_image(layout: Path, added: Descriptor, name: ImageName) -> str | None:
+    index = LayoutIndex.read(layout)
+    reference = index.add(added, name)
+    index.write(layout)
+    return reference
 
 
 def named(repository: str, tag: str = "1.2") -> ImageName:
@@ -223,7 +230,7 @@ def test_an_archive_that_no_tool_would_load_is_not_written(tmp_path: Path, layer
     manifest = Manifest.parse(json.dumps(document).encode(), OCI_MANIFEST)
     written = io.BytesIO()
     with pytest.raises(ClientError, match=r"doesn't decompress|is damaged"):
-        write_docker_archive(tmp_path / "blobs", manifest, (), written)
+        write_docker_archive(tmp_path / "blobs", [TaggedImage(manifest, ())], written)
     assert written.getvalue() == b""
 
 
@@ -244,9 +251,9 @@ def test_an_archive_of_a_sha512_image_is_recognized(tmp_path: Path) -> None:
     }
     manifest = Manifest.parse(json.dumps(document).encode(), OCI_MANIFEST)
     with (tmp_path / "x.tar").open("wb") as target:
-        write_docker_archive(tmp_path / "blobs", manifest, ("a:b",), target)
-    assert is_docker_archive_of(manifest, ("a:b",), tmp_path / "x.tar")
-    assert not is_docker_archive_of(manifest, ("a:c",), tmp_path / "x.tar")
+        write_docker_archive(tmp_path / "blobs", [TaggedImage(manifest, ("a:b",))], target)
+    assert is_docker_archive_of([TaggedImage(manifest, ("a:b",))], tmp_path / "x.tar")
+    assert not is_docker_archive_of([TaggedImage(manifest, ("a:c",))], tmp_path / "x.tar")
 
 
 def test_an_empty_layer_has_a_digest_too(service_with_images: Fetching) -> None:

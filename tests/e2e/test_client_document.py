@@ -13,11 +13,11 @@ from tests.commands import CLIENT, ROOT, Server
 
 DOCUMENT = (ROOT / "docs" / "client.md").read_text()
 BLOCKS = re.findall(r"^```console\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL)
-# Without those that have something to be filled in.
+# Without those that have something to be filled in. Those of a block belong together.
 COMMANDS = [
-    example
+    found
     for block in BLOCKS
-    for example in re.findall(r"^\$ ecr-layers ([^\n…]+)\n((?:[^$\n][^\n]*\n)*)", block, re.MULTILINE)
+    if (found := re.findall(r"^\$ ecr-layers ([^\n…]+)\n((?:[^$\n][^\n]*\n)*)", block, re.MULTILINE))
 ]
 PROGRAMS = re.findall(r"^```python\n(.*?)^```\n(?:\nprints\n\n```text\n(.*?)^```)?", DOCUMENT, re.MULTILINE | re.DOTALL)
 
@@ -38,15 +38,16 @@ def run(command: list[str], server: Server, directory: Path) -> str:
 
 
 def test_the_document_has_examples() -> None:
-    assert len(COMMANDS) >= 4
+    assert sum(map(len, COMMANDS)) >= 12
     assert len(PROGRAMS) == DOCUMENT.count("```python") >= 1
 
 
-@pytest.mark.parametrize(("arguments", "printed"), COMMANDS, ids=lambda text: text[:60])
-def test_an_example_prints_what_the_document_says(server: Server, tmp_path: Path, arguments: str, printed: str) -> None:
-    arguments, _, file = arguments.partition(" > ")
-    output = run([*CLIENT, *shlex.split(arguments)], server, tmp_path)
-    assert file or re.fullmatch(re.escape(printed).replace("…", ".*"), output, re.DOTALL)
+@pytest.mark.parametrize("examples", COMMANDS, ids=lambda examples: str(examples[0][0])[:60])
+def test_examples_print_what_the_document_says(server: Server, tmp_path: Path, examples: list[tuple[str, str]]) -> None:
+    for line, printed in examples:
+        arguments, _, file = line.partition(" > ")
+        output = run([*CLIENT, *shlex.split(arguments)], server, tmp_path)
+        assert file or re.fullmatch(re.escape(printed).replace("…", ".*"), output, re.DOTALL), line
 
 
 @pytest.mark.parametrize(("program", "printed"), PROGRAMS)

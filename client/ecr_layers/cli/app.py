@@ -16,12 +16,17 @@ from ecr_layers.cli.signals import Stopped, stopping
 from ecr_layers.errors import ClientError, one_line
 
 COMMANDS = {
-    "fetch": "Download an image or layers, verified",
+    "fetch": "Download images or layers, verified",
+    "apply": "Add the images of a delta to a layout",
+    "mirror": "Bring a layout up to date with a repository's tags",
+    "verify": "Verify a layout or an archive of one",
+    "prune": "Remove a layout's unused blobs",
     "cat": "Print a file of an image",
     "ls": "List the files of an image",
     "extract": "Extract files of an image",
     "diff": "Compare two images",
     "inspect": "Print an image's config, platforms and layers",
+    "referrers": "List an image's signatures, SBOMs and attestations",
     "tags": "List the tags of a repository",
     "manifest": "Print an image's manifest",
     "digest": "Print an image's digest",

@@ -20,5 +20,6 @@ examples:
 @service_options
 def command(words: tuple[str, ...], platform: str | None, **options: Any) -> int:
     """Print the digest of an image's manifest or index, verified."""
-    output.write_line(image_or_index(words, platform, options).digest)
+    with image_or_index(words, platform, options) as image:
+        output.write_line(image.digest)
     return 0

@@ -20,5 +20,6 @@ examples:
 @service_options
 def command(words: tuple[str, ...], platform: str | None, **options: Any) -> int:
     """Print the manifest or index of an image, verified, byte for byte."""
-    output.write(image_or_index(words, platform, options).manifest.content)
+    with image_or_index(words, platform, options) as image:
+        output.write(image.manifest.content)
     return 0

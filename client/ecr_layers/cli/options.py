@@ -3,25 +3,31 @@
 import os
 import re
 import tomllib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from ecr_layers.cli.errors import tell
+from ecr_layers.cli.progress import MODES, Display, display
+from ecr_layers.cli.signals import Stopped
 from ecr_layers.client import Client
 from ecr_layers.errors import UsageError
 from ecr_layers.files.image_files import MOST_BYTES
 from ecr_layers.image import Image
 from ecr_layers.oci.references import ImageReference
 from ecr_layers.registry.addresses import SERVICE_VARIABLE, service_url
+from ecr_layers.saving.options import SaveOptions
+from ecr_layers.store.cache import CACHE_BYTES
 from ecr_layers.transfer.blobs import TransferSettings
 from ecr_layers.transfer.retries import Retries
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
+MOST_CONNECTIONS = 128
 _UNITS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
@@ -94,6 +100,44 @@ class ServiceOptions:
         )
 
 
+quick_option = click.option(
+    "--quick", "is_quick", is_flag=True, help="check existing blobs by size only, not by digest"
+)
+"""The option that skips the digests of existing blobs."""
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadOptions:
+    """How blobs are downloaded, and what is shown of it.
+
+    Attributes:
+        connections: How many ranges are downloaded at once.
+        mode: One of `MODES`.
+        of_blobs: What the library gets.
+    """
+
+    connections: int
+    mode: str
+    of_blobs: SaveOptions
+
+    @contextmanager
+    def client(
+        self, service: ServiceOptions, url: str, target: Path | None
+    ) -> Iterator[tuple[Client, Display, SaveOptions]]:
+        """Return a client, what shows its progress, and the library's options for downloads to a target."""
+        with display(self.mode) as shown, service.client(url, self.connections, shown.retrying) as client:
+            options: SaveOptions = {
+                **self.of_blobs,
+                "progress": shown.update,
+                "on_wait": lambda: shown.note(waiting_text(target)),
+            }
+            try:
+                yield client, shown, options
+            except Stopped:
+                tell("Stopped. Run it again to resume.")
+                raise
+
+
 def service_options(function: Decorated) -> Decorated:
     """Add the options of the service; the command gets them as `service`."""
     function = click.option("-v", "--verbose", is_flag=True, expose_value=False, help="say more about errors")(function)
@@ -116,25 +160,81 @@ def service_options(function: Decorated) -> Decorated:
     return function
 
 
+def download_options(function: Decorated) -> Decorated:
+    """Add the options of downloads; the command gets them by `take_downloads`."""
+    for option in reversed(
+        (
+            click.option("--referrers", is_flag=True, help="signatures, SBOMs and attestations of the image, too"),
+            click.option("--cache", type=click.Path(path_type=Path), metavar="DIR", help="share blobs in a directory"),
+            click.option(
+                "--cache-size",
+                "cache_bytes",
+                type=ByteCount(),
+                default=CACHE_BYTES,
+                metavar="N",
+                help="most bytes of the cache  [default: 20GiB]",
+            ),
+            click.option("--max-bytes", type=ByteCount(), metavar="N", help="refuse larger blobs; 2G, 2GB or 2GiB"),
+            quick_option,
+            click.option(
+                "--connections",
+                type=click.IntRange(1, MOST_CONNECTIONS),
+                default=32,
+                show_default=True,
+                help="parallel ranges",
+            ),
+            click.option(
+                "--progress", "mode", type=click.Choice(MODES), default="auto", show_default=True, help="progress"
+            ),
+            click.option("--json", "mode", flag_value="json", help="the same as --progress=json"),
+            click.option("--quiet", "mode", flag_value="none", help="the same as --progress=none"),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+def take_downloads(options: dict[str, Any]) -> DownloadOptions:
+    """Take the options of downloads from a command's options."""
+    connections, mode = options.pop("connections"), options.pop("mode")
+    of_blobs: SaveOptions = {
+        "referrers": options.pop("referrers"),
+        "cache": options.pop("cache"),
+        "cache_bytes": options.pop("cache_bytes"),
+        "max_bytes": options.pop("max_bytes"),
+        "is_quick": options.pop("is_quick"),
+    }
+    return DownloadOptions(connections, mode, of_blobs)
+
+
 def take_service(options: dict[str, Any]) -> ServiceOptions:
     """Take the options of the service from a command's options."""
     names = ("url", "region", "token_file", "is_anonymous", "retry_for")
     return ServiceOptions(**{name: options.pop(name) for name in names})
 
 
-def operands(service: ServiceOptions, words: Sequence[str], *names: str) -> tuple[str, list[str]]:
+def operands(
+    service: ServiceOptions, words: Sequence[str], *names: str, repeats: bool = False
+) -> tuple[str, list[str]]:
     """Return the service's URL and a command's operands.
 
     The URL comes from --url, the environment, the configuration file, or the host of the image. In front of the
     operands, it is deprecated.
 
+    Args:
+        service: The options of the service.
+        words: The words of the command line.
+        names: The operands' names.
+        repeats: Whether there may be more operands like the last; a deprecated URL has to be whole then.
+
     Raises:
         UsageError: If operands are missing or there are too many, or there is no URL.
     """
-    if len(words) == len(names) + 1 and service.url is None:
+    is_named = words[:1] and words[0].startswith(("http://", "https://")) if repeats else len(words) == len(names) + 1
+    if is_named and service.url is None:
         tell(f"note: naming the service as an argument is deprecated. Use --url {words[0]}, or {SERVICE_VARIABLE}.")
-        return service_url(words[0]), list(words[1:])
-    if len(words) != len(names):
+        return operands(replace(service, url=words[0]), words[1:], *names, repeats=repeats)
+    if len(words) < len(names) or (len(words) > len(names) and not repeats):
         raise UsageError(
             f"Expected {' and '.join(names)}, got {len(words)} arguments." if names else "Expected no arguments.",
             code="invalid-arguments",
@@ -142,7 +242,8 @@ def operands(service: ServiceOptions, words: Sequence[str], *names: str) -> tupl
     return chosen_url(service.url, words[0] if names else ""), list(words)
 
 
-def image_or_index(words: Sequence[str], platform: str | None, options: dict[str, Any]) -> Image:
+@contextmanager
+def image_or_index(words: Sequence[str], platform: str | None, options: dict[str, Any]) -> Iterator[Image]:
     """Return the image that a command's only operand names, or the whole index unless a platform is chosen.
 
     Raises:
@@ -151,7 +252,7 @@ def image_or_index(words: Sequence[str], platform: str | None, options: dict[str
     service = take_service(options)
     url, (name,) = operands(service, words, "IMAGE")
     with service.client(url) as client:
-        return client.image(name, platform=platform, all_platforms=platform is None)
+        yield client.image(name, platform=platform, all_platforms=platform is None)
 
 
 def chosen_url(given: str | None, name: str = "") -> str:
@@ -222,3 +323,12 @@ def check_choice(platform: str | None, manifest: Path | None) -> None:
     """
     if platform and manifest:
         raise UsageError("--manifest is one image's already. Leave --platform out.", code="invalid-arguments")
+
+
+existing_layout = click.Path(exists=True, path_type=Path)
+"""The type of an operand that is a layout, or an archive of one."""
+
+
+def waiting_text(target: Path | None) -> str:
+    """Return the line for a command that waits for another with the same target."""
+    return f"Waiting for another ecr-layers process to finish with {target}…"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ecr_layers.cli import output
 from ecr_layers.cli.errors import tell
-from ecr_layers.saving import Progress, Saved
+from ecr_layers.saving.options import Progress, Saved
 from ecr_layers.transfer.blobs import BlobState
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class Display:
 
     def __init__(self) -> None:
         self._last_retry = 0.0
+        self._blobs: dict[str, Progress] = {}
 
     def update(self, progress: Progress) -> None:
         """Show a blob's progress."""
@@ -76,6 +77,7 @@ class JsonDisplay(Display):
             loadedBytes=saved.loaded_bytes,
             presentBytes=saved.present_bytes,
             foreignLayers=list(saved.foreign),
+            referrers=list(saved.referrers),
         )
 
     def note(self, line: str) -> None:
@@ -97,7 +99,6 @@ class PlainDisplay(Display):
 
     def __init__(self) -> None:
         super().__init__()
-        self._blobs: dict[str, Progress] = {}
         self._last = time.monotonic()
 
     def update(self, progress: Progress) -> None:
@@ -138,7 +139,6 @@ class TerminalDisplay(Display):
         self._bars = bars
         self._total = bars.add_task("total", total=None)
         self._lines: dict[str, TaskID] = {}
-        self._blobs: dict[str, Progress] = {}
 
     def update(self, progress: Progress) -> None:
         """Move a blob's line."""
@@ -214,13 +214,20 @@ def decimal(size: int) -> str:
     return f"{amount:.1f} TB"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, such as `2 blobs`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def _summarize(saved: Saved) -> None:
     for digest in saved.foreign:
         _print(f"Skipped the foreign layer {digest}, which the registry doesn't have.")
     parts = [f"{saved.output}:" if saved.output else "", saved.name or "", saved.digest or ""]
-    count = f"{len(saved.blobs)} blob{'' if len(saved.blobs) == 1 else 's'}"
+    count = counted(len(saved.blobs), "blob")
     present = f", {decimal(saved.present_bytes)} already present" if saved.present_bytes else ""
-    _print(" ".join(part for part in [*parts, f"{count}, {decimal(saved.loaded_bytes)} downloaded{present}"] if part))
+    referrers = f", {counted(len(saved.referrers), 'referrer')}" if saved.referrers else ""
+    amounts = f"{count}, {decimal(saved.loaded_bytes)} downloaded{present}{referrers}"
+    _print(" ".join(part for part in [*parts, amounts] if part))
 
 
 def _print(line: str) -> None:

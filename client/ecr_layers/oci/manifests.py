@@ -49,6 +49,32 @@ class Descriptor:
     annotations: Mapping[str, str] = field(default_factory=dict)
     artifact_type: str | None = None
 
+    @classmethod
+    def parse(cls, entry: object) -> "Descriptor":
+        """Read a descriptor.
+
+        Raises:
+            ClientError: If it is malformed.
+        """
+        if not isinstance(entry, dict):
+            raise _malformed("The manifest has a descriptor that isn't an object.")
+        digest, size, media_type = entry.get("digest"), entry.get("size"), entry.get("mediaType")
+        if not isinstance(digest, str) or not is_digest(digest):
+            raise _malformed("The manifest has a descriptor without a sha256 or sha512 digest.")
+        if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 2**63:
+            raise _malformed(f"The manifest doesn't say the size of {digest}.")
+        if media_type is not None and not isinstance(media_type, str):
+            raise _malformed(f"The manifest's mediaType of {digest} isn't a text.")
+        return cls(
+            digest,
+            size,
+            media_type or "",
+            texts(entry.get("urls")) or (),
+            _platform(entry.get("platform")),
+            text_map(entry.get("annotations")),
+            text(entry.get("artifactType")),
+        )
+
     @property
     def is_index(self) -> bool:
         """Whether it is an index."""
@@ -105,7 +131,7 @@ class Manifest:
         if media_type in INDEX_MEDIA_TYPES:
             return cls(content, media_type, found, None, (), _descriptors(document, "manifests"))
         layers = _descriptors(document, "layers" if "layers" in document else "blobs")
-        config = _descriptor(document["config"]) if "config" in document else None
+        config = Descriptor.parse(document["config"]) if "config" in document else None
         if config is None and "blobs" not in document:
             raise _malformed(f"The manifest {found} of the type {media_type!r} has no config and layers.")
         return cls(content, media_type, found, config, layers, ())
@@ -172,28 +198,7 @@ def _descriptors(document: Mapping[str, Any], name: str) -> tuple[Descriptor, ..
         return ()
     if not isinstance(entries, list):
         raise _malformed(f"The manifest's {name} isn't a list.")
-    return tuple(_descriptor(entry) for entry in entries)
-
-
-def _descriptor(entry: object) -> Descriptor:
-    if not isinstance(entry, dict):
-        raise _malformed("The manifest has a descriptor that isn't an object.")
-    digest, size, media_type = entry.get("digest"), entry.get("size"), entry.get("mediaType")
-    if not isinstance(digest, str) or not is_digest(digest):
-        raise _malformed("The manifest has a descriptor without a sha256 or sha512 digest.")
-    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 2**63:
-        raise _malformed(f"The manifest doesn't say the size of {digest}.")
-    if media_type is not None and not isinstance(media_type, str):
-        raise _malformed(f"The manifest's mediaType of {digest} isn't a text.")
-    return Descriptor(
-        digest,
-        size,
-        media_type or "",
-        texts(entry.get("urls")) or (),
-        _platform(entry.get("platform")),
-        text_map(entry.get("annotations")),
-        text(entry.get("artifactType")),
-    )
+    return tuple(map(Descriptor.parse, entries))
 
 
 def _platform(entry: object) -> Platform | None:

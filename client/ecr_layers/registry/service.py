@@ -6,6 +6,7 @@ from ecr_layers.oci.references import Repository, checked_digest
 from ecr_layers.registry.api import Api
 from ecr_layers.registry.images import Images
 from ecr_layers.registry.layers import Layers
+from ecr_layers.registry.referrers import Referrers
 from ecr_layers.registry.signing import Authorize
 from ecr_layers.transfer.blobs import TransferSettings
 from ecr_layers.transfer.downloads import Downloads
@@ -32,6 +33,7 @@ class Service:
         transfers: How blobs are downloaded.
         layers: Resolves layers.
         images: Reads manifests and configs.
+        referrers: Lists referrers.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Service:
         api = Api(url, authorize, self._transport, retries)
         self.layers = Layers(api, retries)
         self.images = Images(api, self.layers, self._downloads, retries, self._transport.clock)
+        self.referrers = Referrers(api, self.images)
 
     def close(self) -> None:
         """Close the connections."""

@@ -1,6 +1,6 @@
 """Docker archives, as `docker load` and skopeo's `docker-archive:` read them.
 
-An archive holds one image. Layers without compression, or with gzip, are stored as they are, as go-containerregistry
+Layers without compression, or with gzip, are stored as they are, as go-containerregistry
 does; Zstandard layers are decompressed, because Docker before version 23 and other tools can't read them. Every layer
 is decompressed once to compare it with the config, because loaders refuse the archive otherwise.
 
@@ -11,10 +11,11 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO
 
 from ecr_layers.errors import ClientError, IntegrityError
 from ecr_layers.files.archives import members
@@ -23,67 +24,92 @@ from ecr_layers.files.image_files import MOST_BYTES
 from ecr_layers.oci.config import CONFIG_MEDIA_TYPES, LARGEST_CONFIG, ImageConfig
 from ecr_layers.oci.manifests import Descriptor, Manifest
 from ecr_layers.oci.references import digest_of, hasher, is_digest
+from ecr_layers.store.tar import add, tar
 from ecr_layers.store.target import path_of
 
 _CHUNK = 1024 * 1024
-# Bounds for an existing archive, over those of any that this module writes.
-_MOST_FILES, _DOCUMENTS = 10_000, 2
+# Bound for an existing archive, over those of any that this module writes.
+_MOST_FILES = 100_000
 
 
-def write_docker_archive(blobs: Path, manifest: Manifest, names: Sequence[str], file: BinaryIO) -> None:
-    """Write an archive with one image.
+@dataclass(frozen=True, slots=True)
+class TaggedImage:
+    """An image in a Docker archive.
+
+    Attributes:
+        manifest: Its manifest.
+        tags: Its names with tags, such as `team/app:1.2`; empty for an image without.
+    """
+
+    manifest: Manifest
+    tags: tuple[str, ...]
+
+
+def write_docker_archive(blobs: Path, images: Sequence[TaggedImage], file: BinaryIO) -> None:
+    """Write an archive.
 
     Args:
-        blobs: The directory of the image's verified blobs.
-        manifest: The image's manifest.
-        names: Names with tags, such as `team/app:1.2`; empty for an image without.
+        blobs: The directory of the images' verified blobs.
+        images: The images.
         file: The file to write; it need not be seekable.
 
     Raises:
-        ClientError: If the image can't be in a Docker archive.
+        ClientError: If an image can't be in a Docker archive.
         IntegrityError: If a layer doesn't decompress to what the config says.
         OSError: If the file can't be written.
     """
-    config = checked_config(manifest)
-    content = path_of(blobs, config.digest).read_bytes()
-    diff_ids = _diff_ids(content, manifest)
-    layers = [_Layer(blobs, layer, diff_id) for layer, diff_id in zip(manifest.layers, diff_ids, strict=True)]
-    each_once = {layer.name: layer for layer in layers}.values()
-    for layer in each_once:
-        layer.verify()
-    config_name = f"{_encoded(config)}.json"
-    entry = {"Config": config_name, "RepoTags": list(names), "Layers": [layer.name for layer in layers]}
-    with _tar(file) as archive:
-        for name, document in (("manifest.json", json.dumps([entry]).encode()), (config_name, content)):
-            _add(archive, name, io.BytesIO(document), len(document))
-        for layer in each_once:
-            layer.add_to(archive)
+    entries: list[dict[str, Any]] = []
+    configs: dict[str, bytes] = {}
+    layers: dict[tuple[str, str], _Layer] = {}
+    for image in images:
+        config = checked_config(image.manifest)
+        content = path_of(blobs, config.digest).read_bytes()
+        diff_ids = _diff_ids(content, image.manifest)
+        keys = [(layer.digest, diff_id) for layer, diff_id in zip(image.manifest.layers, diff_ids, strict=True)]
+        for key, layer in zip(keys, image.manifest.layers, strict=True):
+            if key not in layers:
+                layers[key] = _Layer(blobs, layer, key[1])
+                layers[key].verify()
+        name = f"{_encoded(config)}.json"
+        configs[name] = content
+        entries.append({"Config": name, "RepoTags": list(image.tags), "Layers": [layers[key].name for key in keys]})
+    with tar(file) as archive:
+        for name, content in {"manifest.json": json.dumps(entries).encode(), **configs}.items():
+            add(archive, name, io.BytesIO(content), len(content))
+        for file_of_layer in layers.values():
+            file_of_layer.add_to(archive)
 
 
-def is_docker_archive_of(manifest: Manifest, names: Sequence[str], path: Path) -> bool:
-    """Tell whether a file is such an archive of an image, by the digests of everything in it.
+def is_docker_archive_of(images: Sequence[TaggedImage], path: Path) -> bool:
+    """Tell whether a file is such an archive of images, by the digests of everything in it.
 
     Args:
-        manifest: The image's manifest.
-        names: The names with tags that it should have.
+        images: The images.
         path: The file, which need not exist.
     """
-    config = checked_config(manifest)
+    blobs = [blob.digest for image in images for blob in image.manifest.blobs]
     try:
-        digests, documents = _contents(path, {each.digest for each in manifest.blobs})
-        (entry,) = json.loads(documents["manifest.json"])
-        diff_ids = _diff_ids(documents[entry["Config"]], manifest)
-        layers = list(zip(entry["Layers"], manifest.layers, diff_ids, strict=True))
-        return (
-            entry["RepoTags"] == list(names)
-            and config.digest in digests[entry["Config"]]
-            and all(digests[name] & {layer.digest, diff_id} for name, layer, diff_id in layers)
-        )
+        digests, documents = _contents(path, blobs, 1 + len(images))
+        entries = json.loads(documents["manifest.json"])
+        return all(_is_of(image, entry, digests, documents) for image, entry in zip(images, entries, strict=True))
     except (OSError, ClientError, ValueError, LookupError, TypeError, RecursionError):
         return False
 
 
-def _contents(path: Path, wanted: set[str]) -> tuple[dict[str, set[str]], dict[str, bytes]]:
+def _is_of(
+    image: TaggedImage, entry: Mapping[str, Any], digests: Mapping[str, set[str]], documents: Mapping[str, bytes]
+) -> bool:
+    config = checked_config(image.manifest)
+    diff_ids = _diff_ids(documents[entry["Config"]], image.manifest)
+    layers = list(zip(entry["Layers"], image.manifest.layers, diff_ids, strict=True))
+    return (
+        entry["RepoTags"] == list(image.tags)
+        and config.digest in digests[entry["Config"]]
+        and all(digests[name] & {layer.digest, diff_id} for name, layer, diff_id in layers)
+    )
+
+
+def _contents(path: Path, wanted: Iterable[str], most_documents: int) -> tuple[dict[str, set[str]], dict[str, bytes]]:
     """Return the digests of each file in an archive, with the algorithms of `wanted`, and the documents in it."""
     algorithms = {each.partition(":")[0] for each in wanted} | {"sha256"}
     digests: dict[str, set[str]] = {}
@@ -94,7 +120,7 @@ def _contents(path: Path, wanted: set[str]) -> tuple[dict[str, set[str]], dict[s
             if number > _MOST_FILES:
                 raise archive.damaged("it has too many files")
             hashes = [hasher(algorithm) for algorithm in algorithms]
-            if member.name.endswith(".json") and member.size <= LARGEST_CONFIG and len(documents) < _DOCUMENTS:
+            if member.name.endswith(".json") and member.size <= LARGEST_CONFIG and len(documents) < most_documents:
                 documents[member.name] = archive.read_whole(member.size)
                 digests[member.name] = {digest_of(documents[member.name], each) for each in algorithms}
                 continue
@@ -140,10 +166,10 @@ class _Layer:
         """Add its file; it has to be verified before."""
         if self._compression is Compression.ZSTD:
             with self._decompressed() as content:
-                _add(archive, self.name, content, self._size)
+                add(archive, self.name, content, self._size)
             return
         with self._path.open("rb") as file:
-            _add(archive, self.name, file, os.fstat(file.fileno()).st_size)
+            add(archive, self.name, file, os.fstat(file.fileno()).st_size)
 
     @contextmanager
     def _decompressed(self) -> Iterator[Decompressed]:
@@ -189,31 +215,3 @@ def _not_archivable(message: str) -> ClientError:
 
 def _encoded(descriptor: Descriptor) -> str:
     return descriptor.digest.partition(":")[2]
-
-
-class _Sink:
-    """A file that need not be seekable, as tarfile writes it."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._position = 0
-
-    def write(self, data: bytes) -> int:
-        self._file.write(data)
-        self._position += len(data)
-        return len(data)
-
-    def tell(self) -> int:
-        return self._position
-
-
-def _tar(file: BinaryIO) -> tarfile.TarFile:
-    sink = cast("BinaryIO", _Sink(file))
-    return tarfile.TarFile(fileobj=sink, mode="w", format=tarfile.PAX_FORMAT, copybufsize=_CHUNK)
-
-
-def _add(archive: tarfile.TarFile, name: str, content: "BinaryIO | Decompressed", size: int) -> None:
-    member = tarfile.TarInfo(name)
-    member.mode = 0o644
-    member.size = size
-    archive.addfile(member, cast("BinaryIO", content))

@@ -98,11 +98,11 @@ def is_there(path: Path, size: int | None) -> bool:
     return path.is_file() and (size is None or path.stat().st_size == size)
 
 
-def has_digest(path: Path, digest: str, on_read: Callable[[int], bool]) -> bool:
+def has_digest(file: BinaryIO, digest: str, on_read: Callable[[int], bool] = lambda _: False) -> bool:
     """Tell whether a file has a digest.
 
     Args:
-        path: The file.
+        file: The file, at its beginning.
         digest: The digest.
         on_read: Gets the number of bytes read so far; returns whether to stop, and answer False.
 
@@ -110,12 +110,11 @@ def has_digest(path: Path, digest: str, on_read: Callable[[int], bool]) -> bool:
         OSError: If it can't be read.
     """
     found, count = hasher(digest), 0
-    with path.open("rb") as file:
-        while chunk := file.read(_READ_AT_ONCE):
-            found.update(chunk)
-            count += len(chunk)
-            if on_read(count):
-                return False
+    while chunk := file.read(_READ_AT_ONCE):
+        found.update(chunk)
+        count += len(chunk)
+        if on_read(count):
+            return False
     return bool(found.hexdigest() == digest.partition(":")[2])
 
 

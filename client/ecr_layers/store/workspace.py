@@ -1,27 +1,30 @@
-"""The directory beside a Docker archive where its blobs are until it is complete: `NAME.partial`."""
+"""The directory beside a target where its blobs are until it is complete, `NAME.partial`: an image layout."""
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ecr_layers.errors import TargetError
-from ecr_layers.store.target import locked, path_of
+from ecr_layers.store.layout import INDEX, VERSION
+from ecr_layers.store.target import locked
 
 _MARK = "made-by-ecr-layers"
 
 
 @contextmanager
 def workspace(target: Path, on_wait: Callable[[], None]) -> Iterator[Path]:
-    """Make and lock the directory of a target, or reuse the one of an earlier run.
+    """Make and lock the directory of a target, or reuse the blobs of an earlier run.
+
+    It is removed at the end, but stays after an error, and with files of others.
 
     Args:
-        target: The archive.
+        target: The archive or directory.
         on_wait: Called before waiting for another process.
 
     Raises:
         TargetError: If there is such a directory that this client didn't make.
-        OSError: If it can't be made.
+        OSError: If it can't be made or removed.
     """
     directory = target.with_name(f"{target.name}.partial")
     with locked(directory, on_wait):
@@ -34,21 +37,16 @@ def workspace(target: Path, on_wait: Callable[[], None]) -> Iterator[Path]:
                     path=str(directory),
                 )
             mark.touch()
+        # An earlier run may have been for other images.
+        (directory / INDEX).unlink(missing_ok=True)
         yield directory
+        _remove(directory)
 
 
-def remove(directory: Path, digests: Iterable[str]) -> None:
-    """Remove the files of an image's blobs, and what becomes empty. Other files stay.
-
-    Raises:
-        OSError: If one can't be removed.
-    """
-    for digest in digests:
-        path = path_of(directory, digest)
-        for suffix in ("", ".part", ".journal"):
-            path.with_name(f"{path.name}{suffix}").unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            path.parent.rmdir()
+def _remove(directory: Path) -> None:
+    shutil.rmtree(directory / "blobs", ignore_errors=True)
+    for name in (INDEX, VERSION):
+        (directory / name).unlink(missing_ok=True)
     if [each.name for each in directory.iterdir()] == [_MARK]:
         (directory / _MARK).unlink()
         directory.rmdir()

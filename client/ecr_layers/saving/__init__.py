@@ -1,0 +1,1 @@
+"""Downloads images and layers into directories and archives, every blob verified."""

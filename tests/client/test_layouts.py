@@ -1,0 +1,289 @@
+"""Mirrors, checks, and caches of layouts, and archives of several images."""
+
+import io
+import json
+import os
+import subprocess
+import tarfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ecr_layers import Client, ClientError, Format, UsageError, prune, verify
+from ecr_layers.store.cache import BlobCache
+from ecr_layers.store.target import locked
+from local.oci_layout import OciLayout
+from local.service import EVERYTHING, local_service
+from tests.client.commanding import Command, command
+from tests.client.faulty_s3 import Fault
+from tests.client.fetching import Fetching, files_in
+from tests.client.small_parts import QUICK, REPOSITORY
+from tests.commands import tool
+from tests.layouts import LayoutWriter
+
+__all__ = ["command"]
+
+
+def blob_in(layout: Path, digest: str) -> Path:
+    return layout / "blobs" / digest.replace(":", "/")
+
+
+def tags_in(layout: Path) -> dict[str, str]:
+    entries = json.loads((layout / "index.json").read_bytes())["manifests"]
+    return {each["annotations"]["org.opencontainers.image.ref.name"]: each["digest"] for each in entries}
+
+
+@pytest.fixture
+def tags(tmp_path: Path) -> dict[str, str]:
+    """Return the tags of `registry`, which a test may change."""
+    writer = LayoutWriter(tmp_path / "origin")
+    images = {name: writer.image(name, is_docker=name == "docker") for name in ("a", "b", "docker")}
+    for name, descriptor in images.items():
+        writer.name(descriptor, name)
+    writer.name(images["a"], "1.0", "1.1", "latest")
+    writer.write()
+    return OciLayout(writer.directory).tags
+
+
+@pytest.fixture
+def registry(tmp_path: Path, tags: dict[str, str]) -> Iterator[Client]:
+    layout = OciLayout(tmp_path / "origin")
+    layout.tags = tags
+    with (
+        local_service({REPOSITORY: layout}, opted_into=EVERYTHING, write_log=lambda _: None) as running,
+        Client(running.url, retries=QUICK) as client,
+    ):
+        yield client
+
+
+def test_a_mirror_has_what_is_new_and_keeps_or_removes_what_is_gone(
+    registry: Client, tags: dict[str, str], tmp_path: Path
+) -> None:
+    everything = {"1.0", "1.1", "a", "b", "docker", "latest"}
+    first = registry.mirror(REPOSITORY, tmp_path / "m")
+    assert {each.name for each in first.saved} == everything == tags_in(tmp_path / "m").keys()
+    # The layout's manifest of a Docker image isn't the registry's.
+    assert set(registry.mirror(REPOSITORY, tmp_path / "m").unchanged) == everything
+    tags["latest"] = tags["b"]
+    del tags["1.1"], tags["a"]
+    second = registry.mirror(REPOSITORY, tmp_path / "m")
+    assert [(each.name, each.loaded_bytes) for each in second.saved] == [("latest", 0)]
+    assert tags_in(tmp_path / "m").keys() == everything
+    assert tags_in(tmp_path / "m")["latest"] == tags["b"]
+    assert registry.mirror(REPOSITORY, tmp_path / "m", "1.*", removes=True).removed == ("1.1",)
+    registry.image(f"{REPOSITORY}:b").save(tmp_path / "m", name="other.example.com/team/app:a2")
+    assert registry.mirror(REPOSITORY, tmp_path / "m", removes=True).removed == ("a",)
+    assert tags_in(tmp_path / "m").keys() == {"1.0", "b", "docker", "latest", "a2"}
+    assert verify(tmp_path / "m").problems == ()
+
+
+def test_the_commands_mirror_and_prune(
+    registry: Client, tags: dict[str, str], tmp_path: Path, command: Command
+) -> None:
+    mirror = ["mirror", "--url", registry.url, REPOSITORY, "-o", f"{tmp_path}/m", "--quiet", "--tag", "[ab]"]
+    assert command(*mirror).status == 0
+    assert tags_in(tmp_path / "m").keys() == {"a", "b"}
+    del tags["b"]
+    assert command(*mirror, "--delete").status == 0
+    before = files_in(tmp_path / "m")
+    listed = command("prune", f"{tmp_path}/m", "--dry-run").output.splitlines()
+    assert files_in(tmp_path / "m") == before
+    assert command("prune", f"{tmp_path}/m").status == 0
+    assert before - files_in(tmp_path / "m") == set(listed[:-1])
+    assert len(listed) == 1 + 4
+    assert listed[-1].startswith(f"{tmp_path}/m: 4 files, ")
+    assert verify(tmp_path / "m").problems == ()
+
+
+def test_verify_names_everything_that_is_wrong(service_with_images: Fetching, tmp_path: Path, command: Command) -> None:
+    tags = ("large", "image", "foreign", "sha512")
+    with service_with_images.service() as client:
+        for tag in tags:
+            client.image(f"{REPOSITORY}:{tag}").save(tmp_path)
+    right = verify(tmp_path)
+    assert (right.images, right.problems, len(right.foreign)) == (4, (), 1)
+    missing, short, other = (each["digest"] for each in service_with_images.layers("large"))
+    manifest = service_with_images.images["image"]["digest"]
+    blob_in(tmp_path, missing).unlink()
+    blob_in(tmp_path, short).write_bytes(b"short")
+    for digest in (other, manifest):
+        path = blob_in(tmp_path, digest)
+        path.write_bytes(path.read_bytes()[:-1] + b"X")
+    assert set(verify(tmp_path).problems) == {
+        f"{missing} is missing.",
+        f"{short} has 5 bytes instead of 300000.".replace("300000", str(len(service_with_images.blob(short)))),
+        f"{other} has other bytes.",
+        f"{manifest} has other bytes.",
+    }
+    result = command("verify", str(tmp_path))
+    assert (result.status, result.output.count("\n")) == (3, 5)
+    with pytest.raises(ClientError, match="Digest mismatch"):
+        prune(tmp_path)
+
+
+def test_prune_removes_only_what_is_the_clients_and_only_in_layouts(
+    service_with_images: Fetching, tmp_path: Path
+) -> None:
+    layout = tmp_path / "app"
+    with service_with_images.service() as client:
+        client.image(f"{REPOSITORY}:image").save(layout)
+    kept = files_in(layout) | {"notes.txt", "blobs/notes.txt", "blobs/sha256/notes.txt"}
+    unused = [f"blobs/sha256/{'0' * 64}{suffix}" for suffix in ("", ".part", ".journal")]
+    for name in (*(kept - files_in(layout)), *unused):
+        (layout / name).write_bytes(b"x")
+    pruned = prune(layout)
+    assert ({str(path) for path in pruned.paths}, pruned.size) == (set(unused), 3)
+    assert files_in(layout) == kept
+    for directory in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(UsageError, match="isn't an OCI image layout"):
+            prune(directory)
+    assert not (tmp_path / "nowhere").exists()
+    (layout / "blobs").rename(tmp_path / "shared")
+    (layout / "blobs").symlink_to(tmp_path / "shared")
+    with pytest.raises(UsageError, match="other layouts may share it"):
+        prune(layout)
+
+
+def test_prune_waits_for_a_download_into_the_layout(service_with_images: Fetching, tmp_path: Path) -> None:
+    with service_with_images.service() as client:
+        client.image(f"{REPOSITORY}:image").save(tmp_path)
+    unused, waiting = blob_in(tmp_path, f"sha256:{'0' * 64}"), threading.Event()
+    with locked(tmp_path, lambda: None):
+        unused.write_bytes(b"x")
+        thread = threading.Thread(target=prune, args=(tmp_path,), kwargs={"on_wait": waiting.set})
+        thread.start()
+        assert waiting.wait(30)
+        assert unused.exists()
+    thread.join(30)
+    assert not unused.exists()
+
+
+def test_layouts_and_archives_share_a_cache_whose_blobs_are_verified(
+    service_with_images: Fetching, tmp_path: Path, command: Command
+) -> None:
+    s3, cache = service_with_images.s3, tmp_path / "cache"
+    with service_with_images.service() as client:
+        image = client.image(f"{REPOSITORY}:large")
+        first = image.save(tmp_path / "first", cache=cache)
+        s3.forget()
+        second = image.save(tmp_path / "second", cache=cache)
+        archived = client.save([image], tmp_path / "app.tar", Format.OCI_ARCHIVE, cache=cache)
+        assert (second.loaded_bytes, second.present_bytes) == (0, first.loaded_bytes)
+        assert [each.loaded_bytes for each in archived] == [0]
+        assert s3.asked == []
+        cached = blob_in(cache, service_with_images.large)
+        assert cached.samefile(blob_in(tmp_path / "first", service_with_images.large))
+        # A damaged blob, which every layout that shares the file has, too.
+        cached.write_bytes(bytes(cached.stat().st_size))
+        third = image.save(tmp_path / "third", cache=cache, is_quick=True)
+        assert third.loaded_bytes == cached.stat().st_size
+    assert verify(tmp_path / "third").problems == ()
+    assert cached.read_bytes() == service_with_images.blob(service_with_images.large)
+    words = ["fetch", "--url", service_with_images.url, f"{REPOSITORY}:large", "--quiet", "-o", f"{tmp_path}/fourth"]
+    s3.forget()
+    assert command(*words, "--cache", str(cache), "--cache-size", "1kB").status == 0
+    assert s3.asked == []
+    assert sum(path.stat().st_size for path in cache.rglob("*") if path.is_file()) <= 1000
+    assert verify(tmp_path / "fourth").problems == ()
+
+
+def test_the_next_version_of_a_docker_archive_takes_only_new_layers(
+    tmp_path: Path, service_with_images: Fetching
+) -> None:
+    digests = {each["digest"] for each in service_with_images.layers("image")}
+    with service_with_images.service() as client:
+        client.save_layers(REPOSITORY, digests, tmp_path / "blobs", cache=tmp_path / "cache")
+        service_with_images.s3.forget()
+        client.image(f"{REPOSITORY}:image").save_docker(tmp_path / "app.tar", cache=tmp_path / "cache")
+    assert not digests & {each.digest for each in service_with_images.s3.asked}
+
+
+def test_a_cache_keeps_what_was_used_last(tmp_path: Path) -> None:
+    cache = BlobCache(tmp_path / "cache", 25)
+    digests = [f"sha256:{number:064x}" for number in range(3)]
+    for age, digest in enumerate(reversed(digests)):
+        path = tmp_path / digest
+        path.write_bytes(bytes(10))
+        cache.add(digest, path)
+        os.utime(path, (age, age))
+    assert cache.take(digests[2], 10, tmp_path / "taken")
+    assert not cache.take(digests[2], 11, tmp_path / "other size")
+    (tmp_path / "taken").unlink()
+    cache.trim()
+    assert [cache.take(digest, None, tmp_path / "again" / digest) for digest in digests] == [True, False, True]
+
+
+def test_a_link_in_a_cache_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"secret")
+    digest = f"sha256:{0:064x}"
+    blob_in(tmp_path, digest).parent.mkdir(parents=True)
+    blob_in(tmp_path, digest).symlink_to(tmp_path / "secret")
+    assert not BlobCache(tmp_path, 100).take(digest, None, tmp_path / "taken")
+    assert not (tmp_path / "taken").exists()
+
+
+def test_an_oci_archive_is_read_by_skopeo_and_stays_as_it_is(
+    service_with_images: Fetching, tmp_path: Path, command: Command
+) -> None:
+    images = [f"{REPOSITORY}:image", f"{REPOSITORY}:docker", f"{REPOSITORY}:foreign"]
+    words = ["fetch", "--url", service_with_images.url, *images, "--quiet", "-o", f"oci-archive:{tmp_path}/app.tar"]
+    assert command(*words).status == 0
+    for tag in ("image", "docker"):
+        reference = f"oci-archive:{tmp_path}/app.tar:{tag}"
+        result = subprocess.run([tool("skopeo"), "inspect", reference], capture_output=True, timeout=60, check=True)
+        assert json.loads(result.stdout)["Labels"] == {"name": tag}
+    found = verify(tmp_path / "app.tar")
+    assert (found.images, found.problems, len(found.foreign)) == (3, (), 1)
+    before = (tmp_path / "app.tar").stat()
+    service_with_images.s3.forget()
+    assert command(*words).status == 0
+    assert (tmp_path / "app.tar").stat().st_mtime_ns == before.st_mtime_ns
+    assert service_with_images.s3.asked == []
+    assert files_in(tmp_path) == {"app.tar"}
+    content = bytearray((tmp_path / "app.tar").read_bytes())
+    content[content.index(b"\x1f\x8b") + 30] ^= 1
+    (tmp_path / "app.tar").write_bytes(content)
+    assert command(*words).status == 0
+    assert verify(tmp_path / "app.tar").problems == ()
+    streamed = io.BytesIO()
+    with service_with_images.service() as client:
+        client.save([client.image(name) for name in images], streamed, Format.OCI_ARCHIVE)
+    assert streamed.getvalue() == (tmp_path / "app.tar").read_bytes()
+
+
+def test_a_docker_archive_has_several_images_with_shared_layers_once(
+    service_with_images: Fetching, tmp_path: Path
+) -> None:
+    digest = service_with_images.images["image"]["digest"]
+    with service_with_images.service() as client:
+        names = (f"{REPOSITORY}:image", f"{REPOSITORY}:docker", f"{REPOSITORY}@{digest}")
+        images = [client.image(name) for name in names]
+        for _ in range(2):
+            saved = client.save(images, tmp_path / "app.tar", Format.DOCKER_ARCHIVE)
+    assert [each.loaded_bytes for each in saved] == [0, 0, 0]
+    with tarfile.open(tmp_path / "app.tar") as archive:
+        document = archive.extractfile("manifest.json")
+        assert document is not None
+        entries = json.load(document)
+        assert [len(each["RepoTags"]) for each in entries] == [2, 2, 0]
+        names_in = archive.getnames()
+    assert len(names_in) == len(set(names_in))
+    source = f"docker-archive:{tmp_path}/app.tar:{REPOSITORY}:docker"
+    result = subprocess.run([tool("skopeo"), "inspect", source], capture_output=True, timeout=60, check=True)
+    assert json.loads(result.stdout)["Labels"] == {"name": "docker"}
+
+
+def test_an_interrupted_oci_archive_is_resumed(service_with_images: Fetching, tmp_path: Path) -> None:
+    first, *others = (layer["digest"] for layer in service_with_images.layers("image"))
+    service_with_images.s3.faults = [Fault("reset", times=1000, digest=first)]
+    with service_with_images.service() as client:
+        client.save_layers(REPOSITORY, others, tmp_path / "app.tar.partial" / "blobs")
+        (tmp_path / "app.tar.partial" / "made-by-ecr-layers").touch()
+        with pytest.raises(ClientError):
+            client.save([client.image(f"{REPOSITORY}:image")], tmp_path / "app.tar", Format.OCI_ARCHIVE)
+        service_with_images.s3.forget()
+        client.save([client.image(f"{REPOSITORY}:image")], tmp_path / "app.tar", Format.OCI_ARCHIVE)
+    assert not set(others) & {each.digest for each in service_with_images.s3.asked}
+    assert files_in(tmp_path) == {"app.tar"}
