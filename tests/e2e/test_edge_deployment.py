@@ -1,5 +1,6 @@
 """CloudFront in front, deployed to an AWS emulator: turned on, deployed again, turned off, on again, removed."""
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,14 @@ from ecr_layers.ops.token_store import TokenStore
 from tests.e2e.emulator import Emulator, running_emulator
 from tests.loopback import resolve_localhost_names
 
-EDGE = {"edge": "true", "edgeCacheSeconds": "600", "edgeLayers": "true", "publicRepositories": "team/public/*"}
+RULES = {"ci": {"issuer": "https://gitlab.com", "claims": {"project_id": "1"}, "repositories": ["team/*"]}}
+EDGE = {
+    "edge": "true",
+    "edgeCacheSeconds": "600",
+    "edgeLayers": "true",
+    "publicRepositories": "team/public/*",
+    "trustRules": json.dumps(RULES),
+}
 SETTINGS = {"repositories": "team/*", "imagePull": "true"}
 
 # One within what the stack serves, and one without.
@@ -112,9 +120,9 @@ def test_turned_on_it_is_all_there_and_lets_cloudfront_in(lifecycle: Lifecycle) 
     on = lifecycle.on
     assert on.names["list_distributions"] == {on.outputs["DistributionId"]}
     name = "EcrLayerResolver-us-east-1"
-    assert on.names["list_functions"] == {name, f"{name}-layers", f"{name}-response"}
+    assert on.names["list_functions"] == {name, f"{name}-layers", f"{name}-response", f"{name}-token"}
     # With edgeCacheSeconds, cached paths have an origin request policy of their own.
-    assert on.names["list_origin_request_policies"] == {name, f"{name}-cached"}
+    assert on.names["list_origin_request_policies"] == {name, f"{name}-cached", f"{name}-token"}
     assert on.names["list_cache_policies"] == {name, f"{name}-layers"}
     named = {"list_distributions", "list_functions", "list_cache_policies", "list_origin_request_policies"}
     assert [on.names[each] for each in on.names if each not in named] == [{name}] * 2
@@ -124,19 +132,24 @@ def test_turned_on_it_is_all_there_and_lets_cloudfront_in(lifecycle: Lifecycle) 
 
 def test_the_distribution_has_the_function_url_behind_it_and_the_function_in_front(lifecycle: Lifecycle) -> None:
     config = lifecycle.distribution
-    origin, bucket = config["Origins"]["Items"]
+    origins = {each["Id"]: each for each in config["Origins"]["Items"]}
+    origin = origins[config["DefaultCacheBehavior"]["TargetOriginId"]]
+    layers, token, *others = config["CacheBehaviors"]["Items"]
+    bucket, exchange = origins[layers["TargetOriginId"]], origins[token["TargetOriginId"]]
+    assert (layers["PathPattern"], token["PathPattern"]) == ("/layers/*", "/token")
+    assert exchange["OriginAccessControlId"]
+    assert exchange["DomainName"] != origin["DomainName"]
     assert bucket["DomainName"] == "prod-us-east-1-starport-layer-bucket.s3.us-east-1.amazonaws.com"
     assert f"https://{origin['DomainName']}/" == lifecycle.on.outputs["FunctionUrl"]
     assert origin["OriginAccessControlId"]
-    layers, *others = config["CacheBehaviors"]["Items"]
     behaviours = [config["DefaultCacheBehavior"], *others]
     assert len(behaviours) == 3
     for behaviour in behaviours:
         associations = behaviour["FunctionAssociations"]["Items"]
         assert [each["EventType"] for each in associations] == ["viewer-request", "viewer-response"]
-    assert layers["TargetOriginId"] == bucket["Id"]
-    assert [each["EventType"] for each in layers["FunctionAssociations"]["Items"]] == ["viewer-request"]
-    assert {each["ViewerProtocolPolicy"] for each in [layers, *behaviours]} == {"https-only"}
+    for behaviour in (layers, token):
+        assert [each["EventType"] for each in behaviour["FunctionAssociations"]["Items"]] == ["viewer-request"]
+    assert {each["ViewerProtocolPolicy"] for each in [layers, token, *behaviours]} == {"https-only"}
 
 
 def test_tokens_are_created_in_the_stacks_store_for_what_it_serves(lifecycle: Lifecycle) -> None:
