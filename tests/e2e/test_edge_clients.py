@@ -38,7 +38,7 @@ GOOD, WRONG, EXPIRED, OUT_OF_SCOPE = ("ci", PASSWORD), ("ci", "wrong"), ("expire
 REFUSED = {
     WRONG: "The name or password of the pull token is wrong, or it was revoked.",
     EXPIRED: "The pull token has expired. Ask for a new one.",
-    OUT_OF_SCOPE: "The pull token is not for this repository. Ask for one that is.",
+    OUT_OF_SCOPE: "The token is not for this repository. Ask for one that is.",
 }
 """What the edge says to the credentials that it refuses."""
 

@@ -167,9 +167,7 @@ def test_a_client_cant_pass_for_another_address(edge: RunningEdge, origin: Origi
     assert origin.events[0]["headers"]["cloudfront-viewer-address"].startswith("127.0.0.1:")
 
 
-@pytest.mark.parametrize(
-    "target", [BLOB, BLOB.replace(":", "%3A"), "/download-url?repositoryName=team%2Fapp&layerDigest=a"]
-)
+@pytest.mark.parametrize("target", [BLOB, "/download-url?repositoryName=team%2Fapp&layerDigest=a"])
 def test_a_path_that_goes_on_goes_on_byte_for_byte(edge: RunningEdge, origin: Origin, target: str) -> None:
     answer = get(edge, target)
     sent = [f"{event['rawPath']}?{event['rawQueryString']}".rstrip("?") for event in origin.events]
