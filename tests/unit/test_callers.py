@@ -3,10 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from layer_resolver.callers import caller_of
 from layer_resolver.handler import create_handler
 from layer_resolver.settings import Settings
 from tests.unit.fakes import Context, FakeEcr, digest, download_url, function_url_event, logged
@@ -209,27 +206,3 @@ class TestDirectInvocation:
         log = logged(capsys)
         assert (log["trigger"], log["callerKind"]) == ("direct", "direct")
         assert not {"caller", "sourceIp", "callerVerified"} & log.keys()
-
-
-ARNS = st.one_of(
-    st.text(max_size=200),
-    st.from_regex(
-        r"arn:aws[a-z-]{0,7}:(sts|iam)::[0-9]{12}:(assumed-role|role|user)/OriginAccessControlRole[A-Za-z/]{0,30}",
-        fullmatch=True,
-    ),
-    st.text(max_size=20).map(lambda text: text + CLOUDFRONT),
-)
-
-
-@given(
-    arn=ARNS,
-    headers=st.fixed_dictionaries({name: st.sampled_from([value, "x"]) for name, value in AT_THE_EDGE.items()}),
-    edge=st.sampled_from([None, EDGE, EVERY_EDGE]),
-)
-def test_whoever_is_not_cloudfront_is_never_taken_for_a_token(
-    arn: str, headers: dict[str, str], edge: str | None
-) -> None:
-    caller = caller_of(arn, "203.0.113.7", lambda name: headers.get(name, ""), edge)
-    if not arn.startswith(CLOUDFRONT):
-        assert (caller.kind, caller.source_ip) in {("iam", "203.0.113.7"), ("public", "203.0.113.7")}
-        assert caller.name in {arn, None}

@@ -311,8 +311,3 @@ def test_each_listed_name_gets_an_image_of_that_name(listed: list[Platform]) -> 
         platform = choose(entries, name).platform
         assert platform is not None
         assert name_of(platform) == name
-
-
-@given(st.text(), st.builds(platform, os=st.text(), architecture=st.text(), variant=texts, os_version=texts))
-def test_any_text_is_a_platform_or_none(wanted: str, platform: Platform) -> None:
-    assert digest_for(wanted, [entry("digest", platform=platform)]) in {None, "digest"}

@@ -22,7 +22,6 @@ from botocore.exceptions import (
 )
 from urllib3.exceptions import MaxRetryError
 
-from layer_resolver.download_urls import PresignedUrl
 from layer_resolver.ecr import create_client
 from layer_resolver.errors import ERROR_TABLE, ResolverError
 from layer_resolver.handler import create_handler
@@ -100,12 +99,6 @@ class FailingEvents:
 def assert_no_secret(*texts: str) -> None:
     for text in texts:
         assert [value for value in VALUES if value in text] == []
-
-
-def test_a_presigned_url_does_not_show_itself() -> None:
-    url = PresignedUrl.of(SECRET_URL, 0.0)
-    assert url.url == SECRET_URL
-    assert_no_secret(repr(url), str(url))
 
 
 @pytest.mark.parametrize("error", ANSWERS, ids=lambda error: f"{type(error).__name__} {str(error)[:60]}")

@@ -179,13 +179,6 @@ def test_a_referrer(send: Send, ecr: FakeEcr, part: dict[str, Any]) -> None:
     assert (refused.status, refused.json["errors"][0]["code"]) == (503, "UNAVAILABLE")
 
 
-def test_an_answer_without_images_and_without_failures_is_that_of_an_image_that_is_not_there(
-    send: Send, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(FakeEcr, "batch_get_image", lambda *_, **__: {"images": []})
-    assert send("GET", "/v2/team/app/manifests/1.0").status == 404
-
-
 class OneHeader(Api):
     """An API whose only route answers with one header."""
 
