@@ -16,7 +16,7 @@ AUDIT := $(VENV)/tools/audit
 # Registry clients that Go builds. Without Go, their tests are skipped.
 GO := $(shell command -v go)
 GO_CLIENTS := $(if $(GO),$(VENV)/tools/go-clients)
-export SEED INVOCATIONS INPUTS MINUTES
+export SEED INVOCATIONS
 PORT ?= 9000
 # How many processes run the tests; many tests wait for other programs. Files run in the order of their folders: in
 # pytest-xdist's default order, by number of tests, the deployments would run last, and alone.
@@ -81,9 +81,8 @@ test-deployed-python: $(INSTALLED)  ## Test the function and the local AWS with 
 	$(BIN)/uv pip install --quiet --python $(DEPLOYED) --no-deps --editable client && \
 	$(DEPLOYED)/bin/python -m pytest -q tests/unit tests/local
 
-# The C library reserves memory for each thread, and the stand-ins for ECR and S3 have hundreds.
-soak: $(INSTALLED) $(INSTALLED_CDK) $(CDK_CLI)  ## Send faults and hostile inputs for an hour (SEED=1 INVOCATIONS=10000 INPUTS=1000000 MINUTES=60)
-	@MALLOC_ARENA_MAX=1 PYTHONPATH=lambda_src:. $(BIN)/python -m tests.faults.soak
+soak: $(INSTALLED) $(INSTALLED_CDK) $(CDK_CLI)  ## Send many more faults and requests than `make test` does (SEED=1 INVOCATIONS=10000)
+	@INVOCATIONS=$(or $(INVOCATIONS),10000) $(BIN)/python -m pytest -q tests/faults/test_faults.py
 	@AWS_REGION=us-east-1 PYTHONPATH=lambda_src:. PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.contract.edge_model --seed $(or $(SEED),1)
 
 # It starts afresh, because mutmut would keep copies of deleted modules and tests.
