@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import costs
 from infra.audit import QUERIES
-from tests.infra.templates import Resource, body_of_dashboard, only, resources, shown, synth
+from tests.infra.templates import Resource, body_of_dashboard, only, resources, synth
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -34,11 +34,6 @@ def test_each_alarm_rings_as_soon_as_the_threshold_is_passed_and_not_when_nothin
         assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": topic}]
         assert 20 < len(alarm["AlarmDescription"]) <= 1024
         assert "Metrics" not in alarm
-
-
-def test_a_few_slow_requests_at_night_raise_no_alarm() -> None:
-    (duration,) = [alarm for alarm in alarms(synth()) if alarm["MetricName"] == "Duration"]
-    assert (duration["ExtendedStatistic"], duration["EvaluateLowSampleCountPercentile"]) == ("p99", "ignore")
 
 
 @pytest.mark.parametrize(
@@ -77,42 +72,6 @@ def test_nothing_a_client_does_by_itself_rings_an_alarm() -> None:
 
 def dashboard(template: dict[str, Any]) -> str:
     return json.dumps(only(template, "AWS::CloudWatch::Dashboard")["Properties"]["DashboardBody"])
-
-
-RULE_METRICS = ["MatchedEvents Sum", "Invocations Sum", "FailedInvocations Sum", "InvocationsSentToDlq Sum"]
-WIDGETS = [
-    ("### Requests over HTTP", []),
-    ("Requests, and those answered with 4xx and 5xx", ["UrlRequestCount Sum", "Url4xxCount Sum", "Url5xxCount Sum"]),
-    ("Latency", ["UrlRequestLatency Average", "UrlRequestLatency Maximum"]),
-    ("### Callers", []),
-    ("Invocations by kind of caller and outcome", ["Requests Sum"]),
-    ("Events about pulls that failed", ["PullEventsFailed Sum"]),
-    ("### Function", []),
-    ("Invocations, errors and throttles", ["Invocations Sum", "Errors Sum", "Throttles Sum"]),
-    ("Duration", ["Duration p50", "Duration p90", "Duration p99"]),
-    ("Concurrency and cold starts", ["ConcurrentExecutions Maximum", "ColdStart Sum"]),
-    ("### Layers", []),
-    ("Layers resolved, and those of them from the cache", ["LayersResolved Sum", "CacheHits Sum"]),
-    ("Layers failed by code", ["LayersFailed Sum"]),
-    ("Requests failed by code", ["RequestsFailed Sum"]),
-    ("ECR latency", ["EcrCallLatency p50", "EcrCallLatency p90", "EcrCallLatency p99"]),
-    ("### Rules", []),
-    ("Request rule", RULE_METRICS),
-    ("Push rule", RULE_METRICS),
-    ("### Failure queue", []),
-    ("Messages that wait", ["ApproximateNumberOfMessagesVisible Maximum"]),
-    ("Age of the oldest", ["ApproximateAgeOfOldestMessage Maximum"]),
-]
-
-
-def test_the_dashboard_shows_what_an_operator_looks_for_by_the_statistic_that_tells() -> None:
-    body = json.loads(body_of_dashboard(synth(imagePull=True, pullEvents=True)))
-    alarms_first, *widgets = body["widgets"]
-    assert (alarms_first["type"], alarms_first["width"]) == ("alarm", 24)
-    named = [each["properties"].get("title") or each["properties"]["markdown"] for each in widgets]
-    assert list(zip(named, map(shown, widgets), strict=True)) == WIDGETS
-    # What has no statistic of its own has that of its widget, which is the average.
-    assert not [each for each in widgets if "stat" in each["properties"]]
 
 
 def test_the_dashboard_shows_every_alarm() -> None:
