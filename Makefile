@@ -40,7 +40,7 @@ CHECKED := lambda_src client/ecr_layers local infra app.py tests benchmarks scri
 PAGES := README.md CHANGELOG.md CONTRIBUTING.md LICENSE SECURITY.md THIRD_PARTY.md client/README.md docs examples
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve proxy smoke wheel unit client soak test test-deployed-python lint format bench bench-client scaling audit sbom third-party openapi docs pictures mutants python synth bootstrap diff deploy destroy lock clean
+.PHONY: help demo serve proxy smoke wheel unit client soak test test-deployed-python lint format bench bench-client costs audit sbom third-party openapi docs mutants python synth bootstrap diff deploy destroy lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 22
@@ -110,8 +110,8 @@ bench: $(INSTALLED) $(INSTALLED_CDK)  ## Measure the function against bare boto3
 bench-client: $(INSTALLED) $(GO_CLIENTS)  ## Measure ecr-layers fetch against curl, skopeo, crane and aria2c
 	@$(BIN)/python -m benchmarks.client
 
-scaling: $(INSTALLED) $(INSTALLED_CDK)  ## Model loads of 10 to 100,000 requests a second, and check the model against the function
-	@$(BIN)/python -m benchmarks.load_check
+costs: $(INSTALLED)  ## Compute the documents' tables of costs and loads
+	@$(BIN)/python -m benchmarks.costs
 
 synth: $(INSTALLED_CDK) $(CDK_CLI)  ## Write the CloudFormation template to cdk.out (ARGS='-c key=value')
 	$(CDK) synth --quiet $(ARGS)
@@ -145,9 +145,6 @@ docs: $(INSTALLED) $(CDK_CLI)  ## Build the documents as a searchable web site i
 	@tar cf - $(PAGES) | tar xf - -C build/pages
 	@cp node_modules/@mermaid-js/tiny/dist/mermaid.tiny.js build/pages
 	@$(BIN)/zensical build --clean --strict
-
-pictures: $(INSTALLED)  ## Update the documents' pictures: the demo, and the API page with Chromium
-	@$(BIN)/python -m scripts.pictures
 
 python: $(INSTALLED)  ## Install the Python of the deployed function, which writes the package's bytecode
 	$(BIN)/uv python install 3.13

@@ -12,6 +12,7 @@ from infra.audit import QUERIES
 from tests.infra.templates import Resource, body_of_dashboard, only, resources, synth
 
 DOCS = Path(__file__).parents[2] / "docs"
+OPERATIONS = (DOCS / "operations.md").read_text()
 
 
 def alarms(template: dict[str, Any]) -> list[Resource]:
@@ -134,3 +135,20 @@ def test_the_costs_count_as_many_alarms_and_metrics_as_the_stack_has() -> None:
 
 def test_the_queries_can_be_left_out() -> None:
     assert not resources(synth(savedQueries=False), "AWS::Logs::QueryDefinition")
+
+
+def test_the_alarms_that_operations_md_explains_are_the_stacks() -> None:
+    template = synth(edge=True, repositories=["team/*"], publicRepositories=["team/app"])
+    section = OPERATIONS.partition("\n## Alarms\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (`.*?`) \|", section, re.MULTILINE)
+    explained = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    identifiers = [name for name, each in template["Resources"].items() if each["Type"] == "AWS::CloudWatch::Alarm"]
+    names = [re.fullmatch(r"Monitoring(\w+)Alarm[0-9A-F]{8}", identifier) for identifier in identifiers]
+    assert sorted(explained) == sorted(name[1] for name in names if name)
+    assert all(names)
+
+
+def test_the_outputs_that_operations_md_uses_are_the_stacks() -> None:
+    used = re.findall(r"\$\(output (\w+)\)", OPERATIONS)
+    assert used
+    assert set(used) <= set(synth()["Outputs"])
