@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from botocore.exceptions import ReadTimeoutError
 
 from layer_resolver.errors import (
     ERROR_TABLE,
@@ -14,7 +13,6 @@ from layer_resolver.errors import (
     INVALID_PARAMETER,
     RESULT_TOO_LARGE,
     THROTTLED,
-    TIMED_OUT,
     UNSUPPORTED_EVENT,
     ResolverError,
 )
@@ -132,12 +130,6 @@ class TestWhatLambdaTriesAgain:
         result = invoke(eventbridge_event(request(1, 2)))
         assert [url["layerDigest"] for url in result["downloadUrls"]] == [digest(1)]
         assert [(each["layerDigest"], each["retryable"]) for each in result["failures"]] == [(digest(2), True)]
-
-    def test_out_of_time_is_raised(self, invoke: Invoke, ecr: FakeEcr) -> None:
-        ecr.answer = ReadTimeoutError(endpoint_url="https://ecr")
-        with pytest.raises(ResolverError) as caught:
-            invoke(eventbridge_event(request(1)), remaining_milliseconds=550)
-        assert caught.value.kind is TIMED_OUT
 
     @pytest.mark.parametrize(
         "kind", [kind for kind in ERROR_TABLE.values() if kind.ecr_codes], ids=lambda kind: kind.code
@@ -398,11 +390,6 @@ class TestPushes:
             invoke(self.push(**{"image-digest": image_digest}))
         assert caught.value.kind is RESULT_TOO_LARGE
         assert not ecr.calls
-
-    def test_an_image_may_have_more_layers_than_a_batch_if_its_result_fits(self, ecr: FakeEcr) -> None:
-        handler = create_handler(ecr, Settings(image_pull=True, maximum_result_kilobytes=1024))
-        result = handler(self.push(**{"image-digest": self.put_layers(ecr, 600)}), Context())
-        assert (len(result["downloadUrls"]), result["failures"]) == (601, [])
 
 
 def test_an_id_that_is_not_of_aws_form_is_neither_answered_nor_logged(

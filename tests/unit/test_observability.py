@@ -123,14 +123,6 @@ class TestLogLine:
         ]
         assert log["trace"][-1].startswith("fakes.py:")
 
-    def test_a_bug_in_one_layer_of_a_batch_is_an_error_though_the_batch_is_answered(
-        self, send: Send, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        ecr.answers = {digest(2): RuntimeError()}
-        ask(send, digest(1), digest(2))
-        log = logged(capsys)
-        assert (log["level"], log["status"], log["layersResolved"]) == ("ERROR", 200, 1)
-
     def test_a_refused_request_is_logged_with_the_reason(self, send: Send, capsys: pytest.CaptureFixture[str]) -> None:
         send("GET", "/download-url", {"repositoryName": "team/app"})
         log, lines = written(capsys)
@@ -187,14 +179,6 @@ class TestLogLine:
             error = logged(capsys)["error"]
             assert (error.pop("code"), error.pop("cause")["type"]) == ("ThrottlingException", "ClientError")
             assert error == about
-
-    def test_with_tracing_a_line_has_the_traces_id(
-        self, send: Send, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        trace_id = "1-5759e988-bd862e3fe1be46a994272793"
-        monkeypatch.setenv("_X_AMZN_TRACE_ID", f"Root={trace_id};Parent=53995c3f42cd8ad8;Sampled=1")
-        send("GET", "/healthz")
-        assert logged(capsys)["xray_trace_id"] == trace_id
 
     @pytest.mark.usefixtures("debugging")
     def test_debugging_adds_a_line_for_each_call_to_ecr(
@@ -402,14 +386,6 @@ class TestWhatNobodyGot:
         log, lines = written(capsys)
         assert (log["layersRequested"] > 0, log["layersResolved"], log["repositoryName"]) == (True, 0, "team/app")
         assert not [line for line in lines if "LayersResolved" in line]
-
-    def test_an_answer_that_is_too_large_resolves_no_layer(
-        self, send: Send, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        ecr.url_padding = 15_000
-        ask(send, *map(digest, range(450)))
-        log, _ = written(capsys)
-        assert (log["status"], log["layersRequested"], log["layersResolved"]) == (413, 450, 0)
 
     def test_an_event_whose_result_is_too_large_resolves_no_layer(
         self, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]

@@ -1,7 +1,7 @@
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from layer_resolver.models import IndexEntry, Platform
@@ -302,6 +302,7 @@ platforms = st.builds(
 )
 
 
+@settings(max_examples=50)
 @given(st.lists(platforms, min_size=1, max_size=6))
 def test_each_listed_name_gets_an_image_of_that_name(listed: list[Platform]) -> None:
     entries = [entry(str(number), platform=platform) for number, platform in enumerate(listed)]

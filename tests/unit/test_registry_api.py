@@ -234,12 +234,9 @@ class TestErrors:
         [
             ("POST", "/v2/team/app/blobs/uploads/", ""),
             ("POST", "/v2/a/blobs/uploads/b/blobs/uploads/", ""),
-            ("PATCH", "/v2/team/app/blobs/uploads/1234", ""),
-            ("PUT", "/v2/team/app/blobs/uploads/1234", ""),
             ("GET", "/v2/team/app/blobs/uploads/", ""),
             ("DELETE", BLOB, "GET, HEAD"),
             ("PUT", "/v2/team/app/manifests/latest", "GET, HEAD"),
-            ("DELETE", "/v2/team/app/manifests/latest", "GET, HEAD"),
             ("POST", "/v2/", "GET, HEAD"),
         ],
     )
@@ -323,25 +320,18 @@ class TestManifests:
             ("", 200),
             ("*/*", 200),
             (f"{DOCKER_MANIFEST},{OCI_MANIFEST}", 200),
-            (f"{DOCKER_MANIFEST}, application/*;q=0.5", 200),
             (OCI_MANIFEST.upper(), 200),
             (DOCKER_MANIFEST, 200),
-            ("application/json", 200),
             (INDEX_MEDIA_TYPES[0], 404),
             (f"{INDEX_MEDIA_TYPES[0]}, {DOCKER_MANIFEST}", 200),
             (f"{DOCKER_MANIFEST};q=0", 200),
             (f"{OCI_MANIFEST};q=0", 404),
             (f"{OCI_MANIFEST}; Q=0.000, */*", 404),
             ("*/*;q=0", 404),
-            ("application/*;q=0", 404),
             (f"*/*;q=0, {OCI_MANIFEST};q=0.001", 200),
-            ("application/*;q=0.1, */*;q=0", 200),
-            ("text/*", 200),
             (f"{INDEX_MEDIA_TYPES[0]}, */*;q=0.1", 200),
             (";;q=0,,", 200),
-            ("q=0", 200),
             (f"{OCI_MANIFEST};q=nonsense", 200),
-            (f"{INDEX_MEDIA_TYPES[0]};q=0", 200),
         ],
     )
     def test_accept_is_honoured(self, send: Send, capsys: pytest.CaptureFixture[str], accept: str, status: int) -> None:
@@ -363,11 +353,6 @@ class TestManifests:
     def test_an_image_that_is_not_there_is_unknown(self, send: Send, reference: str) -> None:
         answer = send("GET", f"/v2/team/app/manifests/{reference}")
         assert (answer.status, error_of(answer)["code"]) == (404, "MANIFEST_UNKNOWN")
-
-    def test_a_digest_that_is_none_is_invalid(self, send: Send, ecr: FakeEcr) -> None:
-        answer = send("GET", "/v2/team/app/manifests/sha256:xyz")
-        assert (answer.status, error_of(answer)["code"]) == (400, "DIGEST_INVALID")
-        assert not ecr.image_calls
 
     @pytest.mark.parametrize(
         ("failure", "status", "code"),
@@ -409,7 +394,7 @@ class TestManifests:
         answer = send("GET", f"/v2/team/app/manifests/{reference}")
         assert (answer.status, error_of(answer)["code"]) == (502, "UNKNOWN")
 
-    @pytest.mark.parametrize("reference", ["md5:00", "sha256:00", f"sha256:{'A' * 64}", f"sha512:{'0' * 64}"])
+    @pytest.mark.parametrize("reference", ["md5:00", "sha256:xyz", f"sha256:{'A' * 64}", f"sha512:{'0' * 64}"])
     def test_a_digest_that_no_registry_has_is_invalid(self, send: Send, ecr: FakeEcr, reference: str) -> None:
         for path in ("manifests", "blobs", "referrers"):
             answer = send("GET", f"/v2/team/app/{path}/{reference}")
@@ -484,11 +469,6 @@ class TestReferrers:
         assert answer.status == 200
         assert ecr.image_calls[0]["filter"] == {"artifactTypes": types}
 
-    def test_an_image_that_nothing_refers_to_has_an_empty_index(self, send: Send, ecr: FakeEcr) -> None:
-        ecr.referrers = []
-        answer = send("GET", f"/v2/team/app/referrers/{digest()}")
-        assert (answer.status, answer.json["manifests"]) == (200, [])
-
     @pytest.mark.parametrize(
         ("query", "code"),
         [
@@ -526,19 +506,6 @@ class TestReferrers:
         assert [each["digest"] for each in answer.json["manifests"]] == [digest(1), digest(3)]
         assert ecr.image_calls[0]["filter"] == {"artifactTypes": ["application/sbom", "a/b"]}
         assert "?artifactType=application%2Fsbom%2Ca%2Fb&nextToken=2>" in answer.headers["Link"]
-
-    @pytest.mark.parametrize(
-        "referrer",
-        [
-            {"digest": "x", "mediaType": OCI_MANIFEST, "size": 1},
-            {"digest": digest(), "size": 1},
-            {"digest": digest(), "mediaType": OCI_MANIFEST, "size": "1"},
-        ],
-    )
-    def test_what_ecr_would_not_say_is_not_passed_on(self, send: Send, ecr: FakeEcr, referrer: dict[str, Any]) -> None:
-        ecr.referrers = [referrer]
-        answer = send("GET", f"/v2/team/app/referrers/{digest()}")
-        assert (answer.status, error_of(answer)["code"]) == (503, "UNAVAILABLE")
 
 
 def test_without_image_pull_there_is_no_referrers_api_so_that_clients_fall_back(send: Send, ecr: FakeEcr) -> None:
@@ -648,8 +615,3 @@ class TestTags:
         send("GET", "/v2/team/app/tags/list")
         send("GET", "/v2/team/web/tags/list", {"last": "a"})
         assert ecr.image_calls[-1]["repositoryName"] == "team/web"
-
-    def test_ecrs_errors_have_their_answers(self, send: Send, ecr: FakeEcr) -> None:
-        ecr.image_error = ecr_error("RepositoryNotFoundException")
-        answer = send("GET", "/v2/team/app/tags/list")
-        assert (answer.status, error_of(answer)["code"]) == (404, "NAME_UNKNOWN")

@@ -43,13 +43,6 @@ def resolver(ecr: FakeEcr) -> LayerUrlResolver:
     return LayerUrlResolver(Ecr(ecr, Calls()), Hosts())
 
 
-def test_a_layer_resolves_to_the_url_that_ecr_gives(resolver: LayerUrlResolver) -> None:
-    resolved = resolver.resolve(batch_of(digest()), within()).only()
-    assert resolved.download_url == download_url(digest())
-    assert resolved.layer_digest == digest()
-    assert resolved.expires_at == "2026-11-23T11:00:00Z"
-
-
 def test_ecr_is_asked_for_the_registry_only_if_one_is_named(resolver: LayerUrlResolver, ecr: FakeEcr) -> None:
     resolver.resolve(batch_of(digest()), within()).only()
     resolver.resolve(batch_of(digest(), registry_id="210987654321"), within()).only()
@@ -239,14 +232,6 @@ class TestCache:
             resolver.resolve(batch_of(digest()), within()).only()
         ecr.answer = 0.0
         assert resolver.resolve(batch_of(digest()), within()).only().download_url == download_url(digest())
-
-    def test_a_url_without_a_lifetime_is_not_kept(
-        self, resolver: LayerUrlResolver, ecr: FakeEcr, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("tests.unit.fakes.download_url", lambda _: "https://b.s3.us-east-1.amazonaws.com/key")
-        for _ in range(2):
-            assert resolver.resolve(batch_of(digest()), within()).only().expires_at is None
-        assert len(ecr.calls) == 2
 
     def test_no_more_urls_are_kept_than_the_bound(self, resolver: LayerUrlResolver, ecr: FakeEcr) -> None:
         resolver.resolve(batch_of(*map(digest, range(CACHED_URLS + 1))), within(30))
