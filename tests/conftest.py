@@ -8,6 +8,8 @@ from hypothesis import HealthCheck, settings
 
 for name in [name for name in os.environ if name.startswith(("AWS_", "POWERTOOLS_"))]:
     del os.environ[name]
+# Without bytecode, each of the many processes that tests start would compile its libraries again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ |= {
     "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
     "AWS_SECRET_ACCESS_KEY": "not-a-secret",
