@@ -99,16 +99,6 @@ def test_callers_and_failures_are_shown_by_kind_and_by_code_for_this_stack_alone
     ]
 
 
-def test_cold_starts_are_shown_by_the_dimensions_that_powertools_gives_them() -> None:
-    template = synth()
-    (function,) = resources(template, "AWS::Lambda::Function")
-    _, parts = only(template, "AWS::CloudWatch::Dashboard")["Properties"]["DashboardBody"]["Fn::Join"]
-    place = next(place for place, part in enumerate(parts) if '"ColdStart"' in part)
-    assert parts[place].endswith('["EcrLayerResolver","ColdStart","function_name","')
-    assert parts[place + 1] == {"Ref": function}
-    assert parts[place + 2].startswith('","service","ecr-layer-resolver",')
-
-
 def test_the_queries_of_the_audit_are_saved_under_the_stacks_name() -> None:
     template = synth(stackName="One")
     (log_group,) = resources(template, "AWS::Logs::LogGroup")

@@ -15,13 +15,6 @@ from infra.settings import RETENTION, DeploymentSettings
 from tests.infra.templates import settings_of
 
 
-def test_the_defaults_are_valid_and_private() -> None:
-    settings = DeploymentSettings()
-    assert settings.auth_type == "AWS_IAM"
-    assert settings.repositories == ("*",)
-    assert settings.allowed_principals == settings.allowed_origins == settings.registries == ()
-
-
 @pytest.mark.parametrize(
     ("values", "name", "expected"),
     [
@@ -86,11 +79,6 @@ def test_a_misspelt_setting_is_refused_with_the_nearest_name(name: str, nearest:
         settings_of({name: "team/app"})
 
 
-def test_what_is_near_to_no_setting_is_refused_too() -> None:
-    with pytest.raises(SettingsError, match=r"zzz: is not a setting; docs/settings\.md has all that there are"):
-        settings_of({"zzz": 1})
-
-
 def test_what_cdk_itself_keeps_in_the_context_is_no_setting() -> None:
     context = {
         "@aws-cdk/core:enablePartitionLiterals": True,
@@ -118,16 +106,13 @@ def test_no_message_is_in_pydantics_words() -> None:
     ("region", "expected"),
     [
         (Region.named(None), (True, True, 1024)),
-        (Region.named("us-east-1"), (True, True, 1024)),
         (Region.named("xx-new-1"), (True, True, 1024)),
         (Region.named("ap-southeast-6"), (False, True, 256)),
         (Region.named("us-gov-west-1"), (False, True, 256)),
-        (Region.named("eusc-de-east-1"), (False, True, 256)),
         (Region.named("mx-central-1"), (True, True, 256)),
         (Region.named("eu-west-1", "http://localhost:4566"), (True, False, 1024)),
         (Region.named("eu-west-1", "https://vpce-1.lambda.eu-west-1.vpce.amazonaws.com"), (True, True, 1024)),
         (Region.named("eusc-de-east-1", "https://lambda.eusc-de-east-1.amazonaws.eu"), (False, True, 256)),
-        (Region.named("us-iso-east-1", "https://lambda.us-iso-east-1.c2s.ic.gov"), (False, True, 256)),
         (Region.named("eu-west-1", "https://amazonaws.com.example"), (True, False, 1024)),
     ],
 )
@@ -136,12 +121,7 @@ def test_defaults_are_what_the_region_has(region: Region, expected: tuple[bool, 
     assert (settings.snap_start, settings.saved_queries, settings.maximum_result_kilobytes) == expected
 
 
-def test_results_are_never_larger_than_events_in_their_partition() -> None:
-    with pytest.raises(SettingsError, match="maximumResultKilobytes: must be 256 at most in us-gov-west-1"):
-        settings_of({"maximumResultKilobytes": 257}, Region.named("us-gov-west-1"))
-
-
-@pytest.mark.parametrize("region", ["ap-east-2", "ap-southeast-5", "ap-southeast-6", "ap-southeast-7", "mx-central-1"])
+@pytest.mark.parametrize("region", ["us-gov-west-1", "ap-southeast-5", "mx-central-1"])
 def test_where_eventbridge_has_not_been_raised_to_1_mb_results_are_not_either(region: str) -> None:
     with pytest.raises(SettingsError, match=f"maximumResultKilobytes: must be 256 at most in {region}, where events"):
         settings_of({"maximumResultKilobytes": 512}, Region.named(region))
@@ -155,23 +135,6 @@ def test_a_principal_of_another_partition_is_refused_as_lambda_would() -> None:
         settings_of({"allowedPrincipals": ["123456789012", role]}, Region.named("us-gov-west-1"))
     for region in (Region(), Region.named("eu-west-1")):
         assert settings_of({"allowedPrincipals": [role]}, region).allowed_principals == (role,)
-
-
-@pytest.mark.parametrize(
-    ("name", "longest"),
-    [
-        ("alarmEmail", f"{'a' * 64}@{'b' * 251}.com"),
-        ("allowedOrigins", f"https://{'a' * 245}"),
-        ("eventBusName", "b" * 256),
-        ("eventSources", "s" * 256),
-        ("repositories", "r" * 256),
-        ("stackName", "s" * 128),
-    ],
-)
-def test_a_value_is_as_long_as_aws_takes_it(name: str, longest: str) -> None:
-    assert longest in settings_of({name: longest}).model_dump_json()
-    with pytest.raises(SettingsError, match=name):
-        settings_of({name: f"{longest}m"})
 
 
 @pytest.mark.parametrize(
@@ -315,19 +278,6 @@ def test_a_frequent_mistake_is_refused_with_the_right_value(name: str, value: st
     with pytest.raises(SettingsError, match=re.escape(f"  {place}: ")) as caught:
         settings_of({name: [value] if place != name else value, "edge": True})
     assert complaint in str(caught.value)
-
-
-def test_names_that_only_resemble_a_mistake_are_taken() -> None:
-    values = {
-        "edge": True,
-        "repositories": ["root/app/*", "dkr.ecr/app", "123456789012/app"],
-        "pullThroughPrefixes": ["ROOT", "root/app", "dkr.ecr"],
-        "stackName": "CDKToolkit2",
-        "domainName": "cloudfront.net.example.com",
-        "certificateArn": CERTIFICATE,
-        "alarmEmail": "mailto@example.com",
-    }
-    settings_of(values)
 
 
 @pytest.mark.parametrize(
