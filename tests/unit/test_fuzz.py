@@ -28,7 +28,7 @@ names = st.sampled_from(FIELDS) | texts
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | texts,
     lambda values: st.lists(values, max_size=3) | st.dictionaries(names, values, max_size=4),
-    max_leaves=8,
+    max_leaves=5,
 )
 requests = st.fixed_dictionaries({"repositoryName": st.just("team/app"), "layerDigests": st.lists(texts, max_size=3)})
 bodies = st.none() | texts | (json_values | requests).map(json.dumps)
@@ -36,7 +36,7 @@ segments = st.sampled_from(["team/app", "blobs", "manifests", "tags", "list", "r
 paths = st.sampled_from(["/download-url", "/download-urls", "/images/config", "/healthz"]) | st.lists(
     segments, max_size=5
 ).map(lambda parts: "/v2/" + "/".join(quote(part, safe="/:", errors="replace") for part in parts))
-fuzzed = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+fuzzed = settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @fuzzed
