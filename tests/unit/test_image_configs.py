@@ -138,6 +138,12 @@ def test_a_config_has_4_mb_at_most(send: Send, ecr: FakeEcr, s3: FakeS3, size: i
     assert send("GET", "/images/config", QUERY).status == status
 
 
+def test_a_config_whose_digest_nobody_can_check_is_not_read(send: Send, ecr: FakeEcr) -> None:
+    descriptor = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": "md5:00", "size": 1}
+    ecr.images["1.0"] = (json.dumps(manifest(config=descriptor)).encode(), OCI_MANIFEST)
+    assert send("GET", "/images/config", QUERY).status == 502
+
+
 @pytest.mark.parametrize(
     ("config", "problem"),
     [
