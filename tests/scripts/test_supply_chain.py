@@ -77,9 +77,7 @@ def test_the_sbom_lists_what_the_lock_has(source: Source, document: Any) -> None
     assert {(each["name"], each["version"]) for each in document["components"]} == set(locked)
 
 
-def test_the_sbom_names_the_project_its_version_and_the_package(
-    function: str, package: Package, document: Any
-) -> None:
+def test_the_sbom_names_the_project_its_version_and_the_package(function: str, package: Package, document: Any) -> None:
     root = document["metadata"]["component"]
     assert (root["name"], root["version"]) == ("ecr-layer-resolver", __version__)
     assert [each["value"] for each in root["properties"]] == [function, package.digest]
