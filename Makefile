@@ -16,7 +16,9 @@ AUDIT := $(VENV)/tools/audit
 # Registry clients that Go builds. Without Go, their tests are skipped.
 GO := $(shell command -v go)
 GO_CLIENTS := $(if $(GO),$(VENV)/tools/go-clients)
-export SEED INVOCATIONS INPUTS MINUTES
+# Its package on PyPI downloads a program from elsewhere, without a hash.
+ACTIONLINT := $(if $(GO),$(VENV)/tools/actionlint)
+export SEED INVOCATIONS
 PORT ?= 9000
 # How many processes run the tests; many tests wait for other programs. Files run in the order of their folders: in
 # pytest-xdist's default order, by number of tests, the deployments would run last, and alone.
@@ -40,10 +42,12 @@ CHECKED := lambda_src client/ecr_layers local infra app.py tests benchmarks scri
 PAGES := README.md CHANGELOG.md CONTRIBUTING.md LICENSE SECURITY.md THIRD_PARTY.md client/README.md docs examples
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve proxy smoke wheel unit client soak test test-deployed-python lint format bench bench-client scaling audit sbom third-party openapi docs pictures mutants python synth bootstrap diff deploy destroy lock clean
+.PHONY: help demo serve check unit client test test-deployed-python lint format mutants soak bootstrap synth diff deploy smoke proxy destroy python bench bench-client costs lock openapi docs third-party sbom wheel audit clean
 
 help:  ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 22
+	@sed -nE 's/^##@ (.*)/\n\1:/p; s/^([a-z-]+):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 24
+
+##@ Try it
 
 demo: $(INSTALLED)  ## Resolve, download and verify every layer of a sample image (LAYOUT=DIR REPOSITORY=NAME)
 	@$(BIN)/python -m local demo $(IMAGE)
@@ -51,19 +55,12 @@ demo: $(INSTALLED)  ## Resolve, download and verify every layer of a sample imag
 serve: $(INSTALLED) $(if $(EDGE),$(INSTALLED_CDK))  ## Run the function URL and the local AWS behind it (PORT=9000 LAYOUT=DIR REPOSITORY=NAME EDGE=1 SCOPE=NAMES PUBLIC=NAMES REGISTRIES=IDS TRUST_RULES=FILE)
 	@$(BIN)/python -m local serve --port $(PORT) $(IMAGE) $(if $(EDGE),--edge) $(EDGE_OPTIONS)
 
-proxy: $(INSTALLED)  ## Sign requests to a deployed service for clients that can't (URL=https://… PORT=9001)
-	@$(BIN)/ecr-layers proxy --url '$(URL)' $(if $(REGION),--region '$(REGION)') --port $(if $(filter command line,$(origin PORT)),$(PORT),9001)
+##@ Change it
 
-smoke: $(INSTALLED)  ## Check a deployed service from outside (URL=https://… REPOSITORY=NAME DIGEST=sha256:… TAG=NAME PUBLIC=1 TOKEN_FILE=FILE)
-	@$(BIN)/ecr-layers smoke --url '$(URL)' $(if $(REGION),--region '$(REGION)') $(if $(REPOSITORY),--repository '$(REPOSITORY)') \
-		$(if $(DIGEST),--digest '$(DIGEST)') $(if $(TAG),--image '$(TAG)') $(if $(PUBLIC),--public) $(if $(TOKEN_FILE),--token-file '$(TOKEN_FILE)')
+check: lint unit  ## Lint and test the function: run it before each commit
 
-wheel: $(INSTALLED) $(CDK_CLI)  ## Build the wheels of the construct, ecr-layer-resolver, and of the client, ecr-layers, into build/
-	@$(BIN)/python -m scripts.wheel
-	@$(BIN)/uv build --quiet --wheel --out-dir build client && ls build/*.whl
-
-unit: $(INSTALLED)  ## Test the function alone: in seconds, without a server or a network
-	$(BIN)/python -m pytest -q tests/unit --cov --cov-report=term
+unit: $(INSTALLED)  ## Test the function alone: in seconds, without a network
+	$(BIN)/python -m pytest -q --numprocesses 2 tests/unit --cov --cov-report=term
 
 client: $(INSTALLED)  ## Test the client alone, with at least 90 % of its branches
 	$(BIN)/python -m pytest -q --numprocesses $(WORKERS) tests/client --cov --cov-config=client/pyproject.toml --cov-report=term
@@ -73,18 +70,25 @@ test: $(INSTALLED) $(INSTALLED_CDK) $(CDK_CLI) $(TOOLS) $(GO_CLIENTS)  ## Run al
 	@$(MAKE) --no-print-directory test-deployed-python
 
 # The virtual environment may have another Python than the deployed function.
-test-deployed-python: $(INSTALLED)  ## Test the function and the local AWS with the deployed function's Python, if installed
+test-deployed-python: $(INSTALLED)  ## Test the function with its deployed Python, if installed
 	@python=$$($(BIN)/python -c 'from infra.package import LAMBDA, find_interpreter as find; print(find(LAMBDA.python_version) or "")') && \
 	if [ -z "$$python" ]; then echo "Skipped: the deployed functions' Python isn't installed. Run 'make python' to install it."; exit; fi && \
 	$(BIN)/uv venv --quiet --clear --python "$$python" $(DEPLOYED) && \
 	$(BIN)/uv pip install --quiet --python $(DEPLOYED) --no-deps --require-hashes --requirement requirements-dev.txt && \
 	$(BIN)/uv pip install --quiet --python $(DEPLOYED) --no-deps --editable client && \
-	$(DEPLOYED)/bin/python -m pytest -q tests/unit tests/local
+	$(DEPLOYED)/bin/python -m pytest -q --numprocesses 2 tests/unit
 
-# The C library reserves memory for each thread, and the stand-ins for ECR and S3 have hundreds.
-soak: $(INSTALLED) $(INSTALLED_CDK) $(CDK_CLI)  ## Send faults and hostile inputs for an hour (SEED=1 INVOCATIONS=10000 INPUTS=1000000 MINUTES=60)
-	@MALLOC_ARENA_MAX=1 PYTHONPATH=lambda_src:. $(BIN)/python -m tests.faults.soak
-	@AWS_REGION=us-east-1 PYTHONPATH=lambda_src:. PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.contract.edge_model --seed $(or $(SEED),1)
+lint: $(INSTALLED) $(INSTALLED_CDK) $(ACTIONLINT)  ## Check style, imports, types, wording and workflows
+	$(BIN)/ruff check $(CHECKED)
+	$(BIN)/ruff format --check $(CHECKED)
+	PYTHONPATH=lambda_src:client:. $(BIN)/lint-imports --no-logo --no-cache
+	$(BIN)/mypy $(CHECKED)
+	$(BIN)/python -m scripts.words
+	$(if $(ACTIONLINT),$(ACTIONLINT)/actionlint,@echo "Skipped actionlint: it needs Go.")
+
+format: $(INSTALLED)  ## Format the code and apply ruff's fixes
+	$(BIN)/ruff check --fix $(CHECKED)
+	$(BIN)/ruff format $(CHECKED)
 
 # It starts afresh, because mutmut would keep copies of deleted modules and tests.
 mutants: $(INSTALLED)  ## Mutate the function and list the mutants that its unit tests miss (MODULES="resolver errors")
@@ -93,16 +97,38 @@ mutants: $(INSTALLED)  ## Mutate the function and list the mutants that its unit
 		../../$(BIN)/mutmut run $(MODULES:%='layer_resolver.%.*') && \
 		../../$(BIN)/mutmut results | { grep -v ': not checked$$' || true; }
 
-lint: $(INSTALLED) $(INSTALLED_CDK)  ## Check style, imports, types and wording: ruff, import-linter, mypy --strict, scripts/words.py
-	$(BIN)/ruff check $(CHECKED)
-	$(BIN)/ruff format --check $(CHECKED)
-	PYTHONPATH=lambda_src:client:. $(BIN)/lint-imports --no-logo --no-cache
-	$(BIN)/mypy $(CHECKED)
-	$(BIN)/python -m scripts.words
+soak: $(INSTALLED) $(INSTALLED_CDK) $(CDK_CLI)  ## Send many more faults and requests than `make test` does (SEED=1 INVOCATIONS=10000)
+	@INVOCATIONS=$(or $(INVOCATIONS),10000) $(BIN)/python -m pytest -q tests/faults/test_faults.py
+	@AWS_REGION=us-east-1 PYTHONPATH=lambda_src:. PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.contract.edge_model --seed $(or $(SEED),1)
 
-format: $(INSTALLED)  ## Format the code and apply ruff's fixes
-	$(BIN)/ruff check --fix $(CHECKED)
-	$(BIN)/ruff format $(CHECKED)
+##@ Deploy it
+
+bootstrap: $(INSTALLED_CDK) $(CDK_CLI)  ## Prepare the AWS account and region of your credentials for deployments, once
+	$(CDK) bootstrap $(ARGS)
+
+synth: $(INSTALLED_CDK) $(CDK_CLI)  ## Write the CloudFormation template to cdk.out (ARGS='-c key=value')
+	$(CDK) synth --quiet $(ARGS)
+
+diff: $(INSTALLED_CDK) $(CDK_CLI)  ## Show what a deployment would change (ARGS='-c key=value')
+	$(CDK) diff $(ARGS)
+
+deploy: $(INSTALLED) $(INSTALLED_CDK) $(CDK_CLI)  ## Deploy to the AWS account and region of your credentials, with the settings in cdk.json
+	$(CDK) deploy $(ARGS)
+
+smoke: $(INSTALLED)  ## Check a deployed service from outside (URL=https://… REPOSITORY=NAME DIGEST=sha256:… TAG=NAME PUBLIC=1 TOKEN_FILE=FILE)
+	@$(BIN)/ecr-layers smoke --url '$(URL)' $(if $(REGION),--region '$(REGION)') $(if $(REPOSITORY),--repository '$(REPOSITORY)') \
+		$(if $(DIGEST),--digest '$(DIGEST)') $(if $(TAG),--image '$(TAG)') $(if $(PUBLIC),--public) $(if $(TOKEN_FILE),--token-file '$(TOKEN_FILE)')
+
+proxy: $(INSTALLED)  ## Sign requests to a deployed service for clients that can't (URL=https://… PORT=9001)
+	@$(BIN)/ecr-layers proxy --url '$(URL)' $(if $(REGION),--region '$(REGION)') --port $(if $(filter command line,$(origin PORT)),$(PORT),9001)
+
+destroy: $(INSTALLED_CDK) $(CDK_CLI)  ## Remove the deployment (ARGS='-c stackName=NAME')
+	$(CDK) destroy $(ARGS)
+
+python: $(INSTALLED)  ## Install the Python of the deployed function, which writes the package's bytecode
+	$(BIN)/uv python install 3.13
+
+##@ Measure it
 
 bench: $(INSTALLED) $(INSTALLED_CDK)  ## Measure the function against bare boto3 and Powertools' tutorial, then the client
 	@$(BIN)/python -m benchmarks
@@ -111,32 +137,17 @@ bench: $(INSTALLED) $(INSTALLED_CDK)  ## Measure the function against bare boto3
 bench-client: $(INSTALLED) $(GO_CLIENTS)  ## Measure ecr-layers fetch against curl, skopeo, crane and aria2c
 	@$(BIN)/python -m benchmarks.client
 
-scaling: $(INSTALLED) $(INSTALLED_CDK)  ## Model loads of 10 to 100,000 requests a second, and check the model against the function
-	@$(BIN)/python -m benchmarks.load_check
+costs: $(INSTALLED)  ## Compute the documents' tables of costs and loads
+	@$(BIN)/python -m benchmarks.costs
 
-synth: $(INSTALLED_CDK) $(CDK_CLI)  ## Write the CloudFormation template to cdk.out (ARGS='-c key=value')
-	$(CDK) synth --quiet $(ARGS)
+##@ Write what is generated
 
-bootstrap: $(INSTALLED_CDK) $(CDK_CLI)  ## Prepare the AWS account and region of your credentials for deployments, once
-	$(CDK) bootstrap $(ARGS)
-
-diff: $(INSTALLED_CDK) $(CDK_CLI)  ## Show what a deployment would change (ARGS='-c key=value')
-	$(CDK) diff $(ARGS)
-
-deploy: $(INSTALLED) $(INSTALLED_CDK) $(CDK_CLI)  ## Deploy to the AWS account and region of your credentials, with the settings in cdk.json
-	$(CDK) deploy $(ARGS)
-
-destroy: $(INSTALLED_CDK) $(CDK_CLI)  ## Remove the deployment (ARGS='-c stackName=NAME')
-	$(CDK) destroy $(ARGS)
-
-audit: $(INSTALLED) $(AUDIT)  ## Check all locks for known vulnerabilities, and the sources for unsafe code
-	@$(BIN)/python -m scripts.audit --tools $(AUDIT)/bin
-
-sbom: $(INSTALLED)  ## Write the deployment packages' bills of materials (CycloneDX)
-	@$(BIN)/python -m scripts.sbom
-
-third-party: $(INSTALLED)  ## Write THIRD_PARTY.md: the libraries in the deployment packages and their licences
-	@$(BIN)/python -m scripts.third_party
+lock: $(INSTALLED)  ## Update the requirements files, within the versions that their .in files allow
+	$(LOCK) lambda_src/layer_resolver.in --output-file lambda_src/layer_resolver.txt
+	$(LOCK) --constraints lambda_src/layer_resolver.txt lambda_src/token_exchange.in --output-file lambda_src/token_exchange.txt
+	$(LOCK) --constraints lambda_src/layer_resolver.txt --constraints lambda_src/token_exchange.txt requirements-dev.in --output-file requirements-dev.txt
+	$(LOCK) --constraints requirements-dev.txt requirements.in --output-file requirements.txt
+	for tool in $(notdir $(TOOLS) $(AUDIT)); do $(LOCK) tests/tools/$$tool.in --output-file tests/tools/$$tool.txt || exit 1; done
 
 openapi: $(INSTALLED)  ## Write openapi.json, which the function serves, from its models and errors
 	@PYTHONPATH=lambda_src $(BIN)/python -m scripts.openapi
@@ -147,18 +158,18 @@ docs: $(INSTALLED) $(CDK_CLI)  ## Build the documents as a searchable web site i
 	@cp node_modules/@mermaid-js/tiny/dist/mermaid.tiny.js build/pages
 	@$(BIN)/zensical build --clean --strict
 
-pictures: $(INSTALLED)  ## Update the documents' pictures: the demo, and the API page with Chromium
-	@$(BIN)/python -m scripts.pictures
+third-party: $(INSTALLED)  ## Write THIRD_PARTY.md: the libraries in the deployment packages and their licences
+	@$(BIN)/python -m scripts.third_party
 
-python: $(INSTALLED)  ## Install the Python of the deployed function, which writes the package's bytecode
-	$(BIN)/uv python install 3.13
+sbom: $(INSTALLED)  ## Write the deployment packages' bills of materials (CycloneDX)
+	@$(BIN)/python -m scripts.sbom
 
-lock: $(INSTALLED)  ## Update the requirements files, within the versions that their .in files allow
-	$(LOCK) lambda_src/layer_resolver.in --output-file lambda_src/layer_resolver.txt
-	$(LOCK) --constraints lambda_src/layer_resolver.txt lambda_src/token_exchange.in --output-file lambda_src/token_exchange.txt
-	$(LOCK) --constraints lambda_src/layer_resolver.txt --constraints lambda_src/token_exchange.txt requirements-dev.in --output-file requirements-dev.txt
-	$(LOCK) --constraints requirements-dev.txt requirements.in --output-file requirements.txt
-	for tool in $(notdir $(TOOLS) $(AUDIT)); do $(LOCK) tests/tools/$$tool.in --output-file tests/tools/$$tool.txt || exit 1; done
+wheel: $(INSTALLED) $(CDK_CLI)  ## Build the wheels of the construct, ecr-layer-resolver, and of the client, ecr-layers, into build/
+	@$(BIN)/python -m scripts.wheel
+	@$(BIN)/uv build --quiet --wheel --out-dir build client && ls build/*.whl
+
+audit: $(INSTALLED) $(AUDIT)  ## Check all locks for known vulnerabilities, and the sources for unsafe code
+	@$(BIN)/python -m scripts.audit --tools $(AUDIT)/bin
 
 clean:  ## Remove everything that the other targets made
 	rm -rf $(VENV) build cdk.out node_modules .cache .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .schemathesis
@@ -195,3 +206,6 @@ $(VENV)/tools/%: tests/tools/%.txt | $(INSTALLED)
 $(VENV)/tools/go-clients: tests/tools/go/go.mod tests/tools/go/go.sum | $(INSTALLED)
 	cd tests/tools/go && GOBIN='$(CURDIR)/$@' $(GO) install tool || test -z "$$CI"
 	@mkdir -p $@ && touch $@
+
+$(VENV)/tools/actionlint: | $(INSTALLED)
+	GOBIN='$(CURDIR)/$@' $(GO) install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12

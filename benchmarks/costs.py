@@ -1,12 +1,9 @@
-"""Computes what a deployment costs, and writes the tables into docs/settings.md.
-
-`make scaling` runs it, and so does `python -m benchmarks.costs`, which measures nothing.
-"""
+"""Computes costs and loads, and writes the tables into docs/settings.md and docs/performance.md: `make costs`."""
 
 from pathlib import Path
 
-from benchmarks import prices
-from benchmarks.load_model import Function
+from benchmarks import prices, report
+from benchmarks.load_model import Function, Load, costs_table, loads_table, outcome
 from benchmarks.report import table, with_block
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "settings.md"
@@ -115,22 +112,34 @@ def ways_table() -> list[list[str]]:
     ]
 
 
-def with_tables(text: str) -> str:
-    """Return the document with all tables up to date.
+def documents() -> dict[Path, str]:
+    """Return the documents with all tables up to date.
 
     Raises:
-        ValueError: If it lacks the place of one.
+        ValueError: If one lacks the place of a table.
     """
-    tables = {"month": fixed_table(), "million": requests_table(), "pulls": pulls_table(), "ways": ways_table()}
+    function = Function()
+    loads = [Load(requests, layers=layers) for requests in (10, 1_000, 10_000, 100_000) for layers in (200, 5_000)]
+    tables = {
+        DOCUMENT: {
+            "month": fixed_table(),
+            "million": requests_table(),
+            "pulls": pulls_table(),
+            "ways": ways_table(),
+        },
+        report.DOCUMENT: {
+            "loads": loads_table(function, loads),
+            "costs": costs_table(function, outcome(Load(1_000), function).hit_rate),
+        },
+    }
+    return {path: _with_tables(path.read_text(), named) for path, named in tables.items()}
+
+
+def _with_tables(text: str, tables: dict[str, list[list[str]]]) -> str:
     for name, rows in tables.items():
-        begin = f"<!-- {name}: written by `python -m benchmarks.costs` from here -->"
+        begin = f"<!-- {name}: written by `make costs` from here -->"
         text = with_block(text, begin, "<!-- to here -->", table(rows))
     return text
-
-
-def write() -> None:
-    """Write all tables into the document."""
-    DOCUMENT.write_text(with_tables(DOCUMENT.read_text()))
 
 
 def _edge_million() -> float:
@@ -148,4 +157,5 @@ def _two(first: float, second: float) -> tuple[str, str]:
 
 
 if __name__ == "__main__":
-    write()
+    for document, text in documents().items():
+        document.write_text(text)

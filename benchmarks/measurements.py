@@ -6,7 +6,6 @@ the median of all rounds counts.
 
 import math
 import statistics
-import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -15,8 +14,7 @@ from typing import Any
 
 from benchmarks import events
 from benchmarks.packages import Subjects
-from benchmarks.processes import Ecr, MeasurementError, Worker
-from benchmarks.stand_in import HANGING
+from benchmarks.processes import Ecr, MeasurementError
 
 ECR_LATENCY_MS = 20.0
 """A fast answer of the real ECR."""
@@ -28,16 +26,7 @@ CALLS = 10
 """How many calls that ask ECR each warm round has: few, so that a second of other load hits all alike."""
 BATCH_ROUNDS = 7
 MEMORY_ROUNDS = 3
-GROWTH_ROUNDS = 20
-CALLS_OF_A_GROWTH_ROUND = 500
 
-_THREADS = 32
-# Half a second of it is kept for the answer.
-_HANGING_REMAINING_MS = 700
-# Longer than the function's read time-out, which ends the threads' waits.
-_SETTLING_SECONDS = 6.0
-# Allocators return memory in chunks: over 30,000 calls, readings differed by up to 1.6 MB without a trend.
-_MEMORY_NOISE_MB = 2.0
 
 Rounds = dict[str, list[float]]
 """Each function's values, one for each round."""
@@ -127,33 +116,28 @@ def warm(subjects: Subjects) -> list[Row]:
 
 def batches(subjects: Subjects) -> list[Row]:
     """Measure 100 layers at once against a loop."""
-    rounds: Rounds = {"ours": [], "loop": []}
-    with Ecr(ECR_LATENCY_MS) as ecr, subjects.worker("ours", ecr) as ours, subjects.worker("loop", ecr) as loop:
-        workers = {"ours": ours, "loop": loop}
+    rounds: Rounds = {"ours": [], "bare": []}
+    with Ecr(ECR_LATENCY_MS) as ecr, subjects.worker("ours", ecr) as ours, subjects.worker("bare", ecr) as bare:
         for turn in range(-1, BATCH_ROUNDS):
-            for name in _rotated(workers, turn):
-                milliseconds = workers[name].invoke(_new_batch(LAYERS), urls=LAYERS)
-                # The first round warms up.
-                rounds[name] += milliseconds if turn >= 0 else []
-    times = [loop / ours for ours, loop in zip(rounds["ours"], rounds["loop"], strict=True)]
-    values = {"ours": statistics.median(rounds["ours"]), "bare": statistics.median(rounds["loop"])}
+            milliseconds = {
+                "ours": ours.invoke([events.download_urls(events.new_digests(LAYERS))], urls=LAYERS),
+                "bare": [sum(bare.invoke(_new_layers(LAYERS)))],
+            }
+            # The first round warms up.
+            for name, values in milliseconds.items() if turn >= 0 else ():
+                rounds[name] += values
+    times = [loop / ours for ours, loop in zip(rounds["ours"], rounds["bare"], strict=True)]
     is_met = statistics.median(times) >= 12
     return [
-        Row("100 layers, ECR at 20 ms; bare in a loop", "ms", values, "12 times as fast as the loop", is_met, times)
+        Row(
+            "100 layers, ECR at 20 ms; bare in a loop",
+            "ms",
+            _medians(rounds),
+            "12 times as fast as the loop",
+            is_met,
+            times,
+        )
     ]
-
-
-def calls(subjects: Subjects) -> list[Row]:
-    """Count the calls to ECR for 1,000 requests of the same 10 layers."""
-    requests = _new_batch(10) * 1000
-    counts: dict[str, float] = {}
-    for name in ("ours", "loop"):
-        with Ecr() as ecr, subjects.worker(name, ecr) as worker:
-            worker.invoke(requests, urls=10)
-            counts[name] = ecr.calls()
-    values = {"ours": counts["ours"], "bare": counts["loop"]}
-    name = "Calls to ECR for 1,000 requests of 10 layers"
-    return [Row(name, "", values, "10", counts["ours"] == 10, [counts["ours"] / counts["loop"]])]
 
 
 def memory(subjects: Subjects) -> list[Row]:
@@ -164,77 +148,12 @@ def memory(subjects: Subjects) -> list[Row]:
             for name in _rotated(rounds, turn):
                 with subjects.worker(name, ecr) as worker:
                     worker.invoke(_new_layers(1000))
-                    rounds[name].append(worker.state()["memory"] / 1e6)
+                    rounds[name].append(worker.memory() / 1e6)
     return [_relative("Resident memory after 1,000 calls", rounds, "tutorial", 1.0, unit="MB")]
-
-
-def growth(subjects: Subjects) -> list[Row]:
-    """Measure what 10,000 calls leave behind, of which some hang, beside boto3 alone under the same load."""
-    with Ecr() as ecr, subjects.worker("ours", ecr) as ours, subjects.worker("loop", ecr) as loop:
-        # Caches and allocators fill up first.
-        for _ in range(GROWTH_ROUNDS // 2):
-            _mixed_calls(ours)
-            _mixed_calls(loop)
-        before, before_of_loop = _settled(ours), loop.state()
-        for _ in range(GROWTH_ROUNDS):
-            _mixed_calls(ours)
-            _mixed_calls(loop)
-        after, after_of_loop = _settled(ours), loop.state()
-    grown = {name: after[name] - before[name] for name in before}
-    of_bare = {name: after_of_loop[name] - before_of_loop[name] for name in before}
-    megabytes = {"ours": grown["memory"] / 1e6, "bare": of_bare["memory"] / 1e6}
-    return [
-        Row(
-            f"Growth of memory over {GROWTH_ROUNDS * CALLS_OF_A_GROWTH_ROUND:,} calls, some of which hang",
-            "MB",
-            megabytes,
-            f"bare's, within {_MEMORY_NOISE_MB:g} MB",
-            megabytes["ours"] <= max(0.0, megabytes["bare"]) + _MEMORY_NOISE_MB,
-        ),
-        *(
-            Row(
-                f"Growth of {name.replace('_', ' ')} over them",
-                "",
-                {"ours": grown[name], "bare": of_bare[name]},
-                "bare's",
-                grown[name] <= max(0, of_bare[name]),
-            )
-            for name in ("threads", "file_descriptors")
-        ),
-    ]
-
-
-def _mixed_calls(worker: Worker) -> None:
-    """Make the calls of one round: two of three ask for a new layer, one for many; one hangs, and half of another."""
-    (hanging, beside, good), layers = events.new_digests(3), _new_layers(CALLS_OF_A_GROWTH_ROUND * 2 // 3)
-    worker.invoke(layers)
-    worker.invoke(layers[-(CALLS_OF_A_GROWTH_ROUND - len(layers) - 3) :])
-    worker.invoke(_new_batch(LAYERS), urls=LAYERS)
-    batch = events.download_urls([good, _hanging(beside)])
-    worker.invoke([batch], remaining_ms=_HANGING_REMAINING_MS)
-    event = events.download_url(_hanging(hanging))
-    worker.invoke([event], status=504, urls=0, remaining_ms=_HANGING_REMAINING_MS)
-
-
-def _settled(worker: Worker) -> dict[str, int]:
-    """Return what the process holds once all threads have started and all kept connections have hung and closed."""
-    good, *others = events.new_digests(_THREADS + 1)
-    batch = events.download_urls([good, *map(_hanging, others)])
-    worker.invoke([batch], remaining_ms=_HANGING_REMAINING_MS)
-    time.sleep(_SETTLING_SECONDS)
-    return worker.state()
-
-
-def _hanging(digest: str) -> str:
-    return HANGING + digest[len(HANGING) :]
 
 
 def _new_layers(count: int) -> list[dict[str, Any]]:
     return [events.download_url(digest) for digest in events.new_digests(count)]
-
-
-def _new_batch(layers: int) -> list[dict[str, Any]]:
-    return [events.download_urls(events.new_digests(layers))]
 
 
 def _rounds() -> Rounds:
@@ -275,5 +194,5 @@ def _p99_of_twenty(blocks: list[list[float]]) -> list[float]:
     return [statistics.quantiles(group, n=100)[98] for group in groups]
 
 
-GROUPS: tuple[Callable[[Subjects], list[Row]], ...] = (cold, warm, batches, calls, memory, growth)
+GROUPS: tuple[Callable[[Subjects], list[Row]], ...] = (cold, warm, batches, memory)
 """All measurements, in the table's order."""

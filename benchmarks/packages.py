@@ -15,7 +15,7 @@ BUILT = Path(__file__).parent.parent / "build" / "benchmarks"
 
 _HANDLERS = {
     "ours": "layer_resolver.handler.lambda_handler",
-    **{name: f"{name}.lambda_handler" for name in ("bare", "loop", "tutorial")},
+    **{name: f"{name}.lambda_handler" for name in ("bare", "tutorial")},
 }
 
 
@@ -34,7 +34,7 @@ class Subjects:
     paths: tuple[Path, Path]
 
     def worker(self, name: str, ecr: Ecr) -> Worker:
-        """Start `ours`, `bare`, `loop` or `tutorial` in a new process."""
+        """Start `ours`, `bare` or `tutorial` in a new process."""
         return Worker(self.interpreter, _HANDLERS[name], self.paths, ecr)
 
     def versions(self) -> dict[str, str]:

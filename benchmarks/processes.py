@@ -8,9 +8,6 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.request import urlopen
-
-from benchmarks.stand_in import URL_LIFETIME_SECONDS
 
 HERE = Path(__file__).parent
 
@@ -62,11 +59,10 @@ class Ecr(_Process):
 
     Args:
         latency_ms: How long each answer takes.
-        lifetime_seconds: How long its URLs are valid.
     """
 
-    def __init__(self, latency_ms: float = 0.0, lifetime_seconds: int = URL_LIFETIME_SECONDS) -> None:
-        command = [sys.executable, str(HERE / "stand_in.py"), str(latency_ms), str(lifetime_seconds)]
+    def __init__(self, latency_ms: float = 0.0) -> None:
+        command = [sys.executable, str(HERE / "ecr_stand_in.py"), str(latency_ms)]
         super().__init__(command, dict(os.environ))
         self.port = int(self._read_line())
 
@@ -74,12 +70,6 @@ class Ecr(_Process):
     def url(self) -> str:
         """The URL of its endpoint."""
         return f"http://127.0.0.1:{self.port}"
-
-    def calls(self) -> int:
-        """Return how many calls it has answered."""
-        with urlopen(self.url, timeout=10) as response:
-            calls: int = json.load(response)["calls"]
-        return calls
 
 
 class Worker(_Process):
@@ -144,10 +134,9 @@ class Worker(_Process):
         """Run SnapStart's hooks, and return the processor time of those after a restore, in milliseconds."""
         return float(self._do("restore"))
 
-    def state(self) -> dict[str, int]:
-        """Return resident memory in bytes, threads and file descriptors."""
-        state: dict[str, int] = self._do("state")
-        return state
+    def memory(self) -> int:
+        """Return resident memory in bytes."""
+        return int(self._do("memory"))
 
     def _do(self, command: str, **arguments: Any) -> Any:
         self._write_line(json.dumps([command, arguments]))

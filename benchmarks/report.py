@@ -1,12 +1,10 @@
-"""Shows a result as a table, keeps it as a file, and puts it into docs/performance.md."""
+"""Shows a result as a table in docs/performance.md."""
 
-import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
 DOCUMENT = Path(__file__).parent.parent / "docs" / "performance.md"
 BEGIN, END = "<!-- Written by `make bench` from here -->", "<!-- to here -->"
 
@@ -27,21 +25,6 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table whose first row is its head."""
     head, *body = (f"| {' | '.join(row)} |" for row in rows)
     return "\n".join([head, "|" + "---|" * len(rows[0]), *body])
-
-
-def write(result: dict[str, Any]) -> Path:
-    """Write a result's file and the document's table, and return the file.
-
-    Raises:
-        ValueError: If the document lacks the table's place; nothing is written then.
-    """
-    text = with_block(DOCUMENT.read_text(), BEGIN, END, markdown(result))
-    RESULTS.mkdir(exist_ok=True)
-    version = ".".join(result["versions"]["python"].split(".")[:2])
-    path = RESULTS / f"{result['date']}-python{version}.json"
-    path.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
-    DOCUMENT.write_text(text)
-    return path
 
 
 def with_block(text: str, begin: str, end: str, block: str) -> str:

@@ -10,7 +10,6 @@ import json
 import os
 import resource
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any, TextIO, cast
@@ -86,26 +85,17 @@ class Worker:
         return _cpu_ms_since(started)
 
     @staticmethod
-    def state() -> dict[str, int]:
-        """Return what the process holds; see `processes.Worker.state`."""
+    def memory() -> int:
+        """Return resident memory in bytes; without /proc its peak."""
         gc.collect()
-        return {
-            "memory": _resident_memory(),
-            "threads": threading.active_count(),
-            "file_descriptors": len(list(Path("/dev/fd").iterdir())),
-        }
+        try:
+            return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+        except FileNotFoundError:
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _cpu_ms_since(started: float) -> float:
     return (time.process_time() - started) * 1000
-
-
-def _resident_memory() -> int:
-    """Return resident memory in bytes; without /proc its peak."""
-    try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-    except FileNotFoundError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 class _Unbuffered:

@@ -1,6 +1,7 @@
 """What all tests share: an environment that can't reach AWS, whatever the developer's own is."""
 
 import os
+import signal
 import tempfile
 
 import pytest
@@ -8,6 +9,8 @@ from hypothesis import HealthCheck, settings
 
 for name in [name for name in os.environ if name.startswith(("AWS_", "POWERTOOLS_"))]:
     del os.environ[name]
+# Without bytecode, each of the many processes that tests start would compile its libraries again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ |= {
     "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
     "AWS_SECRET_ACCESS_KEY": "not-a-secret",
@@ -29,6 +32,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Give the run a temporary folder of its own, since jsii and the emulator leave hundreds of megabytes behind."""
     if hasattr(config, "workerinput"):
         return  # pytest-xdist's workers inherit it
+    # A run that is terminated stops its programs and removes its files, too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     config.stash[TEMPORARY] = tempfile.TemporaryDirectory(prefix="ecr-", ignore_cleanup_errors=True)
     os.environ["TMPDIR"] = tempfile.tempdir = config.stash[TEMPORARY].name
 

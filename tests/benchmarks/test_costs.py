@@ -2,17 +2,12 @@
 
 import pytest
 
-from benchmarks import costs, load_check, report
+from benchmarks import costs
 
 
-def test_the_tables_of_costs_in_settings_md_are_computed() -> None:
-    text = costs.DOCUMENT.read_text()
-    assert costs.with_tables(text) == text, "Run `python -m benchmarks.costs`."
-
-
-def test_the_models_tables_in_performance_md_are_computed() -> None:
-    text = report.DOCUMENT.read_text()
-    assert load_check.with_tables(text, load_check.model_tables()) == text, "Run `make scaling`."
+def test_the_tables_of_costs_and_loads_in_the_documents_are_computed() -> None:
+    for document, text in costs.documents().items():
+        assert document.read_text() == text, "Run `make costs`."
 
 
 def test_a_pull_through_the_edge_costs_its_share_of_a_million_requests() -> None:

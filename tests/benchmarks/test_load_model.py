@@ -1,7 +1,3 @@
-import math
-import random
-from collections import OrderedDict
-
 import pytest
 
 from benchmarks.load_model import Function, Load, Outcome, exceeded, hit_rate, outcome
@@ -21,38 +17,6 @@ def test_one_layer_misses_once_for_each_time_that_its_url_is_renewed() -> None:
 
 def test_a_cache_of_half_of_all_layers_hits_half_of_the_time_when_all_are_equally_popular() -> None:
     assert hit_rate([1 / 4000] * 4000, rate=100, reuse_seconds=1e9, capacity=2000) == pytest.approx(0.5, abs=0.001)
-
-
-@pytest.mark.parametrize(
-    ("layers", "skew", "reuse", "capacity"), [(300, 1.0, 60, 100), (300, 0.7, 20, 2000), (400, 0.9, 40, 120)]
-)
-def test_the_hit_rate_is_that_of_a_simulated_cache(layers: int, skew: float, reuse: float, capacity: int) -> None:
-    popularity = Load(1, layers=layers, skew=skew).popularity()
-    choose = random.Random(1)
-    cache: OrderedDict[int, float] = OrderedDict()
-    now, hits, requests = 0.0, 0, 60_000
-    for layer in choose.choices(range(layers), weights=popularity, k=requests):
-        now += choose.expovariate(20)
-        if cache.get(layer, -math.inf) > now:
-            hits += 1
-            cache.move_to_end(layer)
-            continue
-        cache.pop(layer, None)
-        for expired in [key for key, end in cache.items() if end <= now] if len(cache) >= capacity else []:
-            del cache[expired]
-        if len(cache) >= capacity:
-            cache.popitem(last=False)
-        cache[layer] = now + reuse
-    assert hit_rate(popularity, 20, reuse, capacity) == pytest.approx(hits / requests, abs=0.04)
-
-
-def test_an_environment_serves_ten_requests_a_second_however_short_they_are() -> None:
-    assert outcome(Load(10_000, layers=10), Function()).environments == 1000
-
-
-def test_long_requests_need_an_environment_each() -> None:
-    never_cached = Function(ecr_ms=2000, cached_urls=0)
-    assert 200 < outcome(Load(100), never_cached).environments < 300
 
 
 def test_calls_to_ecr_are_the_misses() -> None:

@@ -1,4 +1,4 @@
-"""The documents are true where a test can tell: links, versions, alarms, commands and pictures."""
+"""The documents are true where a test can tell: links, versions and commands."""
 
 import ast
 import json
@@ -7,7 +7,6 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import botocore.session
 import click
@@ -19,18 +18,10 @@ from layer_resolver import __version__
 from layer_resolver.errors import ERROR_TABLE
 from scripts.openapi import openapi_document
 from scripts.version import project_version
-from tests.infra.templates import synth
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
-PICTURES = ROOT / "docs" / "pictures"
-OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 API = (ROOT / "docs" / "api.md").read_text()
-
-
-@pytest.fixture(scope="module")
-def template() -> Any:
-    return synth()
 
 
 def links_of(document: Path) -> Iterator[tuple[Path, str]]:
@@ -139,10 +130,6 @@ def test_every_command_of_ecr_layers_in_a_document_is_one_and_has_its_options(do
         assert {word.partition("=")[0] for word in words if re.match(r"-[-a-z]", word)} <= options, line
 
 
-def test_the_documents_have_commands_of_the_aws_cli() -> None:
-    assert sum(len(aws_commands_of(document)) for document in DOCUMENTS) >= 10
-
-
 def test_the_version_is_one() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+", __version__)
     assert project_version() == openapi_document()["info"]["version"] == __version__
@@ -155,23 +142,6 @@ def test_the_version_is_one() -> None:
             assert __version__ not in literals or path.name == "__init__.py", path
 
 
-def test_the_alarms_that_operations_md_explains_are_the_stacks() -> None:
-    template = synth(edge=True, repositories=["team/*"], publicRepositories=["team/app"])
-    section = OPERATIONS.partition("\n## Alarms\n")[2].partition("\n## ")[0]
-    rows = re.findall(r"^\| (`.*?`) \|", section, re.MULTILINE)
-    explained = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
-    identifiers = [name for name, each in template["Resources"].items() if each["Type"] == "AWS::CloudWatch::Alarm"]
-    names = [re.fullmatch(r"Monitoring(\w+)Alarm[0-9A-F]{8}", identifier) for identifier in identifiers]
-    assert sorted(explained) == sorted(name[1] for name in names if name)
-    assert all(names)
-
-
-def test_the_outputs_that_operations_md_uses_are_the_stacks(template: Any) -> None:
-    used = re.findall(r"\$\(output (\w+)\)", OPERATIONS)
-    assert used
-    assert set(used) <= set(template["Outputs"])
-
-
 def test_the_web_site_has_every_document() -> None:
     def pages(entries: list[dict[str, Any]]) -> Iterator[str]:
         for target in (target for entry in entries for target in entry.values()):
@@ -182,21 +152,6 @@ def test_the_web_site_has_every_document() -> None:
     assert sorted(pages(nav)) == sorted(str(path.relative_to(ROOT)) for path in documents)
 
 
-@pytest.mark.parametrize("picture", sorted(PICTURES.glob("*.svg")), ids=lambda path: path.stem)
-def test_a_picture_is_read_without_other_files_and_shown_somewhere(picture: Path) -> None:
-    content = picture.read_text()
-    ElementTree.fromstring(content)
-    assert not re.search(r"(?:href|src)\s*=|url\(['\"]?https?:|@import", content)
-    assert any(f"pictures/{picture.name}" in document.read_text() for document in DOCUMENTS)
-
-
-def test_contributing_md_tells_of_every_folder() -> None:
-    text = (ROOT / "CONTRIBUTING.md").read_text()
-    named = set(re.findall(r"`([a-z0-9_]+)/", text))
-    folders = {path.name for path in (*ROOT.iterdir(), *ROOT.glob("tests/*")) if any(path.glob("*.py"))}
-    assert {"infra", "unit"} <= folders <= named
-
-
 def test_dependabot_watches_every_folder_with_a_lock() -> None:
     configuration = (ROOT / ".github" / "dependabot.yml").read_text()
     locks = [path.parent for path in (*ROOT.glob("*.in"), *ROOT.glob("lambda_src/*.in"), *ROOT.glob("tests/*/*.in"))]
@@ -204,11 +159,3 @@ def test_dependabot_watches_every_folder_with_a_lock() -> None:
         assert f"\n      - {folder}\n" in configuration
     assert json.loads((ROOT / "package.json").read_text())["devDependencies"]
     assert "package-ecosystem: npm" in configuration
-
-
-def test_tests_import_helpers_and_never_other_tests() -> None:
-    for path in (ROOT / "tests").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            names += [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
-            assert not [name for name in names if re.search(r"(^|\.)test_\w+$", name)], path

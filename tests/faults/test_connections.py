@@ -7,7 +7,6 @@ import threading
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,10 +18,10 @@ from layer_resolver.handler import create_handler
 from layer_resolver.pull_events import PUT_SECONDS
 from layer_resolver.settings import Settings
 from tests.faults.harness import (
+    ALLOWANCE_SECONDS,
     LAYER,
     LAYER_DIGEST,
     Outcome,
-    credentials_for_minutes,
     described_errors,
     good_answer,
     invoke,
@@ -51,9 +50,6 @@ pytestmark = [
 
 READ_SECONDS = 1.5
 """The read time-out of clients in tests that meet it."""
-
-ALLOWANCE_SECONDS = 3.0
-"""What an answer may take beside time-outs, on a busy machine."""
 
 OPTED_INTO_ALL = Settings(image_pull=True, list_tags=True)
 
@@ -208,7 +204,7 @@ def keep_connections(handler: Callable[..., Any], server: FaultServer, well: Res
     together = threading.Barrier(count)
 
     def respond(request: HttpRequest) -> Behaviour:
-        together.wait(10)
+        together.wait(60)
         return well(request)
 
     server.respond = respond
@@ -317,8 +313,8 @@ def test_when_the_kept_connection_to_eventbridge_is_dead_two_pulls_are_still_two
     bus.server.respond = lambda request: fault() if request.connection == 1 else bus.put(request)
     outcome = invoke(handler, one_layer(2))
     assert outcome.status == 200
-    assert outcome.seconds < PUT_SECONDS + ALLOWANCE_SECONDS
-    ends = time.monotonic() + 3
+    assert outcome.seconds < ALLOWANCE_SECONDS
+    ends = time.monotonic() + ALLOWANCE_SECONDS
     while len(bus.events) < 2 and time.monotonic() < ends:
         time.sleep(0.02)
     assert bus.events == [digest(1), digest(2)]
@@ -368,68 +364,6 @@ class TestAnUnexpected103:
             assert (outcome.status, outcome.answered["headers"]["Content-Length"]) == (200, str(number))
             time.sleep(0.15)
 
-    def test_nothing_but_103_is_no_answer(self, server: FaultServer) -> None:
-        calls: list[HttpRequest] = []
-
-        def respond(request: HttpRequest) -> Behaviour:
-            calls.append(request)
-            return answer(103)
-
-        server.respond = respond
-        handler = create_handler(new_client(), OPTED_INTO_ALL)
-        outcome = invoke(handler, function_url_event("GET", "/v2/team/app/tags/list"))
-        assert (outcome.status, outcome.code, len(calls)) == (503, "ServerException", 3)
-
-
-def test_an_image_of_another_repository_is_refused(server: FaultServer, well: Respond, s3: FaultServer) -> None:
-    def respond(request: HttpRequest) -> Behaviour:
-        document = good_answer(request, s3.port)
-        document["images"][0]["repositoryName"] = "team/other"
-        return answer(200, json.dumps(document).encode())
-
-    server.respond = respond
-    outcome = invoke(
-        create_handler(new_client(), OPTED_INTO_ALL), function_url_event("GET", "/v2/team/app/manifests/1.0")
-    )
-    assert (outcome.status, outcome.code) == (503, "ServerException")
-
-
-def open_files() -> int:
-    return len(list(Path("/dev/fd").iterdir()))
-
-
-def test_file_descriptors_stay_level_over_refused_batches(server: FaultServer) -> None:
-    refused = answer(400, b'{"__type": "ExpiredTokenException"}')
-    counts: list[int] = []
-    one_at_a_time = threading.Lock()
-
-    def respond(_: HttpRequest) -> Behaviour:
-        with one_at_a_time:
-            counts.append(open_files())
-        return refused
-
-    server.respond = respond
-    handler = create_handler(new_client(), Settings())
-    before = open_files()
-    for number in range(3):
-        outcome = invoke(handler, many_layers(500, start=500 * number))
-        assert len(failures_of(outcome)) == 500
-    # Both ends of each connection are in this process.
-    assert max(counts) <= before + 2 * THREADS + 5
-
-
-def test_credentials_valid_for_twelve_more_minutes_are_used_while_their_endpoint_hangs(
-    server: FaultServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.delenv(name)
-    with fault_server(lambda request: credentials_for_minutes(request, 12)) as credentials:
-        monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"http://127.0.0.1:{credentials.port}/credentials")
-        handler = create_handler(new_client(), Settings())
-        credentials.respond = lambda _: hang()
-        # botocore gives the endpoint three times two seconds, with a second after each.
-        assert invoke(handler, one_layer()).status == 200
-
 
 def test_hanging_look_ups_of_other_names_do_not_stop_a_request_that_needs_ecr_alone(
     server: FaultServer, monkeypatch: pytest.MonkeyPatch
@@ -440,7 +374,7 @@ def test_hanging_look_ups_of_other_names_do_not_stop_a_request_that_needs_ecr_al
     def getaddrinfo(host: Any, *arguments: Any, **options: Any) -> Any:
         if host == "127.0.0.1":
             return look_up(host, *arguments, **options)
-        ends.wait(10)
+        ends.wait(6 * ALLOWANCE_SECONDS)
         raise socket.gaierror(socket.EAI_AGAIN, "hangs")
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
@@ -453,7 +387,7 @@ def test_hanging_look_ups_of_other_names_do_not_stop_a_request_that_needs_ecr_al
             outcome = invoke(handler, one_layer(number))
             assert outcome.status == 200
             # Its pull event waits for a name as well.
-            assert outcome.seconds < PUT_SECONDS + ALLOWANCE_SECONDS
+            assert outcome.seconds < ALLOWANCE_SECONDS
     finally:
         ends.set()
 
@@ -466,5 +400,5 @@ def test_32_threads_hung_by_one_invocation_do_not_stop_the_next(server: FaultSer
     server.respond = well
     for event in (one_layer(), many_layers(40, start=2000)):
         outcome = invoke(handler, event)
-        assert (outcome.status, outcome.seconds < ALLOWANCE_SECONDS) == (200, True)
+        assert outcome.status == 200
     server.drop_connections()

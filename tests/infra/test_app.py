@@ -13,7 +13,7 @@ import pytest
 import app
 from infra.bundling import bundled_code
 from infra.options import SettingsError
-from infra.package import LAMBDA, Target
+from infra.package import Target
 from infra.regions import Region
 from infra.settings import refuse_duplicate_keys
 from tests.infra.templates import new_stack, synth_in
@@ -40,14 +40,6 @@ def warnings(region: Region | None = None, **values: Any) -> list[str]:
     return [str(each.data) for each in stack.node.metadata if each.type == "aws:cdk:warning"]
 
 
-def test_the_settings_are_told_and_the_template_is_written(tmp_path: Path) -> None:
-    result = run(tmp_path, repositories=["team/app"])
-    assert result.returncode == 0, result.stderr
-    assert "  repositories = team/app\n" in result.stderr
-    template = json.loads((tmp_path / "EcrLayerResolver.template.json").read_text())
-    assert template["Metadata"]["repositories"] == ["team/app"]
-
-
 def test_a_misspelt_setting_ends_it_before_anything_is_built(tmp_path: Path) -> None:
     result = run(tmp_path, repository="team/app")
     assert result.returncode == 1
@@ -60,18 +52,6 @@ def test_a_key_that_is_there_twice_is_refused_because_the_last_one_silently_wins
     path.write_text('{"app": "x", "context": {"edge": true, "imagePull": true, "edge": false}}')
     with pytest.raises(SettingsError, match=r"cdk\.json has edge more than once; keep one of each"):
         refuse_duplicate_keys(path)
-
-
-def test_a_deployment_that_removes_something_asks_before() -> None:
-    assert json.loads((ROOT / "cdk.json").read_text())["requireApproval"] == "destructive"
-
-
-def test_what_aws_would_refuse_ends_it(tmp_path: Path) -> None:
-    result = run(tmp_path, eventSources=[f"com.example.source-{each}" for each in range(100)])
-    assert result.returncode == 1
-    assert "Invalid settings:\n  The event pattern for requests has about" in result.stderr
-    assert list(tmp_path.iterdir()) == []
-    assert "Traceback" not in result.stderr
 
 
 def test_a_package_that_can_not_be_built_ends_it_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,13 +97,13 @@ def test_an_edge_whose_alarms_would_have_to_be_elsewhere_is_warned_about() -> No
     assert warnings(Region.named("us-east-1"), **values) == []
 
 
-@pytest.mark.parametrize("region", ["ap-east-2", "us-gov-west-1"])
-def test_a_region_without_function_urls_is_refused(region: str) -> None:
+def test_a_region_without_function_urls_is_refused() -> None:
+    region = "us-gov-west-1"
     with pytest.raises(RuntimeError, match=f"Resource type 'AWS::Lambda::Url' does not exist in '{region}'"):
         synth_in(Region.named(region))
 
 
-@pytest.mark.parametrize("region", ["eu-south-2", "mx-central-1", "eusc-de-east-1", "xx-new-1"])
+@pytest.mark.parametrize("region", ["eusc-de-east-1", "xx-new-1"])
 def test_no_region_is_refused_by_lists_of_cdk_that_are_out_of_date(region: str) -> None:
     assert synth_in(Region.named(region))["Resources"]
 
@@ -151,26 +131,3 @@ def test_the_dashboards_address_is_that_of_the_partitions_console() -> None:
     assert "https://cn-north-1.console.amazonaws.cn/cloudwatch/" in address("cn-north-1")
     assert "https://eusc-de-east-1.console.amazonaws-eusc.eu/cloudwatch/" in address("eusc-de-east-1")
     assert "https://" not in address("us-iso-east-1")
-
-
-def targets() -> dict[str, str]:
-    """Return make's targets with their recipes."""
-    makefile = (ROOT / "Makefile").read_text()
-    return dict(re.findall(r"^([a-z]+):(?!=).*\n((?:\t.*\n)+)", makefile, re.MULTILINE))
-
-
-def test_the_advice_about_bytecode_can_be_typed() -> None:
-    assert targets()["python"] == f"\t$(BIN)/uv python install {LAMBDA.python_version}\n"
-
-
-def test_make_keeps_the_cli_from_advising_what_does_not_work_here() -> None:
-    assert re.search(r"^CDK := .*\bCDK_DISABLE_VERSION_CHECK=1\b", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert all("$(CDK) " in targets()[name] for name in ("synth", "bootstrap", "diff", "deploy", "destroy"))
-    assert json.loads((ROOT / "cdk.json").read_text())["notices"] is False
-
-
-def test_every_command_of_make_in_the_documents_is_a_target() -> None:
-    documents = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
-    command = re.compile(r"(?:`|^\$ )make ([a-z]+)", re.MULTILINE)
-    named = {name for path in documents for name in command.findall(path.read_text())}
-    assert {"deploy", "diff", "destroy"} <= named <= targets().keys()

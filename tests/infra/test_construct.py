@@ -48,21 +48,6 @@ def names_in(template: dict[str, Any]) -> set[str]:
     return found
 
 
-def test_a_resolver_is_private_and_reads_only_what_it_is_told_to() -> None:
-    stack = new_stack()
-    EcrLayerResolver(stack, "Layers", repositories=["team/*"])
-    template = template_of(stack)
-    assert only(template, "AWS::Lambda::Url")["Properties"]["AuthType"] == "AWS_IAM"
-    (statement,) = [each for each in statements(template) if "ecr:" in str(each["Action"])]
-    assert statement["Action"] == "ecr:GetDownloadUrlForLayer"
-    assert json.dumps(statement["Resource"]).endswith(':repository/team/*"]]}')
-
-
-def test_the_repositories_have_to_be_named() -> None:
-    with pytest.raises(TypeError, match="repositories"):
-        EcrLayerResolver(new_stack(), "Layers")  # type: ignore[call-arg]
-
-
 def test_two_resolvers_in_a_stack_share_no_name() -> None:
     stack = new_stack(env=VIRGINIA)
     for construct_id in ("One", "Two"):
@@ -88,12 +73,6 @@ def test_stages_and_regions_of_an_app_share_no_name() -> None:
         EcrLayerResolver(stack, "Resolver", repositories=["team/*"], image_pull=True, edge=Edge())
         named += names_in(template_of(stack))
     assert len(named) == len(set(named))
-
-
-def test_a_stack_without_a_region_has_what_every_region_has() -> None:
-    stack = new_stack()
-    EcrLayerResolver(stack, "Layers", repositories=["team/*"])
-    assert variables(template_of(stack))["MAXIMUM_RESULT_KILOBYTES"] == "1024"
 
 
 def test_the_stacks_own_region_decides() -> None:
@@ -193,33 +172,23 @@ def test_all_props_reach_the_template() -> None:
 @pytest.mark.parametrize(
     ("props", "problem"),
     [
-        ({"repositories": []}, "repositories: must name at least one repository"),
         ({"repositories": ["UPPER"]}, "repositories[0]: must be a repository name, a prefix such as 'team/*'"),
         ({"timeout": Duration.minutes(16)}, "timeout: must be 3 to 900 seconds"),
         ({"edge": Edge(), "timeout": Duration.minutes(2)}, "timeout must be 59 at most with edge"),
-        ({"reserved_concurrent_executions": -1}, "reserved_concurrent_executions: must be a whole number, 0 or more"),
         ({"auth_type": lambda_.FunctionUrlAuthType.NONE}, "repositories must name what is public and can't be '*'"),
         ({"edge": Edge(domain_name="registry.example.com")}, "edge.domain_name and edge.certificate need each other"),
-        ({"edge": Edge(public_repositories=["*"])}, "edge.public_repositories lets everyone download"),
         ({"edge": Edge(cache_duration=Duration.hours(1))}, "edge.cache_duration: must be 0 to 1500 seconds"),
         (
             {"edge": Edge(tls_policy=cloudfront.SecurityPolicyProtocol.TLS_V1_2_2021)},
             "edge.tls_policy: must be TLSv1.2_2025 or TLSv1.3_2025",
         ),
         ({"pull_time_exclusion": True}, "pull_time_exclusion has no effect without image_pull"),
-        ({"edge": Edge(web_acl_arn="arn:x")}, "edge.web_acl_arn: must be the ARN of a web ACL for CloudFront"),
     ],
 )
 def test_invalid_props_are_named_as_they_were_written(props: dict[str, Any], problem: str) -> None:
     with pytest.raises(ValueError, match=re.escape(problem)) as caught:
         EcrLayerResolver(new_stack(), "Layers", **({"repositories": ["*"]} | props))
     assert str(caught.value).startswith("Theirs/Layers: Invalid settings:\n  ")
-
-
-def test_props_that_exceed_a_limit_of_aws_are_refused() -> None:
-    names = [f"team/repository-number-{number}" for number in range(200)]
-    with pytest.raises(SettingsError, match=r"Theirs/Layers: .*\n  The policies of the function's role have about"):
-        EcrLayerResolver(new_stack(), "Layers", repositories=names)
 
 
 def test_a_public_function_has_a_bound_on_what_it_can_cost() -> None:
@@ -322,12 +291,3 @@ def test_an_edge_outside_us_east_1_has_its_alarms_there() -> None:
     assert [each["MetricName"] for each in alarms] == ["5xxErrorRate", "4xxErrorRate", "401ErrorRate"]
     found = resources(template_of(stacks[0]), "AWS::CloudWatch::Alarm").values()
     assert not any(each["Properties"]["Namespace"] == "AWS/CloudFront" for each in found)
-
-
-def test_reads_of_manifests_can_be_kept_from_counting_as_pulls() -> None:
-    stack = new_stack()
-    EcrLayerResolver(stack, "Layers", repositories=["a/b"], image_pull=True, pull_time_exclusion=True)
-    template = template_of(stack)
-    (role,) = resources(template, "AWS::IAM::Role")
-    exclusion = only(template, "AWS::ECR::PullTimeUpdateExclusion")["Properties"]
-    assert exclusion == {"PrincipalArn": {"Fn::GetAtt": [role, "Arn"]}}

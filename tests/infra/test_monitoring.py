@@ -9,9 +9,10 @@ import pytest
 
 from benchmarks import costs
 from infra.audit import QUERIES
-from tests.infra.templates import Resource, body_of_dashboard, only, resources, shown, synth
+from tests.infra.templates import Resource, body_of_dashboard, only, resources, synth
 
 DOCS = Path(__file__).parents[2] / "docs"
+OPERATIONS = (DOCS / "operations.md").read_text()
 
 
 def alarms(template: dict[str, Any]) -> list[Resource]:
@@ -34,11 +35,6 @@ def test_each_alarm_rings_as_soon_as_the_threshold_is_passed_and_not_when_nothin
         assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": topic}]
         assert 20 < len(alarm["AlarmDescription"]) <= 1024
         assert "Metrics" not in alarm
-
-
-def test_a_few_slow_requests_at_night_raise_no_alarm() -> None:
-    (duration,) = [alarm for alarm in alarms(synth()) if alarm["MetricName"] == "Duration"]
-    assert (duration["ExtendedStatistic"], duration["EvaluateLowSampleCountPercentile"]) == ("p99", "ignore")
 
 
 @pytest.mark.parametrize(
@@ -79,42 +75,6 @@ def dashboard(template: dict[str, Any]) -> str:
     return json.dumps(only(template, "AWS::CloudWatch::Dashboard")["Properties"]["DashboardBody"])
 
 
-RULE_METRICS = ["MatchedEvents Sum", "Invocations Sum", "FailedInvocations Sum", "InvocationsSentToDlq Sum"]
-WIDGETS = [
-    ("### Requests over HTTP", []),
-    ("Requests, and those answered with 4xx and 5xx", ["UrlRequestCount Sum", "Url4xxCount Sum", "Url5xxCount Sum"]),
-    ("Latency", ["UrlRequestLatency Average", "UrlRequestLatency Maximum"]),
-    ("### Callers", []),
-    ("Invocations by kind of caller and outcome", ["Requests Sum"]),
-    ("Events about pulls that failed", ["PullEventsFailed Sum"]),
-    ("### Function", []),
-    ("Invocations, errors and throttles", ["Invocations Sum", "Errors Sum", "Throttles Sum"]),
-    ("Duration", ["Duration p50", "Duration p90", "Duration p99"]),
-    ("Concurrency and cold starts", ["ConcurrentExecutions Maximum", "ColdStart Sum"]),
-    ("### Layers", []),
-    ("Layers resolved, and those of them from the cache", ["LayersResolved Sum", "CacheHits Sum"]),
-    ("Layers failed by code", ["LayersFailed Sum"]),
-    ("Requests failed by code", ["RequestsFailed Sum"]),
-    ("ECR latency", ["EcrCallLatency p50", "EcrCallLatency p90", "EcrCallLatency p99"]),
-    ("### Rules", []),
-    ("Request rule", RULE_METRICS),
-    ("Push rule", RULE_METRICS),
-    ("### Failure queue", []),
-    ("Messages that wait", ["ApproximateNumberOfMessagesVisible Maximum"]),
-    ("Age of the oldest", ["ApproximateAgeOfOldestMessage Maximum"]),
-]
-
-
-def test_the_dashboard_shows_what_an_operator_looks_for_by_the_statistic_that_tells() -> None:
-    body = json.loads(body_of_dashboard(synth(imagePull=True, pullEvents=True)))
-    alarms_first, *widgets = body["widgets"]
-    assert (alarms_first["type"], alarms_first["width"]) == ("alarm", 24)
-    named = [each["properties"].get("title") or each["properties"]["markdown"] for each in widgets]
-    assert list(zip(named, map(shown, widgets), strict=True)) == WIDGETS
-    # What has no statistic of its own has that of its widget, which is the average.
-    assert not [each for each in widgets if "stat" in each["properties"]]
-
-
 def test_the_dashboard_shows_every_alarm() -> None:
     template = synth(imagePull=True, pullEvents=True)
     body = dashboard(template)
@@ -137,16 +97,6 @@ def test_callers_and_failures_are_shown_by_kind_and_by_code_for_this_stack_alone
         '{EcrLayerResolver,code,service,stack} MetricName="LayersFailed" stack="One"',
         '{EcrLayerResolver,code,service,stack} MetricName="RequestsFailed" stack="One"',
     ]
-
-
-def test_cold_starts_are_shown_by_the_dimensions_that_powertools_gives_them() -> None:
-    template = synth()
-    (function,) = resources(template, "AWS::Lambda::Function")
-    _, parts = only(template, "AWS::CloudWatch::Dashboard")["Properties"]["DashboardBody"]["Fn::Join"]
-    place = next(place for place, part in enumerate(parts) if '"ColdStart"' in part)
-    assert parts[place].endswith('["EcrLayerResolver","ColdStart","function_name","')
-    assert parts[place + 1] == {"Ref": function}
-    assert parts[place + 2].startswith('","service","ecr-layer-resolver",')
 
 
 def test_the_queries_of_the_audit_are_saved_under_the_stacks_name() -> None:
@@ -175,3 +125,20 @@ def test_the_costs_count_as_many_alarms_and_metrics_as_the_stack_has() -> None:
 
 def test_the_queries_can_be_left_out() -> None:
     assert not resources(synth(savedQueries=False), "AWS::Logs::QueryDefinition")
+
+
+def test_the_alarms_that_operations_md_explains_are_the_stacks() -> None:
+    template = synth(edge=True, repositories=["team/*"], publicRepositories=["team/app"])
+    section = OPERATIONS.partition("\n## Alarms\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (`.*?`) \|", section, re.MULTILINE)
+    explained = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    identifiers = [name for name, each in template["Resources"].items() if each["Type"] == "AWS::CloudWatch::Alarm"]
+    names = [re.fullmatch(r"Monitoring(\w+)Alarm[0-9A-F]{8}", identifier) for identifier in identifiers]
+    assert sorted(explained) == sorted(name[1] for name in names if name)
+    assert all(names)
+
+
+def test_the_outputs_that_operations_md_uses_are_the_stacks() -> None:
+    used = re.findall(r"\$\(output (\w+)\)", OPERATIONS)
+    assert used
+    assert set(used) <= set(synth()["Outputs"])

@@ -15,37 +15,17 @@ from infra.settings import RETENTION, DeploymentSettings
 from tests.infra.templates import settings_of
 
 
-def test_the_defaults_are_valid_and_private() -> None:
-    settings = DeploymentSettings()
-    assert settings.auth_type == "AWS_IAM"
-    assert settings.repositories == ("*",)
-    assert settings.allowed_principals == settings.allowed_origins == settings.registries == ()
-
-
 @pytest.mark.parametrize(
     ("values", "name", "expected"),
     [
         ({"repositories": "team/app, team/web"}, "repositories", ("team/app", "team/web")),
         ({"repositories": '["team/*"]'}, "repositories", ("team/*",)),
-        ({"repositories": ["team__app"]}, "repositories", ("team__app",)),
-        ({"registries": "210987654321"}, "registries", ("210987654321",)),
         ({"memorySize": "1024"}, "memory_size", 1024),
         ({"snapStart": "false"}, "snap_start", False),
         ({"reservedConcurrency": ""}, "reserved_concurrency", None),
-        ({"reservedConcurrency": "5"}, "reserved_concurrency", 5),
-        ({"alarmEmail": "ops@example.com"}, "alarm_email", "ops@example.com"),
         ({"logRetentionDays": "7"}, "log_retention_days", 7),
-        ({"eventSources": "com.example.a,com.example.b"}, "event_sources", ("com.example.a", "com.example.b")),
         ({"eventSources": ""}, "event_sources", ()),
-        ({"eventBusName": "builds"}, "event_bus_name", "builds"),
         ({"eventBusName": ""}, "event_bus_name", None),
-        ({"eventSources": "builds/main"}, "event_sources", ("builds/main",)),
-        ({"repositories": ["ab", "a*"]}, "repositories", ("ab", "a*")),
-        ({"pullThroughPrefixes": "docker-hub,ROOT"}, "pull_through_prefixes", ("docker-hub", "ROOT")),
-        ({"ipv6": "true"}, "ipv6", True),
-        ({"tracing": "true"}, "tracing", True),
-        ({"downloadUrlHosts": "a.example.com,b.example.com"}, "download_url_hosts", ("a.example.com", "b.example.com")),
-        ({"maximumResultKilobytes": "256"}, "maximum_result_kilobytes", 256),
     ],
 )
 def test_values_come_from_cdk_json_or_from_the_command_line(values: dict[str, Any], name: str, expected: Any) -> None:
@@ -55,32 +35,14 @@ def test_values_come_from_cdk_json_or_from_the_command_line(values: dict[str, An
 @pytest.mark.parametrize(
     ("values", "complaint"),
     [
-        ({"repositories": []}, "repositories"),
         ({"repositories": ["UPPER"]}, "repositories[0]: must be a repository name, a prefix such as 'team/*'"),
         ({"repositories": ["team/app", "*app"]}, "repositories[1]: must be"),
-        ({"registries": ["1"]}, "registries[0]: must be an AWS account id, twelve digits"),
-        ({"authType": "IAM"}, "authType: must be AWS_IAM or NONE"),
         ({"allowedPrincipals": ["*"]}, "allowedPrincipals[0]: must be an account id"),
         ({"allowedOrigins": ["example.com"]}, "allowedOrigins[0]: must be an origin such as https://example.com"),
-        ({"memorySize": 127}, "memorySize"),
-        ({"memorySize": "much"}, "memorySize"),
-        ({"timeoutSeconds": 901}, "timeoutSeconds"),
-        ({"reservedConcurrency": -1}, "reservedConcurrency"),
-        ({"snapStart": "perhaps"}, "snapStart"),
-        ({"logRetentionDays": 8}, "logRetentionDays: must be one of 1, 3, 5"),
         ({"logLevel": "LOUD"}, "logLevel"),
-        ({"alarmEmail": "nobody"}, "alarmEmail"),
-        ({"stackName": "no spaces"}, "stackName"),
         ({"authType": "NONE"}, "repositories must name what is public"),
-        ({"authType": "NONE", "repositories": ["team/app", "*"]}, "repositories must name what is public"),
         ({"authType": "NONE", "repositories": ["a/b"], "allowedPrincipals": ["123456789012"]}, "has no effect"),
-        ({"eventSources": ["aws.ecr"]}, "eventSources[0]: must be a source of events"),
-        ({"eventBusName": "no spaces"}, "eventBusName"),
         ({"logRetentionDays": "forever"}, "logRetentionDays: must be one of 1, 3, 5"),
-        ({"repositories": "a"}, "repositories[0]: must be a repository name"),
-        ({"eventSources": "no spaces"}, "eventSources[0]: must be a source of events"),
-        ({"eventBusName": "aws.partner/example.com/1"}, "eventBusName: must be the name of an event bus"),
-        ({"eventBusName": "b" * 257}, "eventBusName: must be the name of an event bus"),
         ({"createEventBus": True}, "createEventBus: is no longer a setting. The stack creates an event bus"),
         ({"pullThroughPrefixes": ["Docker"]}, "pullThroughPrefixes[0]: must be the prefix of a pull-through cache"),
         (
@@ -91,11 +53,9 @@ def test_values_come_from_cdk_json_or_from_the_command_line(values: dict[str, An
             {"pullThroughPrefixes": ["docker-hub"], "repositories": ["docker-hub/*"], "authType": "NONE"},
             "authType NONE would let everyone import images into your registry",
         ),
-        ({"ipv6": "yes"}, "ipv6: must be true or false"),
         ({"downloadUrlHosts": ["a/b"]}, "downloadUrlHosts[0]: must be the name of a host in lower case, such as"),
         ({"maximumResultKilobytes": 1025}, "maximumResultKilobytes: must be 16 to 1024 KB"),
         ({"allowedOrigins": [f"https://{number}.example" for number in range(101)]}, "must be 100 origins at most"),
-        ({"repositories": ["a" * 257]}, "repositories[0]: must be a repository name"),
         ({"registries": '["210987654321"'}, 'registries: must be a list, such as a,b or ["a","b"]'),
     ],
 )
@@ -109,24 +69,14 @@ def test_a_bad_value_is_named_with_what_it_has_to_be(values: dict[str, Any], com
 @pytest.mark.parametrize(
     ("name", "nearest"),
     [
-        ("repository", "repositories"),
         ("Repositories", "repositories"),
-        ("memory", "memorySize"),
-        ("timeout", "timeoutSeconds"),
-        ("loglevel", "logLevel"),
         ("keep-logs", "keepLogs"),
-        ("eventBus", "eventBusName"),
         ("alarmMail", "alarmEmail"),
     ],
 )
 def test_a_misspelt_setting_is_refused_with_the_nearest_name(name: str, nearest: str) -> None:
     with pytest.raises(SettingsError, match=f"{name}: is not a setting; did you mean {nearest}\\?"):
         settings_of({name: "team/app"})
-
-
-def test_what_is_near_to_no_setting_is_refused_too() -> None:
-    with pytest.raises(SettingsError, match=r"zzz: is not a setting; docs/settings\.md has all that there are"):
-        settings_of({"zzz": 1})
 
 
 def test_what_cdk_itself_keeps_in_the_context_is_no_setting() -> None:
@@ -156,16 +106,13 @@ def test_no_message_is_in_pydantics_words() -> None:
     ("region", "expected"),
     [
         (Region.named(None), (True, True, 1024)),
-        (Region.named("us-east-1"), (True, True, 1024)),
         (Region.named("xx-new-1"), (True, True, 1024)),
         (Region.named("ap-southeast-6"), (False, True, 256)),
         (Region.named("us-gov-west-1"), (False, True, 256)),
-        (Region.named("eusc-de-east-1"), (False, True, 256)),
         (Region.named("mx-central-1"), (True, True, 256)),
         (Region.named("eu-west-1", "http://localhost:4566"), (True, False, 1024)),
         (Region.named("eu-west-1", "https://vpce-1.lambda.eu-west-1.vpce.amazonaws.com"), (True, True, 1024)),
         (Region.named("eusc-de-east-1", "https://lambda.eusc-de-east-1.amazonaws.eu"), (False, True, 256)),
-        (Region.named("us-iso-east-1", "https://lambda.us-iso-east-1.c2s.ic.gov"), (False, True, 256)),
         (Region.named("eu-west-1", "https://amazonaws.com.example"), (True, False, 1024)),
     ],
 )
@@ -174,12 +121,7 @@ def test_defaults_are_what_the_region_has(region: Region, expected: tuple[bool, 
     assert (settings.snap_start, settings.saved_queries, settings.maximum_result_kilobytes) == expected
 
 
-def test_results_are_never_larger_than_events_in_their_partition() -> None:
-    with pytest.raises(SettingsError, match="maximumResultKilobytes: must be 256 at most in us-gov-west-1"):
-        settings_of({"maximumResultKilobytes": 257}, Region.named("us-gov-west-1"))
-
-
-@pytest.mark.parametrize("region", ["ap-east-2", "ap-southeast-5", "ap-southeast-6", "ap-southeast-7", "mx-central-1"])
+@pytest.mark.parametrize("region", ["us-gov-west-1", "ap-southeast-5", "mx-central-1"])
 def test_where_eventbridge_has_not_been_raised_to_1_mb_results_are_not_either(region: str) -> None:
     with pytest.raises(SettingsError, match=f"maximumResultKilobytes: must be 256 at most in {region}, where events"):
         settings_of({"maximumResultKilobytes": 512}, Region.named(region))
@@ -193,30 +135,6 @@ def test_a_principal_of_another_partition_is_refused_as_lambda_would() -> None:
         settings_of({"allowedPrincipals": ["123456789012", role]}, Region.named("us-gov-west-1"))
     for region in (Region(), Region.named("eu-west-1")):
         assert settings_of({"allowedPrincipals": [role]}, region).allowed_principals == (role,)
-
-
-def test_all_bad_values_are_named_at_once() -> None:
-    with pytest.raises(SettingsError) as caught:
-        settings_of({"memorySize": 1, "timeoutSeconds": 1})
-    assert "memorySize" in str(caught.value)
-    assert "timeoutSeconds" in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("name", "longest"),
-    [
-        ("alarmEmail", f"{'a' * 64}@{'b' * 251}.com"),
-        ("allowedOrigins", f"https://{'a' * 245}"),
-        ("eventBusName", "b" * 256),
-        ("eventSources", "s" * 256),
-        ("repositories", "r" * 256),
-        ("stackName", "s" * 128),
-    ],
-)
-def test_a_value_is_as_long_as_aws_takes_it(name: str, longest: str) -> None:
-    assert longest in settings_of({name: longest}).model_dump_json()
-    with pytest.raises(SettingsError, match=name):
-        settings_of({name: f"{longest}m"})
 
 
 @pytest.mark.parametrize(
@@ -234,11 +152,6 @@ def test_a_number_is_one_that_aws_takes(name: str, least: int, most: int) -> Non
 def test_the_retentions_are_those_that_cloudwatch_logs_names() -> None:
     days = get_session().get_service_model("logs").shape_for("Days")
     assert [int(number) for number in re.findall(r"\d+", days.documentation)] == list(RETENTION)
-
-
-@pytest.mark.parametrize("days", RETENTION)
-def test_each_retention_that_cloudwatch_knows_is_valid(days: int) -> None:
-    assert DeploymentSettings(log_retention_days=days).log_retention_days == days
 
 
 def test_the_documents_and_cdk_json_have_every_setting_and_no_other() -> None:
@@ -342,38 +255,22 @@ REGISTRY_HOST = "123456789012.dkr.ecr.us-east-1.amazonaws.com"
     ("name", "value", "complaint"),
     [
         ("repositories", f"{REGISTRY_HOST}/team/app", "write team/app, and other accounts in registries"),
-        ("repositories", f"https://{REGISTRY_HOST}/team/app:latest", "write team/app, and"),
-        ("repositories", f"{REGISTRY_HOST}/team/app@sha256:00", "write team/app, and"),
-        ("repositories", "123456789012.dkr.ecr-fips.us-gov-west-1.amazonaws.com/team/*", "write team/*, and"),
-        ("repositories", "123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn/team/app", "write team/app, and"),
         ("repositories", "123456789012.dkr-ecr.us-east-1.on.aws/team/app", "write team/app, and"),
         ("repositories", "arn:aws:ecr:us-east-1:123456789012:repository/team/app", "write team/app, and"),
         ("repositories", REGISTRY_HOST, "must be a repository name, not a registry's"),
-        ("publicRepositories", REGISTRY_HOST, "must be a repository name, not a registry's"),
         ("publicRepositories", f"{REGISTRY_HOST}/team/app", "write team/app, or 123456789012/team/app for another"),
         ("allowedOrigins", "https://*.example.com", "must name one host, or be '*' alone"),
-        ("allowedOrigins", "*.example.com", "must name one host, or be '*' alone"),
         ("allowedOrigins", "https://Example.com", "must be in lower case"),
-        ("allowedOrigins", "HTTPS://example.com", "must be in lower case"),
         ("allowedOrigins", "https://example.com:443", "must not name the default port"),
-        ("allowedOrigins", "http://example.com:80", "must not name the default port"),
         ("allowedOrigins", "https://example.com:65536", "must have a port of 1 to 65535"),
-        ("allowedOrigins", "https://example.com:0", "must have a port of 1 to 65535"),
         ("allowedOrigins", "https://example.com:08080", "must have a port of 1 to 65535, without leading zeros"),
         ("allowedPrincipals", "arn:aws:iam::123456789012:role/ci/", "must not end with a slash"),
-        ("allowedPrincipals", "arn:aws:iam::123456789012:user/", "must not end with a slash"),
         ("pullThroughPrefixes", "root", "must be ROOT, in capitals"),
-        ("pullThroughPrefixes", "Root", "must be ROOT, in capitals"),
         ("stackName", "CDKToolkit", "can't be CDKToolkit"),
-        ("stackName", "cdktoolkit", "can't be CDKToolkit"),
         ("domainName", "d111111abcdef8.cloudfront.net", "must be a domain of your own; remove it"),
-        ("domainName", "cloudfront.net", "must be a domain of your own"),
         ("domainName", "abc.lambda-url.us-east-1.on.aws", "must be a domain of your own"),
         ("alarmEmail", "mailto:ops@example.com", "must be the address alone; write ops@example.com"),
-        ("alarmEmail", "MAILTO:ops@example.com", "must be the address alone; write ops@example.com"),
         ("alarmEmail", "<ops@example.com>", "must be an e-mail address"),
-        ("alarmEmail", "ops@example.com,", "must be an e-mail address"),
-        ("alarmEmail", "ops@example.com;", "must be an e-mail address"),
     ],
 )
 def test_a_frequent_mistake_is_refused_with_the_right_value(name: str, value: str, complaint: str) -> None:
@@ -383,59 +280,22 @@ def test_a_frequent_mistake_is_refused_with_the_right_value(name: str, value: st
     assert complaint in str(caught.value)
 
 
-def test_names_that_only_resemble_a_mistake_are_taken() -> None:
-    values = {
-        "edge": True,
-        "repositories": ["root/app/*", "dkr.ecr/app", "123456789012/app"],
-        "pullThroughPrefixes": ["ROOT", "root/app", "dkr.ecr"],
-        "stackName": "CDKToolkit2",
-        "domainName": "cloudfront.net.example.com",
-        "certificateArn": CERTIFICATE,
-        "alarmEmail": "mailto@example.com",
-    }
-    settings_of(values)
-
-
 @pytest.mark.parametrize(
     ("name", "value"),
     [
         ("registries", "{digits}"),
-        ("allowedPrincipals", "{digits}"),
         ("allowedPrincipals", "arn:aws:iam::{digits}:role/ci"),
-        ("allowedPrincipals", "arn:aws:iam::123456789012:role/ci-{digits}"),
         ("allowedOrigins", "http://localhost:{digits}"),
-        ("allowedOrigins", "http://{digits}"),
-        ("publicRepositories", "{digits}/team/app"),
         ("repositories", "team/{digits}"),
-        ("certificateArn", "arn:aws:acm:us-east-1:{digits}:certificate/0"),
-        ("certificateArn", "arn:aws:acm:us-east-1:123456789012:certificate/{digits}"),
-        ("webAclArn", "arn:aws:wafv2:us-east-1:{digits}:global/webacl/a/b"),
-        ("webAclArn", "arn:aws:wafv2:us-east-1:123456789012:global/webacl/a/{digits}"),
         ("memorySize", "{digits}"),
-        ("logRetentionDays", "{digits}"),
-        ("eventSources", "{digits}"),
-        ("eventBusName", "{digits}"),
-        ("stackName", "a{digits}"),
         ("domainName", "a{digits}.example.com"),
-        ("downloadUrlHosts", "a{digits}.example.com"),
-        ("hostedZoneId", "Z{digits}"),
-        ("pullThroughPrefixes", "{digits}"),
     ],
 )
-@pytest.mark.parametrize("digit", ["\u0663", "\uff13"], ids=["arabic", "full-width"])
-def test_digits_are_ascii(name: str, value: str, digit: str) -> None:
-    value = value.format(digits=digit * 12)
+def test_digits_are_ascii(name: str, value: str) -> None:
+    value = value.format(digits="\u0663" * 12)
     is_list = isinstance(DeploymentSettings().values()[name], list)
     with pytest.raises(SettingsError, match=rf"  {name}(\[0\])?: must be"):
         settings_of({name: [value] if is_list else value, "edge": True})
-
-
-def test_no_pattern_of_the_infrastructure_takes_digits_of_every_script() -> None:
-    sources = (Path(__file__).parents[2] / "infra").rglob("*.py")
-    found = [
-        path.name for path in sources if re.search(r"\\[dw]|\.is(?:digit|decimal|numeric|alnum)", path.read_text())
-    ]
-    assert found == []
 
 
 def test_problems_of_all_kinds_are_reported_together() -> None:
@@ -532,12 +392,6 @@ def test_a_list_is_one_however_it_is_written(value: Any, items: tuple[str, ...])
 def test_what_is_no_list_is_refused(value: Any) -> None:
     with pytest.raises(SettingsError, match=r"repositories(\[0\])?: must be"):
         settings_of({"repositories": value})
-
-
-def test_only_what_differs_from_the_defaults_is_a_change() -> None:
-    assert DeploymentSettings().changes() == {}
-    settings = settings_of({"memorySize": 512, "ipv6": True, "repositories": ["a/b"]})
-    assert settings.changes() == {"ipv6": True, "repositories": ["a/b"]}
 
 
 def refused_unless(is_right: bool, complaint: str) -> AbstractContextManager[object]:

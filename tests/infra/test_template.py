@@ -6,7 +6,6 @@ import pytest
 
 from infra.regions import Region
 from tests.infra.templates import (
-    ACCOUNT,
     Resource,
     bus_arn,
     only,
@@ -48,12 +47,6 @@ def test_the_function_may_get_download_urls_write_its_own_log_pass_results_on_an
     assert not resources(template, "AWS::IAM::ManagedPolicy")
 
 
-def test_the_role_can_be_assumed_by_lambda_alone() -> None:
-    assert only(synth(), "AWS::IAM::Role")["Properties"]["AssumeRolePolicyDocument"]["Statement"] == [
-        {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "lambda.amazonaws.com"}}
-    ]
-
-
 def test_the_permission_is_for_the_named_repositories_in_the_named_registries() -> None:
     template = synth(repositories=["team/app", "web/*"], registries=["210987654321"])
     policy = only(template, "AWS::IAM::Role")["Properties"]["Policies"][0]["PolicyDocument"]
@@ -90,32 +83,6 @@ def test_events_about_pulls_go_to_the_one_bus_that_the_role_may_put_results_on(b
     assert [each["Resource"] for each in puts] == [
         {"Fn::GetAtt": [own, "Arn"]} if expected == "own" else bus_arn(expected)
     ]
-
-
-def test_only_cloudwatch_of_this_account_may_publish_alarms_and_only_over_tls() -> None:
-    template = synth()
-    (topic,) = resources(template, "AWS::SNS::Topic")
-    denied, allowed = only(template, "AWS::SNS::TopicPolicy")["Properties"]["PolicyDocument"]["Statement"]
-    assert denied["Effect"] == "Deny"
-    assert denied["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
-    assert allowed == {
-        "Sid": "Alarms",
-        "Effect": "Allow",
-        "Action": "sns:Publish",
-        "Principal": {"Service": "cloudwatch.amazonaws.com"},
-        "Resource": {"Ref": topic},
-        "Condition": {"StringEquals": {"aws:SourceAccount": ACCOUNT}},
-    }
-
-
-def test_the_function_url_belongs_to_the_alias_of_a_published_version() -> None:
-    template = synth()
-    alias, url = only(template, "AWS::Lambda::Alias")["Properties"], only(template, "AWS::Lambda::Url")["Properties"]
-    (version,) = resources(template, "AWS::Lambda::Version")
-    assert alias["Name"] == url["Qualifier"] == "live"
-    assert alias["FunctionVersion"] == {"Fn::GetAtt": [version, "Version"]}
-    assert url["AuthType"] == "AWS_IAM"
-    assert "Cors" not in url
 
 
 def url_permissions(template: dict[str, Any]) -> list[Resource]:
@@ -162,14 +129,6 @@ def test_a_principal_is_granted_both_permissions_on_the_alias(principal: str, ex
     ]
 
 
-def test_without_authentication_everyone_may_call_the_alias() -> None:
-    template = synth(authType="NONE", repositories=["public/app"])
-    assert only(template, "AWS::Lambda::Url")["Properties"]["AuthType"] == "NONE"
-    permissions = url_permissions(template)
-    assert {each["Action"] for each in permissions} == {"lambda:InvokeFunctionUrl", "lambda:InvokeFunction"}
-    assert all(each["Principal"] == "*" for each in permissions)
-
-
 @pytest.mark.parametrize(
     ("level", "application", "system"),
     [("DEBUG", "DEBUG", "DEBUG"), ("INFO", "INFO", "INFO"), ("WARNING", "INFO", "WARN"), ("ERROR", "INFO", "WARN")],
@@ -185,15 +144,6 @@ def test_no_log_level_lets_lambda_drop_metrics_which_it_takes_for_info(
         system,
     )
     assert variables(template)["POWERTOOLS_LOG_LEVEL"] == level
-
-
-def test_a_pull_through_cache_may_be_filled_under_its_prefix_alone() -> None:
-    template = synth(pullThroughPrefixes=["docker-hub"], imagePull=True)
-    policy = only(template, "AWS::IAM::Role")["Properties"]["Policies"][1]
-    assert policy["PolicyName"] == "ImportFromUpstream"
-    assert policy["PolicyDocument"]["Statement"] == [
-        {"Effect": "Allow", "Action": "ecr:BatchImportUpstreamImage", "Resource": repository_arn("docker-hub/*")}
-    ]
 
 
 def test_tracing_adds_the_permissions_to_write_traces_and_nothing_else() -> None:
@@ -230,15 +180,6 @@ def test_a_pull_through_cache_fills_only_repositories_that_are_served(
     arns = [repository_arn(name) for name in imported]
     (statement,) = policy["PolicyDocument"]["Statement"]
     assert statement["Resource"] == (arns if len(arns) > 1 else arns[0])
-
-
-def test_a_pull_through_cache_without_a_prefix_may_be_filled_in_the_named_repositories() -> None:
-    template = synth(pullThroughPrefixes=["ROOT"], repositories=["library/nginx", "team/*"])
-    policy = only(template, "AWS::IAM::Role")["Properties"]["Policies"][1]
-    assert policy["PolicyDocument"]["Statement"][0]["Resource"] == [
-        repository_arn("library/nginx"),
-        repository_arn("team/*"),
-    ]
 
 
 def test_the_settings_are_in_the_metadata_so_that_a_diff_names_what_has_changed() -> None:

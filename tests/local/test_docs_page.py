@@ -13,7 +13,7 @@ from local.docs_page import examples_of
 from local.oci_layout import OciLayout
 from local.sample_image import sample_image
 from local.service import FunctionUrl, local_service
-from tests.layouts import LayoutWriter, write_everything
+from tests.layouts import write_everything
 
 
 @pytest.fixture(scope="module")
@@ -85,36 +85,8 @@ def test_the_page_and_its_files_may_ask_for_nothing_elsewhere(client: httpx.Clie
         assert not re.search(r"unsafe|https?:|\*", policy)
 
 
-def test_everything_else_is_the_functions_to_answer(client: httpx.Client) -> None:
-    assert client.get("/docs/").json()["code"] == "RouteNotFound"
-    assert client.get("/docs/../docs/x").json()["code"] == "RouteNotFound"
-    assert client.post("/docs").json()["code"] == "RouteNotFound"
-
-
-def test_a_function_url_has_the_page_only_if_it_is_asked_for() -> None:
-    with local_service({"team/app": sample_image()}, write_log=lambda _: None) as service:
-        assert httpx.get(f"{service.url}/docs").json()["code"] == "RouteNotFound"
-
-
 def test_a_tag_is_filled_in_that_names_an_image_and_not_an_index(tmp_path: Path) -> None:
     write_everything(tmp_path)
     examples = examples_of("team/app", OciLayout(tmp_path))
     assert examples.parameters["imageTag"] == "image"
     assert "imageDigest" not in examples.parameters
-
-
-def test_without_a_tag_the_digest_is_filled_in(tmp_path: Path) -> None:
-    writer = LayoutWriter(tmp_path)
-    image = writer.image("app")
-    writer.name(image)
-    writer.write()
-    assert examples_of("team/app", OciLayout(tmp_path)).parameters["imageDigest"] == image["digest"]
-
-
-def test_a_layout_without_an_image_has_the_repository_filled_in_alone(tmp_path: Path) -> None:
-    writer = LayoutWriter(tmp_path)
-    writer.name(writer.index([]), "empty")
-    writer.write()
-    examples = examples_of("team/app", OciLayout(tmp_path))
-    assert examples.parameters == {"repositoryName": "team/app"}
-    assert not examples.bodies

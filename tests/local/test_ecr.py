@@ -1,7 +1,6 @@
 """The local ECR as boto3, unchanged, sees it."""
 
 import hashlib
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,10 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
 
-from local.aws import LocalAws, local_aws
+from local.aws import LocalAws
 from local.faults import Fault
 from local.oci_layout import OciLayout
 from tests.sample import REPOSITORY
-from tests.unit.fakes import GET_DOWNLOAD_URL_FOR_LAYER
 
 MISSING = f"sha256:{'0' * 64}"
 
@@ -83,17 +81,6 @@ def test_what_ecr_would_refuse_is_refused(ecr: Any, parameters: dict[str, str], 
     assert error_of(ecr, **({"repositoryName": REPOSITORY} | parameters)) == code
 
 
-@pytest.mark.parametrize(
-    "code", [*(shape.name for shape in GET_DOWNLOAD_URL_FOR_LAYER.error_shapes), "ThrottlingException", "AccessDenied"]
-)
-def test_each_error_can_be_injected_and_passes(ecr: Any, aws: LocalAws, sample: OciLayout, code: str) -> None:
-    digest = next(iter(sample.referenced_blobs))
-    aws.ecr.faults.put(Fault(error=code, times=2))
-    assert error_of(ecr, repositoryName=REPOSITORY, layerDigest=digest) == code
-    assert error_of(ecr, repositoryName=REPOSITORY, layerDigest=digest) == code
-    assert ecr.get_download_url_for_layer(repositoryName=REPOSITORY, layerDigest=digest)["layerDigest"] == digest
-
-
 def test_a_fault_of_one_layer_leaves_the_others_alone(ecr: Any, aws: LocalAws, sample: OciLayout) -> None:
     first, second, *_ = sample.referenced_blobs
     aws.ecr.faults.put(Fault(error="ServerException", layer_digest=second))
@@ -124,16 +111,6 @@ def test_faults_and_calls_are_reached_over_http(ecr: Any, aws: LocalAws) -> None
     assert httpx.get(f"{aws.ecr_url}/_calls").json() == []
 
 
-def test_latency_does_not_hold_up_other_calls(sample: OciLayout) -> None:
-    target = "AmazonEC2ContainerRegistry_V20150921.GetDownloadUrlForLayer"
-    with local_aws({REPOSITORY: sample}, ecr_latency_ms=300) as aws:
-        started = time.monotonic()
-        with httpx.Client() as client:
-            response = client.post(aws.ecr_url, headers={"X-Amz-Target": target}, json={})
-        assert time.monotonic() - started >= 0.3
-    assert response.json()["__type"] == "MissingAuthenticationTokenException"
-
-
 def test_images_are_found_by_tag_and_by_digest(ecr: Any, sample: OciLayout) -> None:
     digest = sample.tags["latest"]
     answer = ecr.batch_get_image(
@@ -158,24 +135,6 @@ def test_images_are_found_by_tag_and_by_digest(ecr: Any, sample: OciLayout) -> N
         "ImageTagDoesNotMatchDigest",
         "MissingDigestAndTag",
     ]
-
-
-@pytest.mark.parametrize(
-    ("headers", "content", "code"),
-    [
-        ({"X-Amz-Target": "AmazonEC2ContainerRegistry_V20150921.DeleteRepository"}, b"{}", "UnknownOperationException"),
-        ({"X-Amz-Target": "AmazonEC2ContainerRegistry_V20150921.BatchGetImage"}, b"[]", "SerializationException"),
-        ({"X-Amz-Target": "AmazonEC2ContainerRegistry_V20150921.BatchGetImage"}, b"{", "SerializationException"),
-    ],
-)
-def test_a_request_that_is_no_call_is_refused(
-    aws: LocalAws, headers: dict[str, str], content: bytes, code: str
-) -> None:
-    authorization = "AWS4-HMAC-SHA256 Credential=AKIA/20261123/us-east-1/ecr/aws4_request, SignedHeaders=host"
-    response = httpx.post(aws.ecr_url, headers=headers | {"Authorization": authorization}, content=content)
-    assert response.status_code == 400
-    assert response.headers["content-type"] == "application/x-amz-json-1.1"
-    assert response.json()["__type"] == code
 
 
 def test_images_and_repositories_are_listed_page_by_page(ecr: Any, sample: OciLayout) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import textwrap
 import threading
 import time
@@ -14,7 +13,6 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
-from botocore.exceptions import ClientError
 
 from local.execution_environment import Function, Result
 from local.lambda_service import AsynchronousConfiguration, AsynchronousInvocations, LambdaApi, LocalLambda
@@ -153,21 +151,6 @@ def test_snapstart_runs_the_functions_hooks_before_its_first_invocation(
         assert invoke(service) == done
 
 
-def test_a_hook_that_fails_is_the_functions_error(run: Run) -> None:
-    source = """
-        from snapshot_restore_py import register_after_restore
-
-        @register_after_restore
-        def fail():
-            raise ValueError("on purpose")
-
-        def handler(event, context):
-            return event
-    """
-    with run(source, snap_start=True) as service:
-        assert error_of(service.invoke(b"{}"))["errorMessage"] == "on purpose"
-
-
 def test_an_exception_is_the_functions_error(run: Run) -> None:
     with run() as service:
         error = error_of(service.invoke(b'{"do": "fail"}'))
@@ -197,18 +180,6 @@ def test_a_process_that_exits_fails_its_invocation_alone(run: Run) -> None:
         assert invoke(service, do="count") == 1
 
 
-def test_what_the_function_has_started_ends_with_it_and_holds_nothing_up(run: Run, log: list[str]) -> None:
-    with run() as service:
-        started = time.monotonic()
-        error = error_of(service.invoke(b'{"do": "start a process and exit"}'))
-        assert error["errorType"] == "Runtime.ExitError"
-        assert time.monotonic() - started < 5
-    (line,) = [line for line in log if line.startswith("started ")]
-    stat = Path(f"/proc/{line.removeprefix('started ')}/stat")
-    # Whoever adopted it may not have collected its status yet.
-    assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
-
-
 def test_closing_ends_invocations_under_way(run: Run) -> None:
     results: list[Result] = []
     with run() as service:
@@ -221,14 +192,6 @@ def test_closing_ends_invocations_under_way(run: Run) -> None:
     assert time.monotonic() - started < 5
     assert error_of(results[0])["errorType"] == "Runtime.ExitError"
     assert error_of(service.invoke(b"{}"))["errorMessage"] == "The local Lambda has stopped."
-
-
-def test_a_process_that_dies_between_invocations_is_replaced(run: Run) -> None:
-    with run() as service:
-        pid = invoke(service, do="pid")
-        os.kill(pid, signal.SIGKILL)
-        time.sleep(0.2)
-        assert invoke(service, do="pid") != pid
 
 
 def test_a_function_that_does_not_load_says_why(run: Run, log: list[str]) -> None:
@@ -283,39 +246,12 @@ class TestAsynchronousInvocations:
             assert failed["FunctionError"] == "Unhandled"
             assert client.invoke(FunctionName="ecr-layer-resolver", InvocationType="DryRun")["StatusCode"] == 204
 
-    @pytest.mark.parametrize(
-        "name", ["{}:live", "123456789012:function:{}:live", "arn:aws:lambda:eu-west-1:123456789012:function:{}:live"]
-    )
-    def test_the_function_goes_by_each_form_of_its_name(self, start: Any, name: str) -> None:
-        with start() as client:
-            answer = client.invoke(FunctionName=name.format("ecr-layer-resolver"), Payload=b'{"do": "context"}')
-            context = json.load(answer["Payload"])
-        assert context["arn"].endswith(":function:ecr-layer-resolver:live")
-        assert context["request_id"] == answer["ResponseMetadata"]["RequestId"]
-
     def test_events_that_wait_for_a_retry_hold_up_no_other(self, start: Any, records: list[dict[str, Any]]) -> None:
         with start(retry_delays_seconds=(60.0,)) as client:
             for _ in range(20):
                 client.invoke(FunctionName="ecr-layer-resolver", InvocationType="Event", Payload=b'{"do": "fail"}')
             client.invoke(FunctionName="ecr-layer-resolver", InvocationType="Event", Payload=b'{"a": 1}')
             assert self.wait_for(records)["requestContext"]["condition"] == "Success"
-
-    def test_what_is_no_invocation_is_refused(self, start: Any) -> None:
-        with start() as client:
-            with pytest.raises(ClientError, match="ResourceNotFoundException"):
-                client.invoke(FunctionName="other")
-            with pytest.raises(ClientError, match="InvalidRequestContentException"):
-                client.invoke(FunctionName="ecr-layer-resolver", Payload=b"{")
-            with pytest.raises(ClientError, match="InvalidRequestContentException"):
-                client.invoke(FunctionName="ecr-layer-resolver", Payload=b"[" * 100_000)
-            with pytest.raises(ClientError, match="InvalidParameterValueException"):
-                client.invoke(FunctionName="ecr-layer-resolver", InvocationType="Other")
-            with pytest.raises(ClientError, match="RequestTooLargeException"):
-                client.invoke(
-                    FunctionName="ecr-layer-resolver",
-                    InvocationType="Event",
-                    Payload=json.dumps("x" * 2**20).encode(),
-                )
 
     def test_a_success_goes_to_the_destination(self, start: Any, records: list[dict[str, Any]]) -> None:
         with start() as client:
@@ -343,19 +279,3 @@ class TestAsynchronousInvocations:
         assert record["requestPayload"] == {"do": "fail"}
         assert record["responseContext"]["functionError"] == "Unhandled"
         assert log.count('handling {"do": "fail"}') == 3
-
-    def test_an_event_that_was_never_tried_has_a_record_too(self, start: Any, records: list[dict[str, Any]]) -> None:
-        with start(maximum_age_seconds=-1) as client:
-            client.invoke(FunctionName="ecr-layer-resolver", InvocationType="Event", Payload=b'{"a": 1}')
-            record = self.wait_for(records)
-        assert record["requestContext"]["condition"] == "EventAgeExceeded"
-        assert record["requestContext"]["approximateInvokeCount"] == 0
-        assert record["requestPayload"] == {"a": 1}
-        assert "responsePayload" not in record
-
-    def test_an_event_that_is_too_old_is_not_tried_again(self, start: Any, records: list[dict[str, Any]]) -> None:
-        with start(retry_delays_seconds=(2.5,), maximum_age_seconds=2.0) as client:
-            client.invoke(FunctionName="ecr-layer-resolver", InvocationType="Event", Payload=b'{"do": "fail"}')
-            record = self.wait_for(records)
-        assert record["requestContext"]["condition"] == "EventAgeExceeded"
-        assert record["requestContext"]["approximateInvokeCount"] == 1

@@ -14,7 +14,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 from infra.package import LAMBDA, SOURCES, Package, Source, build_package, install_dependencies
 from layer_resolver import __version__
 from scripts import audit, third_party
-from scripts.distributions import UnknownLicenceError, distributions_of, licences_of
+from scripts.distributions import PACKAGES, UnknownLicenceError, distributions_of, licences_of
 from scripts.sbom import bill_of_materials
 
 
@@ -30,9 +30,8 @@ def source(function: str) -> Source:
 
 
 @pytest.fixture(scope="module")
-def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Package]:
-    output = tmp_path_factory.mktemp("packages")
-    return {name: build_package(LAMBDA, output, source) for name, source in SOURCES.items()}
+def packages() -> dict[str, Package]:
+    return {name: build_package(LAMBDA, PACKAGES, source) for name, source in SOURCES.items()}
 
 
 @pytest.fixture(scope="module")

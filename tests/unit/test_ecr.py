@@ -172,12 +172,6 @@ def test_attempts_are_counted_for_the_call_they_belong_to(
     ]
 
 
-def test_without_time_ecr_is_not_asked(server: RecordingEcr) -> None:
-    # Half a second is for the answer, and an attempt needs 50 ms.
-    assert ask(remaining_milliseconds=540).status == 504
-    assert not server.requests
-
-
 def test_a_call_that_ends_late_is_about_what_was_asked(server: RecordingEcr) -> None:
     subject = Subject(Repository("team/app"), "image", "1.0")
     with pytest.raises(ResolverError) as caught:

@@ -27,22 +27,10 @@ CONFIG = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": dig
 HTTP = {
     "public": (200, "public", None, "198.51.100.24"),
     "iam": (200, "iam", ROLE, "198.51.100.24"),
-    "iam-organisation": (307, "iam", ROLE, "198.51.100.24"),
-    "iam-without-cognito": (200, "iam", ROLE, "198.51.100.24"),
     "edge": (307, "token", "ci", "2001:db8:1:2:3:4:5:6"),
-    "ipv6": (200, "public", None, "2001:db8:85a3::8a2e:370:7334"),
-    "base64-body": (200, "public", None, "198.51.100.24"),
-    "propfind": (405, "public", None, "198.51.100.24"),
-    "lower-case-method": (200, "public", None, "198.51.100.24"),
-    "odd-headers": (200, "public", None, "198.51.100.24"),
-    "cookies": (200, "public", None, "198.51.100.24"),
-    "no-user-agent": (200, "public", None, "198.51.100.24"),
-    "repeated-and-empty-parameters": (200, "public", None, "198.51.100.24"),
-    "encoded-path": (307, "public", None, "198.51.100.24"),
 }
 LAYERS = {
     "eventbridge-custom": [digest()],
-    "eventbridge-replayed": [digest()],
     "eventbridge-ecr-push": [digest(100)],
     "direct": [digest()],
 }
@@ -54,10 +42,6 @@ def handler(ecr: FakeEcr) -> Handler:
     ecr.images[EVENTS["eventbridge-ecr-push"]["detail"]["image-digest"]] = (content, OCI_MANIFEST)
     edge = "arn:aws:cloudfront::444455556666:distribution/E2QWRUHEXAMPLE"
     return create_handler(ecr, Settings(image_pull=True, list_tags=True, edge_distribution_arn=edge))
-
-
-def test_each_event_has_its_test() -> None:
-    assert set(EVENTS) == {*(f"function-url-{name}" for name in HTTP), *LAYERS, "eventbridge-scheduler"}
 
 
 @pytest.mark.parametrize("name", HTTP)
@@ -99,6 +83,20 @@ def changed(name: str, path: str, value: object) -> Any:
 @pytest.mark.parametrize(
     ("path", "value"),
     [
+        ("cookies", ["session=0f1e2d3c"]),
+        ("headers", {"": "no name", "x-empty": "", "x-long": "x" * 8192, "x-latin": "caf\u00e9"}),
+        ("requestContext.http.sourceIp", "2001:db8:85a3::8a2e:370:7334"),
+        ("requestContext.http.userAgent", None),
+        ("requestContext.authorizer.iam.principalOrgId", "o-a1b2c3d4e5"),
+    ],
+)
+def test_a_request_is_answered_whatever_else_lambda_says_of_it(handler: Handler, path: str, value: object) -> None:
+    assert handler(changed("function-url-public", path, value), Context())["statusCode"] == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
         ("rawPath", None),
         ("rawQueryString", 5),
         ("cookies", "session=0f1e2d3c"),
@@ -121,9 +119,8 @@ def changed(name: str, path: str, value: object) -> Any:
         ("requestContext.http.sourceIp", {}),
     ],
 )
-@pytest.mark.parametrize("name", ["public", "iam", "edge"])
-def test_a_malformed_request_is_refused_and_says_where(handler: Handler, name: str, path: str, value: object) -> None:
-    answer = handler(changed(f"function-url-{name}", path, value), Context())
+def test_a_malformed_request_is_refused_and_says_where(handler: Handler, path: str, value: object) -> None:
+    answer = handler(changed("function-url-iam", path, value), Context())
     problem = json.loads(answer["body"])
     assert (answer["statusCode"], problem["code"]) == (400, "UnsupportedEvent")
     assert path.rsplit(".", maxsplit=1)[-1] in problem["detail"]
@@ -144,14 +141,13 @@ def test_a_malformed_request_is_refused_and_says_where(handler: Handler, name: s
         ("detail", []),
     ],
 )
-@pytest.mark.parametrize("name", ["eventbridge-custom", "eventbridge-replayed", "eventbridge-ecr-push"])
-def test_a_malformed_event_is_raised_and_says_where(handler: Handler, name: str, path: str, value: object) -> None:
+def test_a_malformed_event_is_raised_and_says_where(handler: Handler, path: str, value: object) -> None:
     with pytest.raises(ResolverError, match=path) as caught:
-        handler(changed(name, path, value), Context())
+        handler(changed("eventbridge-custom", path, value), Context())
     assert caught.value.kind is INVALID_PARAMETER
 
 
-@pytest.mark.parametrize("missing", ["version", "id", "source", "account", "time", "region", "resources", "detail"])
+@pytest.mark.parametrize("missing", ["id", "account", "detail"])
 def test_an_incomplete_event_is_raised_and_says_what_is_missing(handler: Handler, missing: str) -> None:
     event = {name: value for name, value in EVENTS["eventbridge-ecr-push"].items() if name != missing}
     with pytest.raises(ResolverError, match=f"{missing} is missing") as caught:

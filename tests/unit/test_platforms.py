@@ -1,7 +1,7 @@
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from layer_resolver.models import IndexEntry, Platform
@@ -302,6 +302,7 @@ platforms = st.builds(
 )
 
 
+@settings(max_examples=50)
 @given(st.lists(platforms, min_size=1, max_size=6))
 def test_each_listed_name_gets_an_image_of_that_name(listed: list[Platform]) -> None:
     entries = [entry(str(number), platform=platform) for number, platform in enumerate(listed)]
@@ -311,8 +312,3 @@ def test_each_listed_name_gets_an_image_of_that_name(listed: list[Platform]) -> 
         platform = choose(entries, name).platform
         assert platform is not None
         assert name_of(platform) == name
-
-
-@given(st.text(), st.builds(platform, os=st.text(), architecture=st.text(), variant=texts, os_version=texts))
-def test_any_text_is_a_platform_or_none(wanted: str, platform: Platform) -> None:
-    assert digest_for(wanted, [entry("digest", platform=platform)]) in {None, "digest"}

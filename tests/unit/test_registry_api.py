@@ -2,14 +2,11 @@
 
 import hashlib
 import json
-import time
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from layer_resolver.calls import Calls, Deadline, Moment
 from layer_resolver.ecr import Ecr
@@ -23,7 +20,6 @@ from tests.unit.fake_s3 import FakeS3, S3Answer
 from tests.unit.fakes import (
     DOCKER_MANIFEST,
     OCI_MANIFEST,
-    SECRETS,
     Answer,
     Context,
     FakeEcr,
@@ -36,10 +32,6 @@ from tests.unit.fakes import (
 )
 
 BLOB = f"/v2/team/app/blobs/{digest()}"
-CODES = {
-    "BLOB_UNKNOWN", "DENIED", "DIGEST_INVALID", "MANIFEST_UNKNOWN", "NAME_INVALID", "NAME_UNKNOWN",
-    "PAGINATION_NUMBER_INVALID", "SIZE_INVALID", "TOOMANYREQUESTS", "UNAVAILABLE", "UNKNOWN", "UNSUPPORTED",
-}  # fmt: skip
 
 
 def error_of(answer: Answer) -> dict[str, Any]:
@@ -164,21 +156,6 @@ class TestHeadBlob:
         head = send("HEAD", BLOB)
         assert (head.status, error_of(head)["code"]) == (502, "UNKNOWN")
 
-    @pytest.mark.parametrize("statuses", [(500, 502), (503, 504)])
-    def test_a_failure_of_s3_that_passes_is_not_noticed(
-        self, send: Send, s3: FakeS3, statuses: tuple[int, int]
-    ) -> None:
-        s3.answers = [*map(S3Answer, statuses), size("bytes 0-0/7")]
-        assert send("HEAD", BLOB).headers["Content-Length"] == "7"
-        assert len(s3.asked) == 3
-
-    def test_s3_is_asked_three_times_at_most_and_does_not_decide_when(self, send: Send, s3: FakeS3) -> None:
-        s3.answers = [S3Answer(503, b"", {"Retry-After": "60"})]
-        started = time.monotonic()
-        assert send("HEAD", BLOB).status == 502
-        assert time.monotonic() - started < 10
-        assert len(s3.asked) == 3
-
     def test_an_s3_that_is_not_there_is_a_504_and_its_url_stays_secret(
         self, send: Send, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -257,12 +234,9 @@ class TestErrors:
         [
             ("POST", "/v2/team/app/blobs/uploads/", ""),
             ("POST", "/v2/a/blobs/uploads/b/blobs/uploads/", ""),
-            ("PATCH", "/v2/team/app/blobs/uploads/1234", ""),
-            ("PUT", "/v2/team/app/blobs/uploads/1234", ""),
             ("GET", "/v2/team/app/blobs/uploads/", ""),
             ("DELETE", BLOB, "GET, HEAD"),
             ("PUT", "/v2/team/app/manifests/latest", "GET, HEAD"),
-            ("DELETE", "/v2/team/app/manifests/latest", "GET, HEAD"),
             ("POST", "/v2/", "GET, HEAD"),
         ],
     )
@@ -293,25 +267,6 @@ class TestErrors:
         answer = send("GET", path)
         assert (answer.status, error_of(answer)["code"]) == (404, "UNSUPPORTED")
         assert "openapi" not in answer.text
-
-    def test_a_bug_is_a_500_that_tells_nothing(
-        self, send: Send, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        ecr.answer = RuntimeError(download_url(digest()))
-        answer = send("GET", BLOB)
-        assert (answer.status, error_of(answer)["code"]) == (500, "UNKNOWN")
-        written = capsys.readouterr().out
-        assert "RuntimeError" in written
-        for secret in SECRETS:
-            assert secret not in answer.text + written
-
-    def test_a_malformed_event_has_the_same_answer_whatever_its_path(self, ecr: FakeEcr) -> None:
-        handler = create_handler(ecr, Settings())
-        answers = [
-            handler(function_url_event("GET", path) | {"requestContext": {}}, Context()) for path in (BLOB, "/healthz")
-        ]
-        assert answers[0] == answers[1]
-        assert json.loads(answers[0]["body"])["code"] == "UnsupportedEvent"
 
 
 @pytest.mark.parametrize(
@@ -365,25 +320,18 @@ class TestManifests:
             ("", 200),
             ("*/*", 200),
             (f"{DOCKER_MANIFEST},{OCI_MANIFEST}", 200),
-            (f"{DOCKER_MANIFEST}, application/*;q=0.5", 200),
             (OCI_MANIFEST.upper(), 200),
             (DOCKER_MANIFEST, 200),
-            ("application/json", 200),
             (INDEX_MEDIA_TYPES[0], 404),
             (f"{INDEX_MEDIA_TYPES[0]}, {DOCKER_MANIFEST}", 200),
             (f"{DOCKER_MANIFEST};q=0", 200),
             (f"{OCI_MANIFEST};q=0", 404),
             (f"{OCI_MANIFEST}; Q=0.000, */*", 404),
             ("*/*;q=0", 404),
-            ("application/*;q=0", 404),
             (f"*/*;q=0, {OCI_MANIFEST};q=0.001", 200),
-            ("application/*;q=0.1, */*;q=0", 200),
-            ("text/*", 200),
             (f"{INDEX_MEDIA_TYPES[0]}, */*;q=0.1", 200),
             (";;q=0,,", 200),
-            ("q=0", 200),
             (f"{OCI_MANIFEST};q=nonsense", 200),
-            (f"{INDEX_MEDIA_TYPES[0]};q=0", 200),
         ],
     )
     def test_accept_is_honoured(self, send: Send, capsys: pytest.CaptureFixture[str], accept: str, status: int) -> None:
@@ -405,11 +353,6 @@ class TestManifests:
     def test_an_image_that_is_not_there_is_unknown(self, send: Send, reference: str) -> None:
         answer = send("GET", f"/v2/team/app/manifests/{reference}")
         assert (answer.status, error_of(answer)["code"]) == (404, "MANIFEST_UNKNOWN")
-
-    def test_a_digest_that_is_none_is_invalid(self, send: Send, ecr: FakeEcr) -> None:
-        answer = send("GET", "/v2/team/app/manifests/sha256:xyz")
-        assert (answer.status, error_of(answer)["code"]) == (400, "DIGEST_INVALID")
-        assert not ecr.image_calls
 
     @pytest.mark.parametrize(
         ("failure", "status", "code"),
@@ -451,7 +394,7 @@ class TestManifests:
         answer = send("GET", f"/v2/team/app/manifests/{reference}")
         assert (answer.status, error_of(answer)["code"]) == (502, "UNKNOWN")
 
-    @pytest.mark.parametrize("reference", ["md5:00", "sha256:00", f"sha256:{'A' * 64}", f"sha512:{'0' * 64}"])
+    @pytest.mark.parametrize("reference", ["md5:00", "sha256:xyz", f"sha256:{'A' * 64}", f"sha512:{'0' * 64}"])
     def test_a_digest_that_no_registry_has_is_invalid(self, send: Send, ecr: FakeEcr, reference: str) -> None:
         for path in ("manifests", "blobs", "referrers"):
             answer = send("GET", f"/v2/team/app/{path}/{reference}")
@@ -526,16 +469,6 @@ class TestReferrers:
         assert answer.status == 200
         assert ecr.image_calls[0]["filter"] == {"artifactTypes": types}
 
-    def test_the_filter_goes_on_to_the_next_page(self, send: Send, ecr: FakeEcr) -> None:
-        ecr.referrers *= 2
-        answer = send("GET", f"/v2/team/app/referrers/{digest()}", {"artifactType": "application/sbom"})
-        assert "?artifactType=application%2Fsbom&nextToken=2>" in answer.headers["Link"]
-
-    def test_an_image_that_nothing_refers_to_has_an_empty_index(self, send: Send, ecr: FakeEcr) -> None:
-        ecr.referrers = []
-        answer = send("GET", f"/v2/team/app/referrers/{digest()}")
-        assert (answer.status, answer.json["manifests"]) == (200, [])
-
     @pytest.mark.parametrize(
         ("query", "code"),
         [
@@ -573,19 +506,6 @@ class TestReferrers:
         assert [each["digest"] for each in answer.json["manifests"]] == [digest(1), digest(3)]
         assert ecr.image_calls[0]["filter"] == {"artifactTypes": ["application/sbom", "a/b"]}
         assert "?artifactType=application%2Fsbom%2Ca%2Fb&nextToken=2>" in answer.headers["Link"]
-
-    @pytest.mark.parametrize(
-        "referrer",
-        [
-            {"digest": "x", "mediaType": OCI_MANIFEST, "size": 1},
-            {"digest": digest(), "size": 1},
-            {"digest": digest(), "mediaType": OCI_MANIFEST, "size": "1"},
-        ],
-    )
-    def test_what_ecr_would_not_say_is_not_passed_on(self, send: Send, ecr: FakeEcr, referrer: dict[str, Any]) -> None:
-        ecr.referrers = [referrer]
-        answer = send("GET", f"/v2/team/app/referrers/{digest()}")
-        assert (answer.status, error_of(answer)["code"]) == (503, "UNAVAILABLE")
 
 
 def test_without_image_pull_there_is_no_referrers_api_so_that_clients_fall_back(send: Send, ecr: FakeEcr) -> None:
@@ -695,37 +615,3 @@ class TestTags:
         send("GET", "/v2/team/app/tags/list")
         send("GET", "/v2/team/web/tags/list", {"last": "a"})
         assert ecr.image_calls[-1]["repositoryName"] == "team/web"
-
-    def test_ecrs_errors_have_their_answers(self, send: Send, ecr: FakeEcr) -> None:
-        ecr.image_error = ecr_error("RepositoryNotFoundException")
-        answer = send("GET", "/v2/team/app/tags/list")
-        assert (answer.status, error_of(answer)["code"]) == (404, "NAME_UNKNOWN")
-
-
-everything_on = create_handler(FakeEcr(), Settings(image_pull=True, list_tags=True))
-segments = st.text() | st.sampled_from(
-    ["team/app", "blobs", "manifests", "tags", "list", "uploads", digest(), "latest"]
-)
-
-
-@settings(max_examples=60)
-@given(
-    method=st.sampled_from(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]),
-    parts=st.lists(segments, max_size=6),
-    accept=st.text() | st.sampled_from([OCI_MANIFEST, "*/*"]),
-    query=st.dictionaries(st.sampled_from(["n", "last", "digest"]), st.text(), max_size=2),
-)
-def test_whatever_comes_in_is_answered_as_a_registry_does(
-    method: str, parts: list[str], accept: str, query: dict[str, str]
-) -> None:
-    # The size of a blob is asked of S3, which is not here.
-    path = "/v2/" + "/".join(quote(part, safe="/:") for part in parts)
-    if method == "HEAD" and "/blobs/" in path:
-        method = "GET"
-    event = function_url_event(method, path, headers={"accept": accept}) | {"queryStringParameters": query}
-    answer = everything_on(event, Context())
-    assert answer["statusCode"] < 500
-    assert answer["headers"]["Docker-Distribution-Api-Version"] == "registry/2.0"
-    if answer["statusCode"] >= 400:
-        (error,) = json.loads(answer["body"])["errors"]
-        assert error["code"] in CODES

@@ -1,6 +1,5 @@
 """Layers to download URLs: batches, deadlines, and the cache."""
 
-import json
 import threading
 import time
 from datetime import UTC, datetime
@@ -11,12 +10,10 @@ from layer_resolver.calls import THREADS, Calls, Deadline, Moment
 from layer_resolver.download_urls import Hosts
 from layer_resolver.ecr import Ecr
 from layer_resolver.errors import LAYERS_NOT_FOUND, TIMED_OUT, Repository, ResolverError, Subject
-from layer_resolver.handler import create_handler
 from layer_resolver.invocation import Invocation
 from layer_resolver.models import Descriptor, LayerBatch
 from layer_resolver.resolver import CACHED_URLS, LayerUrlResolver
-from layer_resolver.settings import Settings
-from tests.unit.fakes import OCI_MANIFEST, Context, FakeEcr, digest, download_url, ecr_error, function_url_event
+from tests.unit.fakes import FakeEcr, digest, download_url, ecr_error
 
 
 def batch_of(*digests: str, registry_id: str | None = None) -> LayerBatch:
@@ -44,13 +41,6 @@ def about(error: ResolverError) -> str | None:
 @pytest.fixture
 def resolver(ecr: FakeEcr) -> LayerUrlResolver:
     return LayerUrlResolver(Ecr(ecr, Calls()), Hosts())
-
-
-def test_a_layer_resolves_to_the_url_that_ecr_gives(resolver: LayerUrlResolver) -> None:
-    resolved = resolver.resolve(batch_of(digest()), within()).only()
-    assert resolved.download_url == download_url(digest())
-    assert resolved.layer_digest == digest()
-    assert resolved.expires_at == "2026-11-23T11:00:00Z"
 
 
 def test_ecr_is_asked_for_the_registry_only_if_one_is_named(resolver: LayerUrlResolver, ecr: FakeEcr) -> None:
@@ -110,19 +100,6 @@ def test_a_layer_is_foreign_only_if_ecr_does_not_have_it(resolver: LayerUrlResol
     }
 
 
-def test_one_faulty_layer_does_not_fail_the_others(resolver: LayerUrlResolver, ecr: FakeEcr) -> None:
-    ecr.answers = {digest(2): RuntimeError("a bug")}
-    resolution = resolver.resolve(batch_of(digest(1), digest(2), digest(3)), within())
-    assert [url.layer_digest for url in resolution.resolved] == [digest(1), digest(3)]
-    assert [(about(each), each.kind.code) for each in resolution.failures] == [(digest(2), "InternalError")]
-
-
-def test_media_type_and_size_come_back_with_the_url(resolver: LayerUrlResolver) -> None:
-    layer = Descriptor.model_validate({"mediaType": "application/vnd.example", "digest": digest(), "size": 0})
-    (url,) = resolver.resolve(described(layer), within()).resolved
-    assert (url.wire()["mediaType"], url.wire()["size"]) == ("application/vnd.example", 0)
-
-
 def test_at_the_deadline_what_is_resolved_comes_back_and_the_rest_has_timed_out(
     resolver: LayerUrlResolver, ecr: FakeEcr
 ) -> None:
@@ -168,14 +145,6 @@ def test_without_time_left_ecr_is_not_asked(resolver: LayerUrlResolver, ecr: Fak
     assert caught.value.kind is TIMED_OUT
     assert [error.kind for error in resolver.resolve(batch_of(digest()), within(0.04)).failures] == [TIMED_OUT]
     assert not ecr.calls
-
-
-def test_the_duration_of_each_call_is_recorded_failed_ones_too(resolver: LayerUrlResolver, ecr: FakeEcr) -> None:
-    ecr.answers = {digest(1): 0.05, digest(2): ecr_error("RepositoryNotFoundException")}
-    invocation = within()
-    resolver.resolve(batch_of(digest(1), digest(2)), invocation)
-    assert len(invocation.ecr_calls) == 2
-    assert max(call.seconds or 0 for call in invocation.ecr_calls) >= 0.05
 
 
 class TestCache:
@@ -264,40 +233,7 @@ class TestCache:
         ecr.answer = 0.0
         assert resolver.resolve(batch_of(digest()), within()).only().download_url == download_url(digest())
 
-    def test_a_url_without_a_lifetime_is_not_kept(
-        self, resolver: LayerUrlResolver, ecr: FakeEcr, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("tests.unit.fakes.download_url", lambda _: "https://b.s3.us-east-1.amazonaws.com/key")
-        for _ in range(2):
-            assert resolver.resolve(batch_of(digest()), within()).only().expires_at is None
-        assert len(ecr.calls) == 2
-
     def test_no_more_urls_are_kept_than_the_bound(self, resolver: LayerUrlResolver, ecr: FakeEcr) -> None:
         resolver.resolve(batch_of(*map(digest, range(CACHED_URLS + 1))), within(30))
         assert self.hits(resolver, digest(CACHED_URLS)) == 1
         assert self.hits(resolver, digest(0)) == 0
-
-
-def test_what_is_kept_expires_while_the_environment_is_frozen(ecr: FakeEcr, monkeypatch: pytest.MonkeyPatch) -> None:
-    ecr.images = dict.fromkeys(("1.0", "2.0"), (b"{}", OCI_MANIFEST))
-    signed_at = datetime(2026, 11, 23, 10, 0, tzinfo=UTC).timestamp()
-    handler = create_handler(ecr, Settings(list_tags=True))
-
-    def ask(seconds_later: float) -> tuple[int, int]:
-        """Return how many calls ECR has had for layers and for tags."""
-        # The other clock stands still in a frozen environment.
-        monkeypatch.setattr(time, "time", lambda: signed_at + seconds_later)
-        one_layer = {"repositoryName": "team/app", "layerDigest": digest()}
-        for request in (
-            function_url_event("GET", "/download-url", one_layer),
-            function_url_event("GET", "/v2/team/app/tags/list", {"last": "1.0"}),
-        ):
-            answer = handler(request, Context())
-            assert answer["statusCode"] == 200
-        assert json.loads(answer["body"])["tags"] == ["2.0"]
-        return len(ecr.calls), len(ecr.image_calls)
-
-    assert ask(0) == (1, 1)
-    assert ask(60) == (1, 1)
-    assert ask(61) == (1, 2)
-    assert ask(30 * 60) == (2, 3)

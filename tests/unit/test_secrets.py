@@ -22,11 +22,9 @@ from botocore.exceptions import (
 )
 from urllib3.exceptions import MaxRetryError
 
-from layer_resolver.download_urls import PresignedUrl
 from layer_resolver.ecr import create_client
-from layer_resolver.errors import ERROR_TABLE, ResolverError
+from layer_resolver.errors import ResolverError
 from layer_resolver.handler import create_handler
-from layer_resolver.models import INDEX_MEDIA_TYPES, MANIFEST_MEDIA_TYPES
 from layer_resolver.settings import Settings
 from tests.unit.fakes import (
     OCI_MANIFEST,
@@ -53,7 +51,7 @@ def _caused(error: Exception, cause: Exception) -> Exception:
 
 
 ANSWERS: list[Exception] = [
-    *[ecr_error(min(kind.ecr_codes), SECRET_URL) for kind in ERROR_TABLE.values() if kind.ecr_codes],
+    *[ecr_error(code, SECRET_URL) for code in ("LayersNotFoundException", "ThrottlingException", "ExpiredToken")],
     ecr_error("SomethingNew", SECRET_URL, 500),
     ecr_error(f"a code that is a text, {TEXT}", SECRET_URL),
     ReadTimeoutError(endpoint_url=SECRET_URL),
@@ -100,12 +98,6 @@ class FailingEvents:
 def assert_no_secret(*texts: str) -> None:
     for text in texts:
         assert [value for value in VALUES if value in text] == []
-
-
-def test_a_presigned_url_does_not_show_itself() -> None:
-    url = PresignedUrl.of(SECRET_URL, 0.0)
-    assert url.url == SECRET_URL
-    assert_no_secret(repr(url), str(url))
 
 
 @pytest.mark.parametrize("error", ANSWERS, ids=lambda error: f"{type(error).__name__} {str(error)[:60]}")
@@ -178,28 +170,6 @@ def test_the_text_of_a_bug_is_not_shown_either(everything: Written, monkeypatch:
 
 def get_download_url_for_layer(**_: Any) -> BrokenAnswer:
     return BrokenAnswer()
-
-
-def test_a_secret_in_the_wrong_place_of_a_request_is_neither_logged_nor_answered(
-    send: Send, everything: Written
-) -> None:
-    answers = [
-        send("GET", "/download-url", {"repositoryName": SECRET_URL, "layerDigest": SECRET_URL}),
-        send("GET", "/download-url", {SECRET_URL: SECRET_URL}),
-        send("POST", "/download-url", body=SECRET_URL),
-        send("POST", "/download-url", body=json.dumps({SECRET_URL: SECRET_URL})),
-        send("POST", "/download-urls", body=json.dumps({"repositoryName": "ab", "layerDigests": [SECRET_URL]})),
-        *[
-            send("POST", "/download-urls", {"repositoryName": "ab"}, body, content_type=each)
-            for each in (*MANIFEST_MEDIA_TYPES, *INDEX_MEDIA_TYPES)
-            for body in (json.dumps(manifest(SECRET_URL)), json.dumps({"manifests": [{"digest": SECRET_URL}]}))
-        ],
-        send("GET", f"/{SECRET_URL}", {"X-Amz-Signature": "0123456789abcdef"}),
-        send("GET", f"/v2/{SECRET_URL}/blobs/{SECRET_URL}", headers={"authorization": SECRET_URL}),
-        send(SECRET_URL, "/healthz"),
-    ]
-    assert {answer.status for answer in answers} <= {400, 404, 405}
-    assert_no_secret(everything(), *(f"{answer.headers} {answer.text}" for answer in answers))
 
 
 def test_answered_download_urls_are_not_logged(send: Send, everything: Written) -> None:

@@ -36,12 +36,6 @@ def test_each_variable_has_its_setting() -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["E2C44L7OVKRQ6N", "*"])
-def test_the_edge_is_one_distribution_or_all_of_an_account(name: str) -> None:
-    arn = f"arn:aws:cloudfront::123456789012:distribution/{name}"
-    assert Settings.from_environment({"EDGE_DISTRIBUTION_ARN": arn}).edge_distribution_arn == arn
-
-
 def test_an_empty_edge_or_bus_is_none() -> None:
     assert Settings.from_environment({"EDGE_DISTRIBUTION_ARN": "", "PULL_EVENT_BUS": ""}) == Settings()
 

@@ -43,18 +43,14 @@ def test_the_answer_without_a_fault_is_given_out(send: Send, monkeypatch: pytest
     "answer",
     [
         {},
-        {"images": None},
         {"images": "x"},
-        {"images": [1]},
         {"images": [{}]},
         {"images": [], "failures": "x"},
         image(imageManifest=5),
         image(imageManifest="\ud800"),
-        image(imageId=None),
         image(imageId={"imageDigest": 5, "imageTag": "1.0"}),
         image(imageId={"imageDigest": TRUE_DIGEST, "imageTag": []}),
         image(repositoryName="team/other"),
-        image(repositoryName=5),
         image(imageManifestMediaType=None),
         image(imageManifestMediaType="a/b\r\nSet-Cookie: c=d"),
         image(imageManifestMediaType="text"),
@@ -99,11 +95,9 @@ def test_a_manifest_of_another_image(send: Send, monkeypatch: pytest.MonkeyPatch
     "answer",
     [
         {},
-        {"imageIds": "x"},
         {"imageIds": [{}]},
         {"imageIds": [{"imageTag": "a b"}]},
         {"imageIds": [], "nextToken": "a b"},
-        {"imageIds": [], "nextToken": 5},
     ],
     ids=str,
 )
@@ -153,20 +147,14 @@ def test_the_log_says_that_an_answer_was_unreadable(
     [
         {"digest": "latest"},
         {"mediaType": "text"},
-        {"mediaType": "a/b\n"},
         {"mediaType": None},
         {"size": None},
-        {"size": True},
         {"size": -1},
-        {"size": 2**63},
         {"size": 1.5},
-        {"artifactType": 5},
         {"artifactType": "a b"},
         {"artifactType": "a" * 256},
-        {"annotations": [1]},
         {"annotations": {"a": float("nan")}},
         {"annotations": {"a": "\ud800"}},
-        {"annotations": {"\udfff": "a"}},
     ],
     ids=str,
 )
@@ -177,13 +165,6 @@ def test_a_referrer(send: Send, ecr: FakeEcr, part: dict[str, Any]) -> None:
     ecr.referrers = [true | part]
     refused = send("GET", f"/v2/team/app/referrers/{digest()}")
     assert (refused.status, refused.json["errors"][0]["code"]) == (503, "UNAVAILABLE")
-
-
-def test_an_answer_without_images_and_without_failures_is_that_of_an_image_that_is_not_there(
-    send: Send, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(FakeEcr, "batch_get_image", lambda *_, **__: {"images": []})
-    assert send("GET", "/v2/team/app/manifests/1.0").status == 404
 
 
 class OneHeader(Api):

@@ -1,7 +1,7 @@
 """A stand-in for ECR that costs little beside what is measured.
 
 It answers `GetDownloadUrlForLayer` without an HTTP library, JSON or signatures; `local/ecr.py` is the one that checks
-requests. As a program it prints its port and serves: `python stand_in.py LATENCY_MS LIFETIME_SECONDS`.
+requests. As a program it prints its port and serves: `python ecr_stand_in.py LATENCY_MS`.
 """
 
 import asyncio
@@ -10,12 +10,6 @@ import sys
 import time
 from asyncio import IncompleteReadError, StreamReader, StreamWriter
 from contextlib import closing, suppress
-
-URL_LIFETIME_SECONDS = 3600
-"""How long ECR's URLs are valid."""
-
-HANGING = "sha256:dead"
-"""The beginning of digests that are never answered for."""
 
 _DIGEST = re.compile(rb'"layerDigest"\s*:\s*"([^"]+)"')
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:\s*(\d+)", re.IGNORECASE)
@@ -29,13 +23,10 @@ class StandIn:
 
     Args:
         latency_seconds: How long each answer takes.
-        lifetime_seconds: How long the URLs say that they are valid.
     """
 
-    def __init__(self, latency_seconds: float, lifetime_seconds: int) -> None:
+    def __init__(self, latency_seconds: float) -> None:
         self._latency = latency_seconds
-        self._lifetime = lifetime_seconds
-        self._calls = 0
 
     async def serve(self) -> None:
         """Print the port, and answer until the process ends."""
@@ -49,15 +40,12 @@ class StandIn:
                 head = await reader.readuntil(b"\r\n\r\n")
                 length = _CONTENT_LENGTH.search(head)
                 digest = _DIGEST.search(await reader.readexactly(int(length[1]) if length else 0))
-                if digest and digest[1].startswith(HANGING.encode()):
-                    continue
-                if digest and self._latency:
+                if digest is None:
+                    return
+                if self._latency:
                     await asyncio.sleep(self._latency)
-                writer.write(_response(self._resolve(digest[1]) if digest else b'{"calls":%d}' % self._calls))
-
-    def _resolve(self, digest: bytes) -> bytes:
-        self._calls += 1
-        return b'{"downloadUrl":"%b","layerDigest":"%b"}' % (_signed_url(digest, self._lifetime), digest)
+                url = _signed_url(digest[1])
+                writer.write(_response(b'{"downloadUrl":"%b","layerDigest":"%b"}' % (url, digest[1])))
 
 
 def _response(document: bytes) -> bytes:
@@ -68,18 +56,18 @@ def _response(document: bytes) -> bytes:
     )
 
 
-def _signed_url(digest: bytes, lifetime_seconds: int) -> bytes:
+def _signed_url(digest: bytes) -> bytes:
     """Return a URL as long as a real one."""
     moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     return (
         "https://prod-us-east-1-starport-layer-bucket.s3.us-east-1.amazonaws.com/1e2a-123456789012-"
         f"d3b5a8e0-7f5c-4c8e-a3d5-0f7c2f1b9e11/{digest.decode()}"
         f"?X-Amz-Security-Token={_TOKEN}&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Date={moment}"
-        f"&X-Amz-SignedHeaders=host&X-Amz-Expires={lifetime_seconds}"
+        f"&X-Amz-SignedHeaders=host&X-Amz-Expires=3600"
         f"&X-Amz-Credential=ASIASTANDINSTARPORTX%2F{moment[:8]}%2Fus-east-1%2Fs3%2Faws4_request"
         "&X-Amz-Signature=0a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8f9"
     ).encode()
 
 
 if __name__ == "__main__":
-    asyncio.run(StandIn(float(sys.argv[1]) / 1000, int(sys.argv[2])).serve())
+    asyncio.run(StandIn(float(sys.argv[1]) / 1000).serve())
