@@ -7,6 +7,7 @@ from aws_cdk import aws_cloudfront as cloudfront
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
+from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
 from constructs import IConstruct
@@ -17,8 +18,11 @@ _WEB_ACL = "A web ACL is the operator's setting webAclArn."
 _ACCESS_LOGS = "Access logs are the operator's setting edgeLogs, which writes to CloudWatch Logs."
 _TLS = "With domainName it is edgeTlsPolicy; CloudFront's own name has a fixed policy."
 
+_ROTATION = "`ecr-layers token rotate-keys` rotates the keys, in the edge's store at the same time."
+
 _CDK_NAG: dict[type[IConstruct], dict[str, str]] = {
     lambda_.Function: {"AwsSolutions-L1": "Lambda supports Python 3.13 until 2029; the package is built for it."},
+    secretsmanager.Secret: {"AwsSolutions-SMG4": _ROTATION},
     sqs.Queue: {"AwsSolutions-SQS3": "It is a dead-letter queue itself."},
     cloudfront.Distribution: {
         "AwsSolutions-CFR1": "The operator limits where clients may be, with webAclArn.",
@@ -36,6 +40,10 @@ _CHECKOV: dict[type[IConstruct], dict[str, str]] = {
         "CKV_AWS_173": "The environment has no secret; Lambda encrypts it with its own key.",
     },
     logs.LogGroup: {"CKV_AWS_158": "CloudWatch Logs encrypts with its own key, and logs have no secret."},
+    secretsmanager.Secret: {
+        "CKV_AWS_149": "Secrets Manager encrypts with its own key, and no other account reads the secret.",
+        "CKV2_AWS_57": _ROTATION,
+    },
     sqs.Queue: {"CKV_AWS_27": "SQS encrypts with its own key."},
     sns.Topic: {"CKV_AWS_26": "CloudWatch can't publish with AWS's own key, and alarms only name metrics."},
     cloudfront.Distribution: {"CKV_AWS_68": _WEB_ACL, "CKV_AWS_86": _ACCESS_LOGS, "CKV_AWS_174": _TLS},

@@ -7,6 +7,7 @@
 - Requests that ECR throttled or denied, answered with 429 and 403, and failed layers of a batch that is answered with
   200: the function's own metrics by error code.
 - A flood of requests, where anyone may call: the number of requests.
+- Jobs that can't log in: the exchange function's `Url5xxCount`.
 
 Clients cause denials too, by asking for a wrong name, so denials raise an alarm only if they last, and not if anyone
 may call. Lambda's `Errors` has no alarm: it counts a malformed event three times, and the other alarms cover the rest.
@@ -35,6 +36,7 @@ from .edge import EdgeDistribution
 from .event_triggers import EventTriggers
 from .options import Options
 from .regions import US_EAST_1
+from .token_exchange import TokenExchange
 
 # What to do about each code that is the operator's; the codes are those of the error table.
 _ADVICE = {
@@ -104,6 +106,7 @@ class Monitoring(Construct):
             *_events(alias, events),
             *_pull_events(options, self.service),
             *(_edge(edge) if edge and has_edge_alarms else ()),
+            *(_exchange(edge.exchange) if edge and edge.exchange else ()),
         ]
         alarms = _add_alarms(self, watched, self.alarm_topic)
         # The library's own widgets for functions have iterators and provisioned concurrency, those for queues have
@@ -300,6 +303,15 @@ def _pull_events(options: Options, service: ServiceMetrics) -> Iterator[_Watched
             "Events about pulls did not get onto the bus. The log has these pulls too, with the cause in "
             "pullEventFailure.",
         )
+
+
+def _exchange(exchange: TokenExchange) -> Iterator[_Watched]:
+    yield _Watched(
+        "TokenExchange5xx",
+        exchange.function.metric("Url5xxCount", statistic="Sum"),
+        "Jobs can't log in: the issuer's keys or the signing keys can't be read, or there are none yet. The exchange "
+        "function's log says which.",
+    )
 
 
 def _edge(edge: EdgeDistribution) -> Iterator[_Watched]:

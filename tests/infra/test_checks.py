@@ -38,6 +38,9 @@ SETTINGS: list[dict[str, Any]] = [
         "edgeCacheSeconds": 600,
         "edgeLogs": True,
         "edgeLayers": True,
+        "trustRules": {
+            "ci": {"issuer": "https://gitlab.com", "claims": {"project_id": "1"}, "repositories": ["web/*"]}
+        },
     },
     {"authType": "NONE", "repositories": ["public/*"], "eventSources": []},
     {
