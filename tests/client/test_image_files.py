@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecr_layers import ClientError, UsageError
-from ecr_layers.files import image_files
 from ecr_layers.files.image_files import ImageFiles
 from tests.archives import (
     Layers,
@@ -215,7 +214,7 @@ def test_a_file_that_was_kept_is_not_loaded_again() -> None:
 
 
 def test_a_large_file_is_read_again_and_never_held_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_files, "KEPT_BYTES", 1000)
+    monkeypatch.setattr("ecr_layers.files.layers.KEPT_BYTES", 1000)
     content = bytes(range(256)) * 4000
     layers = Layers([gzipped(tar(file("a", content), file("b", b"2")))])
     chunks = list(ImageFiles(layers.descriptors, layers.open).read("/a"))
