@@ -213,6 +213,11 @@ layer_bytes_option = click.option(
 )
 """The option that bounds decompressed bytes."""
 
+whole_layers_option = click.option(
+    "--whole-layers", is_flag=True, help="read whole layers, even if they have a table of contents"
+)
+"""The option that doesn't use the tables of layers."""
+
 
 def check_choice(platform: str | None, manifest: Path | None) -> None:
     """Check that only one of both options was given.

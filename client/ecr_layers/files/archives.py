@@ -12,6 +12,7 @@ import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import Enum, auto
 from functools import lru_cache
 from typing import Any
@@ -47,12 +48,16 @@ class Attributes:
         uid: Its owner's number.
         gid: Its group's number.
         mtime: When it was changed, in seconds since 1970.
+        xattrs: Its extended attributes: names and values.
+        device: The major and minor number of a device.
     """
 
     mode: int = 0o755
     uid: int = 0
     gid: int = 0
     mtime: float = 0
+    xattrs: tuple[tuple[str, bytes], ...] = ()
+    device: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +154,20 @@ def _header(archive: Decompressed) -> _Header | None:
 # Most members of a layer have the same few; sharing them saves time and memory.
 @lru_cache(maxsize=4096)
 def _read_attributes(owner: bytes, mtime: bytes) -> Attributes:
-    mode, uid, gid, seconds = map(_lenient_number, (owner[:8], owner[8:16], owner[16:], mtime))
-    return Attributes(mode & 0o7777, _in_range(uid, _LARGEST_ID), _in_range(gid, _LARGEST_ID), _time(seconds))
+    return attributes(*map(_lenient_number, (owner[:8], owner[8:16], owner[16:], mtime)))
+
+
+def attributes(mode: int, uid: int, gid: int, mtime: float, **others: Any) -> Attributes:
+    """Return attributes from untrusted values; numbers that can't be are 0."""
+    return Attributes(mode & 0o7777, _in_range(uid, _LARGEST_ID), _in_range(gid, _LARGEST_ID), _time(mtime), **others)
+
+
+def seconds_of(time: str) -> float:
+    """Return a time of RFC 3339 in seconds since 1970; 0 if it is malformed."""
+    try:
+        return datetime.fromisoformat(time).timestamp()
+    except (ValueError, OverflowError):
+        return 0
 
 
 def _lenient_number(content: bytes) -> int:

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ecr_layers.files.archives import Kind
-from ecr_layers.files.compression import Decompressed
 from ecr_layers.files.image_files import ImageFiles
 from ecr_layers.files.merged import FileInfo
+from ecr_layers.files.tables import Content
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class _Digests:
     def add_link(self, file: FileInfo) -> None:
         """Ignore a symbolic link."""
 
-    def add_file(self, file: FileInfo, content: Decompressed) -> None:
+    def add_file(self, file: FileInfo, content: Content) -> None:
         """Compute the digest of a file."""
         digest = hashlib.sha256()
         for chunk in content.chunks(file.size):

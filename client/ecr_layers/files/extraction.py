@@ -9,8 +9,8 @@ from typing import Protocol
 
 from ecr_layers.errors import TargetError, escaped
 from ecr_layers.files.archives import Kind
-from ecr_layers.files.compression import Decompressed
 from ecr_layers.files.merged import FileInfo, Place
+from ecr_layers.files.tables import Content
 from ecr_layers.files.tree import Leaf
 from ecr_layers.oci.manifests import Descriptor
 
@@ -27,8 +27,8 @@ class Target(Protocol):
     def add_link(self, file: FileInfo) -> None:
         """Add a symbolic link."""
 
-    def add_file(self, file: FileInfo, content: Decompressed) -> None:
-        """Add a file with the next bytes of an archive."""
+    def add_file(self, file: FileInfo, content: Content) -> None:
+        """Add a file with its content."""
 
     def add_hard_link(self, file: FileInfo, first: FileInfo) -> None:
         """Add another name of a file."""
@@ -37,7 +37,7 @@ class Target(Protocol):
 def extract(
     places: Iterable[Place],
     info: Callable[[Place], FileInfo],
-    open_archive: Callable[[int], AbstractContextManager[Decompressed]],
+    open_contents: Callable[[int], AbstractContextManager[Content]],
     target: Target,
 ) -> tuple[FileInfo, ...]:
     """Write files to a target, and return those that it can't have: devices, pipes and sparse files.
@@ -45,7 +45,7 @@ def extract(
     Args:
         places: The files, each directory before its entries.
         info: Describes a file.
-        open_archive: Opens the archive of a layer by its number.
+        open_contents: Opens the contents of a layer's files by its number.
         target: The target.
     """
     left_out: list[FileInfo] = []
@@ -61,16 +61,16 @@ def extract(
         else:
             left_out.append(file)
     for layer, files in sorted(contents.items()):
-        with open_archive(layer) as archive:
-            _extract_layer(archive, files, target)
+        with open_contents(layer) as content:
+            _extract_layer(content, files, target)
     return tuple(left_out)
 
 
-def _extract_layer(archive: Decompressed, files: dict[int, list[FileInfo]], target: Target) -> None:
+def _extract_layer(content: Content, files: dict[int, list[FileInfo]], target: Target) -> None:
     """Write the files of a layer by the offsets of their contents; hard links have the same."""
     for offset, (first, *others) in sorted(files.items()):
-        archive.skip_to(offset)
-        target.add_file(first, archive)
+        content.skip_to(offset)
+        target.add_file(first, content)
         for other in others:
             target.add_hard_link(other, first)
 

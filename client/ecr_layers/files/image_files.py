@@ -13,7 +13,7 @@ from itertools import takewhile
 from ecr_layers.errors import ClientError, one_line
 from ecr_layers.files.archives import Attributes, Kind
 from ecr_layers.files.extraction import Target, extract
-from ecr_layers.files.layers import Layers
+from ecr_layers.files.layers import FindTable, Layers
 from ecr_layers.files.merged import FileInfo, LayerDirectory, Place, directory_in, walk
 from ecr_layers.files.tree import MOST_LINKS, Directory, Entry, Leaf, Parts, parts_of
 from ecr_layers.oci.manifests import Descriptor
@@ -51,6 +51,7 @@ class ImageFiles:
         layers: The image's layers, the lowest first.
         open_layer: Opens a layer for reading from its beginning.
         max_bytes: How many bytes may be decompressed.
+        find_table: Finds the table of a layer's files; None reads whole layers.
     """
 
     def __init__(
@@ -58,8 +59,9 @@ class ImageFiles:
         layers: Sequence[Descriptor],
         open_layer: Callable[[Descriptor], io.BufferedReader],
         max_bytes: int = MOST_BYTES,
+        find_table: FindTable | None = None,
     ) -> None:
-        self._layers = Layers(layers, open_layer, max_bytes)
+        self._layers = Layers(layers, open_layer, max_bytes, find_table)
 
     def read(self, path: str) -> Iterator[bytes]:
         """Return the content of a file, in chunks. Links are followed inside the image.
@@ -216,9 +218,9 @@ class ImageFiles:
         return None
 
     def _read_again(self, leaf: Leaf, layer: int) -> Iterator[bytes]:
-        with self._layers.contents(layer) as archive:
-            archive.skip_to(leaf.offset)
-            yield from archive.chunks(leaf.size)
+        with self._layers.contents(layer) as content:
+            content.skip_to(leaf.offset)
+            yield from content.chunks(leaf.size)
 
 
 def _look_up_in(tree: Directory, path: Parts, layer: int) -> tuple[_Found, bool]:

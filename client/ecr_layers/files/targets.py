@@ -10,9 +10,9 @@ from typing import BinaryIO, Self, cast
 
 from ecr_layers.errors import TargetError, UsageError
 from ecr_layers.files.archives import Attributes
-from ecr_layers.files.compression import Decompressed
 from ecr_layers.files.extraction import write_errors
 from ecr_layers.files.merged import FileInfo
+from ecr_layers.files.tables import Content
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
@@ -66,8 +66,8 @@ class DirectoryTarget:
                 os.chown(name, file.attributes.uid, file.attributes.gid, dir_fd=parent, follow_symlinks=False)
             os.utime(name, _times(file.attributes), dir_fd=parent, follow_symlinks=False)
 
-    def add_file(self, file: FileInfo, content: Decompressed) -> None:
-        """Write a file with the next bytes of an archive."""
+    def add_file(self, file: FileInfo, content: Content) -> None:
+        """Write a file with its content."""
         with (
             self._parent(file) as (parent, name),
             os.fdopen(os.open(name, _NEW_FILE, 0o600, dir_fd=parent), "wb") as out,
@@ -135,22 +135,30 @@ class TarTarget:
         """Add a symbolic link."""
         self._archive.addfile(_header(file, tarfile.SYMTYPE, file.target))
 
-    def add_file(self, file: FileInfo, content: Decompressed) -> None:
-        """Add a file with the next bytes of an archive."""
+    def add_file(self, file: FileInfo, content: Content) -> None:
+        """Add a file with its content."""
         header = _header(file, tarfile.REGTYPE)
         header.size = file.size
-        self._archive.addfile(header, cast("BinaryIO", _Whole(content)))
+        self._archive.addfile(header, cast("BinaryIO", _Chunks(content.chunks(file.size))))
 
     def add_hard_link(self, file: FileInfo, first: FileInfo) -> None:
         """Add another name of a file."""
         self._archive.addfile(_header(file, tarfile.LNKTYPE, first.path.strip("/")))
 
 
-class _Whole:
-    """The bytes of an archive as a file, in which missing bytes are an error."""
+class _Chunks:
+    """The bytes of chunks as a file."""
 
-    def __init__(self, content: Decompressed) -> None:
-        self.read = content.read_whole
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._left = b""
+
+    def read(self, count: int) -> bytes:
+        """Return the next bytes, fewer at the end."""
+        while len(self._left) < count and (chunk := next(self._chunks, b"")):
+            self._left += chunk
+        data, self._left = self._left[:count], self._left[count:]
+        return data
 
 
 def _header(file: FileInfo, kind: bytes, target: str = "") -> tarfile.TarInfo:

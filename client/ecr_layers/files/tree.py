@@ -58,7 +58,7 @@ class Leaf:
     Attributes:
         kind: Its type. A hard link is to a file of a lower layer.
         target: The target of a link.
-        offset: Offset of its content in the layer's archive, in bytes.
+        offset: Identifies its content in the layer: its offset in the archive, or what a table says instead.
         size: Size of its content in bytes.
         attributes: Its owner, permissions and time.
         content: Its content, if it is kept in memory.
