@@ -144,7 +144,7 @@ class Image:
             whole_layers: As for `files`. Without a path, whole layers are always read.
 
         Returns:
-            The files left out: devices, pipes and sparse files.
+            The files left out: sparse files, and devices in a directory.
 
         Raises:
             UsageError: If owners can't be set.

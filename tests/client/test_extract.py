@@ -159,11 +159,30 @@ def test_links_that_lead_out_are_extracted_but_never_followed(tmp_path: Path) ->
     assert (tmp_path / "out/up").readlink() == Path("../../x")
 
 
-@pytest.mark.parametrize("kind", [tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, b"Z"])
-def test_devices_pipes_and_unknown_entries_are_left_out(tmp_path: Path, kind: bytes) -> None:
+@pytest.mark.parametrize("kind", [tarfile.CHRTYPE, tarfile.BLKTYPE, b"Z"])
+def test_devices_and_unknown_entries_are_left_out_of_a_directory(tmp_path: Path, kind: bytes) -> None:
     layer = tar(special("dev/x", kind), hard_link("h", "dev/x"), file("a"))
     assert extracted(tmp_path, layer) == ["/dev/x", "/h"]
     assert below(tmp_path) == ["a", "dev"]
+
+
+def test_a_pipe_is_made_with_its_mode_and_its_hard_links(tmp_path: Path) -> None:
+    member = with_mode(special("run/p", tarfile.FIFOTYPE), 0o4640, mtime=1_700_000_000)
+    assert extracted(tmp_path, tar(member, hard_link("q", "run/p"))) == []
+    status = (tmp_path / "run/p").stat()
+    assert (stat.S_ISFIFO(status.st_mode), stat.S_IMODE(status.st_mode)) == (True, 0o640)
+    assert (status.st_mtime, status.st_nlink) == (1_700_000_000, 2)
+
+
+@pytest.mark.parametrize("kind", [tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE])
+def test_an_archive_keeps_devices_pipes_and_extended_attributes(kind: bytes) -> None:
+    device, (attributed, content) = special("dev/x", kind), file("a", b"1")
+    device[0].devmajor, device[0].devminor = (8, 70_000) if kind != tarfile.FIFOTYPE else (0, 0)
+    attributed.pax_headers = {"SCHILY.xattr.security.capability": "\1\0\0\udcff", "SCHILY.xattr.user.x": "\u00e4"}
+    with tarfile.open(fileobj=io.BytesIO(archived(tar(device, (attributed, content))))) as archive:
+        found, attributes = archive.getmember("dev/x"), archive.getmember("a").pax_headers
+    assert (found.type, found.devmajor, found.devminor) == (kind, device[0].devmajor, device[0].devminor)
+    assert {name: value for name, value in attributes.items() if "xattr" in name} == attributed.pax_headers
 
 
 def test_sparse_files_and_hard_links_to_nothing_are_left_out(tmp_path: Path) -> None:

@@ -27,8 +27,8 @@ examples:
   ecr-layers extract team/app:1.2 /srv -o - | tar -x
 
 Whole layers are verified before the first file is written, and kept in a temporary directory (TMPDIR) until the end. If
-PATHs are given, of a layer with a table of contents only their files are read and verified. Devices, pipes and sparse
-files are left out with a note. A tar archive keeps owners.
+PATHs are given, of a layer with a table of contents only their files are read and verified. Sparse files, and in a
+directory devices, are left out with a note. A tar archive keeps owners and extended attributes.
 
 \b
 {EXIT_STATUSES}"""

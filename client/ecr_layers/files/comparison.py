@@ -1,8 +1,9 @@
 """Compares the files of two images."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from ecr_layers.files.archives import Kind
 from ecr_layers.files.image_files import ImageFiles
@@ -42,6 +43,7 @@ class FilesDiff:
 class _Digests:
     """A target that computes the digests of files instead of writing them."""
 
+    special_kinds: ClassVar[Collection[Kind]] = ()
     found: dict[str, bytes] = field(default_factory=dict)
 
     def add_directory(self, file: FileInfo) -> None:
@@ -56,6 +58,9 @@ class _Digests:
         for chunk in content.chunks(file.size):
             digest.update(chunk)
         self.found[file.path] = digest.digest()
+
+    def add_special(self, file: FileInfo) -> None:
+        """Ignore a device or a pipe."""
 
     def add_hard_link(self, file: FileInfo, first: FileInfo) -> None:
         """Give another name of a file its digest."""

@@ -2,10 +2,10 @@
 
 import io
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from ecr_layers.errors import TargetError, escaped
 from ecr_layers.files.archives import Kind
@@ -19,7 +19,13 @@ _OTHER_DIRECTORY = "Free up space there, or set TMPDIR to another directory."
 
 
 class Target(Protocol):
-    """Where files are written. Directories and symbolic links come before files, hard links after their files."""
+    """Where files are written. Directories and symbolic links come before files, hard links after their files.
+
+    Attributes:
+        special_kinds: The types of devices and pipes that it can have.
+    """
+
+    special_kinds: ClassVar[Collection[Kind]]
 
     def add_directory(self, file: FileInfo) -> None:
         """Add a directory."""
@@ -29,6 +35,9 @@ class Target(Protocol):
 
     def add_file(self, file: FileInfo, content: Content) -> None:
         """Add a file with its content."""
+
+    def add_special(self, file: FileInfo) -> None:
+        """Add a device or a pipe."""
 
     def add_hard_link(self, file: FileInfo, first: FileInfo) -> None:
         """Add another name of a file."""
@@ -40,7 +49,7 @@ def extract(
     open_contents: Callable[[int], AbstractContextManager[Content]],
     target: Target,
 ) -> tuple[FileInfo, ...]:
-    """Write files to a target, and return those that it can't have: devices, pipes and sparse files.
+    """Write files to a target, and return those that it can't have.
 
     Args:
         places: The files, each directory before its entries.
@@ -56,7 +65,7 @@ def extract(
             target.add_directory(file)
         elif file.kind is Kind.SYMBOLIC_LINK:
             target.add_link(file)
-        elif file.kind is Kind.FILE and isinstance(place.entry, Leaf):
+        elif file.kind in {Kind.FILE, *target.special_kinds} and isinstance(place.entry, Leaf):
             contents.setdefault(place.layer, {}).setdefault(place.entry.offset, []).append(file)
         else:
             left_out.append(file)
@@ -69,8 +78,11 @@ def extract(
 def _extract_layer(content: Content, files: dict[int, list[FileInfo]], target: Target) -> None:
     """Write the files of a layer by the offsets of their contents; hard links have the same."""
     for offset, (first, *others) in sorted(files.items()):
-        content.skip_to(offset)
-        target.add_file(first, content)
+        if first.kind is Kind.FILE:
+            content.skip_to(offset)
+            target.add_file(first, content)
+        else:
+            target.add_special(first)
         for other in others:
             target.add_hard_link(other, first)
 

@@ -89,7 +89,7 @@ class ImageFiles:
         return (self._info(place) for place in self._walk(path))
 
     def extract(self, target: Target, *paths: str) -> tuple[FileInfo, ...]:
-        """Write files, and return those left out: devices, pipes and sparse files.
+        """Write files, and return those that the target can't have.
 
         Args:
             target: Where they are written.

@@ -3,19 +3,24 @@
 import os
 import stat
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Self, cast
+from typing import BinaryIO, ClassVar, Self, cast
 
 from ecr_layers.errors import TargetError, UsageError
-from ecr_layers.files.archives import Attributes
+from ecr_layers.files.archives import XATTR, Attributes, Kind
 from ecr_layers.files.extraction import write_errors
 from ecr_layers.files.merged import FileInfo
 from ecr_layers.files.tables import Content
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+_SPECIAL_TYPES = {
+    Kind.PIPE: tarfile.FIFOTYPE,
+    Kind.CHARACTER_DEVICE: tarfile.CHRTYPE,
+    Kind.BLOCK_DEVICE: tarfile.BLKTYPE,
+}
 _WITHOUT_SET_ID = 0o7777 & ~(stat.S_ISUID | stat.S_ISGID)
 
 
@@ -30,6 +35,8 @@ class DirectoryTarget:
         UsageError: If owners can't be set.
         TargetError: If the directory isn't empty, or can't be used.
     """
+
+    special_kinds: ClassVar[Collection[Kind]] = (Kind.PIPE,)
 
     def __init__(self, root: Path, *, keeps_owner: bool) -> None:
         if keeps_owner and os.geteuid() != 0:
@@ -77,6 +84,16 @@ class DirectoryTarget:
             out.flush()
             self._set_attributes(out.fileno(), file.attributes)
 
+    def add_special(self, file: FileInfo) -> None:
+        """Make a pipe."""
+        with self._parent(file) as (parent, name):
+            os.mkfifo(name, 0o600, dir_fd=parent)
+            if self._keeps_owner:
+                os.chown(name, file.attributes.uid, file.attributes.gid, dir_fd=parent, follow_symlinks=False)
+            # In a directory that nobody else may enter, so that it is no link.
+            os.chmod(name, self._mode(file.attributes), dir_fd=parent)
+            os.utime(name, _times(file.attributes), dir_fd=parent, follow_symlinks=False)
+
     def add_hard_link(self, file: FileInfo, first: FileInfo) -> None:
         """Make another name of a file."""
         with self._parent(first) as (source, old), self._parent(file) as (parent, new):
@@ -91,8 +108,11 @@ class DirectoryTarget:
         if self._keeps_owner:
             os.fchown(descriptor, attributes.uid, attributes.gid)
         # After the owner, because a change of owner clears bits.
-        os.fchmod(descriptor, attributes.mode if self._keeps_owner else attributes.mode & _WITHOUT_SET_ID)
+        os.fchmod(descriptor, self._mode(attributes))
         os.utime(descriptor, _times(attributes))
+
+    def _mode(self, attributes: Attributes) -> int:
+        return attributes.mode if self._keeps_owner else attributes.mode & _WITHOUT_SET_ID
 
     @contextmanager
     def _parent(self, file: FileInfo) -> Iterator[tuple[int, str]]:
@@ -117,6 +137,8 @@ class TarTarget:
         file: Where it is written, such as a pipe.
     """
 
+    special_kinds: ClassVar[Collection[Kind]] = (Kind.PIPE, Kind.CHARACTER_DEVICE, Kind.BLOCK_DEVICE)
+
     def __init__(self, file: BinaryIO) -> None:
         self._archive = tarfile.TarFile.open(fileobj=file, mode="w|", format=tarfile.PAX_FORMAT, encoding="utf-8")
 
@@ -140,6 +162,12 @@ class TarTarget:
         header = _header(file, tarfile.REGTYPE)
         header.size = file.size
         self._archive.addfile(header, cast("BinaryIO", _Chunks(content.chunks(file.size))))
+
+    def add_special(self, file: FileInfo) -> None:
+        """Add a device or a pipe."""
+        header = _header(file, _SPECIAL_TYPES[file.kind])
+        header.devmajor, header.devminor = file.attributes.device
+        self._archive.addfile(header)
 
     def add_hard_link(self, file: FileInfo, first: FileInfo) -> None:
         """Add another name of a file."""
@@ -166,6 +194,9 @@ def _header(file: FileInfo, kind: bytes, target: str = "") -> tarfile.TarInfo:
     header.type, header.linkname = kind, target
     header.mode, header.mtime = file.attributes.mode, file.attributes.mtime
     header.uid, header.gid = file.attributes.uid, file.attributes.gid
+    header.pax_headers = {
+        f"{XATTR}{name}": value.decode("utf-8", "surrogateescape") for name, value in file.attributes.xattrs
+    }
     return header
 
 

@@ -232,7 +232,7 @@ def _member(entry: Mapping[str, Any], name: str, kind: str) -> Member:
     mode, uid, gid, size, major, minor = (
         whole(entry.get(each)) for each in ("mode", "uid", "gid", "size", "devMajor", "devMinor")
     )
-    xattrs = tuple((key, b64decode(value)) for key, value in text_map(entry.get("xattrs")).items())
+    xattrs = tuple((key, b64decode(value, validate=True)) for key, value in text_map(entry.get("xattrs")).items())
     found = attributes(
         mode, uid, gid, seconds_of(text(entry.get("modtime")) or ""), xattrs=xattrs, device=(major, minor)
     )

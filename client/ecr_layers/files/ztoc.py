@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from ecr_layers.errors import IntegrityError
-from ecr_layers.files.archives import Kind, Member, attributes, seconds_of
+from ecr_layers.files.archives import Kind, Member, attributes, seconds_of, xattrs_of
 from ecr_layers.files.compression import Allowance
 from ecr_layers.files.tables import KINDS, LARGEST_TABLE, MalformedTableError, OpenLayer, check, read_range
 from ecr_layers.files.tree import MOST_ENTRIES
@@ -28,7 +28,6 @@ INDEX_ANNOTATION = "com.amazon.soci.index-digest"
 """The annotation of an image's manifest with the digest of its SOCI index, version 2."""
 
 _LAYER_ANNOTATION = "com.amazon.soci.image-layer-digest"
-_XATTR = "SCHILY.xattr."
 _WINDOW = 32 * 1024
 _HEADER = struct.Struct("<iq")
 _CHECKPOINT = struct.Struct(f"<qqB{_WINDOW}s")
@@ -191,11 +190,6 @@ def _points(checkpoints: bytes) -> list[tuple[int, int, int, bytes]]:
 
 def _member(entry: "_FlatTable") -> Member:
     kind = KINDS.get(entry.text(1), Kind.OTHER)
-    xattrs = tuple(
-        (key.removeprefix(_XATTR), value.encode("utf-8", "surrogateescape"))
-        for key, value in ((each.text(0), each.text(1)) for each in entry.tables(13))
-        if key.startswith(_XATTR)
-    )
     return Member(
         entry.text(0),
         kind,
@@ -207,7 +201,7 @@ def _member(entry: "_FlatTable") -> Member:
             entry.integer(6, "<I"),
             entry.integer(7, "<I"),
             seconds_of(entry.text(10)),
-            xattrs=xattrs,
+            xattrs=xattrs_of({each.text(0): each.text(1) for each in entry.tables(13)}),
             device=(entry.integer(11), entry.integer(12)),
         ),
     )
