@@ -2,7 +2,6 @@
 
 import io
 import subprocess
-import sys
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecr_layers import ClientError, UsageError
+from ecr_layers import ClientError
 from ecr_layers.files.image_files import ImageFiles
 from tests.archives import (
     Layers,
@@ -235,14 +234,6 @@ def test_a_foreign_layer_is_an_error_only_if_it_has_to_be_read() -> None:
     assert b"".join(files.read("/b")) == b"2"
     with pytest.raises(ClientError, match="it is elsewhere"):
         files.read("/a")
-
-
-def test_without_zstandard_a_zstd_layer_is_one_line_that_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    layer = zstd.compress(tar(file("a", b"1")))
-    for module in ("compression.zstd", "backports.zstd"):
-        monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(UsageError, match=r"pip install 'ecr-layers\[zstd\]'"):
-        read("/a", layer)
 
 
 # The model of the same: layers are unpacked one upon the other, into dictionaries.
