@@ -4,8 +4,10 @@ import io
 import os
 import stat
 import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -230,6 +232,63 @@ def test_a_name_that_the_file_system_cannot_hold_is_one_line_of_error(tmp_path: 
         extracted(tmp_path, tar(file("\u00e4" * 200)))
 
 
+def test_a_tree_of_any_depth_is_extracted_with_its_modes(tmp_path: Path) -> None:
+    deep = "/".join(["d"] * 300)
+    members = [with_mode(directory(deep[: 2 * depth + 1]), 0o500) for depth in range(300)]
+    extracted(tmp_path / "out", tar(*members, file(f"{deep}/a", b"1")))
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "out").rglob("d")}
+    assert (modes, (tmp_path / "out" / deep / "a").read_bytes()) == ({0o500}, b"1")
+
+
+def test_a_directory_that_is_moved_meanwhile_is_not_left_upwards(tmp_path: Path) -> None:
+    of = Layers([tar(file("d/e/a", b"1"), file("z", b"2"))])
+    with DirectoryTarget(tmp_path / "out", keeps_owner=False) as into:
+        one, other = ImageFiles(of.descriptors, of.open).walk("/d/e/a"), ImageFiles(of.descriptors, of.open).walk("/z")
+        into.add_link(replace(next(one), target="x"))
+        (tmp_path / "out/d/e").rename(tmp_path / "e")
+        with pytest.raises(TargetError, match="moved meanwhile"):
+            into.add_link(replace(next(other), target="x"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["e", "out"]
+
+
+def test_a_file_larger_than_the_limit_of_the_process_is_one_line_of_error(tmp_path: Path, url: str) -> None:
+    program = (
+        "import resource, signal, sys\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (400, 400))\n"
+        "from ecr_layers.cli import main\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    arguments = ["extract", "--url", url, f"{REPOSITORY}:large", "-o", str(tmp_path / "out")]
+    result = subprocess.run(
+        [sys.executable, "-c", program, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (result.returncode, result.stderr.count("\n")) == (4, 1)
+    assert "File too large" in result.stderr
+
+
+def test_names_that_differ_by_case_only_are_not_mixed_up(tmp_path: Path) -> None:
+    (tmp_path / "probe").touch()
+    clashes = (tmp_path / "PROBE").exists()
+    layer = tar(file("A", b"1"), file("a", b"2"))
+    if clashes:
+        with pytest.raises(TargetError, match="File exists"):
+            extracted(tmp_path / "out", layer)
+    else:
+        extracted(tmp_path / "out", layer)
+        assert [(tmp_path / "out" / name).read_bytes() for name in "Aa"] == [b"1", b"2"]
+
+
+def test_a_bomb_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    of = Layers([gzipped(tar(file("a", bytes(50_000_000))))])
+    with (
+        DirectoryTarget(tmp_path / "out", keeps_owner=False) as into,
+        pytest.raises(ClientError, match="more than 1000000 bytes after decompression"),
+    ):
+        ImageFiles(of.descriptors, of.open, 1_000_000).extract(into)
+    assert below(tmp_path / "out") == []
+
+
 def test_a_target_that_cannot_be_a_directory_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(TargetError, match=r"Can't write .*file"):
@@ -310,7 +369,8 @@ LAYERS = [
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serving(tmp_path_factory.mktemp("layout"), {"1": LAYERS}) as url:
+    images = {"1": LAYERS, "large": [gzipped(tar(file("a", bytes(5000))))]}
+    with serving(tmp_path_factory.mktemp("layout"), images) as url:
         yield url
 
 

@@ -11,6 +11,7 @@ from ecr_layers.cli.options import (
     check_choice,
     image_options,
     layer_bytes_option,
+    limit_rate_option,
     operands,
     service_options,
     take_service,
@@ -35,6 +36,7 @@ over 32 MiB are printed while their layer is verified, so check the exit status.
 @image_options
 @layer_bytes_option
 @whole_layers_option
+@limit_rate_option
 @service_options
 def command(
     words: tuple[str, ...],

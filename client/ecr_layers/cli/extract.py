@@ -11,6 +11,7 @@ from ecr_layers.cli.options import (
     check_choice,
     image_options,
     layer_bytes_option,
+    limit_rate_option,
     operands,
     service_options,
     take_service,
@@ -43,6 +44,7 @@ directory devices, are left out with a note. A tar archive keeps owners and exte
 @click.option("--same-owner", "keeps_owner", is_flag=True, help="set owners and set-user-ID bits; needs root")
 @layer_bytes_option
 @whole_layers_option
+@limit_rate_option
 @service_options
 def command(  # noqa: PLR0913 (each is an option)
     words: tuple[str, ...],

@@ -8,7 +8,7 @@ import click
 
 from ecr_layers.cli import output
 from ecr_layers.cli.errors import EXIT_STATUSES, tell
-from ecr_layers.cli.options import ByteCount, image_options, operands, service_options, take_service
+from ecr_layers.cli.options import ByteCount, image_options, limit_rate_option, operands, service_options, take_service
 from ecr_layers.cli.progress import MODES, Display, display
 from ecr_layers.cli.signals import Stopped
 from ecr_layers.client import Client
@@ -69,6 +69,7 @@ class _Request:
 @click.option("--progress", "mode", type=click.Choice(MODES), default="auto", show_default=True, help="progress")
 @click.option("--json", "mode", flag_value="json", help="the same as --progress=json")
 @click.option("--quiet", "mode", flag_value="none", help="the same as --progress=none")
+@limit_rate_option
 @service_options
 def command(words: tuple[str, ...], target: str | None, connections: int, mode: str, **options: Any) -> int:
     """Download an image or layers, every blob verified."""

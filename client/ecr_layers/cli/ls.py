@@ -14,6 +14,7 @@ from ecr_layers.cli.options import (
     check_choice,
     image_options,
     layer_bytes_option,
+    limit_rate_option,
     operands,
     service_options,
     take_service,
@@ -51,6 +52,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 @click.option("--json", "is_json", is_flag=True, help="print a JSON object a line")
 @layer_bytes_option
 @whole_layers_option
+@limit_rate_option
 @service_options
 def command(  # noqa: PLR0913 (each is an option)
     words: tuple[str, ...],

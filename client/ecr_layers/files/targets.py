@@ -1,9 +1,10 @@
 """Where files of an image are extracted to: a directory, or a tar archive."""
 
+import errno
 import os
 import stat
 import tarfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, ClassVar, Self, cast
@@ -45,7 +46,7 @@ class DirectoryTarget:
             root.mkdir(parents=True, exist_ok=True)
             if any(root.iterdir()):
                 raise TargetError(f"{root} isn't empty. Choose a new directory.", code="target-not-empty")
-            self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+            self._place = _Place(os.open(root, os.O_RDONLY | os.O_DIRECTORY))
         self._keeps_owner = keeps_owner
         self._directories: list[FileInfo] = []
 
@@ -57,7 +58,7 @@ class DirectoryTarget:
             if kind is None:
                 self._finish_directories()
         finally:
-            os.close(self._root)
+            self._place.close()
 
     def add_directory(self, file: FileInfo) -> None:
         """Make a directory; its mode and time are set at the end."""
@@ -96,8 +97,13 @@ class DirectoryTarget:
 
     def add_hard_link(self, file: FileInfo, first: FileInfo) -> None:
         """Make another name of a file."""
-        with self._parent(first) as (source, old), self._parent(file) as (parent, new):
-            os.link(old, new, src_dir_fd=source, dst_dir_fd=parent, follow_symlinks=False)
+        with self._parent(first) as (parent, old):
+            source = os.dup(parent)
+        try:
+            with self._parent(file) as (parent, new):
+                os.link(old, new, src_dir_fd=source, dst_dir_fd=parent, follow_symlinks=False)
+        finally:
+            os.close(source)
 
     def _finish_directories(self) -> None:
         for file in reversed(self._directories):
@@ -119,15 +125,52 @@ class DirectoryTarget:
         """Open the directory of a file, made if it is missing, and return it with the file's name."""
         *above, name = file.path.strip("/").split("/")
         with write_errors(file.path):
-            directory = os.dup(self._root)
-            try:
-                for part in above:
-                    below = _open_or_make(part, directory)
-                    os.close(directory)
-                    directory = below
-                yield directory, name
-            finally:
-                os.close(directory)
+            yield self._place.move_to(above), name
+
+
+class _Place:
+    """An open directory below a root, which moves from each file to the next: one by one from the root would take long.
+
+    Args:
+        root: The root's descriptor, which is closed with it.
+    """
+
+    def __init__(self, root: int) -> None:
+        self._descriptor = root
+        self._names: list[str] = []
+        self._identities = [_identity(root)]
+
+    def close(self) -> None:
+        """Close the directory."""
+        os.close(self._descriptor)
+
+    def move_to(self, names: Sequence[str]) -> int:
+        """Go to a directory, made if it is missing, and return its descriptor.
+
+        Raises:
+            OSError: If it can't be opened, or another program has moved one on the way.
+        """
+        while self._names != list(names[: len(self._names)]):
+            self._enter("..")
+            self._names.pop()
+            self._identities.pop()
+            if _identity(self._descriptor) != self._identities[-1]:
+                raise OSError(errno.ESTALE, "The directory was moved meanwhile")
+        for name in names[len(self._names) :]:
+            self._enter(name)
+            self._names.append(name)
+            self._identities.append(_identity(self._descriptor))
+        return self._descriptor
+
+    def _enter(self, name: str) -> None:
+        directory = _open_or_make(name, self._descriptor)
+        os.close(self._descriptor)
+        self._descriptor = directory
+
+
+def _identity(descriptor: int) -> tuple[int, int]:
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino
 
 
 class TarTarget:
