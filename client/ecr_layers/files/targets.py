@@ -91,7 +91,7 @@ class DirectoryTarget:
             os.mkfifo(name, 0o600, dir_fd=parent)
             if self._keeps_owner:
                 os.chown(name, file.attributes.uid, file.attributes.gid, dir_fd=parent, follow_symlinks=False)
-            # In a directory that nobody else may enter, so that it is no link.
+            # Nobody else may enter the directory yet, and put a link in its place.
             os.chmod(name, self._mode(file.attributes), dir_fd=parent)
             os.utime(name, _times(file.attributes), dir_fd=parent, follow_symlinks=False)
 
