@@ -66,4 +66,6 @@ def _diff_files(first: Image, second: Image, max_bytes: int) -> FilesDiff:
         return FilesDiff((), (), ())
     with tempfile.TemporaryDirectory(prefix="ecr-layers-") as name:
         kept = Path(name)
-        return diff_files(first.files(max_bytes, kept), second.files(max_bytes, kept))
+        return diff_files(
+            first.files(max_bytes, kept, whole_layers=True), second.files(max_bytes, kept, whole_layers=True)
+        )

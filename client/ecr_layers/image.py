@@ -2,21 +2,25 @@
 
 import io
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, Unpack
 
 from ecr_layers.errors import ClientError, ServiceError
+from ecr_layers.files.compression import Allowance
 from ecr_layers.files.extraction import Target, keeping
 from ecr_layers.files.image_files import MOST_BYTES, ImageFiles
 from ecr_layers.files.merged import FileInfo
+from ecr_layers.files.tables import LARGEST_TABLE, Table
 from ecr_layers.files.targets import DirectoryTarget, TarTarget
+from ecr_layers.files.toc import read_toc
+from ecr_layers.files.ztoc import INDEX_ANNOTATION, Ztoc, ztocs
 from ecr_layers.oci.config import ImageConfig
 from ecr_layers.oci.manifests import Descriptor, Manifest
 from ecr_layers.oci.platforms import Platform
-from ecr_layers.oci.references import ImageReference, Repository
+from ecr_layers.oci.references import ImageReference, Repository, is_digest
 from ecr_layers.registry.layers import NO_LAYER
 from ecr_layers.registry.referrers import Referrer
 from ecr_layers.registry.service import Service
@@ -96,15 +100,16 @@ class Image:
         """The platforms of the index that the name belongs to; empty without an index."""
         return self._service.images.platforms(self.reference.repository, self._root)
 
-    def files(self, max_bytes: int = MOST_BYTES, kept: Path | None = None) -> ImageFiles:
+    def files(self, max_bytes: int = MOST_BYTES, kept: Path | None = None, *, whole_layers: bool = False) -> ImageFiles:
         """Return its files as a container sees them. Layers are read when they are needed.
 
         Args:
             max_bytes: How many bytes of layers may be decompressed.
             kept: A directory for layers, so that each is loaded once, however many files are read.
+            whole_layers: Whether to read whole layers even if they have a table of contents.
         """
         open_layer = keeping(self._open, kept) if kept else self._open
-        return ImageFiles(self.manifest.layers, open_layer, max_bytes)
+        return ImageFiles(self.manifest.layers, open_layer, max_bytes, None if whole_layers else self._find_table)
 
     def read(self, path: str) -> bytes:
         """Return the content of a file. Links are followed inside the image.
@@ -120,21 +125,27 @@ class Image:
         return b"".join(self.files().read(path))
 
     def extract(
-        self, directory: str | Path, *paths: str, keeps_owner: bool = False, max_bytes: int = MOST_BYTES
+        self,
+        directory: str | Path,
+        *paths: str,
+        keeps_owner: bool = False,
+        max_bytes: int = MOST_BYTES,
+        whole_layers: bool = False,
     ) -> tuple[FileInfo, ...]:
         """Write files to a new or empty directory, below which they keep their paths.
 
-        Every layer that is needed is verified before the first file is written, and kept in a temporary directory
-        meanwhile. Nothing outside the target is written.
+        Whole layers are verified before the first file is written, and kept in a temporary directory meanwhile. Nothing
+        outside the target is written.
 
         Args:
             directory: The directory.
             paths: Paths from the image's root, each with everything below; all files without one.
             keeps_owner: Whether to set owners, set-user-ID and set-group-ID bits, as root.
             max_bytes: How many bytes of layers may be decompressed. Each is decompressed twice.
+            whole_layers: As for `files`. Without a path, whole layers are always read.
 
         Returns:
-            The files left out: devices, pipes and sparse files.
+            The files left out: sparse files, and devices in a directory.
 
         Raises:
             UsageError: If owners can't be set.
@@ -142,15 +153,18 @@ class Image:
             ClientError: If nothing is at a path, or a layer can't be read.
         """
         with DirectoryTarget(Path(directory), keeps_owner=keeps_owner) as target:
-            return self._extract(target, paths, max_bytes)
+            return self._extract(target, paths, max_bytes, whole_layers=whole_layers)
 
-    def extract_tar(self, file: BinaryIO, *paths: str, max_bytes: int = MOST_BYTES) -> tuple[FileInfo, ...]:
+    def extract_tar(
+        self, file: BinaryIO, *paths: str, max_bytes: int = MOST_BYTES, whole_layers: bool = False
+    ) -> tuple[FileInfo, ...]:
         """Write files to a tar archive, with their owners.
 
         Args:
             file: An open file, such as a pipe.
             paths: As for `extract`.
             max_bytes: As for `extract`.
+            whole_layers: As for `extract`.
 
         Returns:
             As for `extract`.
@@ -160,11 +174,14 @@ class Image:
             OSError: If the archive can't be written.
         """
         with TarTarget(file) as target:
-            return self._extract(target, paths, max_bytes)
+            return self._extract(target, paths, max_bytes, whole_layers=whole_layers)
 
-    def _extract(self, target: Target, paths: tuple[str, ...], max_bytes: int) -> tuple[FileInfo, ...]:
+    def _extract(
+        self, target: Target, paths: tuple[str, ...], max_bytes: int, *, whole_layers: bool
+    ) -> tuple[FileInfo, ...]:
+        whole_layers = whole_layers or not paths
         with tempfile.TemporaryDirectory(prefix="ecr-layers-") as kept:
-            return self.files(max_bytes, Path(kept)).extract(target, *paths)
+            return self.files(max_bytes, Path(kept), whole_layers=whole_layers).extract(target, *paths)
 
     def save(
         self,
@@ -215,6 +232,30 @@ class Image:
         digests = [each.digest for each in self._service.images.read_all(repository, self.manifest)]
         found = self._service.referrers.find(repository, digests)
         return tuple(each for each in found if artifact_type in {None, each.descriptor.artifact_type})
+
+    def _find_table(self, layer: Descriptor, allowance: Allowance) -> Table | None:
+        """Return the table of a layer's files, from the layer or the SOCI index; None if neither has one."""
+        ztoc = self._ztocs.get(layer.digest)
+        if ztoc is None or ztoc.size > LARGEST_TABLE:
+            return read_toc(layer, lambda: self._open(layer), allowance)
+        try:
+            with self._open(ztoc) as file:
+                content = file.read()
+        except ServiceError:
+            return None
+        return Ztoc(layer, content, lambda: self._open(layer))
+
+    @cached_property
+    def _ztocs(self) -> Mapping[str, Descriptor]:
+        """SOCI's tables by their layers. Only the image's own annotation counts: anyone may add a referrer later."""
+        digest = self.manifest.annotations.get(INDEX_ANNOTATION, "")
+        if not is_digest(digest):
+            return {}
+        try:
+            return ztocs(self._service.images.read_manifest(ImageReference(self.reference.repository, None, digest)))
+        except ServiceError:
+            # It wasn't copied with the image.
+            return {}
 
     def _open(self, layer: Descriptor) -> io.BufferedReader:
         try:

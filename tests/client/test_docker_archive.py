@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import subprocess
-import sys
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from ecr_layers import ClientError, IntegrityError, Manifest, TargetError, UsageError
+from ecr_layers import ClientError, IntegrityError, Manifest, TargetError
 from ecr_layers.store import docker_archive
-from ecr_layers.store.docker_archive import TaggedImage, checked_config, is_docker_archive_of, write_docker_archive
+from ecr_layers.store.docker_archive import TaggedImage, is_docker_archive_of, write_docker_archive
 from ecr_layers.store.target import new_file, target_errors
 from tests.archives import file, gzipped, tar, zstd
 from tests.commands import tool
@@ -187,16 +186,6 @@ def test_a_target_that_can_not_be_written_is_one_line(layout: Layout) -> None:
     layout.target = Path("/proc/image.tar")
     with pytest.raises(TargetError, match="can't be written"):
         layout.archive(manifest)
-
-
-def test_without_zstandard_an_image_that_takes_it_is_refused_before_it_is_loaded(
-    layout: Layout, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    manifest = layout.image([(zstd.compress(ARCHIVES[0]), ZSTD)], [digest_of(ARCHIVES[0])])
-    for module in ("compression.zstd", "backports.zstd"):
-        monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(UsageError, match="ecr-layers"):
-        checked_config(manifest)
 
 
 def test_an_archive_is_known_by_all_that_is_in_it(layout: Layout) -> None:

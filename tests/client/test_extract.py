@@ -4,8 +4,10 @@ import io
 import os
 import stat
 import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -20,6 +22,10 @@ from tests.client.random_images import random_layer, unpacked_by_tar, unpacked_b
 from tests.commands import CLIENT, ROOT, tool
 
 __all__ = ["command"]
+
+
+RANDOM_IMAGES = int(os.environ.get("RANDOM_IMAGES", "60"))
+"""How many random images are compared with other tools; 400 take a few minutes."""
 
 
 def extracted(target: Path, *layers: bytes, paths: Sequence[str] = (), keeps_owner: bool = False) -> list[str]:
@@ -50,7 +56,7 @@ def entries(root: Path) -> dict[str, tuple[object, ...]]:
         if path.is_symlink():
             found[name] = ("link", str(path.readlink()), int(status.st_mtime))
         elif path.is_dir():
-            found[name] = ("directory",)
+            found[name] = ("directory", stat.S_IMODE(status.st_mode))
         else:
             first = names.setdefault(status.st_ino, name)
             mode = stat.S_IMODE(status.st_mode)
@@ -159,11 +165,30 @@ def test_links_that_lead_out_are_extracted_but_never_followed(tmp_path: Path) ->
     assert (tmp_path / "out/up").readlink() == Path("../../x")
 
 
-@pytest.mark.parametrize("kind", [tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, b"Z"])
-def test_devices_pipes_and_unknown_entries_are_left_out(tmp_path: Path, kind: bytes) -> None:
+@pytest.mark.parametrize("kind", [tarfile.CHRTYPE, tarfile.BLKTYPE, b"Z"])
+def test_devices_and_unknown_entries_are_left_out_of_a_directory(tmp_path: Path, kind: bytes) -> None:
     layer = tar(special("dev/x", kind), hard_link("h", "dev/x"), file("a"))
     assert extracted(tmp_path, layer) == ["/dev/x", "/h"]
     assert below(tmp_path) == ["a", "dev"]
+
+
+def test_a_pipe_is_made_with_its_mode_and_its_hard_links(tmp_path: Path) -> None:
+    member = with_mode(special("run/p", tarfile.FIFOTYPE), 0o4640, mtime=1_700_000_000)
+    assert extracted(tmp_path, tar(member, hard_link("q", "run/p"))) == []
+    status = (tmp_path / "run/p").stat()
+    assert (stat.S_ISFIFO(status.st_mode), stat.S_IMODE(status.st_mode)) == (True, 0o640)
+    assert (status.st_mtime, status.st_nlink) == (1_700_000_000, 2)
+
+
+@pytest.mark.parametrize("kind", [tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE])
+def test_an_archive_keeps_devices_pipes_and_extended_attributes(kind: bytes) -> None:
+    device, (attributed, content) = special("dev/x", kind), file("a", b"1")
+    device[0].devmajor, device[0].devminor = (8, 70_000) if kind != tarfile.FIFOTYPE else (0, 0)
+    attributed.pax_headers = {"SCHILY.xattr.security.capability": "\1\0\0\udcff", "SCHILY.xattr.user.x": "\u00e4"}
+    with tarfile.open(fileobj=io.BytesIO(archived(tar(device, (attributed, content))))) as archive:
+        found, attributes = archive.getmember("dev/x"), archive.getmember("a").pax_headers
+    assert (found.type, found.devmajor, found.devminor) == (kind, device[0].devmajor, device[0].devminor)
+    assert {name: value for name, value in attributes.items() if "xattr" in name} == attributed.pax_headers
 
 
 def test_sparse_files_and_hard_links_to_nothing_are_left_out(tmp_path: Path) -> None:
@@ -211,6 +236,63 @@ def test_a_name_that_the_file_system_cannot_hold_is_one_line_of_error(tmp_path: 
         extracted(tmp_path, tar(file("\u00e4" * 200)))
 
 
+def test_a_tree_of_any_depth_is_extracted_with_its_modes(tmp_path: Path) -> None:
+    deep = "/".join(["d"] * 300)
+    members = [with_mode(directory(deep[: 2 * depth + 1]), 0o500) for depth in range(300)]
+    extracted(tmp_path / "out", tar(*members, file(f"{deep}/a", b"1")))
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "out").rglob("d")}
+    assert (modes, (tmp_path / "out" / deep / "a").read_bytes()) == ({0o500}, b"1")
+
+
+def test_a_directory_that_is_moved_meanwhile_is_not_left_upwards(tmp_path: Path) -> None:
+    of = Layers([tar(file("d/e/a", b"1"), file("z", b"2"))])
+    with DirectoryTarget(tmp_path / "out", keeps_owner=False) as into:
+        one, other = ImageFiles(of.descriptors, of.open).walk("/d/e/a"), ImageFiles(of.descriptors, of.open).walk("/z")
+        into.add_link(replace(next(one), target="x"))
+        (tmp_path / "out/d/e").rename(tmp_path / "e")
+        with pytest.raises(TargetError, match="moved meanwhile"):
+            into.add_link(replace(next(other), target="x"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["e", "out"]
+
+
+def test_a_file_larger_than_the_limit_of_the_process_is_one_line_of_error(tmp_path: Path, url: str) -> None:
+    program = (
+        "import resource, signal, sys\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (400, 400))\n"
+        "from ecr_layers.cli import main\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    arguments = ["extract", "--url", url, f"{REPOSITORY}:large", "-o", str(tmp_path / "out")]
+    result = subprocess.run(
+        [sys.executable, "-c", program, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (result.returncode, result.stderr.count("\n")) == (4, 1)
+    assert "File too large" in result.stderr
+
+
+def test_names_that_differ_by_case_only_are_not_mixed_up(tmp_path: Path) -> None:
+    (tmp_path / "probe").touch()
+    clashes = (tmp_path / "PROBE").exists()
+    layer = tar(file("A", b"1"), file("a", b"2"))
+    if clashes:
+        with pytest.raises(TargetError, match="File exists"):
+            extracted(tmp_path / "out", layer)
+    else:
+        extracted(tmp_path / "out", layer)
+        assert [(tmp_path / "out" / name).read_bytes() for name in "Aa"] == [b"1", b"2"]
+
+
+def test_a_bomb_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    of = Layers([gzipped(tar(file("a", bytes(50_000_000))))])
+    with (
+        DirectoryTarget(tmp_path / "out", keeps_owner=False) as into,
+        pytest.raises(ClientError, match="more than 1000000 bytes after decompression"),
+    ):
+        ImageFiles(of.descriptors, of.open, 1_000_000).extract(into)
+    assert below(tmp_path / "out") == []
+
+
 def test_a_target_that_cannot_be_a_directory_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(TargetError, match=r"Can't write .*file"):
@@ -241,7 +323,7 @@ def test_layers_that_cannot_be_kept_are_an_error_with_a_remedy(tmp_path: Path) -
 
 def test_gnu_tar_extracts_the_same(tmp_path: Path) -> None:
     compared = 0
-    for seed in range(60):
+    for seed in range(RANDOM_IMAGES):
         archive = random_layer(Random(seed), removes=False)
         if unpacked_by_tar(archive, tmp_path / f"tar-{seed}"):
             compared += 1
@@ -252,7 +334,7 @@ def test_gnu_tar_extracts_the_same(tmp_path: Path) -> None:
 
 def test_umoci_extracts_the_same(tmp_path: Path) -> None:
     compared = 0
-    for seed in range(60):
+    for seed in range(RANDOM_IMAGES):
         random = Random(seed)
         layers = [random_layer(random, removes=True) for _ in range(random.randint(2, 4))]
         (tmp_path / f"umoci-{seed}").mkdir()
@@ -291,7 +373,8 @@ LAYERS = [
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serving(tmp_path_factory.mktemp("layout"), {"1": LAYERS}) as url:
+    images = {"1": LAYERS, "large": [gzipped(tar(file("a", bytes(5000))))]}
+    with serving(tmp_path_factory.mktemp("layout"), images) as url:
         yield url
 
 

@@ -2,7 +2,6 @@
 
 import io
 import subprocess
-import sys
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,8 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecr_layers import ClientError, UsageError
-from ecr_layers.files import image_files
+from ecr_layers import ClientError
 from ecr_layers.files.image_files import ImageFiles
 from tests.archives import (
     Layers,
@@ -215,7 +213,7 @@ def test_a_file_that_was_kept_is_not_loaded_again() -> None:
 
 
 def test_a_large_file_is_read_again_and_never_held_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_files, "KEPT_BYTES", 1000)
+    monkeypatch.setattr("ecr_layers.files.layers.KEPT_BYTES", 1000)
     content = bytes(range(256)) * 4000
     layers = Layers([gzipped(tar(file("a", content), file("b", b"2")))])
     chunks = list(ImageFiles(layers.descriptors, layers.open).read("/a"))
@@ -236,14 +234,6 @@ def test_a_foreign_layer_is_an_error_only_if_it_has_to_be_read() -> None:
     assert b"".join(files.read("/b")) == b"2"
     with pytest.raises(ClientError, match="it is elsewhere"):
         files.read("/a")
-
-
-def test_without_zstandard_a_zstd_layer_is_one_line_that_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    layer = zstd.compress(tar(file("a", b"1")))
-    for module in ("compression.zstd", "backports.zstd"):
-        monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(UsageError, match=r"pip install 'ecr-layers\[zstd\]'"):
-        read("/a", layer)
 
 
 # The model of the same: layers are unpacked one upon the other, into dictionaries.

@@ -41,6 +41,17 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory / "venv"
 
 
+MOST_BYTES = 15_000_000
+"""Size of an installation without extras; the documents say it."""
+
+
+def test_the_installed_wheel_and_what_it_depends_on_are_small(installed: Path) -> None:
+    (packages,) = (installed / "lib").glob("python*/site-packages")
+    files = [path for path in packages.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    assert 1_000_000 < sum(path.stat().st_size for path in files) <= MOST_BYTES
+    assert not list(packages.glob("botocore*"))
+
+
 def test_the_installed_wheel_fetches_an_image(installed: Path, server: Server, tmp_path: Path) -> None:
     command = ("fetch", "--url", server.url, "team/app:latest", "-o", "app", "--quiet")
     run(installed / "bin" / "ecr-layers", *command, cwd=tmp_path)

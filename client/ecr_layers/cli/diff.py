@@ -7,7 +7,14 @@ from typing import Any
 import click
 
 from ecr_layers.cli import output
-from ecr_layers.cli.options import layer_bytes_option, operands, platform_option, service_options, take_service
+from ecr_layers.cli.options import (
+    layer_bytes_option,
+    limit_rate_option,
+    operands,
+    platform_option,
+    service_options,
+    take_service,
+)
 from ecr_layers.comparison import ImageDiff, diff
 from ecr_layers.errors import escaped, printable
 
@@ -39,6 +46,7 @@ _MEMBERS = {
 @click.option("--env", "shows_environment", is_flag=True, help="print environment variables; they may hold secrets")
 @click.option("--json", "is_json", is_flag=True, help="print a JSON object")
 @layer_bytes_option
+@limit_rate_option
 @service_options
 def command(
     words: tuple[str, ...],

@@ -11,9 +11,11 @@ from ecr_layers.cli.options import (
     check_choice,
     image_options,
     layer_bytes_option,
+    limit_rate_option,
     operands,
     service_options,
     take_service,
+    whole_layers_option,
 )
 from ecr_layers.errors import escaped
 from ecr_layers.files.merged import FileInfo
@@ -25,8 +27,9 @@ examples:
   ecr-layers extract team/app:1.2 /etc /usr/bin/app -o files
   ecr-layers extract team/app:1.2 /srv -o - | tar -x
 
-Every layer that is needed is verified before the first file is written; until the end, layers are kept in a temporary
-directory (TMPDIR). Devices, pipes and sparse files are left out with a note. A tar archive keeps owners.
+Whole layers are verified before the first file is written, and kept in a temporary directory (TMPDIR) until the end. If
+PATHs are given, of a layer with a table of contents only their files are read and verified. Sparse files, and in a
+directory devices, are left out with a note. A tar archive keeps owners and extended attributes.
 
 \b
 {EXIT_STATUSES}"""
@@ -40,8 +43,10 @@ directory (TMPDIR). Devices, pipes and sparse files are left out with a note. A 
 )
 @click.option("--same-owner", "keeps_owner", is_flag=True, help="set owners and set-user-ID bits; needs root")
 @layer_bytes_option
+@whole_layers_option
+@limit_rate_option
 @service_options
-def command(
+def command(  # noqa: PLR0913 (each is an option)
     words: tuple[str, ...],
     platform: str | None,
     manifest: Path | None,
@@ -49,6 +54,7 @@ def command(
     max_bytes: int,
     *,
     keeps_owner: bool,
+    whole_layers: bool,
     **options: Any,
 ) -> int:
     """Extract files and directories of an image, or all of it, as a container would see them.
@@ -62,9 +68,11 @@ def command(
         image = client.image(name, platform=platform, manifest=manifest)
         if target == "-":
             with output.errors():
-                left_out = image.extract_tar(output.stream(), *paths, max_bytes=max_bytes)
+                left_out = image.extract_tar(output.stream(), *paths, max_bytes=max_bytes, whole_layers=whole_layers)
         else:
-            left_out = image.extract(target, *paths, keeps_owner=keeps_owner, max_bytes=max_bytes)
+            left_out = image.extract(
+                target, *paths, keeps_owner=keeps_owner, max_bytes=max_bytes, whole_layers=whole_layers
+            )
     _tell_left_out(left_out)
     return 0
 

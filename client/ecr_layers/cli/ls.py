@@ -14,9 +14,11 @@ from ecr_layers.cli.options import (
     check_choice,
     image_options,
     layer_bytes_option,
+    limit_rate_option,
     operands,
     service_options,
     take_service,
+    whole_layers_option,
 )
 from ecr_layers.errors import escaped
 from ecr_layers.files.archives import Kind
@@ -29,7 +31,8 @@ examples:
   ecr-layers ls team/app:1.2 /etc -l --layers
   ecr-layers ls team/app:1.2 --json | jq -r 'select(.size > 1000000).path'
 
-Layers are read from the newest down, only as far as needed; the root needs all of them."""
+Layers are read from the newest down, only as far as needed; the root needs all of them. Of a layer with a table of
+contents, only the table is read."""
 
 _TYPES = {
     Kind.DIRECTORY: stat.S_IFDIR,
@@ -48,6 +51,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 @click.option("--layers", "shows_layers", is_flag=True, help="print the digest of each file's layer")
 @click.option("--json", "is_json", is_flag=True, help="print a JSON object a line")
 @layer_bytes_option
+@whole_layers_option
+@limit_rate_option
 @service_options
 def command(  # noqa: PLR0913 (each is an option)
     words: tuple[str, ...],
@@ -55,6 +60,7 @@ def command(  # noqa: PLR0913 (each is an option)
     manifest: Path | None,
     max_bytes: int,
     *,
+    whole_layers: bool,
     is_long: bool,
     shows_layers: bool,
     is_json: bool,
@@ -70,8 +76,8 @@ def command(  # noqa: PLR0913 (each is an option)
     url, (name, *paths) = operands(service, words, "IMAGE", *["PATH"] * has_path)
     line = _json if is_json else _formatter(is_long=is_long, shows_layers=shows_layers)
     with service.client(url) as client:
-        files = client.image(name, platform=platform, manifest=manifest).files(max_bytes)
-        for file in files.walk(*paths):
+        image = client.image(name, platform=platform, manifest=manifest)
+        for file in image.files(max_bytes, whole_layers=whole_layers).walk(*paths):
             output.write(f"{line(file)}\n".encode(errors="backslashreplace"))
     return 0
 

@@ -28,6 +28,8 @@ from ecr_layers.transfer.retries import Retries
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 MOST_CONNECTIONS = 128
+# Under a limit of the rate, more connections would only wait for each other.
+_LIMITED_CONNECTIONS = 4
 _UNITS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
@@ -36,6 +38,9 @@ class ByteCount(click.ParamType[int]):
 
     name = "bytes"
 
+    def __init__(self, smallest: int = 0) -> None:
+        self._smallest = smallest
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Return the number."""
         if isinstance(value, int):
@@ -43,7 +48,10 @@ class ByteCount(click.ParamType[int]):
         match = re.fullmatch(r"([0-9]{1,18})\s*([KMGT]?)(I?)B?", str(value).strip().upper())
         if match is None or (match[3] and not match[2]):
             self.fail(f"{value!r} isn't a number of bytes, such as 2000000, 2M, 2MB or 2MiB.", param, ctx)
-        return int(match[1]) * int((1024 if match[3] else 1000) ** _UNITS[match[2]])
+        count = int(match[1]) * int((1024 if match[3] else 1000) ** _UNITS[match[2]])
+        if count < self._smallest:
+            self.fail(f"{value!r} is less than {self._smallest}.", param, ctx)
+        return count
 
 
 class Duration(click.ParamType[float]):
@@ -71,6 +79,7 @@ class ServiceOptions:
         token_file: A file with a pull token.
         is_anonymous: Whether to send no credentials.
         retry_for: How many seconds to go on without progress.
+        limit_rate: Most bytes a second, if a command has the option.
     """
 
     url: str | None
@@ -78,6 +87,7 @@ class ServiceOptions:
     token_file: Path | None
     is_anonymous: bool
     retry_for: float
+    limit_rate: int | None = None
 
     def client(
         self,
@@ -90,13 +100,15 @@ class ServiceOptions:
         Raises:
             UsageError: If the URL or the credentials can't be used.
         """
+        if self.limit_rate:
+            connections = min(connections, _LIMITED_CONNECTIONS)
         return Client(
             url,
             region=self.region,
             token_file=self.token_file,
             is_anonymous=self.is_anonymous,
             retries=Retries(seconds=self.retry_for, on_wait=on_wait),
-            transfers=TransferSettings(connections=connections),
+            transfers=TransferSettings(connections=connections, limit_rate=self.limit_rate),
         )
 
 
@@ -104,6 +116,12 @@ quick_option = click.option(
     "--quick", "is_quick", is_flag=True, help="check existing blobs by size only, not by digest"
 )
 """The option that skips the digests of existing blobs."""
+
+
+limit_rate_option = click.option(
+    "--limit-rate", type=ByteCount(1), metavar="N", help="download at most N bytes a second; 500k, 2M or 2MiB"
+)
+"""The option that limits the rate of all downloads together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +201,7 @@ def download_options(function: Decorated) -> Decorated:
                 show_default=True,
                 help="parallel ranges",
             ),
+            limit_rate_option,
             click.option(
                 "--progress", "mode", type=click.Choice(MODES), default="auto", show_default=True, help="progress"
             ),
@@ -210,7 +229,7 @@ def take_downloads(options: dict[str, Any]) -> DownloadOptions:
 def take_service(options: dict[str, Any]) -> ServiceOptions:
     """Take the options of the service from a command's options."""
     names = ("url", "region", "token_file", "is_anonymous", "retry_for")
-    return ServiceOptions(**{name: options.pop(name) for name in names})
+    return ServiceOptions(**{name: options.pop(name) for name in names}, limit_rate=options.pop("limit_rate", None))
 
 
 def operands(
@@ -313,6 +332,11 @@ layer_bytes_option = click.option(
     help="decompress no more bytes of layers  [default: 64GiB]",
 )
 """The option that bounds decompressed bytes."""
+
+whole_layers_option = click.option(
+    "--whole-layers", is_flag=True, help="read whole layers, even if they have a table of contents"
+)
+"""The option that doesn't use the tables of layers."""
 
 
 def check_choice(platform: str | None, manifest: Path | None) -> None:

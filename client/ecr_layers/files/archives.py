@@ -10,8 +10,9 @@ https://www.gnu.org/software/tar/manual/html_node/Standard.html
 
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import Enum, auto
 from functools import lru_cache
 from typing import Any
@@ -20,6 +21,9 @@ from ecr_layers.files.compression import Decompressed
 
 LARGEST_EXTENSION = 1024 * 1024
 """Largest extension header, in bytes: a long name, or a member's attributes."""
+
+XATTR = "SCHILY.xattr."
+"""The prefix of extended attributes in a pax header, as GNU tar and Go have it."""
 
 _BLOCK = tarfile.BLOCKSIZE
 
@@ -47,12 +51,16 @@ class Attributes:
         uid: Its owner's number.
         gid: Its group's number.
         mtime: When it was changed, in seconds since 1970.
+        xattrs: Its extended attributes: names and values.
+        device: The major and minor number of a device.
     """
 
     mode: int = 0o755
     uid: int = 0
     gid: int = 0
     mtime: float = 0
+    xattrs: tuple[tuple[str, bytes], ...] = ()
+    device: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,15 +150,35 @@ def _header(archive: Decompressed) -> _Header | None:
         name = f"{prefix}/{name}"
     if kind == tarfile.GNUTYPE_SPARSE:
         _skip_map(archive, block)
-    attributes = _read_attributes(block[100:124], block[136:148])
+    device = block[329:345] if kind in {tarfile.CHRTYPE, tarfile.BLKTYPE} else b""
+    attributes = _read_attributes(block[100:124], block[136:148], device)
     return _Header(name, _number(archive, block[124:136]), kind, _text(block[157:257]), attributes)
 
 
 # Most members of a layer have the same few; sharing them saves time and memory.
 @lru_cache(maxsize=4096)
-def _read_attributes(owner: bytes, mtime: bytes) -> Attributes:
-    mode, uid, gid, seconds = map(_lenient_number, (owner[:8], owner[8:16], owner[16:], mtime))
-    return Attributes(mode & 0o7777, _in_range(uid, _LARGEST_ID), _in_range(gid, _LARGEST_ID), _time(seconds))
+def _read_attributes(owner: bytes, mtime: bytes, device: bytes) -> Attributes:
+    numbers = map(_lenient_number, (owner[:8], owner[8:16], owner[16:], mtime))
+    return attributes(*numbers, device=(_lenient_number(device[:8]), _lenient_number(device[8:])) if device else (0, 0))
+
+
+def attributes(mode: int, uid: int, gid: int, mtime: float, **others: Any) -> Attributes:
+    """Return attributes from untrusted values; numbers that can't be are 0."""
+    return Attributes(mode & 0o7777, _in_range(uid, _LARGEST_ID), _in_range(gid, _LARGEST_ID), _time(mtime), **others)
+
+
+def xattrs_of(records: Mapping[str, str]) -> tuple[tuple[str, bytes], ...]:
+    """Return the extended attributes in the records of a pax header."""
+    found = ((name.removeprefix(XATTR), value) for name, value in records.items() if name.startswith(XATTR))
+    return tuple((name, value.encode("utf-8", "surrogateescape")) for name, value in found)
+
+
+def seconds_of(time: str) -> float:
+    """Return a time of RFC 3339 in seconds since 1970; 0 if it is malformed."""
+    try:
+        return datetime.fromisoformat(time).timestamp()
+    except (ValueError, OverflowError):
+        return 0
 
 
 def _lenient_number(content: bytes) -> int:
@@ -165,7 +193,9 @@ def _in_range(number: int, largest: int) -> int:
 
 
 def _time(seconds: float) -> float:
-    return seconds if abs(seconds) <= _LATEST else 0
+    if abs(seconds) > _LATEST:
+        return 0
+    return int(seconds) if seconds == int(seconds) else seconds
 
 
 def _extended(attributes: Attributes, extensions: dict[str, str]) -> Attributes:
@@ -176,6 +206,8 @@ def _extended(attributes: Attributes, extensions: dict[str, str]) -> Attributes:
             changed[name] = _in_range(int(extensions[name]), _LARGEST_ID)
     if re.fullmatch(r"-?[0-9]{1,15}(\.[0-9]{0,30})?", extensions.get("mtime", "")):
         changed["mtime"] = _time(float(extensions["mtime"]))
+    if xattrs := xattrs_of(extensions):
+        changed["xattrs"] = xattrs
     return replace(attributes, **changed) if changed else attributes
 
 
@@ -210,7 +242,7 @@ def _extension(archive: Decompressed, header: _Header) -> bytes:
 
 
 def _attributes(content: bytes, archive: Decompressed) -> dict[str, str]:
-    """Return the attributes of a pax header that matter here: names, link targets, sizes, owners and times.
+    """Return the attributes of a pax header that matter here: names, link targets, sizes, owners, times and xattrs.
 
     A header is a list of records: a length, a space, a keyword, '=', a value and a line feed.
     """
@@ -225,6 +257,8 @@ def _attributes(content: bytes, archive: Decompressed) -> dict[str, str]:
             raise archive.damaged("an extension header is malformed")
         if keyword in _KEYWORDS:
             attributes[_text(keyword)] = _text(value)
+        elif keyword.startswith(XATTR.encode()):
+            attributes[_text(keyword)] = value.decode("utf-8", "surrogateescape")
         elif keyword.startswith(_SPARSE):
             attributes[_text(_SPARSE)] = "yes"
         position += length

@@ -1,13 +1,14 @@
 """Compares the files of two images."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from ecr_layers.files.archives import Kind
-from ecr_layers.files.compression import Decompressed
 from ecr_layers.files.image_files import ImageFiles
 from ecr_layers.files.merged import FileInfo
+from ecr_layers.files.tables import Content
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class FilesDiff:
 class _Digests:
     """A target that computes the digests of files instead of writing them."""
 
+    special_kinds: ClassVar[Collection[Kind]] = ()
     found: dict[str, bytes] = field(default_factory=dict)
 
     def add_directory(self, file: FileInfo) -> None:
@@ -50,12 +52,15 @@ class _Digests:
     def add_link(self, file: FileInfo) -> None:
         """Ignore a symbolic link."""
 
-    def add_file(self, file: FileInfo, content: Decompressed) -> None:
+    def add_file(self, file: FileInfo, content: Content) -> None:
         """Compute the digest of a file."""
         digest = hashlib.sha256()
         for chunk in content.chunks(file.size):
             digest.update(chunk)
         self.found[file.path] = digest.digest()
+
+    def add_special(self, file: FileInfo) -> None:
+        """Ignore a device or a pipe."""
 
     def add_hard_link(self, file: FileInfo, first: FileInfo) -> None:
         """Give another name of a file its digest."""

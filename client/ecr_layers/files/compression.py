@@ -2,14 +2,13 @@
 
 import gzip
 import io
-import zlib
+import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from enum import Enum
 from importlib import import_module
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
-from ecr_layers.errors import ClientError, MissingPackageError
+from ecr_layers.errors import ClientError
 
 LARGEST_WINDOW_LOG = 27
 """Largest memory that Zstandard may use, as a power of two: 128 MiB, the default limit of the zstd command."""
@@ -162,7 +161,9 @@ def drain(file: BinaryIO) -> None:
 def _decompressing(file: io.BufferedReader, compression: Compression) -> tuple[BinaryIO, tuple[type[Exception], ...]]:
     """Return the decompressed file, and the errors that it raises for damage."""
     if compression is Compression.GZIP:
-        return cast("BinaryIO", gzip.GzipFile(fileobj=file, mode="rb")), (EOFError, zlib.error, gzip.BadGzipFile)
+        # It takes half of the standard library's time.
+        gzip_ng, zlib_ng = import_module("zlib_ng.gzip_ng"), import_module("zlib_ng.zlib_ng")
+        return gzip_ng.GzipNGFile(fileobj=file, mode="rb"), (EOFError, zlib_ng.error, gzip.BadGzipFile)
     if compression is Compression.ZSTD:
         zstd = zstd_module()
         options = {zstd.DecompressionParameter.window_log_max: LARGEST_WINDOW_LOG}
@@ -171,12 +172,5 @@ def _decompressing(file: io.BufferedReader, compression: Compression) -> tuple[B
 
 
 def zstd_module() -> Any:
-    """Return the module for Zstandard: the standard library's from Python 3.14 on, otherwise a package like it.
-
-    Raises:
-        MissingPackageError: If it isn't installed.
-    """
-    for name in ("compression.zstd", "backports.zstd"):
-        with suppress(ImportError):
-            return import_module(name)
-    raise MissingPackageError("A layer is compressed with Zstandard, which needs", "zstd")
+    """Return the module for Zstandard: the standard library's from Python 3.14 on, otherwise a package like it."""
+    return import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")

@@ -2,15 +2,15 @@
 
 import io
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from ecr_layers.errors import TargetError, escaped
 from ecr_layers.files.archives import Kind
-from ecr_layers.files.compression import Decompressed
 from ecr_layers.files.merged import FileInfo, Place
+from ecr_layers.files.tables import Content
 from ecr_layers.files.tree import Leaf
 from ecr_layers.oci.manifests import Descriptor
 
@@ -19,7 +19,13 @@ _OTHER_DIRECTORY = "Free up space there, or set TMPDIR to another directory."
 
 
 class Target(Protocol):
-    """Where files are written. Directories and symbolic links come before files, hard links after their files."""
+    """Where files are written. Directories and symbolic links come before files, hard links after their files.
+
+    Attributes:
+        special_kinds: The types of devices and pipes that it can have.
+    """
+
+    special_kinds: ClassVar[Collection[Kind]]
 
     def add_directory(self, file: FileInfo) -> None:
         """Add a directory."""
@@ -27,8 +33,11 @@ class Target(Protocol):
     def add_link(self, file: FileInfo) -> None:
         """Add a symbolic link."""
 
-    def add_file(self, file: FileInfo, content: Decompressed) -> None:
-        """Add a file with the next bytes of an archive."""
+    def add_file(self, file: FileInfo, content: Content) -> None:
+        """Add a file with its content."""
+
+    def add_special(self, file: FileInfo) -> None:
+        """Add a device or a pipe."""
 
     def add_hard_link(self, file: FileInfo, first: FileInfo) -> None:
         """Add another name of a file."""
@@ -37,15 +46,15 @@ class Target(Protocol):
 def extract(
     places: Iterable[Place],
     info: Callable[[Place], FileInfo],
-    open_archive: Callable[[int], AbstractContextManager[Decompressed]],
+    open_contents: Callable[[int], AbstractContextManager[Content]],
     target: Target,
 ) -> tuple[FileInfo, ...]:
-    """Write files to a target, and return those that it can't have: devices, pipes and sparse files.
+    """Write files to a target, and return those that it can't have.
 
     Args:
         places: The files, each directory before its entries.
         info: Describes a file.
-        open_archive: Opens the archive of a layer by its number.
+        open_contents: Opens the contents of a layer's files by its number.
         target: The target.
     """
     left_out: list[FileInfo] = []
@@ -56,21 +65,24 @@ def extract(
             target.add_directory(file)
         elif file.kind is Kind.SYMBOLIC_LINK:
             target.add_link(file)
-        elif file.kind is Kind.FILE and isinstance(place.entry, Leaf):
+        elif file.kind in {Kind.FILE, *target.special_kinds} and isinstance(place.entry, Leaf):
             contents.setdefault(place.layer, {}).setdefault(place.entry.offset, []).append(file)
         else:
             left_out.append(file)
     for layer, files in sorted(contents.items()):
-        with open_archive(layer) as archive:
-            _extract_layer(archive, files, target)
+        with open_contents(layer) as content:
+            _extract_layer(content, files, target)
     return tuple(left_out)
 
 
-def _extract_layer(archive: Decompressed, files: dict[int, list[FileInfo]], target: Target) -> None:
+def _extract_layer(content: Content, files: dict[int, list[FileInfo]], target: Target) -> None:
     """Write the files of a layer by the offsets of their contents; hard links have the same."""
     for offset, (first, *others) in sorted(files.items()):
-        archive.skip_to(offset)
-        target.add_file(first, archive)
+        if first.kind is Kind.FILE:
+            content.skip_to(offset)
+            target.add_file(first, content)
+        else:
+            target.add_special(first)
         for other in others:
             target.add_hard_link(other, first)
 

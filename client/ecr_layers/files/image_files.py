@@ -1,33 +1,25 @@
 """Files of an image as a container sees them, found in its layers without unpacking them.
 
-The newest layer is read first, and only as many layers as it takes to find a file. A layer is read to its end, so that
-its digest is verified before any of its files is returned.
+The newest layer is read first, and only as many layers as it takes to find a file.
 
 Source: https://github.com/opencontainers/image-spec/blob/main/layer.md
 """
 
 import io
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import takewhile
 
 from ecr_layers.errors import ClientError, one_line
-from ecr_layers.files.archives import Attributes, Kind, Member, members
-from ecr_layers.files.compression import Decompressed, drain
+from ecr_layers.files.archives import Attributes, Kind
 from ecr_layers.files.extraction import Target, extract
+from ecr_layers.files.layers import FindTable, Layers
 from ecr_layers.files.merged import FileInfo, LayerDirectory, Place, directory_in, walk
-from ecr_layers.files.tree import MOST_LINKS, Budget, Directory, Entry, Leaf, Parts, Tree, parts_of
+from ecr_layers.files.tree import MOST_LINKS, Directory, Entry, Leaf, Parts, parts_of
 from ecr_layers.oci.manifests import Descriptor
 
 MOST_BYTES = 64 * 1024**3
 """Default limit of bytes that are decompressed."""
-
-KEPT_BYTES = 32 * 1024 * 1024
-"""How many bytes of files are kept in memory because they are likely wanted. Larger files are read again."""
-
-_MOST_LIKELY_PATHS = 64
-
 
 _BROKEN_LINK = frozenset({"no-such-file", "too-many-links"})
 
@@ -59,6 +51,7 @@ class ImageFiles:
         layers: The image's layers, the lowest first.
         open_layer: Opens a layer for reading from its beginning.
         max_bytes: How many bytes may be decompressed.
+        find_table: Finds the table of a layer's files; None reads whole layers.
     """
 
     def __init__(
@@ -66,13 +59,9 @@ class ImageFiles:
         layers: Sequence[Descriptor],
         open_layer: Callable[[Descriptor], io.BufferedReader],
         max_bytes: int = MOST_BYTES,
+        find_table: FindTable | None = None,
     ) -> None:
-        self._layers = layers
-        self._open_layer = open_layer
-        self._budget = Budget(max_bytes)
-        self._trees: dict[int, Directory] = {}
-        self._likely: set[Parts] = set()
-        self._left_to_keep = KEPT_BYTES
+        self._layers = Layers(layers, open_layer, max_bytes, find_table)
 
     def read(self, path: str) -> Iterator[bytes]:
         """Return the content of a file, in chunks. Links are followed inside the image.
@@ -100,7 +89,7 @@ class ImageFiles:
         return (self._info(place) for place in self._walk(path))
 
     def extract(self, target: Target, *paths: str) -> tuple[FileInfo, ...]:
-        """Write files, and return those left out: devices, pipes and sparse files.
+        """Write files, and return those that the target can't have.
 
         Args:
             target: Where they are written.
@@ -111,7 +100,7 @@ class ImageFiles:
         """
         places = {place.path: place for path in paths or ("/",) for place in self._walk(path)}
         in_order = sorted(places.values(), key=lambda place: place.path.split("/"))
-        return extract(in_order, self._info, self._archive, target)
+        return extract(in_order, self._info, self._layers.contents, target)
 
     def _walk(self, path: str) -> Iterator[Place]:
         found = self._resolve(parts_of(path), path)
@@ -126,7 +115,7 @@ class ImageFiles:
         """Return what each layer has of a directory, the newest first."""
         found: list[LayerDirectory] = []
         for layer in range(len(self._layers)):
-            directory, is_final = directory_in(self._tree(layer), path)
+            directory, is_final = directory_in(self._layers.tree(layer), path)
             if directory is not None:
                 found.append((layer, directory))
             if is_final:
@@ -144,7 +133,7 @@ class ImageFiles:
         return place if isinstance(linked.entry, Directory) else Place(place.path, linked.entry, linked.layer)
 
     def _info(self, place: Place) -> FileInfo:
-        entry, digest = place.entry, self._descriptor(place.layer).digest
+        entry, digest = place.entry, self._layers.digest(place.layer)
         if isinstance(entry, Directory):
             return FileInfo(f"/{place.path}", Kind.DIRECTORY, entry.attributes or Attributes(), 0, "", digest, 0)
         return FileInfo(f"/{place.path}", entry.kind, entry.attributes, entry.size, entry.target, digest, entry.offset)
@@ -181,7 +170,7 @@ class ImageFiles:
                 continue
             run = (*done, *takewhile(lambda part: part != "..", path))
             rest = path[len(run) - len(done) :]
-            self._note_likely((*run, *rest))
+            self._layers.note_likely((*run, *rest))
             looked_up = self._look_up(run, top)
             if looked_up is None:
                 raise _missing(named)
@@ -217,7 +206,7 @@ class ImageFiles:
         """
         directories = -1
         for layer in range(top, len(self._layers)):
-            found, is_final = _look_up_in(self._tree(layer), path, layer)
+            found, is_final = _look_up_in(self._layers.tree(layer), path, layer)
             if not isinstance(found.entry, Directory):
                 # A newer layer's directory replaces it, and hides everything below.
                 return found if found.depth > directories else None
@@ -228,48 +217,10 @@ class ImageFiles:
                 return None
         return None
 
-    def _tree(self, layer: int) -> Directory:
-        """Return the files of a layer. It is read once."""
-        if layer not in self._trees:
-            tree = Tree(self._budget)
-            with self._archive(layer) as archive:
-                for member in members(archive):
-                    leaf = tree.add(member)
-                    if leaf is not None:
-                        self._keep(leaf, member, archive)
-            self._trees[layer] = tree.root
-        return self._trees[layer]
-
-    def _keep(self, leaf: Leaf, member: Member, archive: Decompressed) -> None:
-        """Keep the content of a file that is likely wanted, and learn where links lead."""
-        path = parts_of(member.name)
-        if member.kind is Kind.FILE and path in self._likely and leaf.size <= self._left_to_keep:
-            self._left_to_keep -= leaf.size
-            leaf.content = archive.read_whole(leaf.size)
-        if leaf.kind is Kind.SYMBOLIC_LINK:
-            for likely in [each for each in self._likely if each[: len(path)] == path]:
-                self._note_likely(_lexical(_joined(path[:-1], leaf.target, likely[len(path) :])))
-
-    def _note_likely(self, path: Parts) -> None:
-        if len(self._likely) < _MOST_LIKELY_PATHS:
-            self._likely.add(path)
-
     def _read_again(self, leaf: Leaf, layer: int) -> Iterator[bytes]:
-        with self._archive(layer) as archive:
-            archive.skip_to(leaf.offset)
-            yield from archive.chunks(leaf.size)
-
-    @contextmanager
-    def _archive(self, layer: int) -> Iterator[Decompressed]:
-        """Open the archive of a layer, and read it to its end, where its digest is verified."""
-        descriptor = self._descriptor(layer)
-        with self._open_layer(descriptor) as file:
-            yield Decompressed(file, f"Layer {descriptor.digest}", self._budget.bytes)
-            drain(file)
-
-    def _descriptor(self, layer: int) -> Descriptor:
-        """Return a layer by its number, which is 0 for the newest."""
-        return self._layers[len(self._layers) - 1 - layer]
+        with self._layers.contents(layer) as content:
+            content.skip_to(leaf.offset)
+            yield from content.chunks(leaf.size)
 
 
 def _look_up_in(tree: Directory, path: Parts, layer: int) -> tuple[_Found, bool]:
@@ -307,18 +258,3 @@ def _too_many_links(named: str) -> ClientError:
 def _followed(link: Leaf, place: Parts, rest: Parts) -> tuple[Parts, Parts]:
     """Return where a path continues after a symbolic link: the part that is resolved, and the rest."""
     return () if link.target.startswith("/") else place[:-1], (*parts_of(link.target), *rest)
-
-
-def _joined(directory: Parts, target: str, rest: Parts) -> Parts:
-    return (*(() if target.startswith("/") else directory), *parts_of(target), *rest)
-
-
-def _lexical(path: Parts) -> Parts:
-    """Return a path without `..`, as if no link were on the way."""
-    done: list[str] = []
-    for part in path:
-        if part != "..":
-            done.append(part)
-        elif done:
-            done.pop()
-    return tuple(done)

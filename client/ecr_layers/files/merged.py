@@ -21,7 +21,7 @@ class FileInfo:
         size: Its size in bytes; of a sparse file the stored size.
         target: The target of a link, empty for other types.
         layer: The digest of the layer that it comes from.
-        offset: Offset of its content in the layer's archive, in bytes; 0 for a directory.
+        offset: Identifies its content in the layer; 0 for a directory.
     """
 
     path: str

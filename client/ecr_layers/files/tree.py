@@ -58,7 +58,7 @@ class Leaf:
     Attributes:
         kind: Its type. A hard link is to a file of a lower layer.
         target: The target of a link.
-        offset: Offset of its content in the layer's archive, in bytes.
+        offset: Identifies its content in the layer: its offset in the archive, or what a table says instead.
         size: Size of its content in bytes.
         attributes: Its owner, permissions and time.
         content: Its content, if it is kept in memory.
@@ -161,26 +161,13 @@ class Tree:
 
     def _find(self, path: Parts) -> tuple[Leaf | None, Parts]:
         """Return the leaf at a path, and the path without the layer's links in it. A link at its end isn't followed."""
-        inside: list[tuple[str, Directory | None]] = [("", self.root)]
-        waiting = list(reversed(path))
-        left = MOST_LINKS
-        while waiting:
-            self._budget.step()
-            part = waiting.pop()
-            if part == "..":
-                inside = inside[:-1] or inside
-                continue
-            directory = inside[-1][1]
-            entry = directory.entries.get(part) if directory else None
-            if isinstance(entry, Leaf) and not waiting:
+        walk = _Walk(self.root, path, self._budget, follows_last=False)
+        while (part := walk.next_part()) is not None:
+            entry = walk.directory.entries.get(part)
+            if isinstance(entry, Leaf) and walk.is_at_end:
                 return entry, path
-            if left and isinstance(entry, Leaf) and entry.kind is Kind.SYMBOLIC_LINK:
-                left -= 1
-                inside = inside[:1] if entry.target.startswith("/") else inside
-                waiting.extend(reversed(parts_of(entry.target)))
-            else:
-                inside.append((part, entry if isinstance(entry, Directory) else None))
-        return None, tuple(name for name, _ in inside[1:])
+            walk.enter(part, entry if isinstance(entry, Directory) else Directory())
+        return None, walk.path
 
     def _remove(self, directory: Directory | None, name: str) -> None:
         if directory is None:
@@ -205,29 +192,70 @@ class Tree:
         return directory
 
     def _enter(self, path: Parts, *, is_made: bool) -> Directory | None:
-        """Return a directory, added if it is missing; None for a whiteout's that is a file.
-
-        The layer's own links on the way are followed.
-        """
-        inside = [self.root]
-        waiting = list(reversed(path))
-        left = MOST_LINKS
-        while waiting:
-            self._budget.step()
-            part = waiting.pop()
-            if part == "..":
-                inside = inside[:-1] or inside
-                continue
-            entry = inside[-1].entries.get(part)
-            if left and isinstance(entry, Leaf) and entry.kind is Kind.SYMBOLIC_LINK:
-                left -= 1
-                inside = inside[:1] if entry.target.startswith("/") else inside
-                waiting.extend(reversed(parts_of(entry.target)))
-            elif isinstance(entry, Leaf) and not is_made:
+        """Return a directory, added if it is missing; None for a whiteout's that is a file."""
+        walk = _Walk(self.root, path, self._budget, follows_last=True)
+        while (part := walk.next_part()) is not None:
+            if not is_made and isinstance(walk.directory.entries.get(part), Leaf):
                 return None
+            walk.enter(part, self._add_directory(walk.directory, part, is_made=is_made))
+        return walk.directory
+
+
+class _Walk:
+    """A walk along a path of a layer, whose own links are followed.
+
+    Args:
+        root: The layer's root directory.
+        path: The path.
+        budget: Bounds the steps.
+        follows_last: Whether a link at the end of the path is followed.
+    """
+
+    def __init__(self, root: Directory, path: Parts, budget: Budget, *, follows_last: bool) -> None:
+        self._inside = [("", root)]
+        self._waiting = list(reversed(path))
+        self._budget = budget
+        self._follows_last = follows_last
+        self._links_left = MOST_LINKS
+
+    @property
+    def directory(self) -> Directory:
+        """The directory that it has come to."""
+        return self._inside[-1][1]
+
+    @property
+    def path(self) -> Parts:
+        """The path of that directory."""
+        return tuple(name for name, _ in self._inside[1:])
+
+    @property
+    def is_at_end(self) -> bool:
+        """Whether no part is left after the last one."""
+        return not self._waiting
+
+    def enter(self, name: str, directory: Directory) -> None:
+        """Go into a directory."""
+        self._inside.append((name, directory))
+
+    def next_part(self) -> str | None:
+        """Return the next name in the directory that isn't a link to follow; None at the end."""
+        while self._waiting:
+            self._budget.step()
+            part = self._waiting.pop()
+            entry = self.directory.entries.get(part)
+            if part == "..":
+                self._inside = self._inside[:-1] or self._inside
+            elif isinstance(entry, Leaf) and self._is_followed(entry):
+                self._links_left -= 1
+                self._inside = self._inside[:1] if entry.target.startswith("/") else self._inside
+                self._waiting.extend(reversed(parts_of(entry.target)))
             else:
-                inside.append(self._add_directory(inside[-1], part, is_made=is_made))
-        return inside[-1]
+                return part
+        return None
+
+    def _is_followed(self, entry: Leaf) -> bool:
+        is_link = entry.kind is Kind.SYMBOLIC_LINK and self._links_left > 0
+        return is_link and (self._follows_last or not self.is_at_end)
 
 
 def parts_of(path: str) -> Parts:

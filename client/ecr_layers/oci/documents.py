@@ -46,3 +46,8 @@ def texts(value: object) -> tuple[str, ...] | None:
 def text_map(value: object) -> dict[str, str]:
     """Return an object of texts. A null is an empty text, as in Docker; other values are left out."""
     return {name: each or "" for name, each in mapping(value).items() if each is None or isinstance(each, str)}
+
+
+def whole(value: object) -> int:
+    """Return a whole number that fits 63 bits; 0 instead of anything else."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63 else 0

@@ -101,6 +101,7 @@ class Manifest:
         config: The image's config; None for an index, and for an old artifact without one.
         layers: The image's layers, the lowest first; empty for an index.
         manifests: The entries of an index; empty for an image.
+        annotations: The annotations.
     """
 
     content: bytes = field(repr=False)
@@ -109,6 +110,7 @@ class Manifest:
     config: Descriptor | None
     layers: tuple[Descriptor, ...]
     manifests: tuple[Descriptor, ...]
+    annotations: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, content: bytes, media_type: str | None = None, digest: str | None = None) -> "Manifest":
@@ -128,13 +130,14 @@ class Manifest:
             raise IntegrityError(f"Digest mismatch: the manifest {digest} has the digest {found}. Try again.")
         document = _document(content)
         media_type = media_type or text(document.get("mediaType")) or _guessed(document)
+        annotations = text_map(document.get("annotations"))
         if media_type in INDEX_MEDIA_TYPES:
-            return cls(content, media_type, found, None, (), _descriptors(document, "manifests"))
+            return cls(content, media_type, found, None, (), _descriptors(document, "manifests"), annotations)
         layers = _descriptors(document, "layers" if "layers" in document else "blobs")
         config = Descriptor.parse(document["config"]) if "config" in document else None
         if config is None and "blobs" not in document:
             raise _malformed(f"The manifest {found} of the type {media_type!r} has no config and layers.")
-        return cls(content, media_type, found, config, layers, ())
+        return cls(content, media_type, found, config, layers, (), annotations)
 
     @property
     def is_index(self) -> bool:

@@ -11,6 +11,7 @@ from ecr_layers.registry.signing import Authorize
 from ecr_layers.transfer.blobs import TransferSettings
 from ecr_layers.transfer.downloads import Downloads
 from ecr_layers.transfer.layer_file import LayerFile
+from ecr_layers.transfer.rates import RateLimit
 from ecr_layers.transfer.retries import Retries
 from ecr_layers.transfer.source import BlobSource, DownloadUrls
 from ecr_layers.transfer.transport import Transport
@@ -44,7 +45,8 @@ class Service:
         self._retries = retries
         self._transport = Transport(transfers.connections, user_agent=user_agent)
         # A local service has no certificate, and neither has its S3.
-        self._downloads = Downloads(self._transport, allows_http=url.startswith("http://"))
+        limit = RateLimit(transfers.limit_rate) if transfers.limit_rate else None
+        self._downloads = Downloads(self._transport, allows_http=url.startswith("http://"), limit=limit)
         api = Api(url, authorize, self._transport, retries)
         self.layers = Layers(api, retries)
         self.images = Images(api, self.layers, self._downloads, retries, self._transport.clock)

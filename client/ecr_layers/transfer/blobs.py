@@ -22,6 +22,7 @@ class TransferSettings:
         smallest_range: Smallest range, in bytes, unless the blob is smaller.
         block_size: How many bytes are written, and marked in the journal, at once. Memory is `connections` times this.
         patience: How many seconds a range runs before it can be found slow.
+        limit_rate: Most bytes a second, of all connections together; None for any.
     """
 
     connections: int = 32
@@ -29,6 +30,7 @@ class TransferSettings:
     smallest_range: int = 4 * _MIB
     block_size: int = BLOCK
     patience: float = 0.5
+    limit_rate: int | None = None
 
 
 class BlobState(StrEnum):

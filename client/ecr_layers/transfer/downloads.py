@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from urllib.parse import urljoin, urlsplit
 
+from ecr_layers.transfer.rates import PIECE, RateLimit
 from ecr_layers.transfer.retries import RETRYABLE_STATUSES, retry_after
 from ecr_layers.transfer.transport import Answer, Transport, TransportError
 
@@ -60,8 +61,11 @@ class Body:
         takes_ranges: Whether the server sends the requested range.
     """
 
-    def __init__(self, answer: Answer, first: int, size: int | None, *, takes_ranges: bool) -> None:
+    def __init__(
+        self, answer: Answer, first: int, size: int | None, limit: RateLimit | None, *, takes_ranges: bool
+    ) -> None:
         self._answer = answer
+        self._limit = limit
         self.first = first
         self.size = size
         self.takes_ranges = takes_ranges
@@ -73,7 +77,16 @@ class Body:
             DownloadError: If the connection breaks, stalls or is too slow.
         """
         with _errors():
-            return self._answer.read(count)
+            return self._answer.read(count) if self._limit is None else b"".join(self._pieces(count, self._limit))
+
+    def _pieces(self, count: int, limit: RateLimit) -> Iterator[bytes]:
+        while count:
+            wanted = min(count, PIECE)
+            limit.wait(wanted)
+            piece = self._answer.read(wanted)
+            yield piece
+            # Fewer bytes than requested are the last.
+            count = count - wanted if len(piece) == wanted else 0
 
     def stop(self) -> None:
         """End a `read` in another thread at once, with an error or with fewer bytes."""
@@ -86,10 +99,12 @@ class Downloads:
     Args:
         transport: The connections.
         allows_http: Whether download URLs may be plain HTTP, as those of a local service are.
+        limit: Limits the rate of all downloads together.
     """
 
-    def __init__(self, transport: Transport, *, allows_http: bool) -> None:
+    def __init__(self, transport: Transport, *, allows_http: bool, limit: RateLimit | None = None) -> None:
         self._transport = transport
+        self._limit = limit
         self._schemes = {"https", "http"} if allows_http else {"https"}
 
     @contextmanager
@@ -115,7 +130,7 @@ class Downloads:
             ):
                 location = answer.headers.get("Location")
                 if answer.status not in {301, 302, 303, 307, 308} or not location:
-                    yield _body(answer, first, last)
+                    yield _body(answer, first, last, self._limit)
                     return
                 target = urljoin(url, location)
             if urlsplit(target).scheme != urlsplit(url).scheme:
@@ -124,20 +139,20 @@ class Downloads:
         raise DownloadError(f"there are more than {MOST_REDIRECTS} redirects", can_pass=False)
 
 
-def _body(answer: Answer, first: int, last: int) -> Body:
+def _body(answer: Answer, first: int, last: int, limit: RateLimit | None) -> Body:
     content_range = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
     if answer.status == HTTPStatus.PARTIAL_CONTENT:
         if content_range is None or content_range["first"] != str(first) or int(content_range["last"]) > last:
             raise DownloadError("S3 returned another range than the requested one")
         size = content_range["size"]
-        return Body(answer, first, int(size) if size != "*" else None, takes_ranges=True)
+        return Body(answer, first, int(size) if size != "*" else None, limit, takes_ranges=True)
     if answer.status == HTTPStatus.OK:
         length = answer.headers.get("Content-Length", "")
-        return Body(answer, 0, int(length) if length.isdecimal() else None, takes_ranges=False)
+        return Body(answer, 0, int(length) if length.isdecimal() else None, limit, takes_ranges=False)
     if answer.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and content_range:
         if content_range["size"] == "0":
             # The answer for an empty blob, which has no first byte.
-            return Body(answer, 0, 0, takes_ranges=True)
+            return Body(answer, 0, 0, limit, takes_ranges=True)
         raise DownloadError(f"the blob ends after {content_range['size']} bytes in S3", can_pass=False)
     raise _refusal(answer)
 
