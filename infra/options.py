@@ -79,6 +79,16 @@ _PROPS = {
 """Props of the construct whose names differ from those here."""
 
 
+# Of pydantic's own errors, those that a trust rule can have.
+_MESSAGES = {
+    "missing": "must be given",
+    "extra_forbidden": "must not be given; a trust rule has issuer, claims, repositories and minutes",
+    "model_type": "must be an object with issuer, claims, repositories and minutes",
+    "mapping_type": "must be an object of names and values",
+    "dict_type": "must be an object of names and values",
+}
+
+
 class SettingsError(ValueError):
     """Settings or props are invalid; the message names each that is wrong, and what it must be."""
 
@@ -161,7 +171,7 @@ class Options(BaseModel):
         try:
             options = cls.model_validate(values)
         except ValidationError as error:
-            found += [cls._describe(each["loc"], each["msg"]) for each in error.errors()]
+            found += [cls._describe(each["loc"], _MESSAGES.get(each["type"], each["msg"])) for each in error.errors()]
             invalid = {str(each["loc"][0]) for each in error.errors()}
             # An invalid value has its default here, so conflicts with it mean nothing.
             rest = {name: value for name, value in values.items() if name not in invalid}
@@ -174,9 +184,8 @@ class Options(BaseModel):
     @classmethod
     def _describe(cls, location: tuple[int | str, ...], message: str) -> str:
         field, *indexes = location
-        place = cls.name_of(str(field)) + "".join(
-            f"[{each}]" if isinstance(each, int) else f".{each}" for each in indexes
-        )
+        names = (f"[{each}]" if isinstance(each, int) else f".{each}" for each in indexes if each != "[key]")
+        place = cls.name_of(str(field)) + "".join(names)
         return f"{place}: {message.removeprefix('Value error, ')}"
 
     @property

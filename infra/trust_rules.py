@@ -15,7 +15,7 @@ _LONGEST_SCOPE = 1024
 _Name = Annotated[
     str,
     BeforeValidator(
-        text(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?", "a rule's name must be 1 to 32 small letters, digits and '-'")
+        text(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?", "must be a name of 1 to 32 small letters, digits and '-'")
     ),
 ]
 _Issuer = Annotated[

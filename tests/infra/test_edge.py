@@ -329,7 +329,11 @@ class TestTrustRules:
         ("rules", "complaint"),
         [
             ("{", "trustRules: must be an object of rules by their names"),
-            ({"CI": {}}, "a rule's name must be 1 to 32 small letters, digits and '-'"),
+            ([], "trustRules: must be an object of names and values"),
+            ({"CI": {}}, "trustRules.CI: must be a name of 1 to 32 small letters, digits and '-'"),
+            ({"ci": {}}, "trustRules.ci.issuer: must be given"),
+            ({"ci": RULE | {"claim": {}}}, "trustRules.ci.claim: must not be given; a trust rule has issuer, claims"),
+            ({"ci": RULE | {"claims": "x"}}, "trustRules.ci.claims: must be an object of names and values"),
         ],
     )
     def test_rules_are_an_object_by_their_names(self, rules: Any, complaint: str) -> None:
