@@ -128,7 +128,8 @@ def test_the_queries_can_be_left_out() -> None:
 
 
 def test_the_alarms_that_operations_md_explains_are_the_stacks() -> None:
-    template = synth(edge=True, repositories=["team/*"], publicRepositories=["team/app"])
+    rule = {"issuer": "https://gitlab.com", "claims": {"project_id": "1"}, "repositories": ["team/*"]}
+    template = synth(edge=True, repositories=["team/*"], publicRepositories=["team/app"], trustRules={"ci": rule})
     section = OPERATIONS.partition("\n## Alarms\n")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (`.*?`) \|", section, re.MULTILINE)
     explained = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
