@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from local.oci_layout import OciLayout
-from tests.commands import Server, serving
+from tests.commands import Server, client_command, serving
 from tests.layouts import Descriptor, write_everything
 
 CLIENTS = Path(sys.prefix) / "tools" / "go-clients"
@@ -100,6 +100,10 @@ def blobs_of(directory: Path, descriptor: Descriptor) -> set[str]:
     return digests
 
 
+def contents(directory: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
 class TestCrane:
     @pytest.mark.parametrize("tag", TAGS)
     def test_pulls_every_kind_of_image(
@@ -153,6 +157,27 @@ class TestOras:
     def test_discovers_what_refers_to_an_image(self, registry: str, arguments: list[str], found: int) -> None:
         printed = run("oras", "discover", "--plain-http", "--format=json", *arguments, f"{registry}/team/app:image")
         assert len(json.loads(printed)["referrers"] or []) == found
+
+    def test_discovers_what_the_client_fetched_with_an_image(self, registry: str, tmp_path: Path) -> None:
+        arguments = ["--url", f"http://{registry}", "team/app:image", "--referrers", "-o", str(tmp_path / "copy")]
+        assert client_command("fetch", *arguments).returncode == 0
+        printed = run("oras", "discover", "--oci-layout", "--format=json", f"{tmp_path / 'copy'}:image")
+        assert len(json.loads(printed)["referrers"]) == REFERRERS
+
+    def test_writes_the_files_of_an_artifact_as_the_client_does(self, tmp_path: Path) -> None:
+        (tmp_path / "docs" / "more").mkdir(parents=True)
+        (tmp_path / "other").mkdir()
+        for name in ("a.txt", "docs/b.txt", "docs/more/c.txt", "other/d.txt"):
+            (tmp_path / name).write_text(name)
+        push = ["push", "--no-tty", "--oci-layout", "layout:1", "a.txt", "docs", "other/d.txt"]
+        subprocess.run([client("oras"), *push], cwd=tmp_path, capture_output=True, timeout=60, check=True)
+        with serving("--layout", str(tmp_path / "layout"), "--repository", "team/files") as server:
+            by_oras, by_client = tmp_path / "by oras", tmp_path / "by client"
+            run("oras", "pull", "--no-tty", "--plain-http", "-o", by_oras, f"{address(server)}/team/files:1")
+            arguments = ["--url", server.url, "team/files:1", "--format", "files", "-o", str(by_client)]
+            result = client_command("fetch", *arguments)
+        assert result.returncode == 0, result.stderr
+        assert contents(by_client) == contents(by_oras) != {}
 
     def test_lists_tags(self, registry: str) -> None:
         assert run("oras", "repo", "tags", "--plain-http", f"{registry}/team/app").split() == TAGS

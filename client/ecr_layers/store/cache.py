@@ -47,7 +47,7 @@ class BlobCache:
         return path.is_file()
 
     def add(self, digest: str, path: Path) -> None:
-        """Keep a verified blob.
+        """Keep a verified blob, as one used just now.
 
         Raises:
             OSError: If it can't be written.
@@ -55,6 +55,7 @@ class BlobCache:
         cached = path_of(self._blobs, digest)
         if _size(cached) != path.stat().st_size:
             _link(path, cached)
+        os.utime(cached)
 
     def remove(self, digest: str) -> None:
         """Remove a damaged blob.
@@ -99,7 +100,7 @@ def _link(source: Path, target: Path) -> None:
     A file of another user is copied, because its owner could change it later.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f"{target.name}.{os.getpid()}-{threading.get_ident()}")
+    part = target.with_name(f"{target.name}.{os.getpid()}-{threading.get_ident()}.link")
     try:
         if not _linked(source, part):
             shutil.copyfile(source, part, follow_symlinks=False)

@@ -10,6 +10,9 @@ from ecr_layers.oci.references import is_digest
 from ecr_layers.store.reading import LayoutFiles, reachable
 from ecr_layers.store.target import has_digest, locked, target_errors
 
+# Parts and journals of downloads, and links from a cache.
+_UNFINISHED = {".part", ".journal", ".link"}
+
 
 @dataclass(frozen=True, slots=True)
 class Verified:
@@ -118,6 +121,9 @@ def _blobs(layout: Path) -> list[Path]:
     """
     if (layout / "blobs").is_symlink():
         raise UsageError(f"{layout}/blobs is a symbolic link, so other layouts may share it.", code="shared-blobs")
-    return sorted(
-        path for path in layout.glob("blobs/*/*") if is_digest(f"{path.parent.name}:{path.name.partition('.')[0]}")
-    )
+    return sorted(path for path in layout.glob("blobs/*/*") if is_digest(f"{path.parent.name}:{_blob_name(path)}"))
+
+
+def _blob_name(path: Path) -> str:
+    """Return the name of the blob that a file is, or is becoming."""
+    return path.name.partition(".")[0] if path.suffix in _UNFINISHED else path.name
