@@ -1,5 +1,6 @@
 """The checks of a service behind CloudFront, made with a pull token against the local edge."""
 
+import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +15,7 @@ from ecr_layers.ops.http_auth import PullTokenAuth
 from ecr_layers.ops.pull_tokens import PullToken
 from ecr_layers.ops.smoke import Layer, SmokeError
 from ecr_layers.registry.signing import PullToken as Token
-from local.edge import CALLER, RunningEdge, local_edge
+from local.edge import CALLER, EdgeConfiguration, RunningEdge, local_edge
 from local.oci_layout import OciLayout
 from local.service import FunctionUrl, Service, local_service
 from tests.sample import REPOSITORY
@@ -66,8 +67,27 @@ def test_a_service_behind_the_edge_passes_every_check(
 ) -> None:
     assert main(["smoke", "--url", edge.url, "--token-file", token_file("ci"), "--repository", REPOSITORY]) == 0
     printed = capsys.readouterr().out
-    assert printed.splitlines() == [f"ok    {check}" for check in CHECKS]
+    skipped = [f"skip  {check}: the service has no trustRules" for check in ("a short token", "a forged ID token")]
+    assert printed.splitlines() == [*(f"ok    {check}" for check in CHECKS), *skipped]
     assert PASSWORD not in printed
+
+
+def test_a_service_with_trust_rules_issues_short_tokens_and_reaches_its_exchange_function(
+    service: Service, token_file: Callable[[str], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = datetime.now(UTC)
+    # Nothing answers there.
+    configuration = EdgeConfiguration(exchange_origin="http://127.0.0.1:1", layers_origin=service.aws.s3_url)
+    with local_edge(service.url, configuration) as edge:
+        edge.store.put("ci", PullToken("ci", ("team/*",), now + timedelta(days=1), now).value(PASSWORD))
+        key = {"id": "00000000", "key": "A" * 43, "notAfter": None}
+        edge.store.put("_signing", json.dumps({"keys": [key], "notBefore": {}}))
+        assert main(["smoke", "--url", edge.url, "--token-file", token_file("ci"), "--repository", REPOSITORY]) == 1
+    found = capsys.readouterr().out.splitlines()
+    assert "ok    a short token" in found
+    assert [line for line in found if not line.startswith("ok ")] == [
+        "FAIL  a forged ID token: answered 502 and not 401"
+    ]
 
 
 def test_a_token_for_everything_has_no_scope_to_check(

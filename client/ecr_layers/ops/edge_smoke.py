@@ -16,6 +16,9 @@ from ecr_layers.ops.http_auth import PullTokenAuth
 from ecr_layers.ops.smoke import WELL, Finding, Layer, SmokeError, SmokeTest
 from ecr_layers.registry.bearer import token_path
 
+# Of the issuer https://smoke.invalid, which nobody can trust.
+_FORGED_ID_TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJodHRwczovL3Ntb2tlLmludmFsaWQifQ.c2ln"  # noqa: S105
+_NO_TRUST_RULES = Finding("skip", "the service has no trustRules")
 _ACCEPT = {"Accept": ", ".join((*MANIFEST_MEDIA_TYPES, *INDEX_MEDIA_TYPES))}
 
 
@@ -80,6 +83,8 @@ class EdgeSmokeTest(SmokeTest):
             ("an error's form", self._error),
             ("scope", self._scope),
             ("POST", self._post),
+            ("a short token", self._short_token),
+            ("a forged ID token", self._forged_id_token),
         ]
 
     def _challenge(self) -> Finding:
@@ -111,8 +116,9 @@ class EdgeSmokeTest(SmokeTest):
         answer = self._get(f"/v2/{self._layer.repository}/blobs/{self._layer.digest}")
         if answer.status_code != httpx.codes.TEMPORARY_REDIRECT:
             return Finding("FAIL", f"answered {answer.status_code} and not 307{_message(answer)}")
-        host = httpx.URL(answer.headers["Location"]).host
-        if host == httpx.URL(self._url).host:
+        location = httpx.URL(answer.headers["Location"])
+        # With edgeLayers, the same host serves layers from another path.
+        if location.host == httpx.URL(self._url).host and not location.path.startswith("/layers/"):
             return Finding("FAIL", "the redirect leads to the service itself, and not to S3")
         first_byte = self._client.get(answer.headers["Location"], headers={"Range": "bytes=0-0"}, auth=None)
         if first_byte.status_code != httpx.codes.PARTIAL_CONTENT or len(first_byte.content) != 1:
@@ -130,6 +136,27 @@ class EdgeSmokeTest(SmokeTest):
     def _post(self) -> Finding:
         answer = self._client.post(f"{self._url}/v2/{self._layer.repository}/blobs/uploads/", auth=self._auth)
         return WELL if answer.status_code == httpx.codes.METHOD_NOT_ALLOWED else _let_in(answer, 405)
+
+    def _short_token(self) -> Finding:
+        if not self._has_token_service():
+            return _NO_TRUST_RULES
+        answer = self._get("/token")
+        if answer.status_code != httpx.codes.OK:
+            return Finding("FAIL", f"answered {answer.status_code} and not 200{_message(answer)}")
+        token = answer.json()["token"]
+        let_in = self._client.get(f"{self._url}/v2/", headers={"Authorization": f"Bearer {token}"}, auth=None)
+        return WELL if let_in.status_code == httpx.codes.OK else _let_in(let_in, 200)
+
+    def _forged_id_token(self) -> Finding:
+        """Check that the exchange function gets an ID token through CloudFront, and refuses it."""
+        if not self._has_token_service():
+            return _NO_TRUST_RULES
+        answer = self._client.get(f"{self._url}/token", auth=("oidc", _FORGED_ID_TOKEN))
+        return _with_code(answer, "UNAUTHORIZED") if answer.status_code == 401 else _let_in(answer, 401)
+
+    def _has_token_service(self) -> bool:
+        challenge = self._client.get(f"{self._url}/v2/", auth=None).headers.get("WWW-Authenticate", "")
+        return challenge.lower().startswith("bearer ")
 
 
 def _let_in(answer: httpx.Response, expected: int) -> Finding:
