@@ -4,10 +4,15 @@ import gzip
 import io
 import random
 import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from ecr_layers import IntegrityError, TransferError
+from ecr_layers.transfer.read_ahead import PART, ReadAhead
 from tests.client.faulty_s3 import Fault, Kind
 from tests.client.fetching import Fetching
 from tests.client.small_parts import BLOCK, REPOSITORY
@@ -157,3 +162,28 @@ def test_a_reader_that_jumps_while_it_is_read_ahead_gets_its_bytes(service_with_
         assert layer.read(20) == content[10:30]
         layer.seek(2_000_000)
         assert layer.read() == content[2_000_000:]
+
+
+class Zeros:
+    """A blob of zeros that tells how far it was read."""
+
+    def __init__(self) -> None:
+        self.furthest = 0
+
+    def attempts(self, *_: object) -> None:
+        """Return no retries: nothing fails here."""
+
+    @contextmanager
+    def open(self, first: int, last: int) -> Iterator[Any]:
+        self.furthest = max(self.furthest, last + 1)
+        yield SimpleNamespace(takes_ranges=True, read=lambda count: bytes(min(count, last - first + 1)))
+
+
+def test_a_reader_that_stops_early_has_loaded_at_most_about_twice_what_it_read() -> None:
+    zeros: Any = Zeros()
+    reading = ReadAhead(zeros, 0, 200 * PART, 16)
+    read = 0
+    while read < 8 * PART:
+        read += len(reading.read(PART))
+    reading.close()
+    assert zeros.furthest <= 2 * read + PART

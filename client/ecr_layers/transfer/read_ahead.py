@@ -1,7 +1,7 @@
 """Reads a blob in order over many connections at once, ahead of its reader.
 
-Threads download the next parts, at most `WINDOW` bytes ahead of the reader, so memory is bounded whatever the blob's
-size.
+Threads download the next parts: as far ahead of the reader as it has read, so that one that stops early wastes no more
+than that, and at most `WINDOW` bytes, which bounds the memory.
 """
 
 import threading
@@ -13,7 +13,9 @@ PART = 1024 * 1024
 """The size of a part in bytes."""
 
 WINDOW = 32 * PART
-"""How many bytes are held in memory."""
+"""The most bytes that are held in memory."""
+
+_FIRST_WINDOW = 2 * PART
 
 
 class ReadAhead:
@@ -94,7 +96,8 @@ class ReadAhead:
         return self._stopped.is_set() or self._error is not None or self._start + self._next * PART >= self._end
 
     def _is_in_window(self) -> bool:
-        return self._start + (self._next + 1) * PART <= self._position + WINDOW
+        window = min(max(self._position - self._start, _FIRST_WINDOW), WINDOW)
+        return self._start + (self._next + 1) * PART <= self._position + window
 
     def _download(self, number: int) -> bytes:
         first = self._start + number * PART
