@@ -10,7 +10,7 @@ from pathlib import Path
 from ecr_layers import DownloadUrl
 
 REPOSITORY = "team/app"
-OURS = "ecr-layers fetch"
+OURS = "ecr-layers"
 CURL, SKOPEO, CRANE = "curl, sha256sum", "skopeo", "crane"
 ARIA2, ARIA2_UNVERIFIED = "aria2c", "aria2c, unverified"
 
@@ -92,6 +92,44 @@ _ALL: dict[str, tuple[str, Command]] = {
 }
 
 
+def _ours(command: str, *options: str) -> Command:
+    def run(origin: Origin) -> list[str]:
+        return [sys.executable, "-m", "ecr_layers", command, "--url", origin.service, REPOSITORY, *options]
+
+    return run
+
+
+def _crane_export(then: str) -> Command:
+    def run(origin: Origin) -> list[str]:
+        image = f"{origin.service.removeprefix('http://')}/{REPOSITORY}:latest"
+        return ["sh", "-c", f"mkdir files && {_CRANE} export --insecure {image} - | {then}"]
+
+    return run
+
+
+def _umoci(origin: Origin) -> list[str]:
+    return ["sh", "-c", f"{shlex.join(_skopeo(origin))} && umoci unpack --rootless --image app:latest files"]
+
+
+FILES: dict[str, dict[str, tuple[str, Command]]] = {
+    "time of extract, crane export with tar, skopeo with umoci": {
+        OURS: (sys.executable, _ours("extract", "-o", "files")),
+        CRANE: (_CRANE, _crane_export("tar -x -C files")),
+        SKOPEO: ("umoci", _umoci),
+    },
+    "time of ls, crane export with tar": {
+        OURS: (sys.executable, _ours("ls", "--json")),
+        CRANE: (_CRANE, _crane_export("tar -t")),
+    },
+}
+"""What reads the files of an image: tasks, and who does each with which program."""
+
+
 def contestants() -> dict[str, Command]:
+    """Return those who fetch the image and whose programs are here, by their names."""
+    return here(_ALL)
+
+
+def here(all_: dict[str, tuple[str, Command]]) -> dict[str, Command]:
     """Return those whose programs are here, by their names."""
-    return {name: command for name, (program, command) in _ALL.items() if shutil.which(program)}
+    return {name: command for name, (program, command) in all_.items() if shutil.which(program)}

@@ -2,8 +2,10 @@
 
 import gzip
 import hashlib
+import io
 import json
 import os
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,9 @@ _LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 def write_layout(directory: Path) -> None:
     """Write an OCI image layout with the image, tagged `latest`.
 
-    The layers are gzip files of random bytes, which do not compress: clients that look find gzip.
+    The layers are archives of files of random bytes, which do not compress, in gzip files.
     """
-    layers = [_write_layer(directory, megabytes * MEGABYTE) for megabytes in LAYERS]
+    layers = [_write_layer(directory, number, megabytes) for number, megabytes in enumerate(LAYERS)]
     config = {
         "architecture": "amd64",
         "os": "linux",
@@ -40,9 +42,15 @@ def write_layout(directory: Path) -> None:
     (directory / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [named]}))
 
 
-def _write_layer(directory: Path, size: int) -> tuple[str, dict[str, Any]]:
-    """Write a layer of about that many bytes, and return its diff id and descriptor."""
-    content = os.urandom(size)
+def _write_layer(directory: Path, number: int, megabytes: int) -> tuple[str, dict[str, Any]]:
+    """Write a layer with files of a megabyte, and return its diff id and descriptor."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        for each in range(megabytes):
+            member = tarfile.TarInfo(f"layer{number}/file{each}")
+            member.size = MEGABYTE
+            archive.addfile(member, io.BytesIO(os.urandom(MEGABYTE)))
+    content = file.getvalue()
     diff_id = f"sha256:{hashlib.sha256(content).hexdigest()}"
     return diff_id, _write(directory, gzip.compress(content, compresslevel=0), _LAYER)
 

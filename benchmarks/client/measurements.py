@@ -20,12 +20,14 @@ from benchmarks.client.contestants import (
     ARIA2,
     ARIA2_UNVERIFIED,
     CURL,
+    FILES,
     OURS,
     REPOSITORY,
     SKOPEO,
     Command,
     Origin,
     contestants,
+    here,
 )
 from benchmarks.client.image import write_layout
 from ecr_layers import Client
@@ -197,7 +199,20 @@ def measure() -> tuple[int, list[Row]]:
             _say(f"  {OURS}, with a range that stalls: {stalled[-1].seconds:.1f} s")
         bench.kill_at_half(taking_part[OURS])
         bench.run_again(OURS, taking_part[OURS])
-        return bench.size, _rows(bench, runs, stalled)
+        rows = _rows(bench, runs, stalled)
+        return bench.size, rows + [_of_files(bench, task, here(doing)) for task, doing in FILES.items()]
+
+
+def _of_files(bench: Bench, task: str, doing: dict[str, Command]) -> Row:
+    """Measure what reads files, ours first, and compare it with the next."""
+    runs: dict[str, list[float]] = {name: [] for name in doing}
+    for _ in range(ROUNDS):
+        for name, command in doing.items():
+            runs[name].append(bench.run(name, command).seconds)
+            _say(f"  {name}: {runs[name][-1]:.1f} s")
+    ours, *others = runs.values()
+    ratios = [a / b for a, b in zip(ours, others[0], strict=True)] if others else []
+    return Row(task, {name: statistics.median(each) for name, each in runs.items()}, "s", ratios)
 
 
 def _rows(bench: Bench, runs: dict[str, list[Run]], stalled: list[Run]) -> list[Row]:
