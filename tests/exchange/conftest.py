@@ -1,8 +1,10 @@
 """The exchange function with an OIDC issuer and a local Secrets Manager."""
 
 import base64
+import gc
 import io
 import json
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,6 +114,10 @@ def issuer(tmp_path: Path, key: Key) -> Iterator[Issuer]:
     """Run a new issuer for each test, because verifiers of one issuer share its keys."""
     with running_issuer(tmp_path, key) as issuer:
         yield issuer
+    # A verifier has no method that closes its connections.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture
