@@ -272,7 +272,7 @@ class TestTrustRules:
         }
         assert all(each["Resource"] in ({"Ref": secret}, log_group_of(each)) for (*all_,) in policies for each in all_)
 
-    def test_the_token_path_leads_to_the_exchange_function_which_lets_in_cloudfront_alone(self) -> None:
+    def test_the_token_path_leads_to_the_exchange_function_which_only_cloudfront_may_call(self) -> None:
         template = edge(trustRules={"ci": RULE})
         config = only(template, "AWS::CloudFront::Distribution")["Properties"]["DistributionConfig"]
         (behaviour,) = (each for each in config["CacheBehaviors"] if each["PathPattern"] == "/token")
@@ -319,7 +319,7 @@ class TestTrustRules:
             ({"repositories": ["210987654321/team/*"]}, "but registries does not have 210987654321; add it"),
         ],
     )
-    def test_a_rule_that_strangers_could_match_or_that_is_malformed_ends_synth(
+    def test_a_rule_that_strangers_could_match_or_a_malformed_one_ends_synth(
         self, changed: dict[str, Any], complaint: str
     ) -> None:
         with pytest.raises(SettingsError, match=re.escape(complaint)):
