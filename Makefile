@@ -19,6 +19,8 @@ GO_CLIENTS := $(if $(GO),$(VENV)/tools/go-clients)
 # Its package on PyPI downloads a program from elsewhere, without a hash.
 ACTIONLINT := $(if $(GO),$(VENV)/tools/actionlint)
 export SEED INVOCATIONS
+# npm would leave compiled code in the temporary folder.
+export NODE_DISABLE_COMPILE_CACHE := 1
 PORT ?= 9000
 # How many processes run the tests; many tests wait for other programs. Files run in the order of their folders: in
 # pytest-xdist's default order, by number of tests, the deployments would run last, and alone.
