@@ -241,18 +241,6 @@ proxy: {{remoteurl: "http://{name}:{password}@{registry}", username: "{name}", p
         assert words in message
 
 
-@pytest.fixture(scope="module")
-def ctr(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ...]]:
-    client, containerd = tool("ctr"), tool("containerd")
-    directory = tmp_path_factory.mktemp("containerd")
-    # The path of a socket may be no longer than 107 bytes.
-    state = directory / "s"
-    options = ("--root", directory / "root", "--state", state, "--address", state / "c.sock")
-    with started(containerd, *options, log=directory / "log"):
-        wait_until((state / "c.sock").exists)
-        yield client, "--address", str(state / "c.sock"), "content"
-
-
 @pytest.mark.skipif(os.geteuid() != 0, reason="containerd needs root")
 class TestContainerd:
     def hosts(self, directory: Path, registry: str, content: str = "") -> Path:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import socket
 import sys
 from collections.abc import Iterator
@@ -148,6 +149,25 @@ def test_oras_copies(keyless: Keyless, layout: OciLayout, tmp_path: Path, kind: 
     source = f"{keyless.host}/team/app:latest"
     options = ("--from-plain-http", "--to-oci-layout", "--from-registry-config", config / "config.json")
     run(GO_CLIENTS / "oras", "copy", *options, source, target)
+
+
+@pytest.mark.skipif(not (GO_CLIENTS / "regctl").exists(), reason="regctl isn't built")
+@pytest.mark.parametrize("kind", KINDS)
+def test_regctl_copies(keyless: Keyless, layout: OciLayout, tmp_path: Path, kind: str) -> None:
+    config = docker_config(tmp_path / "docker", keyless.host, keyless.password(kind))
+    environment = {"REGCTL_CONFIG": str(tmp_path / "regctl.json"), "DOCKER_CONFIG": str(config)}
+    run(GO_CLIENTS / "regctl", "registry", "set", "--tls=disabled", keyless.host, **environment)
+    target = f"ocidir://{tmp_path / 'copy'}:latest"
+    run(GO_CLIENTS / "regctl", "image", "copy", f"{keyless.host}/team/app:latest", target, **environment)
+    assert layout.referenced_blobs.keys() <= OciLayout(tmp_path / "copy").referenced_blobs.keys()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="containerd needs root")
+@pytest.mark.parametrize("kind", KINDS)
+def test_containerd_fetches(keyless: Keyless, layout: OciLayout, ctr: tuple[str, ...], kind: str) -> None:
+    credentials = ":".join(keyless.password(kind))
+    run(*ctr, "fetch", "--plain-http", "--user", credentials, f"{keyless.host}/team/app:latest")
+    assert {*layout.referenced_blobs, layout.tags["latest"]} <= set(run(*ctr, "ls", "--quiet").split())
 
 
 @pytest.mark.parametrize("kind", ["short token", "pull token"])
