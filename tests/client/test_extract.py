@@ -24,7 +24,7 @@ from tests.commands import CLIENT, ROOT, tool
 __all__ = ["command"]
 
 
-RANDOM_IMAGES = int(os.environ.get("RANDOM_IMAGES", "60"))
+RANDOM_IMAGES = 400
 """How many random images are compared with other tools; 400 take a few minutes."""
 
 
