@@ -155,7 +155,7 @@ class EdgeSmokeTest(SmokeTest):
         return _with_code(answer, "UNAUTHORIZED") if answer.status_code == 401 else _let_in(answer, 401)
 
     def _has_token_service(self) -> bool:
-        challenge = self._client.get(f"{self._url}/v2/", auth=None).headers.get("WWW-Authenticate", "")
+        challenge: str = self._client.get(f"{self._url}/v2/", auth=None).headers.get("WWW-Authenticate", "")
         return challenge.lower().startswith("bearer ")
 
 
