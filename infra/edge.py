@@ -20,6 +20,7 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_route53 as route53
 from aws_cdk import aws_route53_targets as targets
 from constructs import Construct
+from pydantic.alias_generators import to_snake
 
 from . import contract
 from .edge_functions import edge_function
@@ -146,26 +147,13 @@ class EdgeDistribution(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         self._name = _account_wide_name(name)
-        self._realm = options.domain_name or name
+        self._configuration = configuration(options, options.domain_name or name)
         self.token_store = edge.token_store or self._token_store()
-        self.function = cloudfront.Function(
-            self,
-            "ViewerRequest",
-            function_name=self._name,
-            code=cloudfront.FunctionCode.from_inline(
-                edge_function("viewer_request", configuration(options, self._realm))
-            ),
-            runtime=cloudfront.FunctionRuntime.JS_2_0,
-            key_value_store=self.token_store,
-            comment="Checks pull tokens of an ECR Layer Resolver",
+        self.function = self._function(
+            "ViewerRequest", "", "Checks pull tokens of an ECR Layer Resolver", self._configuration
         )
-        self._response_function = cloudfront.Function(
-            self,
-            "ViewerResponse",
-            function_name=f"{self._name}-response",
-            code=cloudfront.FunctionCode.from_inline(edge_function("viewer_response")),
-            runtime=cloudfront.FunctionRuntime.JS_2_0,
-            comment="Puts back headers that a function URL may rename",
+        self._response_function = self._function(
+            "ViewerResponse", "-response", "Puts back headers that a function URL may rename"
         )
         self.exchange: TokenExchange | None = None
         if options.trust_rules:
@@ -185,6 +173,20 @@ class EdgeDistribution(Construct):
         store.apply_removal_policy(RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE)
         return store
 
+    def _function(
+        self, construct_id: str, suffix: str, comment: str, function_configuration: Mapping[str, Any] | None = None
+    ) -> cloudfront.Function:
+        """Return a function; one that reads the deployment's configuration reads the token store, too."""
+        return cloudfront.Function(
+            self,
+            construct_id,
+            function_name=f"{self._name}{suffix}",
+            code=cloudfront.FunctionCode.from_inline(edge_function(to_snake(construct_id), function_configuration)),
+            runtime=cloudfront.FunctionRuntime.JS_2_0,
+            key_value_store=self.token_store if function_configuration else None,
+            comment=comment,
+        )
+
     def _distribution(self, edge: Edge, options: Options, resolver: ResolverFunction) -> cloudfront.Distribution:
         own_domain: dict[str, Any] = {}
         if edge.domain_name:
@@ -203,41 +205,26 @@ class EdgeDistribution(Construct):
             read_timeout=Duration.seconds(options.timeout_seconds + 1),
         )
 
-        def behaviour(
-            cache_policy: cloudfront.ICachePolicy, forwarded: cloudfront.OriginRequestPolicy
-        ) -> dict[str, Any]:
-            return {
-                "origin": origin,
-                "cache_policy": cache_policy,
-                "origin_request_policy": forwarded,
-                "response_headers_policy": cloudfront.ResponseHeadersPolicy.SECURITY_HEADERS,
-                # All methods get to the function at the edge, which refuses with 405 what CloudFront would with 403.
-                "allowed_methods": cloudfront.AllowedMethods.ALLOW_ALL,
-                # A client that tries plain HTTP is refused, not sent on: it would have sent its password.
-                "viewer_protocol_policy": cloudfront.ViewerProtocolPolicy.HTTPS_ONLY,
-                "compress": False,
-                "function_associations": [
-                    cloudfront.FunctionAssociation(
-                        event_type=cloudfront.FunctionEventType.VIEWER_REQUEST, function=self.function
-                    ),
-                    cloudfront.FunctionAssociation(
-                        event_type=cloudfront.FunctionEventType.VIEWER_RESPONSE, function=self._response_function
-                    ),
-                ],
-            }
-
-        default = behaviour(cloudfront.CachePolicy.CACHING_DISABLED, self._origin_request_policy(edge))
+        functions = {
+            cloudfront.FunctionEventType.VIEWER_REQUEST: self.function,
+            cloudfront.FunctionEventType.VIEWER_RESPONSE: self._response_function,
+        }
+        default = _behaviour(
+            origin, cloudfront.CachePolicy.CACHING_DISABLED, functions, self._origin_request_policy(edge)
+        )
         kept = {_LAYERS: self._layers()} if edge.layers else {}
         if self.exchange:
-            kept[_TOKEN] = self._token(self.exchange, access_control, configuration(options, self._realm))
+            kept[_TOKEN] = self._token(self.exchange, access_control)
         if options.edge_cache_seconds:
-            cached = behaviour(self._cache_policy(edge, options), self._origin_request_policy_of_cached_paths())
-            kept |= {path: cloudfront.BehaviorOptions(**cached) for path in _KEPT_PATHS}
+            cached = _behaviour(
+                origin, self._cache_policy(edge, options), functions, self._origin_request_policy_of_cached_paths()
+            )
+            kept |= dict.fromkeys(_KEPT_PATHS, cached)
         distribution = cloudfront.Distribution(
             self,
             "Distribution",
             comment="Edge of an ECR Layer Resolver",
-            default_behavior=cloudfront.BehaviorOptions(**default),
+            default_behavior=default,
             additional_behaviors=kept,
             **own_domain,
             http_version=cloudfront.HttpVersion.HTTP2_AND_3,
@@ -253,20 +240,11 @@ class EdgeDistribution(Construct):
         return distribution
 
     def _token(
-        self,
-        exchange: TokenExchange,
-        access_control: cloudfront.FunctionUrlOriginAccessControl,
-        function_configuration: Mapping[str, Any],
+        self, exchange: TokenExchange, access_control: cloudfront.FunctionUrlOriginAccessControl
     ) -> cloudfront.BehaviorOptions:
         """Return the behaviour that gives short tokens. Its function passes OIDC tokens on, and answers the rest."""
-        function = cloudfront.Function(
-            self,
-            "TokenRequest",
-            function_name=f"{self._name}-token",
-            code=cloudfront.FunctionCode.from_inline(edge_function("token_request", function_configuration)),
-            runtime=cloudfront.FunctionRuntime.JS_2_0,
-            key_value_store=self.token_store,
-            comment="Gives short tokens of an ECR Layer Resolver",
+        function = self._function(
+            "TokenRequest", "-token", "Gives short tokens of an ECR Layer Resolver", self._configuration
         )
         forwarded = cloudfront.OriginRequestPolicy(
             self,
@@ -278,34 +256,15 @@ class EdgeDistribution(Construct):
             query_string_behavior=cloudfront.OriginRequestQueryStringBehavior.all(),
             cookie_behavior=cloudfront.OriginRequestCookieBehavior.none(),
         )
-        return cloudfront.BehaviorOptions(
-            origin=origins.FunctionUrlOrigin.with_origin_access_control(
-                exchange.url, origin_access_control=access_control, read_timeout=Duration.seconds(TIMEOUT_SECONDS + 1)
-            ),
-            cache_policy=cloudfront.CachePolicy.CACHING_DISABLED,
-            origin_request_policy=forwarded,
-            response_headers_policy=cloudfront.ResponseHeadersPolicy.SECURITY_HEADERS,
-            # containerd tries POST first; the function refuses it with 405, which makes containerd use GET.
-            allowed_methods=cloudfront.AllowedMethods.ALLOW_ALL,
-            viewer_protocol_policy=cloudfront.ViewerProtocolPolicy.HTTPS_ONLY,
-            compress=False,
-            function_associations=[
-                cloudfront.FunctionAssociation(
-                    event_type=cloudfront.FunctionEventType.VIEWER_REQUEST, function=function
-                )
-            ],
+        origin = origins.FunctionUrlOrigin.with_origin_access_control(
+            exchange.url, origin_access_control=access_control, read_timeout=Duration.seconds(TIMEOUT_SECONDS + 1)
         )
+        functions = {cloudfront.FunctionEventType.VIEWER_REQUEST: function}
+        return _behaviour(origin, cloudfront.CachePolicy.CACHING_DISABLED, functions, forwarded)
 
     def _layers(self) -> cloudfront.BehaviorOptions:
         """Return the behaviour that serves layers from S3, which checks their pre-signed URLs."""
-        function = cloudfront.Function(
-            self,
-            "LayersRequest",
-            function_name=f"{self._name}-layers",
-            code=cloudfront.FunctionCode.from_inline(edge_function("layers_request")),
-            runtime=cloudfront.FunctionRuntime.JS_2_0,
-            comment="Passes requests for layers on to S3",
-        )
+        function = self._function("LayersRequest", "-layers", "Passes requests for layers on to S3")
         # The key has the signature, so copies are never served longer than the function above accepts the URL.
         cache_policy = cloudfront.CachePolicy(
             self,
@@ -318,18 +277,11 @@ class EdgeDistribution(Construct):
             query_string_behavior=cloudfront.CacheQueryStringBehavior.all(),
             cookie_behavior=cloudfront.CacheCookieBehavior.none(),
         )
-        return cloudfront.BehaviorOptions(
-            origin=origins.HttpOrigin(layers_host(), protocol_policy=cloudfront.OriginProtocolPolicy.HTTPS_ONLY),
-            cache_policy=cache_policy,
-            response_headers_policy=cloudfront.ResponseHeadersPolicy.SECURITY_HEADERS,
-            allowed_methods=cloudfront.AllowedMethods.ALLOW_GET_HEAD,
-            viewer_protocol_policy=cloudfront.ViewerProtocolPolicy.HTTPS_ONLY,
-            compress=False,
-            function_associations=[
-                cloudfront.FunctionAssociation(
-                    event_type=cloudfront.FunctionEventType.VIEWER_REQUEST, function=function
-                )
-            ],
+        return _behaviour(
+            origins.HttpOrigin(layers_host(), protocol_policy=cloudfront.OriginProtocolPolicy.HTTPS_ONLY),
+            cache_policy,
+            {cloudfront.FunctionEventType.VIEWER_REQUEST: function},
+            methods=cloudfront.AllowedMethods.ALLOW_GET_HEAD,
         )
 
     def _origin_request_policy(self, edge: Edge) -> cloudfront.OriginRequestPolicy:
@@ -436,6 +388,30 @@ class EdgeDistribution(Construct):
             record_fields=list(_LOGGED_FIELDS),
         )
         delivery.node.add_dependency(source, policy)
+
+
+def _behaviour(
+    origin: cloudfront.IOrigin,
+    cache_policy: cloudfront.ICachePolicy,
+    functions: Mapping[cloudfront.FunctionEventType, cloudfront.Function],
+    forwarded: cloudfront.IOriginRequestPolicy | None = None,
+    methods: cloudfront.AllowedMethods | None = None,
+) -> cloudfront.BehaviorOptions:
+    return cloudfront.BehaviorOptions(
+        origin=origin,
+        cache_policy=cache_policy,
+        origin_request_policy=forwarded,
+        response_headers_policy=cloudfront.ResponseHeadersPolicy.SECURITY_HEADERS,
+        # All methods get to the functions at the edge, which refuse with 405 what CloudFront would with 403. containerd
+        # tries POST for a token first, and GET after a 405.
+        allowed_methods=methods or cloudfront.AllowedMethods.ALLOW_ALL,
+        # A client that tries plain HTTP is refused, not sent on: it would have sent its password.
+        viewer_protocol_policy=cloudfront.ViewerProtocolPolicy.HTTPS_ONLY,
+        compress=False,
+        function_associations=[
+            cloudfront.FunctionAssociation(event_type=event, function=function) for event, function in functions.items()
+        ],
+    )
 
 
 def configuration(options: Options, realm: str) -> dict[str, Any]:
