@@ -31,7 +31,7 @@ async function handler(event) {
     return answer(who.refusal, event, '');
   }
   const wanted = wantedRepositories(request.querystring.scope);
-  const granted = wanted ? wanted.filter((each) => isPublic(each) || who.scopes.every((scope) => covers(scope, each)))
+  const granted = wanted ? wanted.filter((each) => isPublic(each) || isFor(who, each))
     : null;
   if (granted && !granted.length) {
     return answer(credentials ? [403, 'The token is not for this repository. Ask for one that is.']

@@ -29,7 +29,7 @@ function credentialsOf(header) {
   const colon = text.indexOf(':');
   const name = text.slice(0, colon);
   const isName = colon > 0 && /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$/.test(name);
-  return isName ? { name: name, password: text.slice(colon + 1), isBearer: false } : null;
+  return isName ? { name: name, password: text.slice(colon + 1) } : null;
 }
 
 // Returns { refusal: [status, message] }, or the caller: `claims` of a short token for it; `name`, `rule` and `id` for the
@@ -140,6 +140,10 @@ function covers(patterns, repository) {
     return registry === repository.registry &&
       (name.endsWith('*') ? repository.name.startsWith(name.slice(0, -1)) : repository.name === name);
   });
+}
+
+function isFor(who, repository) {
+  return who.scopes.every((scope) => covers(scope, repository));
 }
 
 function isPublic(repository) {

@@ -61,13 +61,13 @@ async function decide(request, credentials) {
   if (!wanted.isKnown) {
     return [404, 'There is no such route. GET /openapi.json describes those that there are.'];
   }
-  if (repository && !who.scopes.every((scope) => covers(scope, repository))) {
+  if (repository && !isFor(who, repository)) {
     // 401 makes the client fetch a token for this repository.
     return [credentials.isBearer ? 401 : 403, 'The token is not for this repository. Ask for one that is.', repository];
   }
   if (request.uri === '/v2/_catalog') {
     return [200, JSON.stringify({ repositories: CONFIGURATION.catalog.filter((each) =>
-      who.scopes.every((scope) => covers(scope, { registry: '', name: each }))) })];
+      isFor(who, { registry: '', name: each })) })];
   }
   Object.keys(HEADERS).forEach((name) => {
     if (who[name]) {
