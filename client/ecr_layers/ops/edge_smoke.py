@@ -6,6 +6,7 @@ Downloads one byte of a blob. Prints neither the token nor a download URL.
 import hashlib
 import secrets
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import httpx
@@ -138,7 +139,7 @@ class EdgeSmokeTest(SmokeTest):
         return WELL if answer.status_code == httpx.codes.METHOD_NOT_ALLOWED else _let_in(answer, 405)
 
     def _short_token(self) -> Finding:
-        if not self._has_token_service():
+        if not self._has_token_service:
             return _NO_TRUST_RULES
         answer = self._get("/token")
         if answer.status_code != httpx.codes.OK:
@@ -149,11 +150,12 @@ class EdgeSmokeTest(SmokeTest):
 
     def _forged_id_token(self) -> Finding:
         """Check that the exchange function gets an ID token through CloudFront, and refuses it."""
-        if not self._has_token_service():
+        if not self._has_token_service:
             return _NO_TRUST_RULES
         answer = self._client.get(f"{self._url}/token", auth=("oidc", _FORGED_ID_TOKEN))
         return _with_code(answer, "UNAUTHORIZED") if answer.status_code == 401 else _let_in(answer, 401)
 
+    @cached_property
     def _has_token_service(self) -> bool:
         challenge: str = self._client.get(f"{self._url}/v2/", auth=None).headers.get("WWW-Authenticate", "")
         return challenge.lower().startswith("bearer ")
