@@ -174,6 +174,11 @@ def _acknowledge(construct: Construct, finding: str, reason: str) -> None:
     Validations.of(construct).acknowledge(Acknowledgment(id=finding, reason=reason))
 
 
+def own_distributions() -> str:
+    """Return the ARN that stands for every CloudFront distribution of the stack's account."""
+    return f"arn:{Aws.PARTITION}:cloudfront::{Aws.ACCOUNT_ID}:distribution/*"
+
+
 def layers_host() -> str:
     """Return the host of ECR's bucket for layers, in the stack's region.
 
@@ -208,7 +213,7 @@ def _environment(options: Options, name: str) -> dict[str, str]:
     if options.download_url_hosts:
         environment[contract.DOWNLOAD_URL_HOSTS] = ",".join(options.download_url_hosts)
     if options.edge:
-        environment[contract.EDGE_DISTRIBUTION_ARN] = f"arn:{Aws.PARTITION}:cloudfront::{Aws.ACCOUNT_ID}:distribution/*"
+        environment[contract.EDGE_DISTRIBUTION_ARN] = own_distributions()
     if options.edge_layers:
         environment[contract.EDGE_LAYERS_ORIGIN] = f"https://{layers_host()}"
     flags = {

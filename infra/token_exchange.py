@@ -3,7 +3,7 @@
 It has no permission in ECR, and only CloudFront may call its function URL.
 """
 
-from aws_cdk import Aws, Duration, RemovalPolicy, SecretValue
+from aws_cdk import Duration, RemovalPolicy, SecretValue
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_secretsmanager as secretsmanager
@@ -12,7 +12,7 @@ from constructs import Construct
 from . import contract
 from .asset import function_code
 from .options import PUBLIC_CONCURRENCY, Options
-from .resolver_function import LogRetention
+from .resolver_function import LogRetention, own_distributions
 from .trust_rules import written
 
 TIMEOUT_SECONDS = 15
@@ -70,7 +70,7 @@ class TokenExchange(Construct):
                 contract.LOG_LEVEL: options.log_level,
                 contract.TRUST_RULES: written(options.trust_rules),
                 contract.SIGNING_KEY_SECRET: self.signing_keys.secret_arn,
-                contract.EDGE_DISTRIBUTION_ARN: f"arn:{Aws.PARTITION}:cloudfront::{Aws.ACCOUNT_ID}:distribution/*",
+                contract.EDGE_DISTRIBUTION_ARN: own_distributions(),
             },
             log_group=log_group,
             logging_format=lambda_.LoggingFormat.JSON,
