@@ -4,10 +4,9 @@ import base64
 import json
 import os
 import re
-import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,8 +25,9 @@ from local.sample_image import write_sample_image
 from local.service import EVERYTHING, FunctionUrl, local_service
 from tests.commands import CLIENT, ROOT, tool
 from tests.e2e.emulator import wait_until
+from tests.e2e.mirrors import mirror
 from tests.loopback import resolve_localhost_names
-from tests.programs import answers, assert_has_all_blobs, attempt, run, started
+from tests.programs import assert_has_all_blobs, attempt, run
 
 SYFT = Path(sys.prefix) / "tools" / "syft" / "bin" / "syft"
 GO_CLIENTS = Path(sys.prefix) / "tools" / "go-clients"
@@ -207,26 +207,12 @@ def test_a_token_is_good_from_its_creation_to_its_revocation_while_the_edge_runs
 class TestDockerRegistry:
     """As a pull-through cache; versions before 3 take credentials for Basic from the URL alone."""
 
-    @contextmanager
-    def mirror(self, registry: str, credentials: Credentials, directory: Path) -> Iterator[str]:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            address = f"127.0.0.1:{listener.getsockname()[1]}"
-        name, password = credentials
-        (directory / "config.yml").write_text(
-            f"""
-version: 0.1
-storage: {{filesystem: {{rootdirectory: {directory / "data"}}}}}
-http: {{addr: "{address}"}}
-proxy: {{remoteurl: "http://{name}:{password}@{registry}", username: "{name}", password: "{password}"}}
-"""
-        )
-        with started(tool("docker-registry"), "serve", directory / "config.yml", log=directory / "log"):
-            wait_until(lambda: answers(f"http://{address}/v2/"))
-            yield address
+    def mirror(self, registry: str, credentials: Credentials, directory: Path) -> AbstractContextManager[str]:
+        return mirror(f"http://{':'.join(credentials)}@{registry}", credentials, directory)
 
     def test_mirrors_an_image(self, registry: str, layout: OciLayout, tmp_path: Path) -> None:
-        with self.mirror(registry, GOOD, tmp_path) as mirror:
-            source = f"docker://{mirror}/team/app:latest"
+        with self.mirror(registry, GOOD, tmp_path) as address:
+            source = f"docker://{address}/team/app:latest"
             run(tool("skopeo"), "copy", "--src-tls-verify=false", source, f"dir:{tmp_path / 'copy'}")
         assert_has_all_blobs(tmp_path / "copy", layout)
 
@@ -234,8 +220,8 @@ proxy: {{remoteurl: "http://{name}:{password}@{registry}", username: "{name}", p
     def test_knows_no_image_that_the_token_is_not_for(
         self, registry: str, tmp_path: Path, credentials: Credentials
     ) -> None:
-        with self.mirror(registry, credentials, tmp_path) as mirror:
-            source = f"docker://{mirror}/team/app:latest"
+        with self.mirror(registry, credentials, tmp_path) as address:
+            source = f"docker://{address}/team/app:latest"
             message = refusal(tool("skopeo"), "copy", "--src-tls-verify=false", source, f"dir:{tmp_path / 'copy'}")
         (words,) = documented_words("docker-registry as a cache")
         assert words in message

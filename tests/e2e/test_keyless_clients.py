@@ -3,7 +3,6 @@
 import base64
 import json
 import os
-import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,8 +20,9 @@ from local.service import EVERYTHING, FunctionUrl, local_service
 from local.token_exchange import local_token_exchange
 from tests.commands import tool
 from tests.e2e.emulator import wait_until
+from tests.e2e.mirrors import mirror
 from tests.oidc_issuer import Issuer, new_key, running_issuer
-from tests.programs import answers, assert_has_all_blobs, attempt, run, started
+from tests.programs import assert_has_all_blobs, attempt, run
 
 GO_CLIENTS = Path(sys.prefix) / "tools" / "go-clients"
 PASSWORD = "0123456789abcdef"
@@ -172,19 +172,7 @@ def test_containerd_fetches(keyless: Keyless, layout: OciLayout, ctr: tuple[str,
 
 @pytest.mark.parametrize("kind", ["short token", "pull token"])
 def test_docker_registry_mirrors_an_image(keyless: Keyless, layout: OciLayout, tmp_path: Path, kind: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        address = f"127.0.0.1:{listener.getsockname()[1]}"
-    name, password = keyless.password(kind)
-    (tmp_path / "config.yml").write_text(
-        f"""
-version: 0.1
-storage: {{filesystem: {{rootdirectory: {tmp_path / "data"}}}}}
-http: {{addr: "{address}"}}
-proxy: {{remoteurl: "{keyless.edge.url}", username: "{name}", password: "{password}"}}
-"""
-    )
-    with started(tool("docker-registry"), "serve", tmp_path / "config.yml", log=tmp_path / "log"):
-        wait_until(lambda: answers(f"http://{address}/v2/"))
+    with mirror(keyless.edge.url, keyless.password(kind), tmp_path) as address:
         source = f"docker://{address}/team/app:latest"
         run(tool("skopeo"), "copy", "--src-tls-verify=false", source, f"dir:{tmp_path / 'copy'}")
     assert_has_all_blobs(tmp_path / "copy", layout)
