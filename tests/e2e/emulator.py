@@ -14,10 +14,12 @@ from typing import Any
 
 import boto3
 import httpx
+import pytest
 from botocore.credentials import Credentials
 
 from ecr_layers.ops.http_auth import FunctionUrlAuth
 from tests.commands import ROOT
+from tests.loopback import resolve_localhost_names
 
 # The emulator takes an access key of twelve digits for the account.
 ACCOUNT = "123456789012"
@@ -160,3 +162,16 @@ def wait_until(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
             return value
         time.sleep(0.1)
     raise AssertionError("what was waited for did not happen")
+
+
+def use_emulator(emulator: Emulator, patch: pytest.MonkeyPatch) -> None:
+    """Have commands in this process ask the emulator."""
+    resolve_localhost_names(patch)
+    patch.delenv("ECR_LAYERS_TOKEN_STORE", raising=False)
+    for name, value in (
+        ("AWS_ENDPOINT_URL", emulator.endpoint),
+        ("AWS_ACCESS_KEY_ID", ACCOUNT),
+        ("AWS_SECRET_ACCESS_KEY", "any"),
+        ("AWS_REGION", REGION),
+    ):
+        patch.setenv(name, value)

@@ -17,8 +17,7 @@ from ecr_layers.errors import UsageError
 from ecr_layers.ops.pull_tokens import PullToken
 from ecr_layers.ops.token_store import TokenStore
 from ecr_layers.registry.authentication import Authentication
-from tests.e2e.emulator import ACCOUNT, REGION, Emulator, running_emulator
-from tests.loopback import resolve_localhost_names
+from tests.e2e.emulator import ACCOUNT, Emulator, running_emulator, use_emulator
 
 STACK = "EcrLayerResolver"
 TEMPLATE = {
@@ -79,15 +78,7 @@ def api(emulator: Emulator) -> Any:
 def tokens(
     emulator: Emulator, store: str, api: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Tokens]:
-    resolve_localhost_names(monkeypatch)
-    monkeypatch.delenv("ECR_LAYERS_TOKEN_STORE", raising=False)
-    for name, value in (
-        ("AWS_ENDPOINT_URL", emulator.endpoint),
-        ("AWS_ACCESS_KEY_ID", ACCOUNT),
-        ("AWS_SECRET_ACCESS_KEY", "any"),
-        ("AWS_REGION", REGION),
-    ):
-        monkeypatch.setenv(name, value)
+    use_emulator(emulator, monkeypatch)
     monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
     command = Tokens(store, api, capsys)
     yield command

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from ecr_layers.cli import main
-from tests.e2e.emulator import ACCOUNT, REGION, Emulator, running_emulator
-from tests.loopback import resolve_localhost_names
+from tests.e2e.emulator import Emulator, running_emulator, use_emulator
 
 STACK = "EcrLayerResolver"
 TEMPLATE = {
@@ -37,15 +36,7 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
 
 @pytest.fixture(autouse=True)
 def environment(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    resolve_localhost_names(monkeypatch)
-    monkeypatch.delenv("ECR_LAYERS_TOKEN_STORE", raising=False)
-    for name, value in (
-        ("AWS_ENDPOINT_URL", emulator.endpoint),
-        ("AWS_ACCESS_KEY_ID", ACCOUNT),
-        ("AWS_SECRET_ACCESS_KEY", "any"),
-        ("AWS_REGION", REGION),
-    ):
-        monkeypatch.setenv(name, value)
+    use_emulator(emulator, monkeypatch)
 
 
 def test_keys_are_the_same_in_the_store_and_the_secret_of_the_stack(
