@@ -419,7 +419,7 @@ def test_logging_out_removes_the_login_alone(
     command("login", service.url, "--id-token-file", token_file)
     assert command("logout", service.url).error == f"Logged out of {service.host}: {config}\n"
     assert json.loads(config.read_text()) == {"auths": {"other.example.com": {"auth": "b3RoZXI6eA=="}}}
-    assert command("logout", service.url).error == f"There is no login for {service.host}.\n"
+    assert command("logout", service.url).error == f"You aren't logged in to {service.host}.\n"
 
 
 def test_the_client_uses_the_login(service: KeylessService, command: Command, token_file: str) -> None:

@@ -116,7 +116,7 @@ def _check_images(request: _Request) -> None:
     if not is_single and (request.manifest or request.image_name or kind == FILES):
         raise _wrong("Name one image only with --manifest, --name and --format files.")
     if kind == Format.DOCKER_ARCHIVE and request.all_platforms:
-        raise _wrong("A docker-archive has no indexes. Use --format oci for --all-platforms.")
+        raise _wrong("A docker-archive can't hold an index. Use --format oci for --all-platforms.")
     if request.have and (request.digests or kind not in {Format.OCI, Format.OCI_ARCHIVE}):
         raise _wrong("Use --have with --format oci or oci-archive.")
     for digest in request.digests:

@@ -17,5 +17,5 @@ def command(url: str | None) -> int:
     """Remove the login for a service, as docker logout and podman logout do."""
     host = hosts_of(chosen_url(url))[0]
     places = SavedLogins(os.environ).remove(host)
-    tell(f"Logged out of {host}: {', '.join(places)}" if places else f"There is no login for {host}.", prefix="")
+    tell(f"Logged out of {host}: {', '.join(places)}" if places else f"You aren't logged in to {host}.", prefix="")
     return 0

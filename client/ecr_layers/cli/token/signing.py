@@ -51,7 +51,7 @@ def list_keys(*, is_json: bool, **options: Any) -> int:
     for rule, state in rules.items():
         output.write_line(f"rule {rule}: {state}")
     if not keys:
-        output.write_line("There are no keys. `ecr-layers token rotate-keys` makes the first.")
+        output.write_line("No keys yet. `ecr-layers token rotate-keys` makes the first.")
     return 0
 
 
