@@ -84,24 +84,38 @@ def run(*command: object, cwd: Path, **environment: str) -> str:
     return result.stdout + result.stderr
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
-def test_each_example_is_synthesized_without_uv_or_a_network(name: str, python: Path, tmp_path: Path) -> None:
-    app = ROOT / "examples" / name / "app.py"
+# CDK keeps the output folder that it finds in the environment when it starts.
+SYNTHESIZE = """
+import pathlib, runpy, shutil, sys
+for folder, app in zip(sys.argv[1::2], sys.argv[2::2], strict=True):
+    runpy.run_path(app, run_name="__main__")
+    shutil.copytree("cdk.out", folder)
+    for path in pathlib.Path("cdk.out").rglob("*.template.json"):
+        path.unlink()
+"""
+
+
+@pytest.fixture(scope="module")
+def assemblies(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder with the assembly of each example, made in one process, since CDK takes seconds to start."""
+    folder = tmp_path_factory.mktemp("assemblies")
+    (documented,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "construct.md").read_text(), re.DOTALL)
+    (folder / "app.py").write_text(documented)
+    apps = {name: ROOT / "examples" / name / "app.py" for name in EXAMPLES} | {"documented": folder / "app.py"}
+    pairs = [word for name, app in apps.items() for word in (folder / name, app)]
     # Nobody listens at the proxy, so whatever asks for something ends with an error.
     proxy = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9")
-    printed = run(python, app, cwd=tmp_path, CDK_OUTDIR=str(tmp_path / "cdk.out"), PATH="/usr/bin:/bin", **proxy)
+    printed = run(python, "-c", SYNTHESIZE, *pairs, cwd=folder, CDK_OUTDIR="cdk.out", PATH="/usr/bin:/bin", **proxy)
     assert "ERROR" not in printed
-    templates = [json.loads(path.read_text()) for path in (tmp_path / "cdk.out").rglob("*.template.json")]
+    return folder
+
+
+@pytest.mark.parametrize("name", [*EXAMPLES, "documented"])
+def test_each_example_is_synthesized_without_uv_or_a_network(name: str, assemblies: Path) -> None:
+    templates = [json.loads(path.read_text()) for path in (assemblies / name).rglob("*.template.json")]
     types = [each["Type"] for template in templates for each in template["Resources"].values()]
     assert types.count("AWS::Lambda::Url") == (2 if "two_regions" in name else 1)
-    assert list((tmp_path / "cdk.out").rglob("asset.*.zip"))
-
-
-def test_the_example_of_the_documents_is_synthesized(python: Path, tmp_path: Path) -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "construct.md").read_text(), re.DOTALL)
-    (tmp_path / "app.py").write_text(example)
-    run(python, "app.py", cwd=tmp_path, CDK_OUTDIR="cdk.out")
-    assert (tmp_path / "cdk.out" / "Builds.template.json").is_file()
+    assert list((assemblies / name).rglob("asset.*.zip"))
 
 
 @pytest.fixture
