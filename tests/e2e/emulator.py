@@ -147,6 +147,8 @@ def running_emulator(work: Path, **environment: str) -> Iterator[Emulator]:
         "CDK_DISABLE_VERSION_CHECK": "1",
         # Tests of the templates have CDK check them; it takes seconds in each process.
         "CDK_VALIDATION": "false",
+        # Without the home folder's cache, jsii would unpack CDK again for each emulator.
+        "JSII_RUNTIME_PACKAGE_CACHE_ROOT": str(Path.home() / ".cache" / "aws" / "jsii" / "package-cache"),
     }
     with (work / "ministack.log").open("w") as log:
         process = subprocess.Popen([MINISTACK], cwd=work, env=own, stdout=log, stderr=log)
