@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
+from functools import cache
 from typing import Any
 
 import botocore.session
@@ -66,9 +67,17 @@ def create_client(service: str, region: str | None) -> Any:
         UsageError: If there is no region, or the profile doesn't exist.
     """
     with one_line_errors(f"The service {service}"):
-        client = botocore.session.get_session().create_client(service, region_name=region, config=_CONFIG)
+        session = botocore.session.get_session()
+        session.register_component("data_loader", _loader())
+        client = session.create_client(service, region_name=region, config=_CONFIG)
     client.meta.events.register("after-call", _require_json)
     return client
+
+
+@cache
+def _loader() -> Any:
+    """Return a loader of models that keeps them: a session of its own for each client would read them again."""
+    return botocore.session.get_session().get_component("data_loader")
 
 
 def _require_json(http_response: Any, model: Any, **_: Any) -> None:
