@@ -108,7 +108,7 @@ class Image:
             kept: A directory for layers, so that each is loaded once, however many files are read.
             whole_layers: Whether to read whole layers even if they have a table of contents.
         """
-        open_layer = keeping(self._open, kept) if kept else self._open
+        open_layer = keeping(self._open_whole, kept) if kept else self._open_whole
         return ImageFiles(self.manifest.layers, open_layer, max_bytes, None if whole_layers else self._find_table)
 
     def read(self, path: str) -> bytes:
@@ -257,9 +257,13 @@ class Image:
             # It wasn't copied with the image.
             return {}
 
-    def _open(self, layer: Descriptor) -> io.BufferedReader:
+    def _open_whole(self, layer: Descriptor) -> io.BufferedReader:
+        return self._open(layer, is_read_whole=True)
+
+    def _open(self, layer: Descriptor, *, is_read_whole: bool = False) -> io.BufferedReader:
+        repository = self.reference.repository
         try:
-            return self._service.open_layer(self.reference.repository, layer.digest, layer.size)
+            return self._service.open_layer(repository, layer.digest, layer.size, is_read_whole=is_read_whole)
         except ServiceError as error:
             if layer.urls and error.code in NO_LAYER:
                 raise ClientError(

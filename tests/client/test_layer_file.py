@@ -4,6 +4,7 @@ import gzip
 import io
 import random
 import tarfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from ecr_layers import IntegrityError, TransferError
-from ecr_layers.transfer.read_ahead import PART, ReadAhead
+from ecr_layers.transfer.read_ahead import PART, WINDOW, ReadAhead
 from tests.client.faulty_s3 import Fault, Kind
 from tests.client.fetching import Fetching
 from tests.client.small_parts import BLOCK, REPOSITORY
@@ -169,6 +170,7 @@ class Zeros:
 
     def __init__(self) -> None:
         self.furthest = 0
+        self.is_window_full = threading.Event()
 
     def attempts(self, *_: object) -> None:
         """Return no retries: nothing fails here."""
@@ -176,6 +178,8 @@ class Zeros:
     @contextmanager
     def open(self, first: int, last: int) -> Iterator[Any]:
         self.furthest = max(self.furthest, last + 1)
+        if self.furthest == WINDOW:
+            self.is_window_full.set()
         yield SimpleNamespace(takes_ranges=True, read=lambda count: bytes(min(count, last - first + 1)))
 
 
@@ -187,3 +191,10 @@ def test_a_reader_that_stops_early_has_loaded_at_most_about_twice_what_it_read()
         read += len(reading.read(PART))
     reading.close()
     assert zeros.furthest <= 2 * read + PART
+
+
+def test_a_reader_of_everything_is_read_ahead_from_the_start() -> None:
+    zeros: Any = Zeros()
+    reading = ReadAhead(zeros, 0, 200 * PART, 16, is_read_whole=True)
+    assert zeros.is_window_full.wait(10)
+    reading.close()

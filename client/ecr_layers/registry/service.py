@@ -69,8 +69,10 @@ class Service:
         """Return the bytes of a blob."""
         return BlobSource(digest, urls, self._downloads, self._retries)
 
-    def open_layer(self, repository: Repository, digest: str, size: int | None = None) -> io.BufferedReader:
-        """Open a layer or config as a file; see `Client.open_layer`.
+    def open_layer(
+        self, repository: Repository, digest: str, size: int | None = None, *, is_read_whole: bool = False
+    ) -> io.BufferedReader:
+        """Open a layer or config as a file; see `Client.open_layer` and `LayerFile`.
 
         Raises:
             ServiceError: If the service refuses its download URL.
@@ -79,4 +81,5 @@ class Service:
         urls = self.urls(repository)
         source = self.source(checked_digest(digest), urls)
         urls.get(digest)
-        return io.BufferedReader(LayerFile(source, size, self.transfers.connections), _BUFFER)
+        file = LayerFile(source, size, self.transfers.connections, is_read_whole=is_read_whole)
+        return io.BufferedReader(file, _BUFFER)

@@ -29,6 +29,7 @@ class LayerFile(io.RawIOBase):
         source: Where the bytes come from.
         size: The layer's size in bytes; by default, S3 is asked for it.
         connections: How many connections read ahead.
+        is_read_whole: Whether the reader is known to read everything, which then starts over all connections.
 
     Attributes:
         size: The layer's size in bytes.
@@ -37,10 +38,13 @@ class LayerFile(io.RawIOBase):
         TransferError: If the size is unknown and S3 doesn't say it.
     """
 
-    def __init__(self, source: BlobSource, size: int | None = None, connections: int = 16) -> None:
+    def __init__(
+        self, source: BlobSource, size: int | None = None, connections: int = 16, *, is_read_whole: bool = False
+    ) -> None:
         super().__init__()
         self._source = source
         self._connections = connections
+        self._is_read_whole = is_read_whole
         self._attempts = source.attempts()
         self._position = 0
         self._in_order = 0
@@ -122,9 +126,13 @@ class LayerFile(io.RawIOBase):
         if self._ahead is not None and self._ahead.position != self._position:
             self._stop_reading_ahead()
         takes_ranges = self._body is None or self._body_end < self.size
-        if self._ahead is None and self._in_order >= _IN_ORDER and takes_ranges:
+        # The first range shows whether the server takes ranges.
+        in_order = _SMALLEST_RANGE if self._is_read_whole else _IN_ORDER
+        if self._ahead is None and self._in_order >= in_order and takes_ranges:
             self._leave()
-            self._ahead = ReadAhead(self._source, self._position, self.size, self._connections)
+            self._ahead = ReadAhead(
+                self._source, self._position, self.size, self._connections, is_read_whole=self._is_read_whole
+            )
         return self._ahead
 
     def _stop_reading_ahead(self) -> None:

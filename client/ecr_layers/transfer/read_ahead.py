@@ -1,7 +1,7 @@
 """Reads a blob in order over many connections at once, ahead of its reader.
 
-Threads download the next parts: as far ahead of the reader as it has read, so that one that stops early wastes no more
-than that, and at most `WINDOW` bytes, which bounds the memory.
+Threads download the next parts: at most `WINDOW` bytes, which bounds the memory, and as far ahead of the reader as it
+has read, so that one that stops early wastes no more than that. A reader that reads everything can't waste any.
 """
 
 import threading
@@ -26,12 +26,16 @@ class ReadAhead:
         start: The offset.
         end: The blob's size.
         connections: How many parts are downloaded at once.
+        is_read_whole: Whether the reader is known to read to the end.
     """
 
-    def __init__(self, source: BlobSource, start: int, end: int, connections: int) -> None:
+    def __init__(
+        self, source: BlobSource, start: int, end: int, connections: int, *, is_read_whole: bool = False
+    ) -> None:
         self._source = source
         self._start, self._end = start, end
         self._position = start
+        self._first_window = WINDOW if is_read_whole else _FIRST_WINDOW
         self._parts: dict[int, bytes] = {}
         self._next = 0
         self._error: BaseException | None = None
@@ -96,7 +100,7 @@ class ReadAhead:
         return self._stopped.is_set() or self._error is not None or self._start + self._next * PART >= self._end
 
     def _is_in_window(self) -> bool:
-        window = min(max(self._position - self._start, _FIRST_WINDOW), WINDOW)
+        window = min(max(self._position - self._start, self._first_window), WINDOW)
         return self._start + (self._next + 1) * PART <= self._position + window
 
     def _download(self, number: int) -> bytes:
