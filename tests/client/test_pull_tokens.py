@@ -40,23 +40,19 @@ def test_a_scope_within_the_deployments_repositories_is_taken(served: list[str],
     [
         ("*", "exceeds the deployment's repositories, shared/base, team/*."),
         ("team*", "exceeds"),
-        ("t*", "exceeds"),
         ("team", "exceeds"),
         ("teams/app", "exceeds"),
         ("shared/base*", "exceeds"),
         ("shared/base/*", "exceeds"),
-        ("shared/bas", "exceeds"),
         ("210987654321/*", "exceeds"),
         ("210987654321/other/app", "exceeds"),
         ("111111111111/team/app", "doesn't serve the registry 111111111111"),
         ("210987654321/team/App", "isn't a scope"),
         ("210987654321/210987654321/team/app", "exceeds"),
-        ("TEAM/app", "isn't a scope"),
         ("team/", "isn't a scope"),
         ("/team/app", "isn't a scope"),
         ("team//app", "isn't a scope"),
         ("team/*/app", "isn't a scope"),
-        ("team/**", "isn't a scope"),
         ("team/app ", "isn't a scope"),
         ("team/app\n", "isn't a scope"),
         ("team%2Fapp", "isn't a scope"),
@@ -129,18 +125,19 @@ def test_an_entry_that_is_no_token_is_listed_by_its_name(value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("not_after", "state"), [("0001-01-01T00:00:00+01:00", "expired"), ("9999-12-31T23:59:59-05:00", "valid")]
+    ("not_after", "state"),
+    [
+        ("2999-01-01", "valid"),
+        ("2999-01-01T01:00:00.000+01:00", "valid"),
+        ("0001-01-01T00:00:00+01:00", "expired"),
+        ("9999-12-31T23:59:59-05:00", "valid"),
+    ],
 )
-def test_the_first_and_the_last_day_are_dates(not_after: str, state: str) -> None:
-    token = PullToken.read("ci", json.dumps({"sha256": "0" * 64, "repositories": ["*"], "notAfter": not_after}))
-    assert token.state(NOW) == state
-
-
-@pytest.mark.parametrize("not_after", ["2999-01-01", "2999-01-01T00:00:00Z", "2999-01-01T01:00:00.000+01:00"])
-def test_an_entry_that_the_edge_accepts_is_listed_as_valid(not_after: str) -> None:
+def test_every_date_that_the_edge_accepts_is_listed(not_after: str, state: str) -> None:
     token = PullToken.read("ci", json.dumps({"sha256": "0" * 64, "repositories": ["team/*"], "notAfter": not_after}))
-    assert token.not_after == datetime(2999, 1, 1, tzinfo=UTC)
-    assert (token.repositories, token.created, token.state(NOW)) == (("team/*",), None, "valid")
+    assert (token.repositories, token.created, token.state(NOW)) == (("team/*",), None, state)
+    if not_after.startswith("2999"):
+        assert token.not_after == datetime(2999, 1, 1, tzinfo=UTC)
 
 
 def test_an_entry_of_the_store_has_neither_password_nor_more_than_the_store_takes() -> None:

@@ -216,6 +216,7 @@ def test_a_token_of_the_longest_scope_can_be_rotated_and_paused(there: Operated,
     scope = [f"team/{number:0>55}" for number in range(10)]
     created = tokens("create", "ci", "--repositories", *scope, "--not-before", "2998-12-31", "--not-after", FUTURE[:10])
     assert created.status == 0
+    assert " ".join(scope) in tokens("list").output
     assert tokens("rotate", "ci").status == 0
     assert tokens("pause", "ci").status == 0
     assert entry(there, "ci")["paused"] is True
@@ -447,8 +448,6 @@ RUBBISH = [
     '{"Items": [{"Key": 5, "Value": []}]}',
     '{"Items": "none", "Value": {}, "ItemCount": "x"}',
     "[]",
-    "null",
-    "5",
     "",
     "\x00\x1b[2J",
 ]
