@@ -13,11 +13,8 @@ from botocore.credentials import Credentials
 from rich.console import Console
 
 from ecr_layers.cli import main
-from ecr_layers.errors import UsageError
 from ecr_layers.ops.http_auth import FunctionUrlAuth
 from ecr_layers.ops.smoke import ABSENT_DIGEST, Layer, SmokeError, SmokeTest, find_layer
-from ecr_layers.registry.addresses import region_of
-from ecr_layers.registry.signing import callers_credentials
 from local.aws import LocalAws, local_aws
 from local.oci_layout import OciLayout
 from local.service import FunctionUrl, Service, local_service
@@ -249,11 +246,6 @@ def test_a_request_is_signed_for_lambda_with_the_session_token() -> None:
     assert request.read() == b'{"a":1}'
 
 
-def test_the_region_comes_from_the_url_or_from_the_caller() -> None:
-    assert region_of("https://abc.lambda-url.eu-west-1.on.aws/") == "eu-west-1"
-    assert region_of("https://layers.example.com/") is None
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -280,9 +272,3 @@ def test_what_can_not_be_checked_is_refused_in_one_line(
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
-
-
-def test_a_profile_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_PROFILE", "missing")
-    with pytest.raises(UsageError, match="The AWS credentials can't be used"):
-        callers_credentials()

@@ -64,11 +64,6 @@ def test_a_service_without_list_tags_says_what_its_operator_has_to_set(
     assert "--manifest" not in result.error
 
 
-def test_a_repository_that_is_missing_fails_the_command(url: str, command: Command) -> None:
-    result = command("tags", "--url", url, "team/none")
-    assert (result.status, result.output) == (1, "")
-
-
 def test_control_characters_in_tags_are_not_printed(command: Command) -> None:
     with scripted(in_turn(answered({"tags": ["a\x1b[2J\nb"]}))) as (_, client):
         result = command("tags", "--anonymous", "--url", client.url, "team/app")
@@ -130,9 +125,11 @@ def test_a_platform_chooses_an_image_of_an_index(url: str, command: Command, ima
     assert "layers" in json.loads(command("manifest", *arguments).output)
 
 
-@pytest.mark.parametrize("name", ["manifest", "digest"])
-def test_a_tag_that_is_missing_fails_the_command(url: str, command: Command, name: str) -> None:
-    result = command(name, "--url", url, f"{REPOSITORY}:none")
+@pytest.mark.parametrize(
+    "arguments", [("tags", "team/none"), ("manifest", f"{REPOSITORY}:none"), ("digest", f"{REPOSITORY}:none")]
+)
+def test_a_name_that_is_missing_fails_the_command(url: str, command: Command, arguments: tuple[str, str]) -> None:
+    result = command(*arguments, "--url", url)
     assert (result.status, result.output) == (1, "")
 
 
