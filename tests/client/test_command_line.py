@@ -205,7 +205,7 @@ def in_a_shell(command: str, environment: Mapping[str, str] = os.environ) -> sub
     return subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
-@pytest.mark.parametrize("kilobytes", [30_000, 45_000, 60_000, 80_000, 110_000, 160_000])
+@pytest.mark.parametrize("kilobytes", [30_000, 60_000, 110_000])
 def test_little_memory_is_one_line_of_error_or_enough(
     service_with_images: Fetching, tmp_path: Path, kilobytes: int
 ) -> None:
@@ -222,15 +222,7 @@ def test_whatever_a_shell_does_there_is_no_traceback(service_with_images: Fetchi
     image = f"{REPOSITORY}:image" if "--url" in words else f"{REPOSITORY}:image --url {service_with_images.url}"
     command = f"{sys.executable} -m ecr_layers {words}".replace("IMAGE", image).replace("TARGET", str(tmp_path / "app"))
     environment = os.environ | ({"http_proxy": "http://h:notaport"} if case == "a wrong proxy" else {})
-    result = subprocess.run(
-        ["sh", "-c", command],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    result = in_a_shell(command, environment)
     assert "Traceback" not in result.stderr
     assert result.returncode == status, result.stderr
     assert message.lower() in result.stderr.lower()
