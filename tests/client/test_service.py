@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import random
 import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -70,6 +71,12 @@ def test_what_fails_without_progress_is_given_up_when_its_time_is_over() -> None
     assert not attempts.wait("the network is away")
     attempts.succeeded()
     assert attempts.wait("the network is away")
+
+
+def test_waits_leave_the_programs_random_numbers_alone() -> None:
+    before = random.getstate()
+    Attempts(Retries(sleep=lambda _: None)).wait("busy")
+    assert random.getstate() == before
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,10 @@ from botocore.credentials import Credentials
 from rich.console import Console
 
 from ecr_layers.cli import main
+from ecr_layers.errors import UsageError
 from ecr_layers.ops.http_auth import FunctionUrlAuth
 from ecr_layers.ops.smoke import ABSENT_DIGEST, Layer, SmokeError, SmokeTest, find_layer
+from ecr_layers.registry.signing import callers_credentials
 from local.aws import LocalAws, local_aws
 from local.oci_layout import OciLayout
 from local.service import FunctionUrl, Service, local_service
@@ -272,3 +274,9 @@ def test_what_can_not_be_checked_is_refused_in_one_line(
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_a_profile_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "missing")
+    with pytest.raises(UsageError, match="The AWS credentials can't be used"):
+        callers_credentials()
