@@ -3,10 +3,10 @@
 import base64
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -72,10 +72,10 @@ class KeylessService:
         return self.answer or JSONResponse({"token": self.issued, "expires_in": self.seconds})
 
 
-@contextmanager
-def keyless_service() -> Iterator[KeylessService]:
+@pytest.fixture
+def service() -> Iterator[KeylessService]:
     """Serve keyless login on a loopback address."""
-    service = KeylessService()
-    with running(Starlette(routes=[Route("/token", service.exchange)])) as url:
-        service.url = url
-        yield service
+    keyless = KeylessService()
+    with running(Starlette(routes=[Route("/token", keyless.exchange)])) as url:
+        keyless.url = url
+        yield keyless

@@ -34,6 +34,15 @@ def operated(monkeypatch: pytest.MonkeyPatch) -> Iterator[Operated]:
         yield there
 
 
+def forget_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the SDK without credentials and a configuration."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
+
+
 def lead_to(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lead the SDK to an endpoint, with credentials."""
     for name, value in (

@@ -5,7 +5,7 @@ import json
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,7 +15,9 @@ from starlette.responses import Response
 from ecr_layers import __version__
 from ecr_layers.cli import main, plugins
 from ecr_layers.login.id_tokens import variable_of
-from tests.client.keyless import KeylessService, id_token, keyless_service, refusal
+from tests.client.keyless import KeylessService, id_token, refusal, service
+
+__all__ = ["service"]
 
 # Of KEP-4412 and https://kubernetes.io/docs/reference/config-api/kubelet-credentialprovider.v1/
 REQUEST = {
@@ -25,12 +27,6 @@ REQUEST = {
     "serviceAccountToken": "TOKEN",
     "serviceAccountAnnotations": {},
 }
-
-
-@pytest.fixture
-def service() -> Iterator[KeylessService]:
-    with keyless_service() as running_service:
-        yield running_service
 
 
 class Job:

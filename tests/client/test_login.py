@@ -21,9 +21,9 @@ from ecr_layers.login import id_tokens
 from ecr_layers.registry.authentication import Authentication
 from local.server import running
 from tests.client.commanding import Command, command
-from tests.client.keyless import KeylessService, id_token, keyless_service, refusal
+from tests.client.keyless import KeylessService, id_token, refusal, service
 
-__all__ = ["command"]
+__all__ = ["command", "service"]
 
 
 @pytest.fixture(autouse=True)
@@ -42,12 +42,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ):
         monkeypatch.setenv(name, value)
     return tmp_path
-
-
-@pytest.fixture
-def service() -> Iterator[KeylessService]:
-    with keyless_service() as running_service:
-        yield running_service
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from ecr_layers.registry.signing import callers_credentials
 from local.aws import LocalAws, local_aws
 from local.oci_layout import OciLayout
 from local.service import FunctionUrl, Service, local_service
+from tests.client.operating import forget_credentials
 from tests.layouts import OCI_LAYER, LayoutWriter
 from tests.sample import REPOSITORY
 
@@ -45,6 +46,12 @@ def layer(sample: OciLayout) -> Layer:
     return Layer(REPOSITORY, next(iter(sample.referenced_blobs)), "latest")
 
 
+def passes(url: str, layer: Layer, transport: httpx.BaseTransport | None = None, *, is_public: bool = True) -> bool:
+    """Tell whether a service passes the checks, whose results are printed."""
+    with httpx.Client(transport=transport, trust_env=False) as client:
+        return SmokeTest(url, layer, client, AUTH, is_public=is_public).run(Console(width=200))
+
+
 def ecr_of(aws: LocalAws) -> Any:
     return boto3.client(
         "ecr", endpoint_url=aws.ecr_url, region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b"
@@ -59,8 +66,7 @@ def ecr(aws: LocalAws) -> Any:
 def test_a_service_that_is_well_passes_every_check(
     service: Service, layer: Layer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with httpx.Client(trust_env=False) as client:
-        assert SmokeTest(service.url, layer, client, AUTH, is_public=True).run(Console())
+    assert passes(service.url, layer)
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
         "ok    health",
@@ -76,8 +82,7 @@ def test_a_service_that_is_well_passes_every_check(
 def test_which_clients_a_renamed_header_affects_is_said_and_fails_nothing(
     renaming_service: Service, layer: Layer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with httpx.Client(trust_env=False) as client:
-        assert SmokeTest(renaming_service.url, layer, client, AUTH, is_public=True).run(Console())
+    assert passes(renaming_service.url, layer)
     *well, blob, manifest = capsys.readouterr().out.splitlines()
     assert all(line.startswith("ok ") for line in well)
     assert blob.startswith("warn  HEAD of a blob: Content-Length is 0, expected ")
@@ -88,8 +93,7 @@ def test_which_clients_a_renamed_header_affects_is_said_and_fails_nothing(
 def test_without_an_image_the_manifest_is_skipped(
     service: Service, layer: Layer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with httpx.Client(trust_env=False) as client:
-        assert SmokeTest(service.url, replace(layer, image=None), client, AUTH, is_public=True).run(Console())
+    assert passes(service.url, replace(layer, image=None))
     assert capsys.readouterr().out.endswith("skip  HEAD of a manifest: no image is known\n")
 
 
@@ -129,16 +133,14 @@ def test_which_clients_the_length_of_a_manifest_affects_is_said(
             return httpx.Response(200, headers=headers)
         return httpx.Response(200, content=MANIFEST, headers={"Docker-Content-Digest": MANIFEST_DIGEST})
 
-    with httpx.Client(transport=httpx.MockTransport(answer)) as client:
-        SmokeTest("https://service.example.com/", layer, client, AUTH, is_public=True).run(Console())
+    passes("https://service.example.com/", layer, httpx.MockTransport(answer))
     assert capsys.readouterr().out.splitlines()[-1].startswith(line)
 
 
 def test_a_service_that_is_open_by_mistake_fails(
     service: Service, layer: Layer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with httpx.Client(trust_env=False) as client:
-        assert not SmokeTest(service.url, layer, client, AUTH, is_public=False).run(Console())
+    assert not passes(service.url, layer, is_public=False)
     assert "FAIL  an unsigned request: answered 200, expected 403" in capsys.readouterr().out
 
 
@@ -202,10 +204,7 @@ def refuse_connection(request: httpx.Request) -> httpx.Response:
 def test_what_is_wrong_is_said_and_no_secret_is(
     layer: Layer, answer: Answer, complaint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with httpx.Client(transport=httpx.MockTransport(answer)) as client:
-        assert not SmokeTest("https://service.example.com/", layer, client, AUTH, is_public=True).run(
-            Console(width=200)
-        )
+    assert not passes("https://service.example.com/", layer, httpx.MockTransport(answer))
     printed = capsys.readouterr().out
     assert complaint in printed
     assert "X-Amz" not in printed
@@ -263,13 +262,8 @@ def test_what_can_not_be_checked_is_refused_in_one_line(
     message: str,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
 ) -> None:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    forget_credentials(monkeypatch)
     assert main(["smoke", "--url", *arguments]) == 2
     error = capsys.readouterr().err
     assert message in error

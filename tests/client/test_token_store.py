@@ -20,6 +20,7 @@ from ecr_layers.ops.token_store import TokenStore
 from local.key_value_store import KeyValueStore, StoreError
 from local.server import running
 from tests.client.key_value_store import UnreliableStore
+from tests.client.operating import forget_credentials
 from tests.loopback import resolve_localhost_names
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
@@ -182,11 +183,7 @@ def test_a_configuration_that_can_not_be_used_is_one_line_with_status_2(
 def test_without_credentials_nothing_is_asked(
     store: UnreliableStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
-    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
+    forget_credentials(monkeypatch)
     assert main(["token", "list", "--store", ARN]) == 2
     assert capsys.readouterr().err.startswith("ecr-layers: There are no AWS credentials.")
     assert not store.calls
