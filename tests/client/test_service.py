@@ -143,6 +143,14 @@ def test_a_token_is_in_no_error(tmp_path: Any) -> None:
     assert "secret" not in repr(service.__dict__)
 
 
+def test_a_service_that_does_not_answer_is_one_line() -> None:
+    with (
+        Client("http://127.0.0.1:1", is_anonymous=True) as service,
+        pytest.raises(ServiceError, match=r"http://127\.0\.0\.1:1 can't be reached: the connection was refused\."),
+    ):
+        service.resolve("team/app", DIGESTS[:1])
+
+
 def test_many_digests_are_asked_for_five_hundred_at_a_time() -> None:
     def answer(_: Request, body: bytes) -> Response:
         digests = json.loads(body)["layerDigests"]
