@@ -18,6 +18,7 @@ from ecr_layers.files.extraction import keeping
 from ecr_layers.files.targets import DirectoryTarget, TarTarget
 from tests.archives import Layers, directory, extension, file, gzipped, hard_link, header, link, record, special, tar
 from tests.client.commanding import REPOSITORY, Command, command, serving
+from tests.client.machine_files import machine_layers
 from tests.client.random_images import random_layer, unpacked_by_tar, unpacked_by_umoci
 from tests.commands import CLIENT, ROOT, tool
 
@@ -355,6 +356,50 @@ def test_gnu_tar_reads_the_archive_as_the_directory(tmp_path: Path) -> None:
         command = [tool("tar"), "--extract", "--preserve-permissions", "--directory", str(tmp_path / f"tar-{seed}")]
         subprocess.run(command, input=archived(*layers), timeout=60, check=True)
         assert entries(tmp_path / f"tar-{seed}") == entries(tmp_path / str(seed)), seed
+
+
+def without_set_id_bits(found: dict[str, tuple[object, ...]]) -> dict[str, tuple[object, ...]]:
+    return {
+        name: tuple(
+            each & 0o1777 if place == 2 and kind == "file" else each for place, each in enumerate((kind, *rest))
+        )
+        for name, (kind, *rest) in found.items()
+    }
+
+
+def attributes_in(archive: bytes) -> dict[str, tuple[int, ...]]:
+    """Return the owner, mode and time of everything in an archive."""
+    with tarfile.open(fileobj=io.BytesIO(archive)) as members:
+        return {each.name: (each.uid, each.gid, each.mode, int(each.mtime)) for each in members}
+
+
+def test_this_machines_files_are_extracted_as_by_gnu_tar(tmp_path: Path) -> None:
+    for number, layer in enumerate(machine_layers()):
+        assert unpacked_by_tar(layer, tmp_path / f"tar-{number}")
+        assert extracted(tmp_path / str(number), layer) == []
+        found = entries(tmp_path / str(number))
+        assert len(found) > 5
+        assert without_set_id_bits(found) == without_set_id_bits(entries(tmp_path / f"tar-{number}"))
+
+
+def test_this_machines_files_are_extracted_as_by_umoci(tmp_path: Path) -> None:
+    layers = machine_layers()
+    root = unpacked_by_umoci(layers, tmp_path)
+    assert root is not None
+    assert extracted(tmp_path / "out", *layers) == []
+    assert without_set_id_bits(entries(tmp_path / "out")) == without_set_id_bits(entries(root))
+
+
+def test_this_machines_files_keep_owners_modes_and_times_in_an_archive() -> None:
+    for layer in machine_layers():
+        packed, found = attributes_in(layer), attributes_in(archived(layer))
+        # The directories above the packed files aren't in GNU tar's archive, and don't have to be.
+        assert {name: found[name] for name in packed} == packed
+        of = Layers([layer])
+        listed = {each.path[1:]: each.attributes for each in ImageFiles(of.descriptors, of.open).walk()}
+        assert {name: (listed[name].uid, listed[name].gid, listed[name].mode) for name in packed} == {
+            name: each[:3] for name, each in packed.items()
+        }
 
 
 def test_an_archive_keeps_owners_modes_and_names_of_any_bytes() -> None:
