@@ -6,7 +6,7 @@ Names are imported when they are first used, because the command line doesn't ne
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "1.1.0"
+__version__ = "2.0.0"
 
 if TYPE_CHECKING:
     from ecr_layers.client import Client
