@@ -6,6 +6,7 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -188,7 +189,7 @@ def test_the_second_image_costs_its_new_layers_and_its_config(url: str) -> None:
 
 
 def test_images_with_the_same_layers_differ_in_their_configs_alone(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Service, "open_layer", lambda *_: pytest.fail("a layer is read"))
+    monkeypatch.setattr(Service, "open_layer", lambda *_, **__: pytest.fail("a layer is read"))
     with Client(url) as client:
         found = diff(client.image(f"{REPOSITORY}:1"), client.image(f"{REPOSITORY}:3"))
     assert (found.added, found.changed, found.removed) == ((), (), ())
@@ -199,9 +200,9 @@ def test_each_layer_is_loaded_once_for_both_images(url: str, monkeypatch: pytest
     opened: list[str] = []
     open_layer = Service.open_layer
 
-    def watched(self: Service, repository: object, digest: str, size: int | None = None) -> object:
+    def watched(self: Service, repository: Any, digest: str, *size: Any, **options: Any) -> object:
         opened.append(digest)
-        return open_layer(self, repository, digest, size)  # type: ignore[arg-type]
+        return open_layer(self, repository, digest, *size, **options)
 
     monkeypatch.setattr(Service, "open_layer", watched)
     with Client(url) as client:
