@@ -109,8 +109,16 @@ def secret_url() -> Iterator[tuple[Secret, str]]:
         yield secret, url
 
 
+@pytest.fixture(scope="session")
+def frozen_objects() -> Iterator[None]:
+    """Leave the objects of all that is imported out of garbage collections, which would look at each of them."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture
-def issuer(tmp_path: Path, key: Key) -> Iterator[Issuer]:
+def issuer(tmp_path: Path, key: Key, frozen_objects: None) -> Iterator[Issuer]:
     """Run a new issuer for each test, because verifiers of one issuer share its keys."""
     with running_issuer(tmp_path, key) as issuer:
         yield issuer
