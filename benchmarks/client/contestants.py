@@ -7,11 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.client.image import LAST_FILE
 from ecr_layers import DownloadUrl
 
 REPOSITORY = "team/app"
 OURS = "ecr-layers"
 CURL, SKOPEO, CRANE = "curl, sha256sum", "skopeo", "crane"
+OLD = "old"
+"""The layout of the older image, in the directory of the origin."""
+
 ARIA2, ARIA2_UNVERIFIED = "aria2c", "aria2c, unverified"
 
 # `make` builds it where Go is.
@@ -107,6 +111,20 @@ def _crane_export(then: str) -> Command:
     return run
 
 
+def _onto_old(then: Command) -> Command:
+    """Let a contestant write into a copy of the older image's layout."""
+
+    def run(origin: Origin) -> list[str]:
+        # Its files are hard links, as copying is not what is measured.
+        return ["sh", "-c", f"cp -al {shlex.quote(str(origin.directory / OLD))} app && {shlex.join(then(origin))}"]
+
+    return run
+
+
+def _fetch_missing(origin: Origin) -> list[str]:
+    return [*_fetch(origin), "--have", str(origin.directory / OLD)]
+
+
 def _umoci(origin: Origin) -> list[str]:
     return ["sh", "-c", f"{shlex.join(_skopeo(origin))} && umoci unpack --rootless --image app:latest files"]
 
@@ -120,6 +138,15 @@ FILES: dict[str, dict[str, tuple[str, Command]]] = {
     "time of ls, crane export with tar": {
         OURS: (sys.executable, _ours("ls", "--json")),
         CRANE: (_CRANE, _crane_export("tar -t")),
+    },
+    "time of cat of the largest layer's last file, crane export with tar": {
+        OURS: (sys.executable, _ours("cat", LAST_FILE)),
+        CRANE: (_CRANE, _crane_export(f"tar -xO {LAST_FILE}")),
+    },
+    "time of fetch --have where only the largest layer is there, skopeo and crane into its layout": {
+        OURS: (sys.executable, _fetch_missing),
+        SKOPEO: ("skopeo", _onto_old(_skopeo)),
+        CRANE: (_CRANE, _onto_old(_crane)),
     },
 }
 """What reads the files of an image: tasks, and who does each with which program."""

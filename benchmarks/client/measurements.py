@@ -21,6 +21,7 @@ from benchmarks.client.contestants import (
     ARIA2_UNVERIFIED,
     CURL,
     FILES,
+    OLD,
     OURS,
     REPOSITORY,
     SKOPEO,
@@ -29,7 +30,7 @@ from benchmarks.client.contestants import (
     contestants,
     here,
 )
-from benchmarks.client.image import write_layout
+from benchmarks.client.image import write_layout, write_old_layout
 from ecr_layers import Client
 from local.aws import S3
 from local.oci_layout import OciLayout
@@ -107,6 +108,7 @@ class Bench:
         with tempfile.TemporaryDirectory(prefix="bench-client-", dir=_place()) as name:
             directory = Path(name)
             write_layout(directory / "layout")
+            write_old_layout(directory / "layout", directory / OLD)
             with (
                 _s3(directory / "layout" / "blobs") as s3_url,
                 local_service(
