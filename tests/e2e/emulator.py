@@ -145,6 +145,7 @@ def running_emulator(work: Path, **environment: str) -> Iterator[Emulator]:
         "AWS_SECRET_ACCESS_KEY": "any",
         "AWS_REGION": REGION,
         "CDK_DISABLE_VERSION_CHECK": "1",
+        "CDK_DISABLE_CLI_TELEMETRY": "true",
         # Tests of the templates have CDK check them; it takes seconds in each process.
         "CDK_VALIDATION": "false",
         # Without the home folder's cache, jsii would unpack CDK again for each emulator.
