@@ -32,6 +32,10 @@ def within(seconds: float = 5.0) -> Invocation:
     return Invocation(Deadline.after(seconds))
 
 
+SHORT = 1.0
+"""Seconds of an invocation that some calls outlast, and in which a busy machine answers the others."""
+
+
 def about(error: ResolverError) -> str | None:
     """Return the digest that an error is about."""
     assert error.subject is not None
@@ -106,10 +110,10 @@ def test_at_the_deadline_what_is_resolved_comes_back_and_the_rest_has_timed_out(
     released = threading.Event()
     ecr.answers = {digest(2): released.wait}
     started = time.monotonic()
-    resolution = resolver.resolve(batch_of(digest(1), digest(2)), within(0.2))
+    resolution = resolver.resolve(batch_of(digest(1), digest(2)), within(SHORT))
     waited = time.monotonic() - started
     released.set()
-    assert waited >= 0.2
+    assert waited >= SHORT
     assert [url.layer_digest for url in resolution.resolved] == [digest(1)]
     assert [(about(each), each.kind) for each in resolution.failures] == [(digest(2), TIMED_OUT)]
 
@@ -119,7 +123,7 @@ def test_when_calls_hang_in_every_thread_those_that_have_not_begun_never_do_and_
 ) -> None:
     released = threading.Event()
     ecr.answer = released.wait
-    hung = resolver.resolve(batch_of(*map(digest, range(3 * THREADS))), within(0.2))
+    hung = resolver.resolve(batch_of(*map(digest, range(3 * THREADS))), within(SHORT))
     ecr.answer = 0.0
     following = batch_of(*map(digest, range(1000, 1000 + THREADS)))
     assert len(resolver.resolve(following, within()).resolved) == THREADS
@@ -131,7 +135,7 @@ def test_when_calls_hang_in_every_thread_those_that_have_not_begun_never_do_and_
 def test_a_call_that_ends_late_is_recorded_with_its_own_invocation(resolver: LayerUrlResolver, ecr: FakeEcr) -> None:
     released = threading.Event()
     ecr.answers = {digest(1): released.wait}
-    late, next_one = within(0.1), within()
+    late, next_one = within(SHORT), within()
     resolution = resolver.resolve(batch_of(digest(1), digest(2)), late)
     released.set()
     resolver.resolve(batch_of(digest(3), digest(4)), next_one)
