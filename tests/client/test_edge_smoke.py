@@ -143,6 +143,14 @@ Answer = Callable[[httpx.Request], httpx.Response]
             lambda _: httpx.Response(401, headers={"WWW-Authenticate": 'Bearer realm="https://example.com/token"'}),
             "the challenge: registry.example.com asks to log in at another address",
         ),
+        (
+            lambda request: httpx.Response(
+                401,
+                headers={"WWW-Authenticate": f'Bearer realm="https://{request.url.host}/token",service="x"'},
+                json={"errors": [{"code": "X"}]},
+            ),
+            "the challenge: its code is X and not UNAUTHORIZED",
+        ),
         (lambda _: httpx.Response(200), "the challenge: without a token it answered 200 and not 401"),
         (lambda _: httpx.Response(200), "a wrong password: answered 200 and not 401"),
         (lambda _: httpx.Response(200), "POST: answered 200 and not 405"),
@@ -192,6 +200,13 @@ def test_a_blobs_url_is_asked_without_the_token(capsys: pytest.CaptureFixture[st
     outside = [request for request in sent if request.url.host != "registry.example.com"]
     assert outside
     assert not any("authorization" in request.headers for request in outside)
+
+
+def test_a_layer_is_found_by_the_registry_itself(edge: RunningEdge, sample: OciLayout) -> None:
+    with httpx.Client(trust_env=False) as client:
+        layer = find_layer(edge.url, client, PullTokenAuth(Token("ci", PASSWORD)), REPOSITORY)
+    assert (layer.repository, layer.image) == (REPOSITORY, "latest")
+    assert layer.digest in sample.referenced_blobs
 
 
 @pytest.mark.parametrize("manifest", ["<html>", "[]", "{}", '{"manifests": []}', '{"config": {}, "layers": [{}]}'])

@@ -84,6 +84,7 @@ def test_waits_leave_the_programs_random_numbers_alone() -> None:
     [
         (problem(429, retryable=False), 1),
         (problem(503, retryable=False), 1),
+        (problem(400, retryable=False), 1),
         (problem(503, retryable=True, **{"Retry-After": "3600"}), 1),
         (Response("no", 404), 1),
         (Response("<html>", 301, {"Location": "https://example.com/"}), 1),
