@@ -69,16 +69,18 @@ class Emulator:
 
     def deploy(self, stack: str = STACK, **settings: str) -> tuple[str, dict[str, str]]:
         """Deploy a stack with settings, and return what the CLI printed and the stack's outputs."""
-        context = _context(settings)
-        outputs = self.work / f"outputs-{stack}.json"
-        options = ["--require-approval", "never", "--ci", "--outputs-file", str(outputs)]
-        assembly = ("--output", str(self._assembly(stack)))
-        printed = self.cdk("deploy", *APP, *_named(stack), *context, *assembly, *options)
-        return printed, json.loads(outputs.read_text())[stack]
+        app = (*APP, *_named(stack), *_context(settings), "--output", str(self._assembly(stack)))
+        return self._deploy(stack, *app)
 
-    def deploy_again(self) -> str:
-        """Deploy what was deployed last, and return what the CLI printed."""
-        return self.cdk("deploy", "--app", str(self._assembly(STACK)), "--require-approval", "never", "--ci")
+    def deploy_again(self, stack: str = STACK) -> tuple[str, dict[str, str]]:
+        """Deploy a stack as it was deployed last, and return the same."""
+        return self._deploy(stack, "--app", str(self._assembly(stack)))
+
+    def _deploy(self, stack: str, *app: str) -> tuple[str, dict[str, str]]:
+        outputs = self.work / f"outputs-{stack}.json"
+        options = ("--require-approval", "never", "--ci", "--outputs-file", str(outputs))
+        printed = self.cdk("deploy", *app, *options)
+        return printed, json.loads(outputs.read_text())[stack]
 
     def diff(self, stack: str = STACK, **settings: str) -> str:
         """Return what the CLI says that a deployment with settings would change."""

@@ -403,17 +403,17 @@ def receive(sqs: Any, url: str) -> dict[str, Any]:
     return content
 
 
+NOISE = ("ewer version", "feature flag", "program.js", "NOTICES", "deprecated")
+
+
 def test_a_deployment_without_a_change_says_what_an_operator_needs_to_know_and_no_more(
     emulator: Emulator, deployed: Deployment
 ) -> None:
-    printed = emulator.deploy_again()
-    assert deployed.url in printed
+    printed, outputs = emulator.deploy_again()
+    assert Deployment.of(outputs) == deployed
     assert "no changes" in printed
     assert "The setting repositories has '*'" in printed
     assert [noise for noise in NOISE if noise in printed] == []
-
-
-NOISE = ("ewer version", "feature flag", "program.js", "NOTICES", "deprecated")
 
 
 @pytest.mark.usefixtures("deployed")
