@@ -4,7 +4,7 @@ import io
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import BinaryIO, Unpack
 
@@ -108,7 +108,8 @@ class Image:
             kept: A directory for layers, so that each is loaded once, however many files are read.
             whole_layers: Whether to read whole layers even if they have a table of contents.
         """
-        open_layer = keeping(self._open_whole, kept) if kept else self._open_whole
+        open_whole = partial(self._open, is_read_whole=True)
+        open_layer = keeping(open_whole, kept) if kept else open_whole
         return ImageFiles(self.manifest.layers, open_layer, max_bytes, None if whole_layers else self._find_table)
 
     def read(self, path: str) -> bytes:
@@ -256,9 +257,6 @@ class Image:
         except ServiceError:
             # It wasn't copied with the image.
             return {}
-
-    def _open_whole(self, layer: Descriptor) -> io.BufferedReader:
-        return self._open(layer, is_read_whole=True)
 
     def _open(self, layer: Descriptor, *, is_read_whole: bool = False) -> io.BufferedReader:
         repository = self.reference.repository
