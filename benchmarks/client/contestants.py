@@ -13,10 +13,10 @@ from ecr_layers import DownloadUrl
 REPOSITORY = "team/app"
 OURS = "ecr-layers"
 CURL, SKOPEO, CRANE = "curl, sha256sum", "skopeo", "crane"
+ARIA2, ARIA2_UNVERIFIED = "aria2c", "aria2c, unverified"
+
 OLD = "old"
 """The layout of the older image, in the directory of the origin."""
-
-ARIA2, ARIA2_UNVERIFIED = "aria2c", "aria2c, unverified"
 
 # `make` builds it where Go is.
 _CRANE = str(Path(sys.prefix) / "tools" / "go-clients" / "crane")
@@ -115,8 +115,10 @@ def _onto_old(then: Command) -> Command:
     """Let a contestant write into a copy of the older image's layout."""
 
     def run(origin: Origin) -> list[str]:
-        # Its files are hard links, as copying is not what is measured.
-        return ["sh", "-c", f"cp -al {shlex.quote(str(origin.directory / OLD))} app && {shlex.join(then(origin))}"]
+        # Copying isn't what is measured, so blobs become hard links; contestants write the index in place.
+        old = shlex.quote(str(origin.directory / OLD))
+        copy = f"mkdir app && cp -al {old}/blobs app && cp {old}/index.json {old}/oci-layout app"
+        return ["sh", "-c", f"{copy} && {shlex.join(then(origin))}"]
 
     return run
 
