@@ -59,6 +59,7 @@ SETTINGS: dict[str, tuple[str | None, dict[str, Any]]] = {
         "us-east-1",
         EDGE
         | {
+            "allowedOrigins": ["https://example.com"],
             "edgeCacheSeconds": 600,
             "edgeLayers": True,
             "edgeLogs": True,
@@ -68,7 +69,10 @@ SETTINGS: dict[str, tuple[str | None, dict[str, Any]]] = {
             },
         },
     ),
-    "edge_with_a_domain": ("eu-west-1", EDGE | DOMAIN | {"edgeTlsPolicy": "TLSv1.3_2025", "edgeMetrics": False}),
+    "edge_with_a_domain": (
+        "eu-west-1",
+        EDGE | DOMAIN | {"repositories": ["*"], "edgeTlsPolicy": "TLSv1.3_2025", "edgeMetrics": False},
+    ),
 }
 
 
