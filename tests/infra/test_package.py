@@ -16,6 +16,7 @@ from typing import Any
 import botocore.session
 import pytest
 
+from infra.bundling import PACKAGES
 from infra.package import (
     LAMBDA,
     LAYER_RESOLVER,
@@ -34,13 +35,8 @@ HOST = Target.host()
 
 
 @pytest.fixture(scope="module")
-def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("packages")
-
-
-@pytest.fixture(scope="module")
-def host_package(output: Path) -> Package:
-    return build_package(HOST, output)
+def host_package() -> Package:
+    return build_package(HOST, PACKAGES)
 
 
 @pytest.fixture
@@ -91,8 +87,8 @@ def files(package: Package) -> dict[str, bytes]:
     return {str(path.relative_to(package.path)): path.read_bytes() for path in found}
 
 
-def test_the_package_for_lambda_has_arm64_binaries_and_little_else(output: Path) -> None:
-    package = build_package(LAMBDA, output)
+def test_the_package_for_lambda_has_arm64_binaries_and_little_else() -> None:
+    package = build_package(LAMBDA, PACKAGES)
     (binary,) = (package.path / "pydantic_core").glob("_pydantic_core*.so")
     assert "cpython-313-aarch64" in binary.name
     services = {path.name for path in (package.path / "botocore" / "data").iterdir() if path.is_dir()}
@@ -160,23 +156,24 @@ from botocore.config import Config
 session = botocore.session.get_session()
 session.set_credentials("AKIAEXAMPLE", "secret")
 urls = {}
-for region, fips, dual_stack in itertools.product(json.load(sys.stdin), (False, True), (False, True)):
-    config = Config(use_fips_endpoint=fips, use_dualstack_endpoint=dual_stack)
+for region, kind in itertools.product(json.load(sys.stdin), sys.argv[3:]):
+    config = Config(use_fips_endpoint=kind == "fips", use_dualstack_endpoint=kind == "dual-stack")
     try:
         client = session.create_client(sys.argv[1], region_name=region, config=config)
         url = client.generate_presigned_url(sys.argv[2])
     except Exception as error:
         url = repr(error)
     scope = url.partition("X-Amz-Credential=")[2].partition("&")[0].partition("%2F")[2].partition("%2F")[2]
-    urls[f"{region} {fips} {dual_stack}"] = [url.partition("?")[0], scope]
+    urls[f"{region} {kind}"] = [url.partition("?")[0], scope]
 print(json.dumps(urls))
 """
 
 
-def endpoints(paths: list[str], regions: list[str], service: str, action: str) -> Any:
+def endpoints(path: Path, regions: list[str], *arguments: str) -> Any:
+    """Return endpoint and scope of an action in each region, as the botocore in a directory finds them."""
     result = subprocess.run(
-        [sys.executable, "-S", "-B", "-c", ENDPOINTS, service, action],
-        env={"PYTHONPATH": os.pathsep.join(paths), "AWS_CONFIG_FILE": os.devnull},
+        [sys.executable, "-S", "-B", "-c", ENDPOINTS, *arguments],
+        env={"PYTHONPATH": str(path), "AWS_CONFIG_FILE": os.devnull},
         input=json.dumps(regions),
         capture_output=True,
         text=True,
@@ -197,14 +194,15 @@ def test_the_packages_botocore_finds_ecr_and_eventbridge_wherever_the_whole_boto
     assert {"us-east-1", "us-gov-west-1", "cn-north-1", "us-iso-east-1"} < set(regions)
     # Regions that botocore does not know yet are told by their names' form.
     regions += ["us-north-9", "cn-north-9", "us-gov-north-9"]
-    whole = str(Path(botocore.__file__).parent.parent)
-    of_ecr = endpoints([whole], regions, "ecr", "get_authorization_token")
-    assert of_ecr["us-gov-west-1 False True"][0] == "https://ecr.us-gov-west-1.api.aws/"
-    assert of_ecr["cn-north-1 False False"][1].startswith("cn-north-1%2Fecr%2F")
-    assert endpoints([str(host_package.path)], regions, "ecr", "get_authorization_token") == of_ecr
-    of_events = endpoints([whole], regions, "events", "list_rules")
-    assert of_events["eusc-de-east-1 False False"][0] == "https://events.eusc-de-east-1.amazonaws.eu/"
-    assert endpoints([str(host_package.path)], regions, "events", "list_rules") == of_events
+    whole = Path(botocore.__file__).parent.parent
+    action = ("ecr", "get_authorization_token", "plain", "fips", "dual-stack")
+    of_ecr = endpoints(whole, regions, *action)
+    assert of_ecr["us-gov-west-1 dual-stack"][0] == "https://ecr.us-gov-west-1.api.aws/"
+    assert of_ecr["cn-north-1 plain"][1].startswith("cn-north-1%2Fecr%2F")
+    assert endpoints(host_package.path, regions, *action) == of_ecr
+    of_events = endpoints(whole, regions, "events", "list_rules", "plain")
+    assert of_events["eusc-de-east-1 plain"][0] == "https://events.eusc-de-east-1.amazonaws.eu/"
+    assert endpoints(host_package.path, regions, "events", "list_rules", "plain") == of_events
     program = (
         "import json, botocore.session as s; s = s.get_session();"
         "print(json.dumps({p: s.get_available_regions('ecr', p) for p in s.get_available_partitions()}))"
@@ -275,13 +273,11 @@ def test_bytecode_serves_whatever_times_the_files_get(host_package: Package, tmp
     )
 
 
-def test_an_unchanged_tree_is_not_built_again(output: Path) -> None:
-    first = build_package(LAMBDA, output)
-    marker = first.path / "marker"
-    marker.touch()
-    assert build_package(LAMBDA, output) == first
-    assert marker.exists()
-    marker.unlink()
+def test_an_unchanged_tree_is_not_built_again(small_source: Source, tmp_path: Path) -> None:
+    first = build_package(HOST, tmp_path / "packages", small_source)
+    (first.path / "marker").touch()
+    assert build_package(HOST, tmp_path / "packages", small_source) == first
+    assert (first.path / "marker").exists()
 
 
 @pytest.mark.parametrize("changed", ["package/__init__.py", "package/document.json", "requirements.txt"])
@@ -299,19 +295,17 @@ def test_packages_for_two_targets_are_two(small_source: Source, tmp_path: Path) 
     assert len(digests) == 2
 
 
-def test_without_an_interpreter_the_package_has_sources_alone(tmp_path: Path, without_interpreters: None) -> None:
-    package = build_package(HOST, tmp_path / "packages")
-    assert not package.is_compiled
-    assert (package.path / "botocore" / "session.py").is_file()
-    assert not list(package.path.rglob("*.pyc"))
-
-
-def test_a_package_that_gets_bytecode_is_another_one(
-    small_source: Source, tmp_path: Path, request: pytest.FixtureRequest
+def test_without_an_interpreter_it_is_another_package_which_has_sources_alone(
+    tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    compiled = build_package(HOST, tmp_path / "packages", small_source)
+    source = write_wheel(tmp_path / "source", "any")
+    compiled = build_package(HOST, tmp_path / "packages", source)
     request.getfixturevalue("without_interpreters")
-    assert build_package(HOST, tmp_path / "packages", small_source).digest != compiled.digest
+    package = build_package(HOST, tmp_path / "packages", source)
+    assert package.digest != compiled.digest
+    assert (compiled.is_compiled, package.is_compiled) == (True, False)
+    assert (package.path / "native.py").is_file()
+    assert not list(package.path.rglob("*.pyc"))
 
 
 @pytest.mark.parametrize(("variable", "root"), [("PYENV_ROOT", "pyenv"), ("HOME", "home/.pyenv")])
