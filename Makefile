@@ -68,17 +68,17 @@ client: $(INSTALLED)  ## Test the client alone, with at least 90 % of its branch
 	$(BIN)/python -m pytest -q --numprocesses $(WORKERS) tests/client --cov --cov-config=client/pyproject.toml --cov-report=term
 
 test: $(INSTALLED) $(INSTALLED_CDK) $(CDK_CLI) $(TOOLS) $(GO_CLIENTS)  ## Run all tests
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report=term
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder --ignore tests/unit
 	@$(MAKE) --no-print-directory test-deployed-python
 
-# The virtual environment may have another Python than the deployed function.
-test-deployed-python: $(INSTALLED)  ## Test the function with its deployed Python, if installed
+# All other tests run the function with the virtual environment's Python, which may be another one.
+test-deployed-python: $(INSTALLED)  ## Test the function alone with its deployed Python, if installed
 	@python=$$($(BIN)/python -c 'from infra.package import LAMBDA, find_interpreter as find; print(find(LAMBDA.python_version) or "")') && \
-	if [ -z "$$python" ]; then echo "Skipped: the deployed functions' Python isn't installed. Run 'make python' to install it."; exit; fi && \
+	if [ -z "$$python" ]; then echo "'make python' installs the deployed function's Python, which these tests would use."; exec $(MAKE) unit; fi && \
 	$(BIN)/uv venv --quiet --clear --python "$$python" $(DEPLOYED) && \
 	$(BIN)/uv pip install --quiet --python $(DEPLOYED) --no-deps --require-hashes --requirement requirements-dev.txt && \
 	$(BIN)/uv pip install --quiet --python $(DEPLOYED) --no-deps --editable client && \
-	$(DEPLOYED)/bin/python -m pytest -q --numprocesses 2 tests/unit
+	$(DEPLOYED)/bin/python -m pytest -q --numprocesses 2 tests/unit --cov --cov-report=term
 
 lint: $(INSTALLED) $(INSTALLED_CDK) $(ACTIONLINT)  ## Check style, imports, types, wording and workflows
 	$(BIN)/ruff check $(CHECKED)

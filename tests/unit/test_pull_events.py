@@ -243,6 +243,7 @@ def test_an_event_is_billed_as_one_however_many_layers_there_are(ask: Ask, event
 def silence(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
     """Put something that takes connections and never answers in the place of EventBridge."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(10)
         monkeypatch.setenv("AWS_ENDPOINT_URL_EVENTBRIDGE", f"http://127.0.0.1:{listener.getsockname()[1]}")
         yield listener
 
@@ -299,8 +300,8 @@ class TestFailure:
     def test_a_silent_eventbridge_takes_no_more_than_the_invocation(
         self, ecr: FakeEcr, silence: socket.socket, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        handler = create_handler(ecr, SETTINGS, create_client("events", read_seconds=0.5))
-        answer = handler(self.EVENT, Context(700))
+        handler = create_handler(ecr, SETTINGS, create_client("events", read_seconds=10))
+        answer = handler(self.EVENT, Context(2_000))
         assert answer["statusCode"] == 307
         assert logged(capsys)["pullEventFailure"] == {"type": "OutOfTimeError"}
         connection, _ = silence.accept()
