@@ -243,7 +243,6 @@ def test_an_event_is_billed_as_one_however_many_layers_there_are(ask: Ask, event
 def silence(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
     """Put something that takes connections and never answers in the place of EventBridge."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(10)
         monkeypatch.setenv("AWS_ENDPOINT_URL_EVENTBRIDGE", f"http://127.0.0.1:{listener.getsockname()[1]}")
         yield listener
 
@@ -297,16 +296,11 @@ class TestFailure:
             time.sleep(0.01)
         assert len(events.entries) == 1
 
-    def test_a_silent_eventbridge_takes_no_more_than_the_invocation(
-        self, ecr: FakeEcr, silence: socket.socket, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    @pytest.mark.usefixtures("silence")
+    def test_a_silent_eventbridge_holds_no_answer_up(self, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]) -> None:
         handler = create_handler(ecr, SETTINGS, create_client("events", read_seconds=10))
-        answer = handler(self.EVENT, Context(2_000))
-        assert answer["statusCode"] == 307
+        assert handler(self.EVENT, Context(700))["statusCode"] == 307
         assert logged(capsys)["pullEventFailure"] == {"type": "OutOfTimeError"}
-        connection, _ = silence.accept()
-        with connection:
-            assert b"X-Amz-Target: AWSEvents.PutEvents\r\n" in connection.recv(64 * 1024)
 
     def test_without_any_time_left_eventbridge_is_not_asked(
         self, ecr: FakeEcr, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
