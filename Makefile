@@ -19,6 +19,8 @@ GO_CLIENTS := $(if $(GO),$(VENV)/tools/go-clients)
 # Its package on PyPI downloads a program from elsewhere, without a hash.
 ACTIONLINT := $(if $(GO),$(VENV)/tools/actionlint)
 export SEED INVOCATIONS
+# Without bytecode, each of the many processes would compile its libraries again.
+unexport PYTHONDONTWRITEBYTECODE
 # npm would leave compiled code in the temporary folder.
 export NODE_DISABLE_COMPILE_CACHE := 1
 PORT ?= 9000

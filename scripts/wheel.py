@@ -28,7 +28,7 @@ def write_archive(package: Path, archive: Path) -> None:
         archive: The zip file; its directory is made.
     """
     archive.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as written:
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as written:
         for path in sorted(each for each in package.rglob("*") if each.is_file()):
             entry = zipfile.ZipInfo(path.relative_to(package).as_posix(), _EPOCH)
             # Lambda runs the function as a user who doesn't own the files.

@@ -28,7 +28,7 @@ def test_schemathesis_finds_no_contradiction(server: Server, tmp_path: Path) -> 
             Path(sys.executable).with_name("schemathesis"),
             "run",
             f"{server.url}/openapi.json",
-            "--max-examples=20",
+            "--max-examples=10",
             "--seed=1",
             "--continue-on-failure",
             "--no-color",

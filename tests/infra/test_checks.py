@@ -35,6 +35,9 @@ SETTINGS: list[dict[str, Any]] = [
         "pullEvents": True,
         "tracing": True,
         "edge": True,
+        "domainName": "registry.example.com",
+        "certificateArn": "arn:aws:acm:us-east-1:123456789012:certificate/12345678-1234-1234-1234-123456789012",
+        "hostedZoneId": "Z0123456789ABCDEFGHIJ",
         "edgeCacheSeconds": 600,
         "edgeLogs": True,
         "edgeLayers": True,
@@ -43,15 +46,8 @@ SETTINGS: list[dict[str, Any]] = [
         },
     },
     {"authType": "NONE", "repositories": ["public/*"], "eventSources": []},
-    {
-        "repositories": ["team/*"],
-        "edge": True,
-        "domainName": "registry.example.com",
-        "certificateArn": "arn:aws:acm:us-east-1:123456789012:certificate/12345678-1234-1234-1234-123456789012",
-        "hostedZoneId": "Z0123456789ABCDEFGHIJ",
-    },
 ]
-NAMES = ["defaults", "everything", "public", "domain"]
+NAMES = ["defaults", "everything", "public"]
 
 
 def run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
