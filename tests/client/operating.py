@@ -1,18 +1,38 @@
-"""Runs an operator's commands against a local AWS with an unreliable token store."""
+"""Runs an operator's commands against a local AWS with an unreliable token store and an unreliable secret."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pytest
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 from local.function_log import FunctionLog
 from local.operator_api import OperatorApi, Stack
+from local.secrets_manager import Secret
 from local.server import running
+from tests.client.commanding import Command, Result
 from tests.client.key_value_store import UnreliableStore
 
-FUNCTION = "arn:aws:lambda:us-east-1:123456789012:function:layers"
-SETTINGS = {"repositories": ["team/*", "shared/base"], "registries": ["210987654321"], "domainName": None}
+SETTINGS = {
+    "repositories": ["team/*", "shared/base"],
+    "registries": ["210987654321"],
+    "domainName": None,
+    "trustRules": {"ci": {}, "nightly": {}},
+}
+
+
+class UnreliableSecret(Secret):
+    """A secret that may refuse to be written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_writable = True
+
+    async def answer(self, request: Request) -> Response:
+        if self.is_writable or not request.headers["x-amz-target"].endswith("PutSecretValue"):
+            return await super().answer(request)
+        return JSONResponse({"__type": "AccessDeniedException", "message": "No."}, 400)
 
 
 @dataclass
@@ -21,17 +41,37 @@ class Operated:
 
     store: UnreliableStore = field(default_factory=UnreliableStore)
     log: FunctionLog = field(default_factory=FunctionLog)
+    secret: UnreliableSecret = field(default_factory=UnreliableSecret)
+    outputs: dict[str, str] = field(
+        default_factory=lambda: {
+            "FunctionArn": "arn:aws:lambda:us-east-1:123456789012:function:layers",
+            "RegistryDomain": "registry.example.com",
+            "TokenStoreArn": UnreliableStore.arn,
+            "SigningKeySecret": UnreliableSecret.arn,
+        }
+    )
 
 
-@contextmanager
-def operated(monkeypatch: pytest.MonkeyPatch) -> Iterator[Operated]:
+@pytest.fixture
+def there(monkeypatch: pytest.MonkeyPatch) -> Iterator[Operated]:
     """Run a deployment, and lead the SDK to it."""
     there = Operated()
-    outputs = {"FunctionArn": FUNCTION, "RegistryDomain": "registry.example.com", "TokenStoreArn": there.store.arn}
-    api = OperatorApi(Stack("EcrLayerResolver", outputs, SETTINGS), there.store, there.log)
+    stack = Stack("EcrLayerResolver", there.outputs, SETTINGS)
+    api = OperatorApi(stack, there.store, there.log, there.secret)
     with running(api.app(), host="localhost") as url:
         lead_to(url, monkeypatch)
         yield there
+
+
+@pytest.fixture
+def tokens(there: Operated, command: Command) -> Command:
+    """Return what runs `ecr-layers token` for the deployment."""
+    assert there
+
+    def run(*arguments: str) -> Result:
+        return command("token", *arguments)
+
+    return run
 
 
 def forget_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
