@@ -23,7 +23,7 @@ __all__ = ["service"]
 REQUEST = {
     "apiVersion": "credentialprovider.kubelet.k8s.io/v1",
     "kind": "CredentialProviderRequest",
-    "image": "HOST/team/app:1.2",
+    "image": "registry.example.com/team/app:1.2",
     "serviceAccountToken": "TOKEN",
     "serviceAccountAnnotations": {},
 }
@@ -45,12 +45,17 @@ class Job:
             monkeypatch.delenv(name, raising=False)
         self.has_claims(job_id="1")
 
+    @property
+    def cached(self) -> dict[str, Any]:
+        cached: dict[str, Any] = json.loads(self.cache.read_text())
+        return cached
+
     def has_claims(self, **claims: Any) -> None:
         self._monkeypatch.setenv(variable_of(self.service.host), self.service.id_token(**claims))
 
     def helper(self, action: str, given: str = "") -> tuple[int, str]:
         """Return status and output of the credential helper."""
-        status, output, errors = self._run(plugins.docker, action, given=given)
+        status, output, errors = self._run(plugins.docker, action, given=given or self.service.host)
         assert errors == ""
         return status, output
 
@@ -79,88 +84,72 @@ def test_docker_gets_a_token_for_its_name_of_the_registry(job: Job, form: str) -
     server = form.format(job.service.host)
     status, output = job.helper("get", server)
     assert status == 0
-    assert json.loads(output) == {
-        "ServerURL": server.strip(),
-        "Username": "keyless",
-        "Secret": job.service.issued,
-    }
+    assert json.loads(output) == {"ServerURL": server.strip(), "Username": "keyless", "Secret": job.service.issued}
 
 
 def test_a_token_is_kept_until_a_minute_before_it_expires_for_its_owner_only(job: Job) -> None:
-    first = job.helper("get", job.service.host)
-    assert job.helper("get", job.service.host) == first
+    first = job.helper("get")
+    assert job.helper("get") == first
     assert len(job.service.received) == 1
     assert stat.S_IMODE(job.cache.stat().st_mode) == 0o600
-    (entry,) = json.loads(job.cache.read_text()).values()
+    (entry,) = job.cached.values()
     assert abs(entry["expiresAt"] - job.cache.stat().st_mtime - 3540) < 60
-    job.cache.write_text(json.dumps({key: {**each, "expiresAt": 1} for key, each in _cached(job).items()}))
-    job.helper("get", job.service.host)
+    job.cache.write_text(json.dumps({key: {**each, "expiresAt": 1} for key, each in job.cached.items()}))
+    job.helper("get")
     assert len(job.service.received) == 2
     job.service.seconds = 60
-    job.helper("erase", job.service.host)
-    job.helper("get", job.service.host)
-    job.helper("get", job.service.host)
+    job.helper("erase")
+    job.helper("get")
+    job.helper("get")
     assert len(job.service.received) == 4
 
 
-def _cached(job: Job) -> dict[str, Any]:
-    cached: dict[str, Any] = json.loads(job.cache.read_text())
-    return cached
-
-
 def test_a_kept_token_is_for_jobs_with_the_same_claims_only(job: Job) -> None:
-    job.has_claims(project_id="1", iat=1, exp=2, nbf=1, jti="a")
-    job.helper("get", job.service.host)
-    job.has_claims(project_id="1", iat=3, exp=4, nbf=3, jti="b")
-    job.helper("get", job.service.host)
-    assert len(job.service.received) == 1
-    job.has_claims(project_id="2", iat=3, exp=4, nbf=3, jti="b")
-    job.helper("get", job.service.host)
-    assert len(job.service.received) == 2
+    for project, moment, logins in (("1", 1, 1), ("1", 3, 1), ("2", 3, 2)):
+        job.has_claims(project_id=project, iat=moment, exp=moment + 1, nbf=moment, jti=str(moment))
+        job.helper("get")
+        assert len(job.service.received) == logins
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"a": 1}', '{"a": {}}', "\xff"])
-def test_a_malformed_cache_is_replaced(job: Job, content: str) -> None:
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"a": 1}', b'{"a": {}}', b"\xff"])
+def test_a_malformed_cache_is_replaced(job: Job, content: bytes) -> None:
     job.cache.parent.mkdir(parents=True)
-    job.cache.write_bytes(content.encode("latin-1"))
-    assert job.helper("get", job.service.host)[0] == 0
-    assert len(_cached(job)) == 1
+    job.cache.write_bytes(content)
+    assert job.helper("get")[0] == 0
+    assert len(job.cached) == 1
 
 
 def test_a_cache_that_can_not_be_written_costs_a_login_each_time(job: Job, tmp_path: Path) -> None:
     (tmp_path / ".cache").write_text("in the way")
     for _ in range(2):
-        assert job.helper("get", job.service.host)[0] == 0
+        assert job.helper("get")[0] == 0
     assert len(job.service.received) == 2
 
 
 def test_logging_out_of_a_registry_forgets_its_tokens_alone(job: Job) -> None:
-    job.helper("get", job.service.host)
+    job.helper("get")
     assert json.loads(job.helper("list")[1]) == {job.service.host: "keyless"}
     assert job.helper("erase", "other.example.com") == (0, "")
-    assert len(_cached(job)) == 1
+    assert len(job.cached) == 1
     assert job.helper("erase", f"https://{job.service.host}") == (0, "")
     assert json.loads(job.helper("list")[1]) == {}
 
 
 def test_a_registry_without_keyless_login_is_unknown_so_that_docker_goes_on_without_credentials(job: Job) -> None:
     job.service.answer = Response("no", 404)
-    assert job.helper("get", job.service.host) == (1, "credentials not found in native keychain")
+    assert job.helper("get") == (1, "credentials not found in native keychain")
 
 
 def test_errors_go_where_docker_reads_them_in_one_line(job: Job) -> None:
     job.service.answer = refusal(401, "No rule matches.")
-    status, output = job.helper("get", job.service.host)
+    status, output = job.helper("get")
     assert (status, output.count("\n")) == (1, 0)
     assert "refused the ID token: No rule matches." in output
     assert job.service.id_token(job_id="1") not in output
     assert job.helper("store", "{}") == (1, "docker-credential-ecr-layers logs in by itself. Leave docker login out.")
-    assert job.helper("other")[0] == 1
     status, output = job.helper("get", "not a host")
-    assert (status, output) == (
-        1,
-        "'not a host' isn't a valid service URL. Use a function URL, https://….on.aws/, or a domain.",
-    )
+    assert (status, output.count("\n")) == (1, 0)
+    assert output.startswith("'not a host' isn't a valid service URL.")
 
 
 def test_login_leaves_the_token_to_its_own_helper(job: Job, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -168,8 +157,7 @@ def test_login_leaves_the_token_to_its_own_helper(job: Job, tmp_path: Path, caps
     config.parent.mkdir()
     config.write_text(json.dumps({"credHelpers": {job.service.host: "ecr-layers"}}))
     assert main(["login", job.service.url]) == 0
-    logged_in = f"Logged in to {job.service.host} for 60 minutes: docker-credential-ecr-layers\n"
-    assert capsys.readouterr() == ("", logged_in)
+    assert capsys.readouterr().err.endswith(": docker-credential-ecr-layers\n")
     assert job.service.issued not in config.read_text()
 
 
@@ -212,6 +200,6 @@ def test_kubelet_gets_credentials_for_the_registry_and_how_long_to_keep_them(job
     ],
 )
 def test_kubelet_is_told_what_is_wrong_in_one_line(job: Job, changes: dict[str, Any], message: str) -> None:
-    status, output, errors = job.kubelet(**{"image": "registry.example.com/team/app", **changes})
+    status, output, errors = job.kubelet(**changes)
     assert (status, output, errors.count("\n")) == (1, "", 0)
     assert message in errors
