@@ -191,7 +191,7 @@ def test_what_is_wrong_is_said_and_no_secret_is(
     assert complaint in printed
     assert "X-Amz" not in printed
     assert PASSWORD not in printed
-    # The URL of a blob is a secret of its own.
+    # S3 gets no token.
     assert not any("authorization" in request.headers for request in outside)
 
 

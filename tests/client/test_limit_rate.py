@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from ecr_layers import Client
-from ecr_layers.transfer.blobs import TransferSettings
+from ecr_layers import TransferSettings
 from ecr_layers.transfer.rates import RateLimit
-from tests.archives import file, gzipped, tar
-from tests.client.commanding import REPOSITORY, Command, command, serving
+from tests.client.commanding import Command, command
+from tests.client.fetching import Fetching
+from tests.client.small_parts import REPOSITORY
 
 __all__ = ["command"]
 
@@ -21,13 +21,13 @@ class Time:
         self.now = 0.0
         self.waits: list[float] = []
 
-    def sleep(self, seconds: float) -> None:
-        self.waits.append(seconds)
+    def limit(self) -> RateLimit:
+        return RateLimit(1000, lambda: self.now, self.waits.append)
 
 
 def test_connections_share_the_rate() -> None:
     time = Time()
-    limit = RateLimit(1000, lambda: time.now, time.sleep)
+    limit = time.limit()
     threads = [threading.Thread(target=limit.wait, args=(500,)) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -38,7 +38,7 @@ def test_connections_share_the_rate() -> None:
 
 def test_idle_time_is_not_made_up_for() -> None:
     time = Time()
-    limit = RateLimit(1000, lambda: time.now, time.sleep)
+    limit = time.limit()
     limit.wait(500)
     time.now = 100
     limit.wait(500)
@@ -53,24 +53,19 @@ def waited(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counts
 
 
-LAYER = gzipped(tar(file("a", bytes(range(32, 127)) * 5000)))
-
-
-def test_every_byte_of_a_layer_counts(tmp_path: Path, waited: list[int]) -> None:
+def test_every_byte_of_a_layer_counts(service_with_images: Fetching, waited: list[int]) -> None:
+    content = service_with_images.blob(service_with_images.large)
     with (
-        serving(tmp_path, {"1": [LAYER]}) as url,
-        Client(url, transfers=TransferSettings(limit_rate=10**6)) as client,
+        service_with_images.service(TransferSettings(limit_rate=10**6)) as client,
+        client.open_layer(REPOSITORY, service_with_images.large) as layer,
     ):
-        with client.image(f"{REPOSITORY}:1").layers[0].open() as layer:
-            assert layer.read() == LAYER
-        assert sum(waited) >= len(LAYER)
-        waited.clear()
-        client.image(f"{REPOSITORY}:1").save(tmp_path / "saved")
-        assert sum(waited) >= len(LAYER)
+        assert layer.read() == content
+    assert sum(waited) >= len(content)
 
 
 @pytest.mark.parametrize("arguments", [("fetch", "-o", "out"), ("cat", "/a"), ("extract", "-o", "out"), ("ls",)])
 def test_commands_take_the_limit(
+    service_with_images: Fetching,
     tmp_path: Path,
     waited: list[int],
     command: Command,
@@ -79,14 +74,7 @@ def test_commands_take_the_limit(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     name, *rest = arguments
-    with serving(tmp_path / "layout", {"1": [LAYER]}) as url:
-        result = command(name, f"{REPOSITORY}:1", *rest, "--url", url, "--limit-rate", "500k")
+    image = (f"{REPOSITORY}:image", "--url", service_with_images.url)
+    result = command(name, *image, *rest, "--limit-rate", "500k")
     assert result.status == 0, result.error
-    assert sum(waited) >= len(LAYER)
-
-
-@pytest.mark.parametrize("rate", ["0", "-1", "fast", "1.5M"])
-def test_a_rate_that_is_none_is_refused(command: Command, rate: str) -> None:
-    result = command("cat", "team/app", "/a", "--url", "http://127.0.0.1:1", "--limit-rate", rate)
-    assert result.status == 2
-    assert rate in result.error
+    assert sum(waited) >= sum(each["size"] for each in service_with_images.layers("image"))
