@@ -42,14 +42,10 @@ class Docker:
         helper.write_text(f"#!/bin/sh\n{script}\n")
         helper.chmod(0o755)
 
-    def sent_to(self, url: str) -> str | None:
+    def sent_to(self, url: str = REGISTRY) -> str | None:
         path = f"{self.directory}:{os.environ['PATH']}"
-        return sent(
-            Authentication(environment={"DOCKER_CONFIG": str(self.directory), "HOME": "/nowhere", "PATH": path}).of(
-                url
-            ),
-            url,
-        )
+        environment = {"DOCKER_CONFIG": str(self.directory), "HOME": "/nowhere", "PATH": path}
+        return sent(Authentication(environment=environment).of(url), url)
 
 
 @pytest.fixture
@@ -71,7 +67,7 @@ def test_a_token_file_goes_before_everything_but_no_sign(tmp_path: Path) -> None
     assert Authentication(token_file=file, is_anonymous=True, environment=environment).of(REGISTRY) is None
 
 
-@pytest.mark.parametrize("content", ["", "\n", "ci", "ci:", ":password", "ci:a\nb:c", "ci:a\x00"])
+@pytest.mark.parametrize("content", ["", "ci", "ci:", ":password", "ci:a\nb:c", "ci:a\x00"])
 def test_a_file_without_a_token_is_said_without_its_content(tmp_path: Path, content: str) -> None:
     file = tmp_path / "token"
     file.write_text(content)
@@ -105,11 +101,9 @@ def test_the_environment_goes_before_docker(docker: Docker) -> None:
 @pytest.mark.parametrize(
     ("name", "url", "is_found"),
     [
-        ("registry.example.com", REGISTRY, True),
         ("registry.example.com", f"{REGISTRY}/", True),
         ("registry.example.com", f"{REGISTRY}:443", True),
         ("registry.example.com:443", REGISTRY, True),
-        ("https://registry.example.com", REGISTRY, True),
         ("https://registry.example.com/v2/", REGISTRY, True),
         ("registry.example.com/v1/", REGISTRY, True),
         ("registry.example.com/team/app", REGISTRY, False),
@@ -118,9 +112,6 @@ def test_the_environment_goes_before_docker(docker: Docker) -> None:
         ("registry.example.com:8443", REGISTRY, False),
         ("example.com", REGISTRY, False),
         ("other.registry.example.com", REGISTRY, False),
-        ("127.0.0.1:9000", "http://127.0.0.1:9000", True),
-        ("127.0.0.1:9001", "http://127.0.0.1:9000", False),
-        ("localhost", "http://localhost", True),
         ("localhost:80", "http://localhost", True),
         ("localhost:443", "http://localhost", False),
         ("[::1]:9000", "http://[::1]:9000", True),
@@ -131,58 +122,57 @@ def test_docker_keeps_credentials_by_host_and_port(docker: Docker, name: str, ur
     assert docker.sent_to(url) == ("ci:password" if is_found else None)
 
 
+@pytest.mark.parametrize("entry", [{}, None, {"auth": 1}, {"auth": "%"}, {"auth": "Y2k="}, {"identitytoken": "abc"}])
+def test_an_entry_without_credentials_gives_none(docker: Docker, entry: Any) -> None:
+    docker.configure(auths={"registry.example.com": entry})
+    assert docker.sent_to() is None
+
+
 @pytest.mark.parametrize(
     "content",
     [
-        "",
-        "{",
-        "[]",
-        "null",
-        '{"auths": []}',
-        '{"auths": {"registry.example.com": {}}}',
-        '{"auths": {"registry.example.com": null}}',
-        '{"auths": {"registry.example.com": {"auth": 1}}}',
-        '{"auths": {"registry.example.com": {"auth": "%"}}}',
-        '{"auths": {"registry.example.com": {"auth": "Y2k="}}}',
-        '{"auths": {"registry.example.com": {"identitytoken": "abc"}}}',
-        '{"credHelpers": {"registry.example.com": "../evil"}}',
-        '{"credsStore": 1}',
-        "\xff",
+        b"{",
+        b"[]",
+        b'{"auths": []}',
+        b'{"credHelpers": {"registry.example.com": "../evil"}}',
+        b'{"credsStore": 1}',
+        b"\xff",
     ],
 )
-def test_a_configuration_without_credentials_gives_none(docker: Docker, content: str) -> None:
-    (docker.directory / "config.json").write_bytes(content.encode("latin-1"))
-    assert docker.sent_to(REGISTRY) is None
+def test_a_configuration_without_credentials_gives_none(docker: Docker, content: bytes) -> None:
+    (docker.directory / "config.json").write_bytes(content)
+    assert docker.sent_to() is None
 
 
-def test_name_and_password_may_stand_apart(docker: Docker) -> None:
+def test_an_entry_may_have_name_and_password_or_line_breaks(docker: Docker) -> None:
     docker.configure(auths={"registry.example.com": {"username": "ci", "password": "apart"}})
-    assert docker.sent_to(REGISTRY) == "ci:apart"
+    assert docker.sent_to() == "ci:apart"
+    auth = encoded("ci:" + "password" * 10)
+    docker.configure(auths={"registry.example.com": {"auth": f"{auth[:40]}\r\n{auth[40:]}\n"}})
+    assert docker.sent_to() == "ci:" + "password" * 10
 
 
 ANSWER = """host=$(cat); printf '{"ServerURL": "%s", "Username": "ci", "Secret": "of %s"}' "$host" "$host" """
 NOT_FOUND = "echo credentials not found in native keychain; exit 1"
 
 
-@pytest.mark.parametrize("setting", [{"credsStore": "test"}, {"credHelpers": {"registry.example.com": "test"}}])
-def test_a_credential_helper_is_asked_for_the_host(docker: Docker, setting: dict[str, Any]) -> None:
+def test_a_credential_helper_is_asked_for_the_host_and_a_hosts_own_first(docker: Docker) -> None:
     docker.add_helper("test", ANSWER)
-    docker.configure(auths={"registry.example.com": {}}, **setting)
-    assert docker.sent_to(REGISTRY) == "ci:of registry.example.com"
+    docker.add_helper("failing", "exit 3")
+    auths = {"registry.example.com": {}}
+    docker.configure(auths=auths, credsStore="test")
+    assert docker.sent_to() == "ci:of registry.example.com"
+    docker.configure(auths=auths, credsStore="failing", credHelpers={"registry.example.com": "test"})
+    assert docker.sent_to() == "ci:of registry.example.com"
 
 
-def test_the_helper_of_a_host_goes_before_the_one_for_everything(docker: Docker) -> None:
-    docker.add_helper("own", ANSWER)
-    docker.add_helper("all", "exit 3")
-    docker.configure(credsStore="all", credHelpers={"registry.example.com": "own"})
-    assert docker.sent_to(REGISTRY) == "ci:of registry.example.com"
-
-
-def test_what_a_helper_does_not_know_is_looked_up_in_the_file(docker: Docker) -> None:
+def test_what_a_helper_does_not_know_or_can_not_say_is_looked_up_in_the_file(docker: Docker) -> None:
     docker.add_helper("test", NOT_FOUND)
     docker.configure(credsStore="test", auths={"registry.example.com": {"auth": encoded("ci:file")}})
-    assert docker.sent_to(REGISTRY) == "ci:file"
+    assert docker.sent_to() == "ci:file"
     assert docker.sent_to("https://other.example.com") is None
+    docker.configure(credsStore="missing", auths={"registry.example.com": {"auth": encoded("ci:file")}})
+    assert docker.sent_to() == "ci:file"
 
 
 @pytest.mark.parametrize(
@@ -200,7 +190,7 @@ def test_a_helper_that_fails_is_said_where_somebody_has_logged_in(
         docker.add_helper("test", script)
     docker.configure(credsStore="test", auths={"registry.example.com": {}})
     with pytest.raises(UsageError) as error:
-        docker.sent_to(REGISTRY)
+        docker.sent_to()
     assert f"docker-credential-test, which {message}" in str(error.value)
     assert "secret" not in str(error.value)
     assert docker.sent_to("https://other.example.com") is None
@@ -210,38 +200,23 @@ def test_a_helper_that_fails_is_said_where_somebody_has_logged_in(
 def test_a_helper_without_a_name_and_password_has_none(docker: Docker, answer: str) -> None:
     docker.add_helper("test", f"echo '{answer}'")
     docker.configure(credsStore="test")
-    assert docker.sent_to(REGISTRY) is None
-
-
-def test_credentials_with_line_breaks_are_read(docker: Docker) -> None:
-    auth = encoded("ci:" + "password" * 10)
-    docker.configure(auths={"registry.example.com": {"auth": f"{auth[:40]}\r\n{auth[40:]}\n"}})
-    assert docker.sent_to(REGISTRY) == "ci:" + "password" * 10
-
-
-def test_a_helper_that_is_missing_does_not_hide_a_stored_password(docker: Docker) -> None:
-    docker.configure(credsStore="missing", auths={"registry.example.com": {"auth": encoded("ci:password")}})
-    assert docker.sent_to(REGISTRY) == "ci:password"
+    assert docker.sent_to() is None
 
 
 def test_podmans_files_go_before_dockers(tmp_path: Path) -> None:
-    def write(path: Path, name: str) -> None:
+    environment = {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path / "run")}
+    for name, file in (
+        ("docker", ".docker/config.json"),
+        ("config", ".config/containers/auth.json"),
+        ("runtime", "run/containers/auth.json"),
+        ("named", "auth.json"),
+    ):
+        path = tmp_path / file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"auths": {"registry.example.com": {"auth": encoded(f"{name}:x")}}}))
-
-    environment = {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path / "run")}
-    expected = []
-    for name, file in (
-        ("docker", tmp_path / ".docker" / "config.json"),
-        ("config", tmp_path / ".config" / "containers" / "auth.json"),
-        ("runtime", tmp_path / "run" / "containers" / "auth.json"),
-        ("named", tmp_path / "auth.json"),
-    ):
-        write(file, name)
-        expected.append(sent(Authentication(environment=environment).of(REGISTRY)))
-        environment |= {"REGISTRY_AUTH_FILE": str(tmp_path / "auth.json")} if name == "runtime" else {}
-    assert expected[:3] == ["docker:x", "config:x", "runtime:x"]
-    assert sent(Authentication(environment=environment).of(REGISTRY)) == "named:x"
+        if name == "named":
+            environment["REGISTRY_AUTH_FILE"] = str(path)
+        assert sent(Authentication(environment=environment).of(REGISTRY)) == f"{name}:x"
 
 
 @pytest.mark.usefixtures("aws_credentials")
