@@ -1,7 +1,8 @@
 """Runs an operator's commands against a local AWS with an unreliable token store and an unreliable secret."""
 
+import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from starlette.requests import Request
@@ -35,43 +36,46 @@ class UnreliableSecret(Secret):
         return JSONResponse({"__type": "AccessDeniedException", "message": "No."}, 400)
 
 
-@dataclass
 class Operated:
-    """A deployment that commands are for."""
+    """A deployment, and the command `ecr-layers token` for it.
 
-    store: UnreliableStore = field(default_factory=UnreliableStore)
-    log: FunctionLog = field(default_factory=FunctionLog)
-    secret: UnreliableSecret = field(default_factory=UnreliableSecret)
-    outputs: dict[str, str] = field(
-        default_factory=lambda: {
+    Attributes:
+        store: Its token store.
+        secret: The secret with its signing keys.
+        log: Its function's log.
+        outputs: The outputs of its stack.
+    """
+
+    def __init__(self, command: Command) -> None:
+        self.store = UnreliableStore()
+        self.secret = UnreliableSecret()
+        self.log = FunctionLog()
+        self.outputs = {
             "FunctionArn": "arn:aws:lambda:us-east-1:123456789012:function:layers",
             "RegistryDomain": "registry.example.com",
-            "TokenStoreArn": UnreliableStore.arn,
-            "SigningKeySecret": UnreliableSecret.arn,
+            "TokenStoreArn": self.store.arn,
+            "SigningKeySecret": self.secret.arn,
         }
-    )
+        self._command = command
+
+    def __call__(self, *arguments: str) -> Result:
+        return self._command("token", *arguments)
+
+    @property
+    def entries(self) -> dict[str, Any]:
+        """What the store has."""
+        return {name: json.loads(value) for name, value in self.store.snapshot().items()}
 
 
 @pytest.fixture
-def there(monkeypatch: pytest.MonkeyPatch) -> Iterator[Operated]:
+def token(command: Command, monkeypatch: pytest.MonkeyPatch) -> Iterator[Operated]:
     """Run a deployment, and lead the SDK to it."""
-    there = Operated()
-    stack = Stack("EcrLayerResolver", there.outputs, SETTINGS)
-    api = OperatorApi(stack, there.store, there.log, there.secret)
+    operated = Operated(command)
+    stack = Stack("EcrLayerResolver", operated.outputs, SETTINGS)
+    api = OperatorApi(stack, operated.store, operated.log, operated.secret)
     with running(api.app(), host="localhost") as url:
         lead_to(url, monkeypatch)
-        yield there
-
-
-@pytest.fixture
-def tokens(there: Operated, command: Command) -> Command:
-    """Return what runs `ecr-layers token` for the deployment."""
-    assert there
-
-    def run(*arguments: str) -> Result:
-        return command("token", *arguments)
-
-    return run
+        yield operated
 
 
 def forget_credentials(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,12 +15,12 @@ from ecr_layers.errors import UsageError
 from ecr_layers.ops.aws import one_line_errors
 from ecr_layers.ops.pull_tokens import PullToken
 from ecr_layers.ops.token_store import TokenStore
-from tests.client.commanding import Command, command
+from tests.client.commanding import command
 from tests.client.key_value_store import UnreliableStore
-from tests.client.operating import Operated, forget_credentials, there, tokens
+from tests.client.operating import Operated, forget_credentials, token
 from tests.loopback import resolve_localhost_names
 
-__all__ = ["command", "there", "tokens"]
+__all__ = ["command", "token"]
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
 TOKEN = PullToken("ci", ("team/*",), NOW + timedelta(days=1), NOW)
@@ -28,8 +28,8 @@ ARN = UnreliableStore.arn
 
 
 @pytest.fixture
-def store(there: Operated) -> UnreliableStore:
-    return there.store
+def store(token: Operated) -> UnreliableStore:
+    return token.store
 
 
 def test_a_change_by_somebody_else_in_between_overwrites_nothing(store: UnreliableStore) -> None:
@@ -89,11 +89,9 @@ def test_a_list_that_does_not_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -
         ("ValidationException", "The token store answered ValidationException: The store answers ValidationException."),
     ],
 )
-def test_what_the_store_answers_is_one_line_with_status_2(
-    store: UnreliableStore, tokens: Command, code: str, message: str
-) -> None:
-    store.refuse(code)
-    result = tokens("list")
+def test_what_the_store_answers_is_one_line_with_status_2(token: Operated, code: str, message: str) -> None:
+    token.store.refuse(code)
+    result = token("list")
     assert (result.status, result.output, result.error.count("\n")) == (2, "", 1)
     assert result.error.startswith(f"ecr-layers: {message}")
 
@@ -107,11 +105,11 @@ def test_what_the_store_answers_is_one_line_with_status_2(
     ],
 )
 def test_a_configuration_that_can_not_be_used_is_one_line_with_status_2(
-    tokens: Command, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, message: str
+    token: Operated, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, message: str
 ) -> None:
     monkeypatch.setenv(variable, value)
     for arguments in (["list"], ["revoke", "ci"]):
-        result = tokens(*arguments)
+        result = token(*arguments)
         assert (result.status, result.output, result.error.count("\n")) == (2, "", 1)
         assert message in result.error
 
@@ -134,18 +132,16 @@ def test_a_store_that_does_not_say_whether_it_has_written_is_said_to(
     is_answered.set()
 
 
-def test_without_credentials_nothing_is_asked(
-    store: UnreliableStore, tokens: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_credentials_nothing_is_asked(token: Operated, monkeypatch: pytest.MonkeyPatch) -> None:
     forget_credentials(monkeypatch)
-    result = tokens("list")
-    assert (result.status, store.calls) == (2, [])
+    result = token("list")
+    assert (result.status, token.store.calls) == (2, [])
     assert result.error.startswith("ecr-layers: There are no AWS credentials.")
 
 
-def test_a_missing_package_is_named(tokens: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_named(token: Operated, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    result = tokens("list")
+    result = token("list")
     assert (result.status, result.output) == (2, "")
     assert result.error == "ecr-layers: Tokens need another package: pip install 'ecr-layers[ops]'\n"
 
