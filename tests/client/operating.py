@@ -15,7 +15,7 @@ from local.server import running
 from tests.client.commanding import Command, Result
 from tests.client.key_value_store import UnreliableStore
 
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "repositories": ["team/*", "shared/base"],
     "registries": ["210987654321"],
     "domainName": None,

@@ -159,7 +159,7 @@ NOT_FOUND = "echo credentials not found in native keychain; exit 1"
 def test_a_credential_helper_is_asked_for_the_host_and_a_hosts_own_first(docker: Docker) -> None:
     docker.add_helper("test", ANSWER)
     docker.add_helper("failing", "exit 3")
-    auths = {"registry.example.com": {}}
+    auths: dict[str, Any] = {"registry.example.com": {}}
     docker.configure(auths=auths, credsStore="test")
     assert docker.sent_to() == "ci:of registry.example.com"
     docker.configure(auths=auths, credsStore="failing", credHelpers={"registry.example.com": "test"})

@@ -16,6 +16,7 @@ import trustme
 from ecr_layers import Client, MissingPackageError, Retries, ServiceError, UsageError
 from ecr_layers.transfer import transport as transport_module
 from ecr_layers.transfer.proxies import proxy_for
+from ecr_layers.transfer.rates import RateLimit
 from ecr_layers.transfer.transport import Clock, Problem, Transport, TransportError
 from tests.client.sockets import head_of, serving
 
@@ -222,3 +223,34 @@ def test_the_clock_follows_the_services_and_counts_the_age_of_cached_answers() -
     for wrong in ({}, {"Date": "soon"}, {"Date": format_datetime(later, usegmt=True), "Age": "x"}):
         clock.learn(wrong)
     assert abs(clock.now() - later) < timedelta(seconds=10)
+
+
+class Time:
+    """A clock that only advances by waiting, as if all connections waited at once."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.waits: list[float] = []
+
+    def limit(self) -> RateLimit:
+        return RateLimit(1000, lambda: self.now, self.waits.append)
+
+
+def test_connections_share_the_limit_of_the_rate() -> None:
+    time = Time()
+    limit = time.limit()
+    threads = [threading.Thread(target=limit.wait, args=(500,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(time.waits) == [0.5, 1.0, 1.5, 2.0]
+
+
+def test_idle_time_is_not_made_up_for() -> None:
+    time = Time()
+    limit = time.limit()
+    limit.wait(500)
+    time.now = 100
+    limit.wait(500)
+    assert time.waits == [0.5, 0.5]
