@@ -44,9 +44,8 @@ def origin(service_with_images: Fetching, monkeypatch: pytest.MonkeyPatch, tmp_p
     return service_with_images
 
 
-def test_the_version_is_the_packages(command: Command) -> None:
+def test_the_version_is_printed(command: Command) -> None:
     assert command("--version").output == f"ecr-layers {__version__}\n"
-    assert f'version = "{__version__}"' in (ROOT / "client" / "pyproject.toml").read_text()
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -175,7 +174,6 @@ def test_little_memory_is_one_line_of_error_or_enough(tmp_path: Path, kilobytes:
         ("fetch IMAGE -o TARGET --json >/dev/full", 4, "The output can't be written: No space"),
         ("inspect IMAGE >&-", 4, "The output can't be written: standard output is closed."),
         ("fetch IMAGE -o TARGET 2>&-", 0, ""),
-        ("fetch IMAGE --url http://127.0.0.1:1 -o TARGET", 1, "the connection was refused"),
         ("fetch IMAGE --url https://no.such.invalid -o TARGET", 1, "the host name can't be resolved"),
         ("fetch --nope", 2, "ecr-layers: No such option"),
         ("nope", 2, "ecr-layers: No such command 'nope'."),

@@ -135,21 +135,18 @@ def test_logging_out_of_a_registry_forgets_its_tokens_alone(job: Job) -> None:
     assert json.loads(job.helper("list")[1]) == {}
 
 
-def test_a_registry_without_keyless_login_is_unknown_so_that_docker_goes_on_without_credentials(job: Job) -> None:
-    job.service.answer = Response("no", 404)
-    assert job.helper("get") == (1, "credentials not found in native keychain")
-
-
 def test_errors_go_where_docker_reads_them_in_one_line(job: Job) -> None:
     job.service.answer = refusal(401, "No rule matches.")
     status, output = job.helper("get")
     assert (status, output.count("\n")) == (1, 0)
     assert "refused the ID token: No rule matches." in output
     assert job.service.id_token(job_id="1") not in output
+    # Docker goes on without credentials then.
+    job.service.answer = Response("no", 404)
+    assert job.helper("get") == (1, "credentials not found in native keychain")
     assert job.helper("store", "{}") == (1, "docker-credential-ecr-layers logs in by itself. Leave docker login out.")
-    status, output = job.helper("get", "not a host")
-    assert (status, output.count("\n")) == (1, 0)
-    assert output.startswith("'not a host' isn't a valid service URL.")
+    assert job.helper("other")[0] == 1
+    assert job.helper("get", "not a host")[0] == 1
 
 
 def test_login_leaves_the_token_to_its_own_helper(job: Job, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -195,7 +192,6 @@ def test_kubelet_gets_credentials_for_the_registry_and_how_long_to_keep_them(job
         ({"apiVersion": "credentialprovider.kubelet.k8s.io/v1beta1"}, "Set apiVersion to credentialprovider."),
         ({"kind": "Other"}, "Expected a CredentialProviderRequest."),
         ({"serviceAccountToken": ""}, "kubelet sent no service account token. Set tokenAttributes"),
-        ({"serviceAccountToken": "a.b.c"}, "The ID token isn't a JSON Web Token"),
         ({"serviceAccountToken": id_token("other")}, "Request it with the audience registry.example.com."),
     ],
 )

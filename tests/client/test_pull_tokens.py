@@ -141,6 +141,10 @@ CREATE = ("create", "ci", "--repositories", "team/app")
         ((*CREATE, "--note", "a\nb"), "control characters"),
         ((*CREATE, "--note", "\u202eevil"), "control characters"),
         (("create", "ci", "--repositories", ","), "has no scope"),
+        (("rotate", "ci", "--keep-old", "long"), "isn't a duration, such as 90s, 2m, 1h or 7d."),
+        (("rotate", "ci", "--days", "1", "--not-after", "2999-01-01"), "Use only one of --days and --not-after."),
+        (("usage", 'x" or 1=1'), "isn't a valid token name"),
+        (("usage", "--csv", "--json"), "Use only one of --csv and --json."),
         (("list", "--store", "arn:aws:s3:::bucket"), "isn't the ARN of a CloudFront KeyValueStore"),
     ],
 )
