@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -279,10 +278,7 @@ def test_url_prints_the_download_url_and_nothing_else(origin: Fetching, command:
         ("team/app team/b --manifest m -o x", "Name one image only with --manifest, --name and --format files."),
         ("team/app -o x --url ftp://example.com", "isn't a valid service URL."),
         ("Team/App -o x", "'Team/App' isn't a repository name."),
-        (
-            "1.dkr.ecr.eu-west-1.amazonaws.com:443/team/app -o x",
-            "is in the registry 1.dkr.ecr.eu-west-1.amazonaws.com:443, but the service is",
-        ),
+        ("1.dkr.ecr.eu-west-1.amazonaws.com:443/team/app -o x", "is in the registry 1.dkr.ecr.eu-west-1.amazonaws.com"),
         ("docker.io/team/app -o x", "is in the registry docker.io, but the service is"),
         ("team/app:-1 -o x", "'-1' isn't a tag."),
         ("team/app@sha256:00 -o x", "'sha256:00' isn't a digest;"),
@@ -291,10 +287,7 @@ def test_url_prints_the_download_url_and_nothing_else(origin: Fetching, command:
         (f"team/app:1 --digest sha256:{'0' * 64} -o x", "With --digest, name a repository only"),
         ("team/app:index --platform pdp11 -o x", "'pdp11' isn't a platform;"),
         ("team/app --manifest /nowhere -o x", "Can't read the manifest from /nowhere"),
-        (
-            "team/app --manifest m --platform linux/arm64 -o x",
-            "Use only one of --platform, --all-platforms and --manifest.",
-        ),
+        ("team/app --manifest m --platform linux/arm64 -o x", "Use only one of --platform, --all-platforms and"),
         ("team/app --max-bytes=1.5G -o x", "isn't a number of bytes"),
         ("team/app --limit-rate 0 -o x", "'0' is less than 1."),
         ("team/app -o oci:", "Name the target with -o PATH."),
@@ -315,26 +308,16 @@ def test_a_wrong_command_line_is_one_line_and_status_2(
 @pytest.mark.parametrize(
     ("words", "fault", "status", "message"),
     [
-        (lambda _: ["team/app:nope"], None, 1, "There is no image nope in repository team/app."),
-        (lambda _: ["team/nope"], None, 1, "There is no repository team/nope"),
-        (
-            lambda origin: [f"team/app@{origin.large}"],
-            None,
-            1,
-            "is a layer's digest, not an image's. Download it with team/app --digest sha256:",
-        ),
-        (
-            lambda origin: ["team/app", "--digest", origin.images["image"]["digest"]],
-            None,
-            1,
-            "is an image's digest, not a layer's: use team/app@sha256:",
-        ),
-        (lambda _: ["team/app:large", "--max-bytes", "1K"], None, 1, "over the limit of 1000."),
-        (lambda _: ["team/app:large"], "expired", 1, "couldn't be downloaded: S3 answered 403 AccessDenied"),
-        (lambda _: ["team/app:large", "-v"], "expired", 1, "(code url-refused, S3 code AccessDenied)\n"),
-        (lambda _: ["team/app:large"], "reset", 1, "couldn't be downloaded: the connection broke"),
-        (lambda _: ["team/app:large"], "redirect", 1, "there are more than 3 redirects"),
-        (lambda _: ["team/app:large"], "wrong", 3, "Digest mismatch after two downloads"),
+        ("team/app:nope", None, 1, "There is no image nope in repository team/app."),
+        ("team/nope", None, 1, "There is no repository team/nope"),
+        ("team/app@LAYER", None, 1, "is a layer's digest, not an image's. Download it with team/app --digest sha256:"),
+        ("team/app --digest IMAGE", None, 1, "is an image's digest, not a layer's: use team/app@sha256:"),
+        ("team/app:large --max-bytes 1K", None, 1, "over the limit of 1000."),
+        ("team/app:large", "expired", 1, "couldn't be downloaded: S3 answered 403 AccessDenied"),
+        ("team/app:large -v", "expired", 1, "(code url-refused, S3 code AccessDenied)\n"),
+        ("team/app:large", "reset", 1, "couldn't be downloaded: the connection broke"),
+        ("team/app:large", "redirect", 1, "there are more than 3 redirects"),
+        ("team/app:large", "wrong", 3, "Digest mismatch after two downloads"),
     ],
 )
 def test_a_failure_is_one_line_with_its_status_and_shows_no_url(
@@ -342,7 +325,7 @@ def test_a_failure_is_one_line_with_its_status_and_shows_no_url(
     tmp_path: Path,
     command: Command,
     caplog: pytest.LogCaptureFixture,
-    words: Callable[[Fetching], list[str]],
+    words: str,
     fault: Kind | None,
     status: int,
     message: str,
@@ -350,7 +333,8 @@ def test_a_failure_is_one_line_with_its_status_and_shows_no_url(
     caplog.set_level(logging.DEBUG)
     caplog.set_level(logging.DEBUG, "urllib3")
     origin.s3.faults = [Fault(fault, times=1000)] if fault else []
-    result = command("fetch", *words(origin), "-o", str(tmp_path / "app"), "--quiet")
+    words = words.replace("LAYER", origin.large).replace("IMAGE", origin.images["image"]["digest"])
+    result = command("fetch", *words.split(), "-o", str(tmp_path / "app"), "--quiet")
     assert message in result.error
     assert (result.status, result.output, result.error.count("\n")) == (status, "", 1)
     assert not SECRETS.search(result.error)

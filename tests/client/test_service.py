@@ -12,15 +12,7 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from ecr_layers import (
-    Client,
-    ClientError,
-    DownloadUrl,
-    IntegrityError,
-    Retries,
-    ServiceError,
-    UsageError,
-)
+from ecr_layers import Client, ClientError, DownloadUrl, IntegrityError, Retries, ServiceError, UsageError
 from ecr_layers.registry.addresses import service_url
 from ecr_layers.transfer.downloads import DownloadError, Downloads
 from ecr_layers.transfer.retries import Attempts
@@ -97,15 +89,15 @@ def test_only_what_may_succeed_later_is_asked_for_again(answer: Response, attemp
     assert "\n" not in str(caught.value)
 
 
+SIGNED = "https://s3.example.com/x?X-Amz-Signature=1"
+
+
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
         (problem(400, retryable=False, detail="layerDigest is missing."), "layerDigest is missing."),
         (problem(500, retryable=False), "It is so. (request id request-1)"),
-        (
-            problem(400, retryable=False, detail="See https://s3.example.com/x?X-Amz-Signature=1 and\nmore."),
-            "See https://… and more.",
-        ),
+        (problem(400, retryable=False, detail=f"See {SIGNED} and\nmore."), "See https://… and more."),
         (problem(400, retryable=False, detail="\x1b[31mred"), "?[31mred"),
         (Response('{"Message":"Forbidden"}', 403), "requires credentials (HTTP 403)."),
         (RedirectResponse("https://example.com/?token=1"), "redirects to another address. Use that address."),
@@ -187,24 +179,19 @@ def test_a_manifest_that_is_not_what_its_digest_says_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("members", "message"),
     [
-        (b"[" * 100_000, "isn't a JSON object"),
-        (b'{"schemaVersion": 1, "layers": []}', "Unsupported manifest type"),
-        (b'{"schemaVersion": 2, "layers": []}', "has no config and layers"),
-        (
-            b'{"schemaVersion": 2, "config": {"digest": "sha256:../../etc", "size": 1}, "layers": []}',
-            "without a sha256 or sha512 digest",
-        ),
-        (
-            b'{"schemaVersion": 2, "config": {"digest": "%s", "size": -1}, "layers": []}' % DIGESTS[0].encode(),
-            "say the size",
-        ),
-        (b'{"schemaVersion": 2, "config": {}, "layers": {}}', "layers isn't a list"),
-        (b'{"schemaVersion": 2, "config": 1, "layers": []}', "a descriptor that isn't an object"),
+        ({"schemaVersion": 1}, "Unsupported manifest type"),
+        ({}, "has no config and layers"),
+        ({"config": {"digest": "sha256:../../etc", "size": 1}}, "without a sha256 or sha512 digest"),
+        ({"config": {"digest": DIGESTS[0], "size": -1}}, "say the size"),
+        ({"config": {}, "layers": {}}, "layers isn't a list"),
+        ({"config": 1}, "a descriptor that isn't an object"),
+        (None, "isn't a JSON object"),
     ],
 )
-def test_a_manifest_that_is_none_is_refused_in_one_line(content: bytes, message: str) -> None:
+def test_a_manifest_that_is_none_is_refused_in_one_line(members: dict[str, Any] | None, message: str) -> None:
+    content = "[" * 100_000 if members is None else json.dumps({"schemaVersion": 2, "layers": [], **members})
     answer = in_turn(Response(content, 200, media_type=OCI_MANIFEST))
     with scripted(answer) as (_, client), pytest.raises(ClientError, match=message) as caught:
         client.image("team/app:1")

@@ -96,6 +96,7 @@ def test_a_service_that_is_open_by_mistake_fails(
 Answer = Callable[[httpx.Request], httpx.Response]
 MANIFEST = b"{}"
 MANIFEST_DIGEST = f"sha256:{hashlib.sha256(MANIFEST).hexdigest()}"
+MANIFEST_FAILS = "FAIL  HEAD of a manifest:"
 PROBLEM = {"Content-Type": "application/problem+json"}
 RESOLVED = {"downloadUrl": "https://bucket.example.com/?X-Amz-Signature=0"}
 
@@ -123,28 +124,19 @@ def with_head(headers: Mapping[str, str]) -> Answer:
         (always(200, {}), "FAIL  a layer: the answer isn't the API's"),
         (always(200, RESOLVED), "FAIL  a layer: S3 answered the request for its first byte with 200"),
         (always(404, {}), "FAIL  an error's form: its Content-Type is application/json, expected"),
-        (
-            always(404, {"code": "Other"}, PROBLEM),
-            "FAIL  an error's form: its code is Other, expected LayersNotFoundException",
-        ),
+        (always(404, {"code": "Other"}, PROBLEM), "FAIL  an error's form: its code is Other, expected LayersNot"),
         (always(503), "FAIL  HEAD: answered 503, expected 200"),
         (always(404), "FAIL  HEAD of a manifest: answered 404, expected 200"),
-        (
-            always(200, {}, {"Docker-Content-Digest": "sha256:00"}),
-            f"FAIL  HEAD of a manifest: the manifest has the digest {MANIFEST_DIGEST}, and another Docker-Content",
-        ),
+        (always(200, {}, {"Docker-Content-Digest": "sha256:00"}), f"{MANIFEST_FAILS} the manifest has the digest"),
         (
             always(200, RESOLVED, {"Content-Range": "bytes 0-0/9"}),
             "FAIL  HEAD of a blob: Content-Length is 63, expected 9. docker-registry as a pull-through cache can't",
         ),
         (with_head({"Content-Length": "2"}), "ok    HEAD of a manifest"),
-        (
-            with_head({"Content-Length": "0"}),
-            "FAIL  HEAD of a manifest: Content-Length is 0, expected 2. containerd pulls nothing then.",
-        ),
+        (with_head({"Content-Length": "0"}), f"{MANIFEST_FAILS} Content-Length is 0, expected 2. containerd pulls no"),
         (
             with_head({}),
-            "FAIL  HEAD of a manifest: Content-Length is None, expected 2. docker-registry as a pull-through cache",
+            f"{MANIFEST_FAILS} Content-Length is None, expected 2. docker-registry as a pull-through cache",
         ),
         (
             with_head({"x-amzn-remapped-content-length": "2"}),
@@ -211,19 +203,6 @@ def test_a_profile_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) ->
         callers_credentials()
 
 
-CHECKS = [
-    "the challenge",
-    "log-in",
-    "a wrong password",
-    "a blob through the redirect",
-    "HEAD of a blob",
-    "HEAD of a manifest",
-    "an error's form",
-    "scope",
-    "POST",
-]
-
-
 @pytest.fixture(scope="module")
 def origin(sample: OciLayout) -> Iterator[Service]:
     function_url = FunctionUrl(caller=CALLER, renames_headers=True)
@@ -263,9 +242,11 @@ def smoke(command: Command, tmp_path: Path) -> Smoke:
 
 def test_a_service_behind_the_edge_passes_every_check(edge: RunningEdge, smoke: Smoke) -> None:
     result = smoke(edge.url, "ci", "--repository", REPOSITORY)
-    skipped = [f"skip  {check}: the service has no trustRules" for check in ("a short token", "a forged ID token")]
-    assert result.output.splitlines() == [*(f"ok    {check}" for check in CHECKS), *skipped]
     assert result.status == 0
+    *well, short, forged = result.output.splitlines()
+    assert (len(well), {line[:6] for line in well}) == (9, {"ok    "})
+    assert short == "skip  a short token: the service has no trustRules"
+    assert forged == "skip  a forged ID token: the service has no trustRules"
     result = smoke(edge.url, "all", "--repository", REPOSITORY)
     assert result.status == 0
     assert "skip  scope: the token is for every repository" in result.output
@@ -336,23 +317,17 @@ def redirect_to(location: str) -> Answer:
         (challenging(BASIC), "the challenge: its code is X and not UNAUTHORIZED"),
         (challenging(OWN), "the challenge: its code is X and not UNAUTHORIZED"),
         (
-            challenging('Bearer realm="https://example.com/token"'),
-            "the challenge: registry.example.com asks to log in at another address",
+            challenging(OWN.replace("registry", "other")),
+            "the challenge: registry.example.com asks to log in at another",
         ),
         (always(200), "the challenge: without a token it answered 200 and not 401"),
         (always(200), "a wrong password: answered 200 and not 401"),
         (always(200), "POST: answered 200 and not 405"),
         (always(200), "scope: answered 200 and not 403"),
         (always(503), "log-in: answered 503 and not 200"),
-        (
-            redirect_to(f"{EDGE}/?X-Amz-Signature=0"),
-            "a blob through the redirect: the redirect leads to the service itself, and not to S3",
-        ),
+        (redirect_to(f"{EDGE}/?X-Amz-Signature=0"), "the redirect: the redirect leads to the service itself, and not"),
         (redirect_to(SIGNED), "a blob through the redirect: S3 answered the request for its first byte with 200"),
-        (
-            always(403, {"errors": [{"code": "DENIED", "message": "Ask for another."}]}),
-            "a blob through the redirect: answered 403 and not 307: Ask for another.",
-        ),
+        (always(403, {"errors": [{"message": "Ask."}]}), "a blob through the redirect: answered 403 and not 307: Ask."),
     ],
 )
 def test_what_is_wrong_at_the_edge_is_said_and_no_secret_is(
