@@ -240,9 +240,10 @@ def test_a_service_is_a_url_or_a_domain(text: str, url: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["ftp://example.com", "https://user:secret@example.com", "https://example.com/path", "a b", "https://?x"],
+    ["", "ftp://example.com", "https://user:secret@example.com", "https://example.com/path", "a b", "https://?x"],
 )
-def test_anything_else_is_no_service(text: str) -> None:
+def test_anything_else_is_no_service(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ECR_LAYERS_URL", raising=False)
     with pytest.raises(UsageError) as caught:
         service_url(text)
     assert "secret" not in str(caught.value)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -157,15 +158,18 @@ MISMATCH = ("SignatureDoesNotMatch", "The request signature we calculated does n
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (refused("RequestTimeTooSkewed", "The difference is too large.", None), "Set this machine's clock."),
-        (refused("SignatureDoesNotMatch", "Signature not yet current: 2026", 20), "clock, which is 20 minutes fast."),
-        (refused(*MISMATCH, -90), "is 90 minutes slow."),
-        (refused(*MISMATCH), "refused the credentials"),
-        (refused("ExpiredTokenException", "The security token is expired"), "Renew them."),
-        (untrusted("certificate is not yet valid"), "Check this machine's clock."),
-        (untrusted("self-signed certificate"), r"can't be reached: SSLError\.$"),
+        (lambda: refused("RequestTimeTooSkewed", "The difference is too large.", None), "Set this machine's clock."),
+        (
+            lambda: refused("SignatureDoesNotMatch", "Signature not yet current: 2026", 20),
+            "clock, which is 20 minutes fast.",
+        ),
+        (lambda: refused(*MISMATCH, -90), "is 90 minutes slow."),
+        (lambda: refused(*MISMATCH), "refused the credentials"),
+        (lambda: refused("ExpiredTokenException", "The security token is expired"), "Renew them."),
+        (lambda: untrusted("certificate is not yet valid"), "Check this machine's clock."),
+        (lambda: untrusted("self-signed certificate"), r"can't be reached: SSLError\.$"),
     ],
 )
-def test_a_wrong_clock_is_called_a_wrong_clock(error: Exception, expected: str) -> None:
+def test_a_wrong_clock_is_called_a_wrong_clock(error: Callable[[], Exception], expected: str) -> None:
     with pytest.raises(UsageError, match=expected), one_line_errors("The token store"):
-        raise error
+        raise error()
