@@ -18,20 +18,9 @@ SERVED = ["team/*", "shared/base"]
 REGISTRY = "210987654321"
 
 
-@pytest.mark.parametrize(
-    ("served", "scope"),
-    [
-        (SERVED, "team/app"),
-        (SERVED, "team/*"),
-        (SERVED, "team/a*"),
-        (SERVED, "shared/base"),
-        (SERVED, f"{REGISTRY}/team/*"),
-        (["*"], "*"),
-        (["*"], f"{REGISTRY}/*"),
-    ],
-)
-def test_a_scope_within_the_deployments_repositories_is_taken(served: list[str], scope: str) -> None:
-    check_scope([scope], served, [REGISTRY])
+def test_a_scope_within_the_deployments_repositories_is_taken() -> None:
+    check_scope(["team/app", "team/*", "team/a*", "shared/base", f"{REGISTRY}/team/*"], SERVED, [REGISTRY])
+    check_scope(["*", f"{REGISTRY}/*"], ["*"], [REGISTRY])
 
 
 @pytest.mark.parametrize(
@@ -77,15 +66,12 @@ def test_a_scope_that_is_taken_gives_nothing_that_the_deployment_does_not_serve(
         assert all(covers(served, name) for name in [*names, "ba", "aab"] if covers(scope, name))
 
 
-@pytest.mark.parametrize("name", ["a", "CI-2026_11.x", "a" * 64])
-def test_a_name_is_of_letters_digits_and_three_marks(name: str) -> None:
-    check_name(name)
-
-
-@pytest.mark.parametrize("name", ["", "a:b", "-a", "a-", "a" * 65, "ü", "a\n", "a/b", "a\r\nx: y"])
-def test_a_name_that_would_not_go_into_a_header_a_log_or_a_log_in_is_refused(name: str) -> None:
-    with pytest.raises(UsageError, match="isn't a valid token name"):
+def test_a_name_goes_into_a_header_a_log_and_a_log_in() -> None:
+    for name in ("a", "CI-2026_11.x", "a" * 64):
         check_name(name)
+    for name in ("", "a:b", "-a", "a-", "a" * 65, "ü", "a\n", "a/b", "a\r\nx: y"):
+        with pytest.raises(UsageError, match="isn't a valid token name"):
+            check_name(name)
 
 
 def test_a_token_is_read_from_the_store_as_it_was_written() -> None:

@@ -33,6 +33,7 @@ def test_what_the_service_calls_retryable_is_asked_for_again_after_retry_after()
 
 def test_waits_become_longer_and_differ() -> None:
     slept: list[float] = []
+    before = random.getstate()
     retries = Retries(shortest_wait=1.0, longest_wait=10.0, sleep=slept.append, clock=lambda: 0.0)
     for _ in range(20):
         attempts = Attempts(retries)
@@ -41,6 +42,7 @@ def test_waits_become_longer_and_differ() -> None:
         waits = set(slept[place::5])
         assert len(waits) > 1
         assert all(most / 2 <= wait <= most for wait in waits)
+    assert random.getstate() == before, "a program's own random numbers stay as they were"
 
 
 def test_what_fails_without_progress_is_given_up_when_its_time_is_over() -> None:
@@ -62,12 +64,6 @@ def test_what_fails_without_progress_is_given_up_when_its_time_is_over() -> None
     assert not attempts.wait("the network is away")
     attempts.succeeded()
     assert attempts.wait("the network is away")
-
-
-def test_waits_leave_the_programs_random_numbers_alone() -> None:
-    before = random.getstate()
-    Attempts(Retries(sleep=lambda _: None)).wait("busy")
-    assert random.getstate() == before
 
 
 @pytest.mark.parametrize(
@@ -226,27 +222,22 @@ def test_indexes_that_lead_nowhere_are_given_up(contents: list[bytes]) -> None:
     assert len(service.requests) < 40
 
 
-@pytest.mark.parametrize(
-    ("text", "url"),
-    [
-        ("registry.example.com", "https://registry.example.com"),
-        ("https://abc.lambda-url.eu-west-1.on.aws/", "https://abc.lambda-url.eu-west-1.on.aws"),
-        ("http://[::1]:9000/", "http://[::1]:9000"),
-    ],
-)
-def test_a_service_is_a_url_or_a_domain(text: str, url: str) -> None:
-    assert service_url(text) == url
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "ftp://example.com", "https://user:secret@example.com", "https://example.com/path", "a b", "https://?x"],
-)
-def test_anything_else_is_no_service(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("ECR_LAYERS_URL", raising=False)
-    with pytest.raises(UsageError) as caught:
-        service_url(text)
-    assert "secret" not in str(caught.value)
+def test_a_service_is_a_url_or_a_domain() -> None:
+    assert service_url("registry.example.com") == "https://registry.example.com"
+    assert service_url("https://abc.lambda-url.eu-west-1.on.aws/") == "https://abc.lambda-url.eu-west-1.on.aws"
+    assert service_url("http://[::1]:9000/") == "http://[::1]:9000"
+    for text in (
+        "ftp://example.com",
+        "https://user:secret@example.com",
+        "https://example.com/path",
+        "a b",
+        "https://?x",
+    ):
+        with pytest.raises(UsageError, match="isn't a valid service URL") as caught:
+            service_url(text)
+        assert "secret" not in str(caught.value)
+    with pytest.raises(UsageError, match="No service is configured"):
+        service_url("", {})
 
 
 def test_a_download_url_without_tls_is_used_for_a_service_on_this_machine_alone() -> None:
