@@ -21,7 +21,7 @@ from ecr_layers.ops.pull_tokens import PullToken
 from ecr_layers.ops.smoke import ABSENT_DIGEST, Layer, SmokeError, SmokeTest, find_layer
 from ecr_layers.registry.signing import PullToken as Token
 from ecr_layers.registry.signing import callers_credentials
-from local.aws import LocalAws, local_aws
+from local.aws import local_aws
 from local.edge import CALLER, EdgeConfiguration, RunningEdge, local_edge
 from local.oci_layout import OciLayout
 from local.service import FunctionUrl, Service, local_service
@@ -55,13 +55,7 @@ def passes(url: str, layer: Layer, transport: httpx.BaseTransport | None = None,
         return SmokeTest(url, layer, client, AUTH, is_public=is_public).run(Console(width=200))
 
 
-def ecr_of(aws: LocalAws) -> Any:
-    return boto3.client(
-        "ecr", endpoint_url=aws.ecr_url, region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b"
-    )
-
-
-def test_a_service_that_is_well_passes_every_check(
+def test_a_service_that_is_well_passes_every_check_but_not_if_it_is_open_by_mistake(
     service: Service, digest: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert passes(service.url, Layer(REPOSITORY, digest, "latest"))
@@ -71,6 +65,8 @@ def test_a_service_that_is_well_passes_every_check(
     assert manifest == "ok    HEAD of a manifest"
     assert passes(service.url, Layer(REPOSITORY, digest))
     assert capsys.readouterr().out.splitlines() == [*others, "skip  HEAD of a manifest: no image is known"]
+    assert not passes(service.url, Layer(REPOSITORY, digest), is_public=False)
+    assert "FAIL  an unsigned request: answered 200, expected 403" in capsys.readouterr().out
 
 
 def test_which_clients_a_renamed_header_affects_is_said_and_fails_nothing(
@@ -84,13 +80,6 @@ def test_which_clients_a_renamed_header_affects_is_said_and_fails_nothing(
     assert blob.startswith("warn  HEAD of a blob: Content-Length is 0, expected ")
     assert "docker-registry as a pull-through cache can't mirror blobs then" in blob
     assert manifest == "skip  HEAD of a manifest: imagePull isn't set, so registry clients get only blobs"
-
-
-def test_a_service_that_is_open_by_mistake_fails(
-    service: Service, digest: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert not passes(service.url, Layer(REPOSITORY, digest), is_public=False)
-    assert "FAIL  an unsigned request: answered 200, expected 403" in capsys.readouterr().out
 
 
 Answer = Callable[[httpx.Request], httpx.Response]
@@ -153,23 +142,19 @@ def test_what_is_wrong_is_said_with_the_affected_clients_and_no_secret_is(
     assert "X-Amz" not in printed
 
 
-def test_a_layer_to_resolve_is_found_in_ecr(aws: LocalAws, sample: OciLayout) -> None:
-    for repository in (None, REPOSITORY):
-        layer = find_layer(ecr_of(aws), repository)
-        assert (layer.repository, layer.image) == (REPOSITORY, sample.tags["latest"])
-        assert layer.digest in sample.referenced_blobs
-    with pytest.raises(SmokeError, match="Can't find a layer in ECR"):
-        find_layer(ecr_of(aws), "team/missing")
-
-
-def test_a_foreign_layer_is_not_taken(tmp_path: Path) -> None:
+def test_a_layer_to_resolve_is_found_in_ecr_which_is_no_foreign_one(tmp_path: Path) -> None:
     writer = LayoutWriter(tmp_path / "layout")
     foreign = {"mediaType": OCI_LAYER, "digest": ABSENT_DIGEST, "size": 1, "urls": ["https://example.com/layer"]}
     own = writer.blob(b"own")
-    writer.name(writer.image("image", layers=[foreign, own]), "latest")
+    image = writer.image("image", layers=[foreign, own])
+    writer.name(image, "latest")
     writer.write()
     with local_aws({REPOSITORY: OciLayout(tmp_path / "layout")}) as aws:
-        assert find_layer(ecr_of(aws)).digest == own["digest"]
+        ecr = boto3.client("ecr", endpoint_url=aws.ecr_url, region_name="us-east-1")
+        for repository in (None, REPOSITORY):
+            assert find_layer(ecr, repository) == Layer(REPOSITORY, own["digest"], image["digest"])
+        with pytest.raises(SmokeError, match="Can't find a layer in ECR"):
+            find_layer(ecr, "team/missing")
 
 
 FUNCTION_URL = "https://abc.lambda-url.eu-west-1.on.aws/"

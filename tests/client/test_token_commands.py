@@ -13,9 +13,10 @@ from unittest.mock import Mock
 
 import boto3
 import pytest
+from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from ecr_layers.cli import output
 from ecr_layers.cli.output import ReaderGoneError
@@ -323,19 +324,6 @@ def test_a_log_that_can_not_be_asked_is_one_line(token: Operated, arguments: lis
     assert message in result.error
 
 
-def answer_with(body: str, status: int = 200, asked: list[str] | None = None) -> ASGIApp:
-    """Return an application that answers everything with a body, but gives queries of the log an id."""
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        target = Request(scope).headers.get("x-amz-target", "").partition(".")[2]
-        if asked is not None:
-            asked.append(target)
-        content = '{"queryId": "1"}' if asked is not None and target == "StartQuery" else body
-        await Response(content, status, media_type="application/x-amz-json-1.1")(scope, receive, send)
-
-    return app
-
-
 @pytest.mark.parametrize(
     ("status", "message"), [("Running", "took longer than 0 s"), ("Failed", "ended the query: Failed. Try fewer days.")]
 )
@@ -343,7 +331,12 @@ def test_a_query_that_does_not_end_well_is_stopped_and_said(
     monkeypatch: pytest.MonkeyPatch, status: str, message: str
 ) -> None:
     asked: list[str] = []
-    with running(answer_with(json.dumps({"status": status}), asked=asked), host="localhost") as url:
+
+    def answer(request: Request) -> Response:
+        asked.append(request.headers["x-amz-target"].partition(".")[2])
+        return JSONResponse({"queryId": "1"} if asked[-1] == "StartQuery" else {"status": status})
+
+    with running(Starlette(routes=[Route("/", answer, methods=["POST"])]), host="localhost") as url:
         lead_to(url, monkeypatch)
         client = boto3.client("logs", region_name="us-east-1")
         with pytest.raises(UsageError, match=message):
@@ -352,15 +345,11 @@ def test_a_query_that_does_not_end_well_is_stopped_and_said(
 
 
 def test_rows_that_can_not_be_read_are_shown_as_far_as_they_can(
-    monkeypatch: pytest.MonkeyPatch, command: Command
+    token: Operated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cells = {"caller": "ci", "requests": "many", "last": "1e99", "layers": "1.0E3"}
-    results = [[{"field": name, "value": value} for name, value in cells.items()], [{}]]
-    body = json.dumps({"status": "Complete", "results": results})
-    with running(answer_with(body, asked=[]), host="localhost") as url:
-        lead_to(url, monkeypatch)
-        result = command("token", "usage", "--log-group", "x")
-    assert result.output.splitlines()[1].split() == ["ci", "0", "1000", "0", "?"]
+    rows = [{"caller": "ci", "requests": "many", "last": "1e99", "layers": "1.0E3"}, {}]
+    monkeypatch.setattr(token.log, "usage", lambda *_: rows)
+    assert token("usage").output.splitlines()[1].split() == ["ci", "0", "1000", "0", "?"]
 
 
 HTML = "<html><body>Log in to the hotel's network</body></html>"
@@ -381,7 +370,7 @@ def test_rubbish_for_an_answer_is_one_line(
     monkeypatch: pytest.MonkeyPatch, command: Command, tmp_path: Path, body: str, status: int
 ) -> None:
     imported = exported(tmp_path, {"ci": ENTRY})
-    with running(answer_with(body, status), host="localhost") as url:
+    with running(Response(body, status, media_type="application/json"), host="localhost") as url:
         lead_to(url, monkeypatch)
         for arguments in (["pause", "ci"], ["export"], ["import", imported], ["usage", "--log-group", "x"]):
             result = command("token", *arguments)
