@@ -59,12 +59,10 @@ def test_a_secret_that_can_not_be_written_is_written_when_the_command_runs_again
     assert f"has the new key {new['id']}, but the secret doesn't: AWS denied PutSecretValue" in failed.error
     assert keys_of(token) == [old]
     token.secret.is_writable = True
-    before = int(time.time())
     assert token("rotate-keys").status == 0
     first, second = keys_of(token)
     assert signing_of(token)["keys"] == [first, second]
     assert (first, second["id"]) == (new, old["id"])
-    assert second["notAfter"] >= before + 3900
 
 
 def test_a_rotation_by_somebody_else_in_between_is_finished_and_not_repeated(token: Operated) -> None:
@@ -164,8 +162,10 @@ def test_keys_that_have_ended_and_old_moments_are_dropped() -> None:
     assert current == Signing((recent,), {"recent": NOW - 3600, "revoked": FOREVER})
 
 
-def test_a_new_store_or_a_new_secret_gets_what_the_other_needs() -> None:
+def test_a_rotation_that_another_left_unfinished_or_a_new_store_or_secret_gets_what_is_needed() -> None:
     fresh, issuing = SigningKey("fresh", "a"), SigningKey("issuing", "b")
     with_old = (fresh, SigningKey("issuing", "b", NOW + 3900))
     assert Signing().rotated([issuing], fresh, NOW).keys == with_old
     assert Signing((issuing,)).rotated([], fresh, NOW).keys == (issuing,)
+    unfinished = Signing((fresh, SigningKey("issuing", "b", NOW + 10)))
+    assert unfinished.rotated([issuing], SigningKey("other", "c"), NOW).keys == with_old
