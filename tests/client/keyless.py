@@ -36,15 +36,13 @@ class KeylessService:
 
     Attributes:
         received: The ID tokens that it was sent.
-        answer: Its answer instead of a token.
-        first_answers: Its answers before that, one each.
+        answers: Its next answers instead of a token.
         seconds: The lifetime of its tokens.
         url: Its URL.
     """
 
     received: list[str] = field(default_factory=list)
-    answer: Response | None = None
-    first_answers: list[Response] = field(default_factory=list)
+    answers: list[Response] = field(default_factory=list)
     seconds: object = 3600
     url: str = ""
 
@@ -65,9 +63,9 @@ class KeylessService:
         scheme, _, encoded = request.headers["authorization"].partition(" ")
         assert (scheme, str(request.url.query)) == ("Basic", f"service={quote(self.host)}")
         self.received.append(base64.b64decode(encoded).decode().partition(":")[2])
-        if self.first_answers:
-            return self.first_answers.pop(0)
-        return self.answer or JSONResponse({"token": self.issued, "expires_in": self.seconds})
+        if self.answers:
+            return self.answers.pop(0)
+        return JSONResponse({"token": self.issued, "expires_in": self.seconds})
 
 
 @pytest.fixture

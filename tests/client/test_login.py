@@ -269,7 +269,7 @@ def test_what_is_no_id_token_is_refused_without_its_text(job: Job, text: str) ->
     ],
 )
 def test_a_refusal_is_one_line_that_says_what_to_do(job: Job, answer: Response, message: str) -> None:
-    job.service.answer = answer
+    job.service.answers = [answer]
     result = job.login_from_file()
     assert (result.status, result.error.count("\n")) == (1, 1)
     assert message.replace("HOST", job.service.host) in result.error
@@ -277,10 +277,10 @@ def test_a_refusal_is_one_line_that_says_what_to_do(job: Job, answer: Response, 
 
 
 def test_a_service_that_is_busy_is_asked_again(job: Job) -> None:
-    job.service.first_answers = [refusal(503, "Try again later."), Response("", 502)]
+    job.service.answers = [refusal(503, "Try again later."), Response("", 502)]
     assert job.login_from_file().status == 0
     assert len(job.service.received) == 3
-    job.service.answer = refusal(503, "Try again later.", **{"Retry-After": "3600"})
+    job.service.answers = [refusal(503, "Try again later.", **{"Retry-After": "3600"})]
     result = job.login_from_file()
     assert (result.status, result.error) == (1, "ecr-layers: Try again later.\n")
 
@@ -288,7 +288,7 @@ def test_a_service_that_is_busy_is_asked_again(job: Job) -> None:
 def test_a_token_is_in_no_error(job: Job) -> None:
     token = job.service.id_token()
     encoded = base64.b64encode(f"keyless:{token}".encode()).decode()
-    job.service.answer = refusal(401, f"{token} Basic {encoded}")
+    job.service.answers = [refusal(401, f"{token} Basic {encoded}")]
     result = job.login_from_file("--verbose")
     assert token not in result.error
     assert encoded not in result.error
@@ -466,13 +466,13 @@ def test_logging_out_of_a_registry_forgets_its_tokens_alone(gitlab_job: Job) -> 
 
 
 def test_errors_go_where_docker_reads_them_in_one_line(gitlab_job: Job) -> None:
-    gitlab_job.service.answer = refusal(401, "No rule matches.")
+    gitlab_job.service.answers = [refusal(401, "No rule matches.")]
     status, output = gitlab_job.helper("get")
     assert (status, output.count("\n")) == (1, 0)
     assert "refused the ID token: No rule matches." in output
     assert gitlab_job.service.id_token(job_id="1") not in output
     # Docker goes on without credentials then.
-    gitlab_job.service.answer = Response("no", 404)
+    gitlab_job.service.answers = [Response("no", 404)]
     assert gitlab_job.helper("get") == (1, "credentials not found in native keychain")
     assert gitlab_job.helper("store", "{}") == (
         1,
