@@ -3,15 +3,15 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from typing import BinaryIO
 
 from botocore.credentials import Credentials
 
 from local.ecr import LocalEcr
-from local.oci_layout import Blob, OciLayout
+from local.oci_layout import OciLayout
 from local.s3 import create_s3_app
 from local.server import LOCALHOST, running
-from local.sigv4 import LIFETIME, UrlSigner
+from local.sigv4 import UrlSigner
 
 REGION = "us-east-1"
 
@@ -35,14 +35,12 @@ _BUCKET = f"prod-{REGION}-starport-layer-bucket"
 
 @dataclass(frozen=True, slots=True)
 class S3:
-    """How S3 is to be.
+    """Where download URLs lead.
 
     Attributes:
-        url_lifetime: How long download URLs are valid.
-        url: The URL of another S3, to which download URLs are to lead; without it, the local one.
+        url: The URL of another S3; None for the local one.
     """
 
-    url_lifetime: timedelta = LIFETIME
     url: str | None = None
 
 
@@ -81,12 +79,12 @@ def local_aws(
     Args:
         repositories: The image layout behind each repository name.
         ecr_latency_ms: How long, in milliseconds, each call to ECR takes at least.
-        s3: How S3 is to be.
+        s3: Where download URLs lead.
         registries: Other accounts whose registries have the same images.
     """
-    signer = UrlSigner(_SIGNING_CREDENTIALS, REGION, s3.url_lifetime)
+    signer = UrlSigner(_SIGNING_CREDENTIALS, REGION)
 
-    def open_blob(key: str) -> Blob | None:
+    def open_blob(key: str) -> BinaryIO | None:
         digest = key.replace("/", ":", 1)
         found = (layout.open_blob(digest) for layout in repositories.values())
         return next((blob for blob in found if blob is not None), None)

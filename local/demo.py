@@ -42,7 +42,7 @@ def run_demo(repository: str, layout: OciLayout, console: Console) -> None:
         DemoError: If a blob could not be fetched, or has another digest or size than it should.
     """
     log: list[str] = []
-    digest = next((each.digest for each in layout.manifests.values() if each.document.layers is not None), None)
+    digest = next((each.digest for each in layout.manifests.values() if not each.is_index), None)
     if digest is None:
         raise DemoError(f"{layout.name} has no image.")
     try:

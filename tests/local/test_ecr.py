@@ -38,9 +38,9 @@ def test_each_blob_of_an_image_resolves_and_downloads(ecr: Any, sample: OciLayou
         answer = ecr.get_download_url_for_layer(repositoryName=REPOSITORY, layerDigest=digest)
         assert answer["layerDigest"] == digest
         content = httpx.get(answer["downloadUrl"]).content
-        blob = sample.open_blob(digest)
-        assert blob is not None
-        with blob.file as file:
+        file = sample.open_blob(digest)
+        assert file is not None
+        with file:
             assert content == file.read()
         assert len(content) == size
 
