@@ -10,10 +10,10 @@ from types import FrameType
 
 from rich.console import Console
 
+from ecr_layers.errors import UsageError
 from local import serve as serve_command
 from local.demo import DemoError, run_demo
 from local.ecr import is_repository_name
-from local.errors import UsageError
 from local.oci_layout import LayoutError, OciLayout
 from local.sample_image import sample_image
 from local.server import PortError

@@ -29,11 +29,10 @@ from starlette.routing import Route
 from ecr_layers.oci.manifests import Manifest
 from local.faults import Fault, Faults
 from local.oci_layout import OciLayout
-from local.server import ClosedConnection, RequestTooLargeError, read_body
+from local.server import ClosedConnection
 
 ACCOUNT_ID = "123456789012"
 
-_LARGEST_REQUEST_BYTES = 1024 * 1024
 _CALLS_KEPT = 100_000
 _TARGET_PREFIX = "AmazonEC2ContainerRegistry_V20150921."
 _MEDIA_TYPE = "application/x-amz-json-1.1"
@@ -129,14 +128,12 @@ class LocalEcr:
 
     async def _put_faults(self, request: Request) -> Response:
         try:
-            faults = _FAULTS.validate_json(await _read(request)) if request.method == "PUT" else []
+            faults = _FAULTS.validate_json(await request.body()) if request.method == "PUT" else []
         except ValidationError as error:
             problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
             place = ".".join(map(str, problem["loc"]))[:100]
             # A name in the caller's document may be anything, even what UTF-8 can't have.
             return Response(f"{place}: {problem['msg']}\n".encode(errors="replace"), 400, media_type="text/plain")
-        except EcrError as error:
-            return Response(f"{error}\n", status_code=400, media_type="text/plain")
         self.faults.put(*faults)
         return Response(status_code=204)
 
@@ -275,7 +272,7 @@ async def _read_call(request: Request, actions: Container[str]) -> tuple[str, di
     if action not in actions:
         raise EcrError("UnknownOperationException", "The local ECR does not have this action.")
     try:
-        parameters = json.loads(await _read(request), parse_constant=_refuse_constant)
+        parameters = json.loads(await request.body(), parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         parameters = None
     if not isinstance(parameters, dict):
@@ -286,13 +283,6 @@ async def _read_call(request: Request, actions: Container[str]) -> tuple[str, di
 def _refuse_constant(name: str) -> None:
     """Refuse NaN and infinities, which Python reads and JSON does not have."""
     raise ValueError(name)
-
-
-async def _read(request: Request) -> bytes:
-    try:
-        return await read_body(request, _LARGEST_REQUEST_BYTES)
-    except RequestTooLargeError:
-        raise EcrError("RequestTooLarge", f"The request is larger than {_LARGEST_REQUEST_BYTES:,} bytes.") from None
 
 
 def _check_input(action: str, parameters: dict[str, Any]) -> None:

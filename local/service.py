@@ -16,7 +16,7 @@ from local.execution_environment import Function
 from local.function_url import LOCAL_CALLER_ARN, create_function_url_app
 from local.lambda_service import AsynchronousConfiguration, AsynchronousInvocations, LambdaApi, LocalLambda
 from local.oci_layout import OciLayout
-from local.server import running, running_on
+from local.server import running
 from local.sigv4 import RequestVerifier
 
 HANDLER = "layer_resolver.handler.lambda_handler"
@@ -102,7 +102,7 @@ def local_service(
             LocalLambda(function, write_log) as service,
             AsynchronousInvocations(service, AsynchronousConfiguration(_RETRY_DELAYS_SECONDS)) as asynchronous,
             running(LambdaApi(service, asynchronous).app()) as lambda_url,
-            running_on(function_url.port, _app(service, function_url, repositories)) as url,
+            running(_app(service, function_url, repositories), port=function_url.port) as url,
         ):
             auth = FunctionUrlAuth(function_url.caller, REGION) if function_url.caller is not None else None
             # A proxy that the environment names can't reach this machine's loopback interface.

@@ -19,12 +19,7 @@ Headers = list[tuple[str, str]]
 
 
 def viewer_event(request: Request, distribution: str) -> dict[str, Any]:
-    """Return the event of a viewer's request.
-
-    Args:
-        request: The request.
-        distribution: The domain name of the distribution.
-    """
+    """Return the event of a viewer's request to a distribution, by its domain name."""
     headers = headers_of(request)
     query = request.scope["query_string"].decode("latin-1")
     return {
@@ -51,7 +46,7 @@ def response_event(event: Mapping[str, Any], response: Response) -> dict[str, An
     """Return the event of an answer to a viewer.
 
     Args:
-        event: The event of the request, with what its function has made of it.
+        event: The event of the request, as its function has changed it.
         response: The answer.
     """
     headers = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in response.raw_headers]
@@ -68,7 +63,7 @@ def response_event(event: Mapping[str, Any], response: Response) -> dict[str, An
 
 
 def apply_response(returned: Mapping[str, Any], response: Response) -> None:
-    """Change an answer's headers to what a function has made of them."""
+    """Change an answer's headers to those that a function returned."""
     hidden = [(name, value) for name, value in response.raw_headers if name.decode("latin-1") in _HIDDEN_HEADERS]
     shown = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in _values(returned["headers"])]
     # In its place, because the response has another view of the same list.
@@ -93,18 +88,15 @@ def target_of(
     query = request.scope["query_string"].decode("latin-1")
     path: str = request.scope["raw_path"].decode("latin-1")
     if sent and returned and (sent["uri"], sent["querystring"]) != (returned["uri"], returned["querystring"]):
-        query = "&".join(f"{name}={value}" for name, value in pairs_of(returned["querystring"], {}))
+        query = "&".join(f"{name}={value}" for name, value in _values(returned["querystring"]))
         path = returned["uri"]
     return f"{path}?{query}" if query else path
 
 
 def pairs_of(fields: Mapping[str, Any], cookies: Mapping[str, Any]) -> Headers:
     """Return fields of an event, and its cookies as a header, as names and values."""
-    pairs = [(name, each["value"]) for name, field in fields.items() for each in field.get("multiValue") or [field]]
-    crumbs = [
-        f"{name}={each['value']}" for name, field in cookies.items() for each in field.get("multiValue") or [field]
-    ]
-    return [*pairs, ("cookie", "; ".join(crumbs))] if crumbs else pairs
+    crumbs = [f"{name}={value}" for name, value in _values(cookies)]
+    return [*_values(fields), *([("cookie", "; ".join(crumbs))] if crumbs else [])]
 
 
 def _cookies(headers: Headers) -> Headers:
