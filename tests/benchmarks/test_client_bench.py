@@ -37,7 +37,7 @@ def test_ranges_are_the_files(s3: str) -> None:
         ("bytes=5-9", 5, 10),
         ("bytes=299999-999999", 299_999, 300_000),
     ):
-        part = httpx.get(s3, headers={"Range": f"bytes={requested}"})
+        part = httpx.get(s3, headers={"Range": requested})
         assert (part.status_code, part.content) == (206, CONTENT[start:end])
         assert part.headers["content-range"] == f"bytes {start}-{end - 1}/300000"
 
