@@ -49,11 +49,7 @@ class _Process:
 
 
 class Ecr(_Process):
-    """A running stand-in for ECR.
-
-    Args:
-        latency_ms: How long each answer takes.
-    """
+    """A running stand-in for ECR."""
 
     def __init__(self, latency_ms: float = 0.0) -> None:
         command = [sys.executable, str(HERE / "ecr_stand_in.py"), str(latency_ms)]
@@ -67,17 +63,7 @@ class Ecr(_Process):
 
 
 class Worker(_Process):
-    """A loaded function, in a new process without the developer's AWS settings.
-
-    Args:
-        interpreter: The Python that runs it.
-        handler: Module and name of the handler.
-        paths: Directories to import from.
-        ecr: The ECR that it asks.
-
-    Attributes:
-        load_ms: Processor time of loading its module.
-    """
+    """A loaded function, in a new process without the developer's AWS settings."""
 
     def __init__(self, interpreter: Path, handler: str, paths: tuple[Path, ...], ecr: Ecr) -> None:
         environment = {

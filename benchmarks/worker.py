@@ -36,14 +36,7 @@ class Context:
 
 
 class Worker:
-    """Holds the loaded function.
-
-    Args:
-        handler: Module and name of the handler.
-
-    Attributes:
-        load_ms: Processor time of loading it.
-    """
+    """Holds the loaded function."""
 
     def __init__(self, handler: str) -> None:
         module, _, name = handler.rpartition(".")

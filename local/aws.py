@@ -35,11 +35,7 @@ _BUCKET = f"prod-{REGION}-starport-layer-bucket"
 
 @dataclass(frozen=True, slots=True)
 class S3:
-    """Where download URLs lead.
-
-    Attributes:
-        url: The URL of another S3; None for the local one.
-    """
+    """Where download URLs lead: to another S3's URL, or to the local S3."""
 
     url: str | None = None
 
@@ -49,13 +45,7 @@ LOCAL_S3 = S3()
 
 @dataclass(frozen=True, slots=True)
 class LocalAws:
-    """A running local ECR and S3.
-
-    Attributes:
-        ecr: The registry, for its faults and calls.
-        ecr_url: The URL of its endpoint.
-        s3_url: The URL of the local S3.
-    """
+    """A running local ECR and S3."""
 
     ecr: LocalEcr
     ecr_url: str
@@ -74,14 +64,7 @@ def local_aws(
     s3: S3 = LOCAL_S3,
     registries: Sequence[str] = (),
 ) -> Iterator[LocalAws]:
-    """Run a local ECR and a local S3 while the context lasts.
-
-    Args:
-        repositories: The image layout behind each repository name.
-        ecr_latency_ms: How long, in milliseconds, each call to ECR takes at least.
-        s3: Where download URLs lead.
-        registries: Other accounts whose registries have the same images.
-    """
+    """Run a local ECR and a local S3 while the context lasts."""
     signer = UrlSigner(_SIGNING_CREDENTIALS, REGION)
 
     def open_blob(key: str) -> BinaryIO | None:

@@ -59,12 +59,7 @@ _SWAGGER_UI_FILES = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.pn
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """Values that the page fills in.
-
-    Attributes:
-        parameters: The value of each query parameter, by its name.
-        bodies: The body of a request, by path and media type.
-    """
+    """Values to fill in: parameters by name, bodies by path and media type."""
 
     parameters: Mapping[str, str]
     bodies: Mapping[tuple[str, str], Any] = field(default_factory=dict)
@@ -111,12 +106,7 @@ def fill_in(document: dict[str, Any], examples: Examples) -> None:
 
 
 class DocsPage:
-    """Answers the page and its files, and hands on everything else.
-
-    Args:
-        service: The application behind it: the function URL.
-        examples: Values that the page fills in.
-    """
+    """Answers the page and its files, and hands on everything else to the function URL."""
 
     def __init__(self, service: ASGIApp, examples: Examples) -> None:
         self._service = service

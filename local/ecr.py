@@ -51,11 +51,7 @@ def is_repository_name(name: str) -> bool:
 
 
 class EcrError(Exception):
-    """An error of the ECR API; the message is ECR's.
-
-    Attributes:
-        code: The exception's name.
-    """
+    """An error of the ECR API, with ECR's message."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -63,14 +59,7 @@ class EcrError(Exception):
 
 
 class LocalEcr:
-    """The registry of one account, and of others that have the same images.
-
-    Args:
-        repositories: The image layout behind each repository name.
-        download_url: Returns the pre-signed URL of a digest.
-        latency_seconds: The least time that a call takes.
-        registries: The other accounts.
-    """
+    """The registry of one account, and of others with the same images."""
 
     def __init__(
         self,

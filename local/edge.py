@@ -94,11 +94,7 @@ class EdgeConfiguration:
 
 
 class GeneratedError(Exception):
-    """A function answers instead of the origin.
-
-    Attributes:
-        answer: Its answer.
-    """
+    """A function answers instead of the origin."""
 
     def __init__(self, answer: Mapping[str, Any]) -> None:
         super().__init__(answer["statusCode"])
@@ -106,15 +102,7 @@ class GeneratedError(Exception):
 
 
 class Edge:
-    """A distribution.
-
-    Args:
-        origin: The function URL, whose auth is AWS_IAM.
-        functions: The viewer functions by their names.
-        store: The KeyValueStore that the functions read.
-        client: Sends requests to the origins, from several threads.
-        configuration: How the deployment has its edge.
-    """
+    """A distribution in front of a function URL whose auth is AWS_IAM."""
 
     def __init__(
         self,
@@ -230,13 +218,7 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class RunningEdge:
-    """A running edge.
-
-    Attributes:
-        url: Its URL.
-        store: The KeyValueStore with its pull tokens.
-        store_url: The endpoint of the store's API.
-    """
+    """A running edge, its KeyValueStore, and the endpoint of the store's API."""
 
     url: str
     store: KeyValueStore

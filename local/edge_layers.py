@@ -12,14 +12,7 @@ _FORWARDED = frozenset({"range", "if-none-match", "if-match", "if-modified-since
 
 
 def request_to_s3(method: str, origin: str, target: str, fields: Mapping[str, Any]) -> httpx.Request:
-    """Return the request for a layer.
-
-    Args:
-        method: The viewer's method.
-        origin: The URL of S3, without a path.
-        target: Path and query.
-        fields: The request's headers, as the function has returned them.
-    """
+    """Return the request to S3 for a layer."""
     raw_target = target.encode("latin-1")
     headers = {name: each["value"] for name, each in fields.items() if name in _FORWARDED}
     return httpx.Request(

@@ -91,12 +91,7 @@ class Function:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The result of an invocation.
-
-    Attributes:
-        payload: The function's answer, or the error as JSON, in UTF-8.
-        is_error: Whether it is an error.
-    """
+    """The result of an invocation: an answer or an error, as JSON."""
 
     payload: bytes
     is_error: bool = False
@@ -116,12 +111,7 @@ class _Invocation:
 
 
 class ExecutionEnvironment:
-    """Runs one invocation at a time in a process that is reused, as Lambda does.
-
-    Args:
-        function: The function.
-        write_log: Gets each line that the process writes, without its end.
-    """
+    """Runs one invocation at a time in a reused process, as Lambda does."""
 
     def __init__(self, function: Function, write_log: Callable[[str], None]) -> None:
         self._function = function
@@ -152,13 +142,7 @@ class ExecutionEnvironment:
         return self._process.poll() is None
 
     def invoke(self, request_id: str, payload: bytes, qualifier: str) -> Result:
-        """Run one invocation to its end, or to the function's time-out, which ends the process.
-
-        Args:
-            request_id: The invocation's id.
-            payload: The event as JSON, in UTF-8.
-            qualifier: The alias or version that is invoked.
-        """
+        """Run one invocation to its end, or to the function's time-out, which ends the process."""
         failure = self._wait(self._ready, _INITIALIZATION_SECONDS, Result.error("Sandbox.Timedout", "Init timed out"))
         if failure is not None:
             self.close()

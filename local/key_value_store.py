@@ -29,12 +29,7 @@ class StoreError(Exception):
 
 
 class KeyValueStore:
-    """One store. Threads can share it.
-
-    Attributes:
-        arn: Its ARN.
-        is_readable: Whether the functions at the edge can read it.
-    """
+    """One store. Threads can share it."""
 
     arn = "arn:aws:cloudfront::123456789012:key-value-store/11111111-2222-3333-4444-555555555555"
 
@@ -78,11 +73,7 @@ class KeyValueStore:
         return app
 
     def perform(self, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """Perform an operation of the API and return what it answers.
-
-        Args:
-            operation: Its name.
-            parameters: Its parameters, by the names that the model has.
+        """Perform an operation, with parameters by the names in the model.
 
         Raises:
             StoreError: If it is answered with an error.

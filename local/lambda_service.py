@@ -27,13 +27,7 @@ MAXIMUM_ASYNCHRONOUS_PAYLOAD_BYTES = 1024 * 1024
 
 
 class LocalLambda:
-    """Runs one function in as many execution environments as there are invocations at once, up to a limit.
-
-    Args:
-        function: The function.
-        write_log: Gets each line that the function writes.
-        concurrency: How many environments there may be; further invocations wait.
-    """
+    """Runs one function in as many execution environments as there are invocations at once, up to a limit."""
 
     def __init__(self, function: Function, write_log: Callable[[str], None], concurrency: int = 4) -> None:
         self.function = function
@@ -51,13 +45,7 @@ class LocalLambda:
         self.close()
 
     def invoke(self, payload: bytes, request_id: str | None = None, qualifier: str = "live") -> Result:
-        """Run one invocation and return its result.
-
-        Args:
-            payload: The event as JSON, in UTF-8.
-            request_id: The invocation's id; without it a new one is made.
-            qualifier: The alias or version that is invoked.
-        """
+        """Run one invocation of an event, JSON in UTF-8."""
         with self._slots:
             if self._closed:
                 return Result.error("ServiceException", "The local Lambda has stopped.")
@@ -132,10 +120,6 @@ class AsynchronousInvocations:
     """Lambda's asynchronous invocations, with its retries and destinations. Each event waits in a thread of its own.
 
     Source: https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html
-
-    Args:
-        service: Runs the function.
-        configuration: Retries, maximum age and destination.
     """
 
     def __init__(self, service: LocalLambda, configuration: AsynchronousConfiguration) -> None:
@@ -200,10 +184,6 @@ class LambdaApi:
     """Answers Lambda's Invoke action, for boto3 through `AWS_ENDPOINT_URL_LAMBDA`.
 
     Source: https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html
-
-    Args:
-        service: Runs synchronous invocations.
-        asynchronous: Takes asynchronous ones.
     """
 
     def __init__(self, service: LocalLambda, asynchronous: AsynchronousInvocations) -> None:

@@ -26,13 +26,7 @@ LOG_GROUP = "/aws/lambda/ecr-layer-resolver"
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A deployed stack.
-
-    Attributes:
-        name: Its name.
-        outputs: Its outputs.
-        settings: Its settings, which stand in its template's metadata.
-    """
+    """A deployed stack. Its template's metadata has the settings."""
 
     name: str
     outputs: Mapping[str, str]
@@ -40,11 +34,7 @@ class Stack:
 
 
 class ApiError(Exception):
-    """A request is answered with an error.
-
-    Attributes:
-        code: The error's code.
-    """
+    """A request is answered with an error: code and message."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -52,14 +42,7 @@ class ApiError(Exception):
 
 
 class OperatorApi:
-    """Answers the requests of `ecr-layers token`.
-
-    Args:
-        stack: The stack.
-        store: Its token store.
-        log: Its function's log.
-        secret: The secret with its signing keys, if it has trust rules.
-    """
+    """Answers the requests of `ecr-layers token`."""
 
     def __init__(self, stack: Stack, store: KeyValueStore, log: FunctionLog, secret: Secret | None = None) -> None:
         self._stack = stack

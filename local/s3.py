@@ -28,13 +28,7 @@ def create_s3_app(
     signer: UrlSigner,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Starlette:
-    """Return the application that serves one bucket, path-style.
-
-    Args:
-        open_object: Opens the object of a key; returns None if there is no such object.
-        signer: Verifies the URLs.
-        clock: Tells the time, with its time zone.
-    """
+    """Return the application that serves one bucket, path-style."""
 
     def get_object(request: Request) -> Response:
         try:

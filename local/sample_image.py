@@ -48,13 +48,7 @@ def write_sample_image(directory: Path) -> None:
 
 
 def write_image(directory: Path, layers: Layers, compression: int = 9) -> None:
-    """Write an OCI image layout with one image, tagged `latest`.
-
-    Args:
-        directory: Where to write it; is made if it is not there.
-        layers: The image's layers, the lowest first.
-        compression: How much gzip compresses them, 0 to 9.
-    """
+    """Write an OCI image layout with one image, tagged `latest`."""
     for name, content in _files(layers, compression).items():
         path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -54,14 +54,7 @@ class FunctionUrl:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A running service.
-
-    Attributes:
-        url: The function URL.
-        lambda_url: The endpoint of Lambda's Invoke action.
-        function_arn: The function's ARN.
-        aws: The local ECR and S3.
-    """
+    """A running service: the function URL, Lambda's Invoke endpoint, ECR and S3."""
 
     url: str
     lambda_url: str
@@ -80,14 +73,6 @@ def local_service(
     write_log: Callable[[str], None],
 ) -> Iterator[Service]:
     """Run the service while the context lasts; it is ready when the context is entered.
-
-    Args:
-        repositories: The image layout behind each repository name.
-        function_url: How the function URL is to be.
-        ecr_latency_ms: How long, in milliseconds, each call to ECR takes at least.
-        s3: How S3 is to be.
-        opted_into: Environment variables of the function for what an operator can opt into.
-        write_log: Gets each line that the function writes.
 
     Raises:
         PortError: If the port can't be listened on.

@@ -25,12 +25,7 @@ _AUTHORIZATION = re.compile(
 
 
 class SignatureError(Exception):
-    """A URL that S3 refuses; the message is S3's.
-
-    Attributes:
-        status: HTTP status of the answer.
-        code: S3's error code.
-    """
+    """A URL that S3 refuses: status, S3's error code, message."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -39,12 +34,7 @@ class SignatureError(Exception):
 
 
 class UrlSigner:
-    """Signs URLs for GET for an hour, and verifies such URLs.
-
-    Args:
-        credentials: Temporary credentials, with a session token, as those of ECR's own download URLs.
-        region: The region of the bucket.
-    """
+    """Signs URLs for GET for an hour, and verifies such URLs."""
 
     def __init__(self, credentials: Credentials, region: str) -> None:
         self._auth = S3SigV4QueryAuth(credentials, "s3", region, expires=_LIFETIME_SECONDS)
@@ -88,12 +78,7 @@ class UrlSigner:
 
 
 class RequestVerifier:
-    """Verifies requests that are signed in their header, as Lambda does for a function URL with the auth AWS_IAM.
-
-    Args:
-        credentials: The only credentials that are known.
-        region: The region of the function.
-    """
+    """Verifies requests that are signed in their header, as Lambda does for a function URL with the auth AWS_IAM."""
 
     def __init__(self, credentials: Credentials, region: str) -> None:
         self.credentials = credentials
@@ -102,12 +87,7 @@ class RequestVerifier:
     def is_signed(self, method: str, url: str, headers: Mapping[str, str], body: bytes, now: datetime) -> bool:
         """Tell whether a request is signed with the credentials.
 
-        Args:
-            method: The request's method.
-            url: The URL as it was requested, percent-encoded as it was sent.
-            headers: The request's headers, in lower case.
-            body: Its body.
-            now: The moment of the request, with its time zone.
+        The URL is as it was sent, percent-encoded, and the names of headers are in lower case.
         """
         signed = _AUTHORIZATION.fullmatch(headers.get("authorization", ""))
         timestamp = headers.get("x-amz-date", "")

@@ -23,12 +23,7 @@ _SIGNING = "_signing"
 
 @dataclass(frozen=True, slots=True)
 class TokenExchange:
-    """A running token exchange.
-
-    Attributes:
-        url: Its function URL.
-        secret: The secret with its signing keys.
-    """
+    """A running token exchange, and the secret with its signing keys."""
 
     url: str
     secret: Secret

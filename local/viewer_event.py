@@ -43,12 +43,7 @@ def viewer_event(request: Request, distribution: str) -> dict[str, Any]:
 
 
 def response_event(event: Mapping[str, Any], response: Response) -> dict[str, Any]:
-    """Return the event of an answer to a viewer.
-
-    Args:
-        event: The event of the request, as its function has changed it.
-        response: The answer.
-    """
+    """Return the event of an answer to a viewer's request."""
     headers = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in response.raw_headers]
     return {
         **event,
@@ -78,13 +73,7 @@ def headers_of(request: Request) -> Headers:
 def target_of(
     request: Request, sent: Mapping[str, Any] | None = None, returned: Mapping[str, Any] | None = None
 ) -> str:
-    """Return the path and query of a request, as they were sent or as a function has changed them.
-
-    Args:
-        request: The request.
-        sent: The request of its event.
-        returned: The request that the function returned.
-    """
+    """Return a request's path and query, as sent or as a function has changed them."""
     query = request.scope["query_string"].decode("latin-1")
     path: str = request.scope["raw_path"].decode("latin-1")
     if sent and returned and (sent["uri"], sent["querystring"]) != (returned["uri"], returned["querystring"]):

@@ -21,23 +21,14 @@ class ViewerFunctionError(Exception):
 
 
 def source_of(name: str, configuration: Mapping[str, Any] | None = None) -> str:
-    """Return a function's readable text.
-
-    Args:
-        name: Its name in `functions.json`.
-        configuration: What it reads of a deployment.
-    """
+    """Return the text of a function in `functions.json`."""
     files = json.loads((_SOURCES / "functions.json").read_text(encoding="utf-8"))[name]
     texts = [(_SOURCES / each).read_text(encoding="utf-8") for each in files]
     return "\n".join([*texts, f"const CONFIGURATION = {json.dumps(configuration)};\n"])
 
 
 class ViewerFunction:
-    """A CloudFront function for viewer requests; use it as a context manager. Threads can share it.
-
-    Args:
-        source: Its text.
-    """
+    """A CloudFront function for viewer requests; use it as a context manager. Threads can share it."""
 
     def __init__(self, source: str) -> None:
         self._source = source

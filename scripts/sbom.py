@@ -21,11 +21,7 @@ PROJECT = "ecr-layer-resolver"
 
 
 def bill_of_materials(function: str, package: Package) -> str:
-    """Return the document, which is the same for the same package.
-
-    Args:
-        function: Name of the function's Python package.
-        package: The built package.
+    """Return the document of a function's package, the same for the same package.
 
     Raises:
         UnknownLicenceError: If a library's licence is unknown.

@@ -27,13 +27,7 @@ Command = Callable[["Origin"], list[str]]
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where the image is.
-
-    Attributes:
-        service: The service's URL.
-        urls: The download URLs of config and layers.
-        directory: Where files about the run may be written.
-    """
+    """The service, the image's download URLs, and a directory for files."""
 
     service: str
     urls: list[DownloadUrl]

@@ -55,15 +55,7 @@ class Run:
 
 
 class Bench:
-    """The image, and the service in front of it.
-
-    Args:
-        directory: Where everything is written.
-        service: The service's URL.
-
-    Attributes:
-        size: The image's size in bytes.
-    """
+    """The image, and the service in front of it."""
 
     def __init__(self, directory: Path, service: str) -> None:
         self._output = directory / "output"

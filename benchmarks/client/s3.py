@@ -25,14 +25,7 @@ _SEND_BUFFER = 256 * 1024
 
 
 class S3(BaseHTTPRequestHandler):
-    """Serves the files of a directory: the blob `sha256/…` at any path that ends so.
-
-    Args:
-        directory: The directory.
-        rate: How many bytes a second a connection gets.
-        latency: How many seconds an answer takes to begin.
-        connection: What the server gives each handler.
-    """
+    """Serves the blob `sha256/…` of a directory at any path that ends so."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
