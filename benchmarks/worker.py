@@ -12,7 +12,7 @@ import resource
 import sys
 import time
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any
 
 # As deployed by default.
 _TIME_LIMIT_SECONDS = 15
@@ -94,43 +94,17 @@ def _cpu_ms_since(started: float) -> float:
     return (time.process_time() - started) * 1000
 
 
-class _Unbuffered:
-    """An unbuffered stream, as Lambda's runtime client makes of standard output.
-
-    Source: https://github.com/aws/aws-lambda-python-runtime-interface-client, bootstrap.py
-    """
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    def write(self, text: str) -> None:
-        """Write a text at once."""
-        self._stream.write(text)
-        self._stream.flush()
-
-
-def _separate_results() -> TextIO:
-    """Return a stream for results, and discard what the function prints."""
-    results = os.fdopen(os.dup(1), "w", buffering=1)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.close(nowhere)
-    sys.stdout = cast("TextIO", _Unbuffered(sys.stdout))
-    return results
-
-
 def main() -> None:
     """Load the handler in the first argument from the directories in the others, and serve commands."""
-    results = _separate_results()
     sys.path[:0] = sys.argv[2:]
-    worker = Worker(sys.argv[1])
-    results.write(json.dumps(worker.load_ms) + "\n")
-    for line in sys.stdin:
-        command, arguments = json.loads(line)
-        results.write(json.dumps(getattr(worker, command)(**arguments)) + "\n")
+    # The function's lines go nowhere, but each at once, as with Lambda's runtime client.
+    with Path(os.devnull).open("w", buffering=1) as nowhere:
+        results, sys.stdout = sys.stdout, nowhere
+        worker = Worker(sys.argv[1])
+        print(json.dumps(worker.load_ms), file=results, flush=True)
+        for line in sys.stdin:
+            command, arguments = json.loads(line)
+            print(json.dumps(getattr(worker, command)(**arguments)), file=results, flush=True)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from botocore.validate import ParamValidator
 from pydantic import TypeAdapter, ValidationError
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from ecr_layers.oci.manifests import Manifest
@@ -35,7 +35,6 @@ ACCOUNT_ID = "123456789012"
 
 _CALLS_KEPT = 100_000
 _TARGET_PREFIX = "AmazonEC2ContainerRegistry_V20150921."
-_MEDIA_TYPE = "application/x-amz-json-1.1"
 _MODEL = botocore.session.get_session().get_service_model("ecr")
 _FAULTS = TypeAdapter(list[Fault])
 _LONGEST_MESSAGE = 2000
@@ -119,10 +118,7 @@ class LocalEcr:
         try:
             faults = _FAULTS.validate_json(await request.body()) if request.method == "PUT" else []
         except ValidationError as error:
-            problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
-            place = ".".join(map(str, problem["loc"]))[:100]
-            # A name in the caller's document may be anything, even what UTF-8 can't have.
-            return Response(f"{place}: {problem['msg']}\n".encode(errors="replace"), 400, media_type="text/plain")
+            return PlainTextResponse(f"{error}\n", 400)
         self.faults.put(*faults)
         return Response(status_code=204)
 
@@ -130,8 +126,7 @@ class LocalEcr:
         calls = list(self.calls)
         if request.method == "DELETE":
             self.calls.clear()
-        # Escaped: a caller's text may hold what UTF-8 can't.
-        return Response(json.dumps(calls), media_type="application/json")
+        return JSONResponse(calls)
 
     def _layout(self, parameters: dict[str, Any]) -> OciLayout:
         name, registry_id = parameters["repositoryName"], parameters.get("registryId", ACCOUNT_ID)
@@ -191,10 +186,7 @@ class LocalEcr:
         return {"referrers": page} | token
 
     def _describe_repositories(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        names = parameters.get("repositoryNames", list(self._repositories))
-        for name in names:
-            self._layout({"repositoryName": name})
-        page, token = _page(names, parameters)
+        page, token = _page(list(self._repositories), parameters)
         return {"repositories": [{"repositoryName": name, "registryId": ACCOUNT_ID} for name in page]} | token
 
 
@@ -261,17 +253,12 @@ async def _read_call(request: Request, actions: Container[str]) -> tuple[str, di
     if action not in actions:
         raise EcrError("UnknownOperationException", "The local ECR does not have this action.")
     try:
-        parameters = json.loads(await request.body(), parse_constant=_refuse_constant)
+        parameters = await request.json()
     except (ValueError, RecursionError):
         parameters = None
     if not isinstance(parameters, dict):
         raise EcrError("SerializationException", "The body is not a JSON object.")
     return action, parameters
-
-
-def _refuse_constant(name: str) -> None:
-    """Refuse NaN and infinities, which Python reads and JSON does not have."""
-    raise ValueError(name)
 
 
 def _check_input(action: str, parameters: dict[str, Any]) -> None:
@@ -325,7 +312,7 @@ def _fault_response(fault: Fault) -> Response | None:
     if fault.close_connection:
         return ClosedConnection()
     if fault.body is not None:
-        return Response(fault.body, status_code=fault.status or 503, media_type="text/html")
+        return HTMLResponse(fault.body, fault.status or 503)
     if fault.error is not None:
         return _error_response(EcrError(fault.error, fault.message), fault.status)
     return None
@@ -340,8 +327,4 @@ def _error_response(error: EcrError, status: int | None = None) -> Response:
 
 
 def _aws_json(document: dict[str, Any], status: int) -> Response:
-    return Response(
-        json.dumps(document),
-        status_code=status,
-        headers={"Content-Type": _MEDIA_TYPE, "x-amzn-RequestId": str(uuid.uuid4())},
-    )
+    return JSONResponse(document, status, {"x-amzn-RequestId": str(uuid.uuid4())}, "application/x-amz-json-1.1")

@@ -4,7 +4,6 @@ What CloudFront does to requests and answers is modelled as far as it is documen
 https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/RequestAndResponseBehaviorCustomOrigin.html
 """
 
-import base64
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -177,7 +176,7 @@ class Edge:
             GeneratedError: If it answers by itself.
             ViewerFunctionError: If it fails.
         """
-        returned = self._functions[name].call(event, self._store.snapshot() if self._store.is_readable else None)
+        returned = self._functions[name].call(event, self._store.snapshot())
         if "statusCode" in returned:
             raise GeneratedError(returned)
         return returned
@@ -190,13 +189,13 @@ class Edge:
         return _with_headers(response, answer)
 
     def _answer_token(self, origin: str, request: Request, event: Mapping[str, Any]) -> Response:
-        headers = pairs_of(self._call("token_request", event)["headers"], {})
+        headers = pairs_of(self._call("token_request", event)["headers"])
         forwarded = [(name, value) for name, value in headers if name in FORWARDED_TO_TOKEN]
         return self._of_origin(request, origin, target_of(request), forwarded)
 
     def _of_cache_or_origin(self, request: Request, sent: Mapping[str, Any], returned: Mapping[str, Any]) -> Response:
         target = target_of(request, sent, returned)
-        headers = pairs_of(returned["headers"], returned["cookies"])
+        headers = pairs_of(returned["headers"])
         if self._layers_origin is None:
             # Then neither policy names it.
             headers = [(name, value) for name, value in headers if name != "x-ecr-layers-host"]
@@ -231,7 +230,6 @@ def local_edge(
     configuration: EdgeConfiguration = EdgeConfiguration(),
     *,
     port: int = 0,
-    functions: Mapping[str, str] | None = None,
 ) -> Iterator[RunningEdge]:
     """Run an edge in front of a function URL while the context lasts.
 
@@ -239,7 +237,6 @@ def local_edge(
         origin: The function URL, which takes what `CALLER` signs.
         configuration: How it is to be.
         port: Its port on 127.0.0.1; 0 takes any that is free.
-        functions: Texts of functions by their names, to run instead of those in `infra/edge/`.
 
     Raises:
         PortError: If the port can't be listened on.
@@ -250,12 +247,13 @@ def local_edge(
         *(["layers_request"] if configuration.layers_origin else []),
         *(["token_request"] if configuration.exchange_origin else []),
     ]
-    texts = {name: source_of(name, configuration.of_function()) for name in names} | dict(functions or {})
     store = KeyValueStore()
     with ExitStack() as stack:
         client = stack.enter_context(httpx.Client(trust_env=False))
-        started = {name: stack.enter_context(ViewerFunction(text)) for name, text in texts.items()}
-        edge = Edge(origin, started, store, client, configuration)
+        functions = {
+            name: stack.enter_context(ViewerFunction(source_of(name, configuration.of_function()))) for name in names
+        }
+        edge = Edge(origin, functions, store, client, configuration)
         store_url = stack.enter_context(running(store.app(), host=LOCALHOST))
         yield RunningEdge(stack.enter_context(running(edge.app(), port=port)), store, store_url)
 
@@ -292,31 +290,18 @@ def _generated(method: str, answer: Mapping[str, Any]) -> Response:
 
     Source: https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/functions-event-structure.html
     """
-    status, content = answer["statusCode"], _content(answer.get("body", ""))
-    if not isinstance(status, int) or not 200 <= status <= 599 or content is None:
-        invalid = {"x-cache": "FunctionValidationError from cloudfront"}
-        return _own_answer(502, "The function's answer is not valid.", invalid)
-    response = Response(content, status)
-    if status == httpx.codes.NO_CONTENT:
-        del response.headers["content-length"]
+    response = Response(
+        answer.get("body", {}).get("data"),
+        answer["statusCode"],
+        {"x-cache": "FunctionGeneratedResponse from cloudfront"},
+    )
     if method == "HEAD":
         response.body = b""
-    for name, value in pairs_of(answer.get("headers", {}), {}):
+    if response.status_code == httpx.codes.NO_CONTENT:
+        del response.headers["content-length"]
+    for name, value in pairs_of(answer.get("headers", {})):
         response.headers.append(name, value)
-    response.headers["x-cache"] = "FunctionGeneratedResponse from cloudfront"
     return response
-
-
-def _content(body: Any) -> bytes | None:
-    """Return the body that a function gives, None if it is not one."""
-    if isinstance(body, str):
-        return body.encode()
-    if body.get("encoding") == "text":
-        return str(body["data"]).encode()
-    try:
-        return base64.b64decode(body["data"], validate=True) if body.get("encoding") == "base64" else None
-    except ValueError:
-        return None
 
 
 def _with_headers(response: Response, answer: httpx.Response) -> Response:

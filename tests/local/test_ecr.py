@@ -140,7 +140,6 @@ def test_images_and_repositories_are_listed_page_by_page(ecr: Any, sample: OciLa
     ("action", "parameters", "code"),
     [
         ("list_images", {"repositoryName": "team/missing"}, "RepositoryNotFoundException"),
-        ("describe_repositories", {"repositoryNames": ["team/missing"]}, "RepositoryNotFoundException"),
         ("list_images", {"repositoryName": "team/app", "nextToken": "x"}, "InvalidParameterException"),
     ],
 )

@@ -181,36 +181,6 @@ def test_an_origin_that_can_not_be_reached_is_a_502() -> None:
         assert get(edge).status_code == 502
 
 
-@pytest.mark.parametrize(
-    ("functions", "status", "cache"),
-    [
-        ({"viewer_request": "throw new Error('x');"}, 503, "FunctionExecutionError"),
-        ({"viewer_request": "return { statusCode: 1000 };"}, 502, "FunctionValidationError"),
-        ({"viewer_request": "return { statusCode: 200, body: { encoding: 'base64', data: '%' } };"}, 502,
-         "FunctionValidationError"),
-        ({"viewer_request": "return { statusCode: 200, body: { encoding: 'base64', data: 'eA==' } };"}, 200,
-         "FunctionGeneratedResponse"),
-        ({"viewer_request": "return event.request;", "viewer_response": "throw new Error('x');"}, 503,
-         "FunctionExecutionError"),
-    ],
-)  # fmt: skip
-def test_a_function_that_fails_lets_nothing_through(
-    running_origin: tuple[Origin, str], functions: dict[str, str], status: int, cache: str
-) -> None:
-    texts = {name: f"function handler(event) {{ {body} }}" for name, body in functions.items()}
-    with local_edge(running_origin[1], functions=texts) as edge:
-        answer = get(edge)
-    assert (answer.status_code, answer.headers["x-cache"]) == (status, f"{cache} from cloudfront")
-
-
-def test_a_function_can_change_where_a_request_goes(running_origin: tuple[Origin, str], origin: Origin) -> None:
-    change = "event.request.uri = '/other'; event.request.querystring.c = { value: '3' };"
-    function = f"function handler(event) {{ {change} return event.request; }}"
-    with local_edge(running_origin[1], functions={"viewer_request": function}) as edge:
-        get(edge, "/here?a=1&a=2&b=%20")
-    assert [(each["rawPath"], each["rawQueryString"]) for each in origin.events] == [("/other", "a=1&a=2&b=%20&c=3")]
-
-
 class TestKeptAnswers:
     """The setting edgeCacheSeconds."""
 
