@@ -19,7 +19,9 @@ def test_phrases_are_found_also_across_a_line_break_and_plain_sentences_pass() -
 
 
 def test_docstrings_messages_and_comments_of_code_are_read_and_names_are_not() -> None:
-    source = '"""Wins over that."""\n\nraise ValueError(f"{name} is no " "digest")\n\n# Kept all\n# the same.\nupon = 1\n'
+    source = (
+        '"""Wins over that."""\n\nraise ValueError(f"{name} is no " "digest")\n\n# Kept all\n# the same.\nupon = 1\n'
+    )
     assert found("module.py", source) == [(1, "Wins over"), (3, "is no"), (5, "all the same")]
 
 
