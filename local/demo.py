@@ -44,7 +44,7 @@ def run_demo(repository: str, layout: OciLayout, console: Console) -> None:
             ecr_layers.Client(running.url) as service,
             tempfile.TemporaryDirectory() as directory,
         ):
-            console.print(f"Function URL: {running.url}\nLocal S3:     {running.aws.s3_url}")
+            console.print(f"Function URL: {running.url}\nLocal S3:     {running.aws.s3_url}\n")
             image = service.image(f"{repository}@{digest}").manifest
             # One after another, so that each has a time of its own.
             downloads = [_fetch(service, repository, blob, Path(directory)) for blob in image.blobs if not blob.urls]

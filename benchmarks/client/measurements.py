@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from benchmarks.client.contestants import FETCHES, FILES, OLD, REPOSITORY, Command, Origin, present
 from benchmarks.client.image import write_layout, write_old_layout
@@ -54,83 +54,72 @@ class Run:
     peak_bytes: int
 
 
-class Bench:
-    """The image, and the service in front of it."""
-
-    def __init__(self, directory: Path, service: str) -> None:
-        self._output = directory / "output"
-        with Client(service) as client:
-            image = client.image(REPOSITORY).manifest
-            urls = client.resolve(REPOSITORY, [blob.digest for blob in image.blobs])
-        self.size = sum(blob.size for blob in image.blobs)
-        self._origin = Origin(service, urls, directory)
-
-    @classmethod
-    @contextlib.contextmanager
-    def running(cls) -> Iterator[Self]:
-        """Start everything, and stop it at the end."""
-        with tempfile.TemporaryDirectory(prefix="bench-client-", dir=_place()) as name:
-            directory = Path(name)
-            layout = directory / "layout"
-            write_layout(layout)
-            write_old_layout(layout, directory / OLD)
-            with (
-                _s3(layout / "blobs") as s3_url,
-                local_service({REPOSITORY: OciLayout(layout)}, s3=S3(url=s3_url), write_log=lambda _: None) as running,
-            ):
-                yield cls(directory, running.url)
-
-    def rounds(self, contestants: dict[str, Command]) -> dict[str, list[Run]]:
-        """Let contestants take turns, each time into an empty directory.
-
-        Raises:
-            MeasurementError: If one fails.
-        """
-        runs: dict[str, list[Run]] = {name: [] for name in contestants}
-        for _ in range(ROUNDS):
-            for name, command in contestants.items():
-                runs[name].append(self._run(name, command))
-                print(f"  {name}: {runs[name][-1].seconds:.1f} s", file=sys.stderr, flush=True)
-        return runs
-
-    def _run(self, name: str, command: Command) -> Run:
-        shutil.rmtree(self._output, ignore_errors=True)
-        self._output.mkdir()
-        # Let the disk come to rest.
-        os.sync()
-        launched = subprocess.run(
-            [sys.executable, str(HERE / "launcher.py"), *command(self._origin)],
-            cwd=self._output,
-            capture_output=True,
-            text=True,
-            timeout=_LONGEST_RUN_SECONDS,
-            check=True,
-        )
-        took: dict[str, Any] = json.loads(launched.stdout)
-        if took.pop("status"):
-            raise MeasurementError(f"{name} failed: {launched.stderr[-500:]}")
-        return Run(**took)
-
-
 def measure() -> tuple[int, list[Row]]:
     """Measure everything, and return the image's size in bytes and the rows.
 
     Raises:
         MeasurementError: If a contestant fails.
     """
-    with Bench.running() as bench:
-        runs = bench.rounds(present(FETCHES))
+    with _running() as (origin, size):
+        runs = _rounds(origin, present(FETCHES))
         processor = {
-            name: statistics.median(run.processor_seconds for run in each) * 10**9 / bench.size
-            for name, each in runs.items()
+            name: statistics.median(run.processor_seconds for run in each) * 10**9 / size for name, each in runs.items()
         }
         peaks = {name: max(run.peak_bytes for run in each) / 10**6 for name, each in runs.items()}
-        return bench.size, [
+        return size, [
             Row("time", "s", _seconds(runs)),
             Row("processor time for each GB", "s", processor),
             Row("peak memory", "MB", peaks),
-            *(Row(task, "s", _seconds(bench.rounds(present(doing)))) for task, doing in FILES.items()),
+            *(Row(task, "s", _seconds(_rounds(origin, present(doing)))) for task, doing in FILES.items()),
         ]
+
+
+@contextlib.contextmanager
+def _running() -> Iterator[tuple[Origin, int]]:
+    """Start everything, yield where the image is and its size in bytes, and stop everything."""
+    with tempfile.TemporaryDirectory(prefix="bench-client-", dir=_place()) as name:
+        directory = Path(name)
+        layout = directory / "layout"
+        write_layout(layout)
+        write_old_layout(layout, directory / OLD)
+        with (
+            _s3(layout / "blobs") as s3_url,
+            local_service({REPOSITORY: OciLayout(layout)}, s3=S3(url=s3_url), write_log=lambda _: None) as running,
+        ):
+            with Client(running.url) as client:
+                image = client.image(REPOSITORY).manifest
+                urls = client.resolve(REPOSITORY, [blob.digest for blob in image.blobs])
+            yield Origin(running.url, urls, directory), sum(blob.size for blob in image.blobs)
+
+
+def _rounds(origin: Origin, contestants: dict[str, Command]) -> dict[str, list[Run]]:
+    """Let contestants take turns, each time into an empty directory."""
+    runs: dict[str, list[Run]] = {name: [] for name in contestants}
+    for _ in range(ROUNDS):
+        for name, command in contestants.items():
+            runs[name].append(_run(origin, name, command))
+            print(f"  {name}: {runs[name][-1].seconds:.1f} s", file=sys.stderr, flush=True)
+    return runs
+
+
+def _run(origin: Origin, name: str, command: Command) -> Run:
+    output = origin.directory / "output"
+    shutil.rmtree(output, ignore_errors=True)
+    output.mkdir()
+    # Let the disk come to rest.
+    os.sync()
+    launched = subprocess.run(
+        [sys.executable, str(HERE / "launcher.py"), *command(origin)],
+        cwd=output,
+        capture_output=True,
+        text=True,
+        timeout=_LONGEST_RUN_SECONDS,
+        check=True,
+    )
+    took: dict[str, Any] = json.loads(launched.stdout)
+    if took.pop("status"):
+        raise MeasurementError(f"{name} failed: {launched.stderr[-500:]}")
+    return Run(**took)
 
 
 def _seconds(runs: dict[str, list[Run]]) -> dict[str, float]:
