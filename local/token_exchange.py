@@ -67,7 +67,7 @@ def local_token_exchange(
         with LocalLambda(function, write_log) as service:
             started = service.invoke(b"{}")
             if started.is_error:
-                raise UsageError(f"The trust rules are invalid: {json.loads(started.payload)['errorMessage']}")
+                raise UsageError(json.loads(started.payload)["errorMessage"])
             app = create_function_url_app(
                 service.invoke, renames_headers=True, verifier=RequestVerifier(CALLER, REGION), caller_arn=CALLER_ARN
             )

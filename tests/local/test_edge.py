@@ -4,7 +4,6 @@ import base64
 import json
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,10 +14,10 @@ from ecr_layers.ops.pull_tokens import PullToken
 from local.aws import REGION
 from local.edge import CALLER, FORWARDED_HEADERS, EdgeConfiguration, RunningEdge, local_edge
 from local.edge_cache import KEY_HEADERS
-from local.execution_environment import Result
 from local.function_url import create_function_url_app
 from local.server import running
 from local.sigv4 import RequestVerifier
+from tests.local.fake_function import FakeFunction
 
 # What the function reads, and what other caches and clients send.
 CLIENT_HEADERS = {
@@ -32,33 +31,15 @@ BLOB = f"/v2/team/app/blobs/sha256:{'0' * 64}"
 MANIFEST = f"/v2/team/app/manifests/sha256:{'1' * 64}"
 
 
-@dataclass
-class Origin:
-    """A function behind a function URL whose auth is AWS_IAM and that renames headers.
-
-    Attributes:
-        events: The events that it got.
-        answer: What it answers, whatever the event or by the event.
-    """
-
-    events: list[dict[str, Any]] = field(default_factory=list)
-    answer: dict[str, Any] | Callable[[dict[str, Any]], dict[str, Any]] = field(default_factory=dict)
-
-    def __call__(self, event: bytes, _: str) -> Result:
-        self.events.append(json.loads(event))
-        answer = self.answer(self.events[-1]) if callable(self.answer) else self.answer
-        return Result(json.dumps(answer).encode())
-
-
 @pytest.fixture(scope="module")
-def running_origin() -> Iterator[tuple[Origin, str]]:
-    origin, verifier = Origin(), RequestVerifier(CALLER, REGION)
+def running_origin() -> Iterator[tuple[FakeFunction, str]]:
+    origin, verifier = FakeFunction(), RequestVerifier(CALLER, REGION)
     with running(create_function_url_app(origin, renames_headers=True, verifier=verifier)) as url:
         yield origin, url
 
 
 @pytest.fixture
-def origin(running_origin: tuple[Origin, str]) -> Origin:
+def origin(running_origin: tuple[FakeFunction, str]) -> FakeFunction:
     origin, _ = running_origin
     origin.events.clear()
     origin.answer = {"statusCode": 200, "body": "{}"}
@@ -66,14 +47,14 @@ def origin(running_origin: tuple[Origin, str]) -> Origin:
 
 
 @pytest.fixture(scope="module")
-def edge(running_origin: tuple[Origin, str]) -> Iterator[RunningEdge]:
+def edge(running_origin: tuple[FakeFunction, str]) -> Iterator[RunningEdge]:
     with local_edge(running_origin[1], EdgeConfiguration(realm="here")) as edge:
         add_token(edge)
         yield edge
 
 
 @pytest.fixture(scope="module")
-def keeping_edge(running_origin: tuple[Origin, str]) -> Iterator[RunningEdge]:
+def keeping_edge(running_origin: tuple[FakeFunction, str]) -> Iterator[RunningEdge]:
     with local_edge(running_origin[1], EdgeConfiguration(cache_seconds=60)) as edge:
         add_token(edge, scope="*")
         yield edge
@@ -88,7 +69,7 @@ def get(edge: RunningEdge, path: str = "/v2/", method: str = "GET", **options: A
     return httpx.request(method, f"{edge.url}{path}", trust_env=False, **{"auth": AUTH, **options})
 
 
-def test_requests_that_the_function_at_the_edge_refuses_invoke_nothing(edge: RunningEdge, origin: Origin) -> None:
+def test_requests_that_the_function_at_the_edge_refuses_invoke_nothing(edge: RunningEdge, origin: FakeFunction) -> None:
     for method in ("GET", "HEAD"):
         answer = get(edge, MANIFEST, method, auth=None)
         assert (answer.status_code, answer.headers["www-authenticate"]) == (401, 'Basic realm="here"')
@@ -98,7 +79,7 @@ def test_requests_that_the_function_at_the_edge_refuses_invoke_nothing(edge: Run
 
 
 def test_what_goes_on_is_signed_and_has_the_tokens_name_and_nothing_of_its_password(
-    edge: RunningEdge, origin: Origin
+    edge: RunningEdge, origin: FakeFunction
 ) -> None:
     forged = {"X-Ecr-Layers-Token": "root", "X-Other": "1", "User-Agent": "own/1", "Cookie": "a=b", "Accept": "a/b"}
     forged |= {"CloudFront-Viewer-Address": "192.0.2.1:1", "X-Forwarded-For": "198.51.100.9"}
@@ -117,7 +98,7 @@ def test_what_goes_on_is_signed_and_has_the_tokens_name_and_nothing_of_its_passw
 
 
 @pytest.mark.parametrize("name", ["If-None-Match", "X-Forwarded-For", "User-Agent"])
-def test_headers_of_any_bytes_are_answered(edge: RunningEdge, origin: Origin, name: str) -> None:
+def test_headers_of_any_bytes_are_answered(edge: RunningEdge, origin: FakeFunction, name: str) -> None:
     url, login = httpx.URL(edge.url), base64.b64encode(":".join(AUTH).encode()).decode()
     lines = ["Host: edge", "Connection: close", f"Authorization: Basic {login}", f"{name}: "]
     with socket.create_connection((url.host, url.port or 80), timeout=30) as connection:
@@ -126,13 +107,13 @@ def test_headers_of_any_bytes_are_answered(edge: RunningEdge, origin: Origin, na
 
 
 @pytest.mark.parametrize("target", [BLOB, "/download-url?repositoryName=team%2Fapp&layerDigest=a"])
-def test_a_path_that_goes_on_goes_on_byte_for_byte(edge: RunningEdge, origin: Origin, target: str) -> None:
+def test_a_path_that_goes_on_goes_on_byte_for_byte(edge: RunningEdge, origin: FakeFunction, target: str) -> None:
     assert get(edge, target).status_code == 200
     (event,) = origin.events
     assert f"{event['rawPath']}?{event['rawQueryString']}".rstrip("?") == target
 
 
-def test_answers_come_back_as_the_function_url_gives_them(edge: RunningEdge, origin: Origin) -> None:
+def test_answers_come_back_as_the_function_url_gives_them(edge: RunningEdge, origin: FakeFunction) -> None:
     location = "https://bucket.example.com/a?b=c"
     origin.answer = {"statusCode": 307, "headers": {"Location": location, "Content-Length": "17", "X-Other": "1"}}
     answer = get(edge, BLOB)
@@ -148,7 +129,7 @@ def test_answers_come_back_as_the_function_url_gives_them(edge: RunningEdge, ori
     assert answer.headers["x-cache"] == "Error from cloudfront"
 
 
-def test_head_has_the_length_that_get_would_have(edge: RunningEdge, origin: Origin) -> None:
+def test_head_has_the_length_that_get_would_have(edge: RunningEdge, origin: FakeFunction) -> None:
     origin.answer = {"statusCode": 200, "body": "12345"}
     answer = get(edge, MANIFEST, "HEAD")
     assert (answer.status_code, answer.headers["content-length"], answer.content) == (200, "5", b"")
@@ -166,7 +147,7 @@ def test_head_has_the_length_that_get_would_have(edge: RunningEdge, origin: Orig
     ],
 )
 def test_cloudfronts_own_limits_hold_before_the_function(
-    edge: RunningEdge, origin: Origin, options: dict[str, Any], status: int
+    edge: RunningEdge, origin: FakeFunction, options: dict[str, Any], status: int
 ) -> None:
     answer = get(edge, **options)
     assert (answer.status_code, answer.headers["x-cache"]) == (status, "Error from cloudfront")
@@ -189,7 +170,7 @@ class TestKeptAnswers:
         return keeping_edge
 
     @pytest.fixture
-    def ask(self, edge: RunningEdge, origin: Origin) -> Callable[..., str]:
+    def ask(self, edge: RunningEdge, origin: FakeFunction) -> Callable[..., str]:
         origin.answer = {"statusCode": 307, "headers": {"Location": "https://x/", "Cache-Control": "no-store"}}
 
         def ask(path: str, method: str = "GET", **options: Any) -> str:
@@ -199,7 +180,7 @@ class TestKeptAnswers:
         return ask
 
     def test_a_redirect_to_a_blob_is_answered_again_without_the_function_and_head_on_its_own(
-        self, ask: Callable[..., str], origin: Origin
+        self, ask: Callable[..., str], origin: FakeFunction
     ) -> None:
         assert [ask(BLOB), ask(BLOB)] == ["307 Miss", "307 Hit"]
         assert len(origin.events) == 1
@@ -217,7 +198,7 @@ class TestKeptAnswers:
         assert ask(path) == "307 Hit"
 
     def test_manifests_are_kept_by_digest_alone_and_a_client_revalidates_them(
-        self, ask: Callable[..., str], origin: Origin
+        self, ask: Callable[..., str], origin: FakeFunction
     ) -> None:
         origin.answer = {"statusCode": 200, "headers": {"ETag": '"1"'}, "body": "{}"}
         conditional = {"headers": {"If-None-Match": '"1"'}}
@@ -228,7 +209,7 @@ class TestKeptAnswers:
 
     @pytest.mark.parametrize("name", sorted(CLIENT_HEADERS))
     def test_no_header_of_one_client_changes_the_answer_of_the_next(
-        self, edge: RunningEdge, origin: Origin, name: str
+        self, edge: RunningEdge, origin: FakeFunction, name: str
     ) -> None:
         def told(event: dict[str, Any]) -> dict[str, Any]:
             """Answer as a function would to which each of these headers matters."""
@@ -250,11 +231,11 @@ class TestKeptAnswers:
         assert (next_one.status_code, next_one.text) == (fresh.status_code, fresh.text) == (200, '[{}, ""]')
         assert first.status_code == 200
 
-    def test_errors_are_not_kept(self, ask: Callable[..., str], origin: Origin) -> None:
+    def test_errors_are_not_kept(self, ask: Callable[..., str], origin: FakeFunction) -> None:
         origin.answer = {"statusCode": 404}
         assert [ask(BLOB.replace("team", "error")) for _ in range(2)] == ["404 Error"] * 2
 
 
-def test_nothing_is_kept_where_it_is_not_set(edge: RunningEdge, origin: Origin) -> None:
+def test_nothing_is_kept_where_it_is_not_set(edge: RunningEdge, origin: FakeFunction) -> None:
     assert [get(edge, BLOB).headers["x-cache"] for _ in range(2)] == ["Miss from cloudfront"] * 2
     assert len(origin.events) == 2

@@ -1,7 +1,6 @@
 """The front of the function URL makes the events and takes the answers that Lambda's own does."""
 
 import base64
-import json
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -16,20 +15,7 @@ from local.execution_environment import Result
 from local.function_url import create_function_url_app
 from local.server import running
 from local.sigv4 import RequestVerifier
-
-
-class FakeFunction:
-    """Keeps the events that it gets, and answers as a test says."""
-
-    def __init__(self) -> None:
-        self.events: list[dict[str, Any]] = []
-        self.answer: Any = {"statusCode": 200, "body": ""}
-
-    def __call__(self, payload: bytes, request_id: str) -> Result:
-        event = json.loads(payload)
-        assert event["requestContext"]["requestId"] == request_id
-        self.events.append(event)
-        return self.answer if isinstance(self.answer, Result) else Result(json.dumps(self.answer).encode())
+from tests.local.fake_function import FakeFunction
 
 
 @pytest.fixture
