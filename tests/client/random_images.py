@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
-from ecr_layers import ClientError, ImageFiles
-from tests.archives import Layers, descriptor_of, directory, file, gzipped, hard_link, link, tar
+from tests.archives import directory, file, hard_link, link, tar
+from tests.client.looking import add_archives
 from tests.commands import tool
-from tests.layouts import OCI_CONFIG, OCI_MANIFEST, LayoutWriter
+from tests.layouts import LayoutWriter
 
 PATHS = [*"abc", *(f"{first}/{second}" for first in "abc" for second in ("a", "a/a", "b", "b/a"))]
-TARGETS = ["a", "b", "c", "a/b", "../a", "../b", "."]
+TARGETS = ["a", "b", "c", "a/b", "../a", "../b", "/b", "."]
 
 
 def random_layer(random: Random, *, removes: bool) -> bytes:
@@ -43,15 +43,6 @@ def _members(random: Random, kind: str, path: str) -> list[tuple[tarfile.TarInfo
     return made[kind]()
 
 
-def read(layers: Sequence[bytes], path: str) -> bytes | None:
-    """Return a file of an image; None if there is none."""
-    of = Layers(layers)
-    try:
-        return b"".join(ImageFiles(of.descriptors, of.open).read(path))
-    except ClientError:
-        return None
-
-
 def unpacked_by_tar(archive: bytes, target: Path) -> bool:
     """Unpack an archive, and tell whether tar found it good."""
     target.mkdir()
@@ -62,15 +53,7 @@ def unpacked_by_tar(archive: bytes, target: Path) -> bool:
 def unpacked_by_umoci(layers: Sequence[bytes], work: Path) -> Path | None:
     """Unpack an image, and return its root; None if umoci refuses it."""
     writer = LayoutWriter(work / "layout")
-    diff_ids = [descriptor_of(each).digest for each in layers]
-    config = {"os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": diff_ids}}
-    document = {
-        "schemaVersion": 2,
-        "mediaType": OCI_MANIFEST,
-        "config": writer.document(OCI_CONFIG, config),
-        "layers": [writer.blob(gzipped(archive)) for archive in layers],
-    }
-    writer.name(writer.document(OCI_MANIFEST, document), "x")
+    writer.name(add_archives(writer, layers), "x")
     writer.write()
     command = [tool("umoci"), "unpack", "--rootless", "--image", f"{work}/layout:x", f"{work}/bundle"]
     result = subprocess.run(command, capture_output=True, timeout=60, check=False)
@@ -92,7 +75,9 @@ def read_below(root: Path, path: str) -> bytes | None:
             links += 1
             if links > 40:
                 return None
-            waiting += str(place.readlink()).split("/")[::-1]
+            target = str(place.readlink())
+            inside = inside[:1] if target.startswith("/") else inside
+            waiting += target.split("/")[::-1]
         elif place.is_dir():
             inside = [*inside, place]
         else:

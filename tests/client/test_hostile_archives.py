@@ -13,16 +13,11 @@ from hypothesis import strategies as st
 
 from ecr_layers import ClientError
 from ecr_layers.files import tree
-from ecr_layers.files.image_files import ImageFiles
-from tests.archives import Layers, directory, extension, file, gzipped, header, link, padded, record, tar, zstd
+from tests.archives import directory, extension, file, gzipped, header, link, padded, record, tar, zstd
+from tests.client.looking import read
 
 MIB = 1024 * 1024
 END = bytes(1024)
-
-
-def read(path: str, *layers: bytes, max_bytes: int = 1024 * MIB) -> bytes:
-    of = Layers(layers)
-    return b"".join(ImageFiles(of.descriptors, of.open, max_bytes).read(path))
 
 
 @contextmanager
@@ -38,7 +33,7 @@ def memory_below(limit: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK])
 def test_an_extension_header_of_many_megabytes_is_refused(kind: bytes) -> None:
-    bomb = gzipped(header("extension", kind, 4096 * MIB) + bytes(64 * MIB))
+    bomb = gzipped(header("extension", kind, 4096 * MIB) + bytes(16 * MIB))
     with memory_below(8 * MIB), pytest.raises(ClientError, match="an extension header has 4294967296 bytes"):
         read("/a", bomb)
 
@@ -60,26 +55,26 @@ def test_a_member_whose_name_no_file_system_takes_is_passed_over(long_name: byte
 
 
 def test_thousands_of_extension_headers_in_a_row_take_no_memory_and_no_recursion() -> None:
-    globals_ = extension(tarfile.XGLTYPE, record("comment", "x")) * 3000
-    own = extension(tarfile.XHDTYPE, record("comment", "x")) * 3000
+    globals_ = extension(tarfile.XGLTYPE, record("comment", "x")) * 1500
+    own = extension(tarfile.XHDTYPE, record("comment", "x")) * 1500
     layer = gzipped(globals_ + own + tar(file("a", b"1")))
     with memory_below(8 * MIB):
         assert read("/a", layer) == b"1"
 
 
 def test_attributes_of_many_names_are_forgotten_with_their_member() -> None:
-    many = b"".join(record(f"SCHILY.xattr.user.{number}", "x") for number in range(5000))
-    layer = (extension(tarfile.XHDTYPE, many) + header("x", tarfile.REGTYPE, 0)) * 5 + tar(file("a", b"1"))
-    with memory_below(4 * MIB):
+    many = b"".join(record(f"SCHILY.xattr.user.{number}", "x") for number in range(1000))
+    layer = (extension(tarfile.XHDTYPE, many) + header("x", tarfile.REGTYPE, 0)) * 10 + tar(file("a", b"1"))
+    with memory_below(MIB):
         assert read("/a", layer) == b"1"
 
 
 @pytest.mark.parametrize("compress", [gzipped, zstd.compress])
 def test_what_decompresses_to_more_than_is_allowed_is_refused(compress: object) -> None:
-    bomb = compress(header("big", tarfile.REGTYPE, 120 * MIB) + bytes(120 * MIB))  # type: ignore[operator]
-    assert len(bomb) < 2 * MIB
-    with memory_below(8 * MIB), pytest.raises(ClientError, match="more than 100000000 bytes"):
-        read("/a", bomb, max_bytes=100_000_000)
+    bomb = compress(header("big", tarfile.REGTYPE, 24 * MIB) + bytes(24 * MIB))  # type: ignore[operator]
+    assert len(bomb) < MIB
+    with memory_below(8 * MIB), pytest.raises(ClientError, match="more than 20000000 bytes"):
+        read("/a", bomb, max_bytes=20_000_000)
 
 
 def test_all_layers_together_may_have_so_many_bytes() -> None:
@@ -97,35 +92,34 @@ def test_a_zstandard_layer_that_asks_for_more_memory_than_is_common_is_refused()
         read("/a", layer)
 
 
-def test_more_members_than_can_be_kept_in_mind_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [tar(*(file(f"f{number}") for number in range(1001)))],
+        [tar(*(file(f"{number}/" * 600 + "x") for number in range(2)))],
+        [tar(*(file(f"d/.wh.{number}") for number in range(1001)))],
+        [tar(*(file(f"f{number}") for number in range(300)))] * 4,
+        [tar(*(link(f"l{number}", "t" * 4000) for number in range(30)))],
+    ],
+    ids=["files", "directories", "whiteouts", "layers", "text"],
+)
+def test_more_than_can_be_kept_in_mind_is_refused(layers: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tree, "MOST_ENTRIES", 1000)
-    with pytest.raises(ClientError, match="too many files"):
-        read("/a", tar(*(file(f"f{number}") for number in range(1001))))
-    with pytest.raises(ClientError, match="too many files"):
-        read("/a", tar(*(file(f"{number}/" * 600 + "x") for number in range(2))))
-    with pytest.raises(ClientError, match="too many files"):
-        read("/a", tar(*(file(f"d/.wh.{number}") for number in range(1001))))
-    with pytest.raises(ClientError, match="too many files"):
-        read("/a", *(tar(*(file(f"f{number}") for number in range(300))) for _ in range(4)))
-
-
-def test_more_text_than_can_be_kept_in_mind_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tree, "MOST_TEXT", 100_000)
     with pytest.raises(ClientError, match="too many files"):
-        read("/a", tar(*(link(f"l{number}", "t" * 4000) for number in range(30))))
+        read("/a", *layers)
 
 
 def test_files_behind_mazes_of_links_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tree, "_MOST_STEPS", 200_000)
+    monkeypatch.setattr(tree, "MOST_STEPS", 20_000)
     maze = [directory("d"), *(link(f"l{number}", "d/../" * 700 + f"l{number + 1}") for number in range(30))]
     with pytest.raises(ClientError, match="too many links"):
-        read("/a", tar(*maze, *(file(f"l0/f{number}") for number in range(1000))))
+        read("/a", tar(*maze, *(file(f"l0/f{number}") for number in range(100))))
 
 
 @pytest.mark.parametrize(
     "archive",
     [
-        b"x" * 512,
         b"x",
         b"no archive at all" * 1000,
         tar(file("a", b"1"))[:700],
@@ -144,8 +138,6 @@ def test_files_behind_mazes_of_links_are_refused(monkeypatch: pytest.MonkeyPatch
         header("a", tarfile.XHDTYPE, -512),
         gzipped(tar(file("b", random.Random(0).randbytes(100_000))))[:-60_000],
         gzipped(b"x" * 2000),
-        b"\x1f\x8b" + bytes(100),
-        b"\x28\xb5\x2f\xfd" + bytes(100),
         b"\x50\x2a\x4d\x18" + struct.pack("<I", 2**31) + bytes(100),
         zstd.compress(tar(file("b", random.Random(0).randbytes(100_000))))[:-60_000],
     ],
@@ -153,7 +145,7 @@ def test_files_behind_mazes_of_links_are_refused(monkeypatch: pytest.MonkeyPatch
 def test_what_is_no_archive_is_one_line_of_error(archive: bytes) -> None:
     with pytest.raises(ClientError) as error:
         read("/a", archive)
-    assert "\n" not in str(error.value)
+    assert str(error.value).isprintable()
     assert len(str(error.value)) < 300
 
 
@@ -169,7 +161,7 @@ def test_an_old_sparse_file_with_an_endless_map_takes_no_memory() -> None:
     head[148:156] = b"        "
     head[148:156] = b"%06o\0 " % sum(head)
     block = bytes(504) + b"\1" + bytes(7)
-    layer = gzipped(bytes(head) + block * 40_000 + bytes(512) + tar(file("a", b"1")))
+    layer = gzipped(bytes(head) + block * 20_000 + bytes(512) + tar(file("a", b"1")))
     with memory_below(8 * MIB):
         assert read("/a", layer) == b"1"
 
@@ -196,7 +188,7 @@ VALID = extension(tarfile.XGLTYPE, record("comment", "x")) + tar(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(st.data())
 def test_damage_anywhere_is_an_error_or_goes_unnoticed(data: st.DataObject) -> None:
     plain = bytearray(VALID)
@@ -209,7 +201,7 @@ def test_damage_anywhere_is_an_error_or_goes_unnoticed(data: st.DataObject) -> N
             assert str(error).isprintable()  # noqa: PT017
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(st.binary(max_size=2000), st.sampled_from([b"", b"\x1f\x8b\x08\0", b"\x28\xb5\x2f\xfd"]))
 def test_any_bytes_are_an_error_or_an_archive(content: bytes, start: bytes) -> None:
     with pytest.raises(ClientError):

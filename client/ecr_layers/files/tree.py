@@ -18,8 +18,10 @@ MOST_LINKS = 40
 LONGEST_PATH = 4096
 """Longest path, as in Linux (PATH_MAX). No container can have a file with a longer one."""
 
+MOST_STEPS = 50_000_000
+"""Most steps on paths through links, of all layers together."""
+
 _LONGEST_NAME = 255
-_MOST_STEPS = 50_000_000
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
 _WHITEOUT_METADATA = ".wh..wh."
@@ -89,7 +91,7 @@ class Budget:
         self.bytes = Allowance(max_bytes)
         self._entries = MOST_ENTRIES
         self._text = MOST_TEXT
-        self._steps = _MOST_STEPS
+        self._steps = MOST_STEPS
 
     def add_entry(self, text: int) -> None:
         """Count an entry with so many characters of names.
