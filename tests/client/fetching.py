@@ -42,7 +42,7 @@ class Fetching:
         return Client(self.url, retries=QUICK, transfers=transfers)
 
     def blob(self, digest: str) -> bytes:
-        return (self.layout / "blobs" / digest.replace(":", "/")).read_bytes()
+        return blob_in(self.layout, digest).read_bytes()
 
     def layers(self, tag: str) -> list[Descriptor]:
         layers: list[Descriptor] = json.loads(self.blob(self.images[tag]["digest"]))["layers"]
@@ -61,22 +61,26 @@ def fetching(
 ) -> Iterator[Fetching]:
     """Write the images to a directory, and run the service."""
     images = write_images(directory)
+    with served(directory, opted_into, function_url) as (s3, url):
+        yield Fetching(url, s3, directory, images)
 
-    def read(digest: str) -> bytes:
-        return (directory / "blobs" / digest.replace(":", "/")).read_bytes()
 
-    layout = OciLayout(directory)
+@contextmanager
+def served(
+    layout: Path, opted_into: Mapping[str, str] = EVERYTHING, function_url: FunctionUrl | None = None
+) -> Iterator[tuple[FaultyS3, str]]:
+    """Serve a layout's images, and yield the S3 and the service's URL."""
     with (
-        faulty_s3(read) as (s3, s3_url),
+        faulty_s3(lambda digest: blob_in(layout, digest).read_bytes()) as (s3, s3_url),
         local_service(
-            {REPOSITORY: layout},
+            {REPOSITORY: OciLayout(layout)},
             function_url=function_url or FunctionUrl(),
             s3=S3(url=s3_url),
             opted_into=opted_into,
             write_log=lambda _: None,
         ) as running,
     ):
-        yield Fetching(running.url, s3, directory, images)
+        yield s3, running.url
 
 
 def write_images(directory: Path) -> dict[str, Descriptor]:
@@ -129,6 +133,10 @@ def _sha512_layer(directory: Path, content: bytes) -> Descriptor:
     path.parent.mkdir()
     path.write_bytes(content)
     return {"mediaType": OCI_LAYER, "digest": f"sha512:{encoded}", "size": len(content)}
+
+
+def blob_in(layout: Path, digest: str) -> Path:
+    return layout / "blobs" / digest.replace(":", "/")
 
 
 def files_in(directory: Path) -> set[str]:

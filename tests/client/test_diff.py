@@ -6,45 +6,25 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import pytest
 
 from ecr_layers import Client, ClientError, ImageFiles, diff
 from ecr_layers.files.comparison import FilesDiff, diff_files
-from ecr_layers.files.targets import DirectoryTarget
-from ecr_layers.registry.service import Service
 from tests.archives import Layers, directory, extension, file, gzipped, hard_link, header, link, record, special, tar
-from tests.client.commanding import REPOSITORY, Command, add_image, command, serving_layout
+from tests.client.commanding import Command, add_image, command
+from tests.client.faulty_s3 import FaultyS3
+from tests.client.fetching import served
+from tests.client.looking import Member, extracted, files_of, owned
 from tests.client.random_images import random_layer
+from tests.client.small_parts import REPOSITORY
 from tests.layouts import LayoutWriter
 
 __all__ = ["command"]
 
-Member = tuple[tarfile.TarInfo, bytes]
-
-
-def files_of(*layers: bytes) -> ImageFiles:
-    of = Layers(layers)
-    return ImageFiles(of.descriptors, of.open)
-
 
 def compared(first: Sequence[bytes], second: Sequence[bytes]) -> FilesDiff:
     return diff_files(files_of(*first), files_of(*second))
-
-
-def changed(first: Member, second: Member) -> tuple[str, ...]:
-    """Return what differs between two members with one name; empty for nothing."""
-    found = compared([tar(first)], [tar(second)])
-    assert not (found.added)
-    assert not (found.removed)
-    return found.changed[0].aspects if found.changed else ()
-
-
-def owned(member: Member, **members: int) -> Member:
-    for name, value in members.items():
-        setattr(member[0], name, value)
-    return member
 
 
 def test_added_and_removed_files_are_told() -> None:
@@ -75,7 +55,9 @@ def test_added_and_removed_files_are_told() -> None:
     ],
 )
 def test_what_differs_in_a_file_is_told(first: Member, second: Member, aspects: tuple[str, ...]) -> None:
-    assert changed(first, second) == aspects
+    found = compared([tar(first)], [tar(second)])
+    assert (found.added, found.removed) == ((), ())
+    assert [each.aspects for each in found.changed] == ([aspects] if aspects else [])
 
 
 def test_a_sparse_file_of_another_layer_counts_as_changed() -> None:
@@ -85,16 +67,11 @@ def test_a_sparse_file_of_another_layer_counts_as_changed() -> None:
 
 
 def test_hard_links_are_compared_by_their_contents() -> None:
-    found = compared(
-        [tar(file("a", b"1"), hard_link("b", "a"))], [tar(file("a", b"2"), hard_link("b", "a"), file("c", b"1"))]
-    )
-    assert [(each.path, each.aspects) for each in found.changed] == [("/a", ("content",)), ("/b", ("content",))]
-
-
-def test_a_hard_link_to_another_file_of_the_same_layer_is_a_change() -> None:
-    base = tar(file("a", b"1"), file("b", b"2"))
-    found = compared([base], [base, tar(hard_link("a", "b"))])
-    assert [(each.path, each.aspects) for each in found.changed] == [("/a", ("content",))]
+    base = tar(file("a", b"1"), hard_link("b", "a"), file("c", b"2"))
+    other = tar(file("a", b"2"), hard_link("b", "a"), file("c", b"2"))
+    for layers, expected in (([other], ["/a", "/b"]), ([base, tar(hard_link("a", "c"))], ["/a"])):
+        found = compared([base], layers)
+        assert [(each.path, each.aspects) for each in found.changed] == [(path, ("content",)) for path in expected]
 
 
 def test_contents_of_a_layer_in_common_are_not_read_again() -> None:
@@ -106,12 +83,12 @@ def test_contents_of_a_layer_in_common_are_not_read_again() -> None:
 
 def test_the_differences_are_those_of_the_extracted_trees(tmp_path: Path) -> None:
     random, pairs = Random(22), 0
-    for number in range(60):
+    for number in range(40):
         base = [random_layer(random, removes=True) for _ in range(2)]
-        images = [[*base, random_layer(random, removes=True)] for _ in range(2)]
+        images = base, [*base, random_layer(random, removes=True)]
         roots = [tmp_path / f"{number}-{which}" for which in (1, 2)]
         # Hard links to nothing are listed, but can't be extracted.
-        if any(extracted(root, layers) for root, layers in zip(roots, images, strict=True)):
+        if any(extracted(root, *layers) for root, layers in zip(roots, images, strict=True)):
             continue
         pairs += 1
         found = compared(*images)
@@ -121,12 +98,6 @@ def test_the_differences_are_those_of_the_extracted_trees(tmp_path: Path) -> Non
         differing = {path for path in first.keys() & second.keys() if differ(first[path], second[path])}
         assert {each.path for each in found.changed if set(each.aspects) - {"mode"}} == differing, number
     assert pairs > 10
-
-
-def extracted(root: Path, layers: Sequence[bytes]) -> bool:
-    """Extract an image, and tell whether something was left out."""
-    with DirectoryTarget(root, keeps_owner=False) as into:
-        return bool(files_of(*layers).extract(into))
 
 
 def differ(first: Path, second: Path) -> bool:
@@ -145,17 +116,24 @@ NEW_CONFIG = {"os": "linux", "architecture": "amd64", "config": {"Cmd": ["b\x1b"
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    writer = LayoutWriter(tmp_path_factory.mktemp("layout"))
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[FaultyS3, str]]:
+    writer = LayoutWriter(tmp_path_factory.mktemp("origin") / "layout")
     writer.name(add_image(writer, OLD_CONFIG, [BASE]), "1")
     writer.name(add_image(writer, NEW_CONFIG, [BASE, NEW, NEW]), "2")
     writer.name(add_image(writer, NEW_CONFIG, [BASE]), "3")
-    with serving_layout(writer) as url:
-        yield url
+    writer.write()
+    with served(writer.directory) as found:
+        yield found
 
 
-def test_the_command_marks_files_and_hides_environment_variables(url: str, command: Command) -> None:
-    result = command("diff", "--url", url, f"{REPOSITORY}:1", f"{REPOSITORY}:2")
+@pytest.fixture
+def client(running: tuple[FaultyS3, str]) -> Iterator[Client]:
+    with Client(running[1]) as client:
+        yield client
+
+
+def test_the_command_marks_files_and_hides_environment_variables(client: Client, command: Command) -> None:
+    result = command("diff", "--url", client.url, f"{REPOSITORY}:1", f"{REPOSITORY}:2")
     assert result.status == 0, result.error
     lines = result.output.splitlines()
     assert lines[0].startswith("Layers  1 in common, 1 new, ")
@@ -168,8 +146,8 @@ def test_the_command_marks_files_and_hides_environment_variables(url: str, comma
     ]
 
 
-def test_the_command_prints_json_for_programs(url: str, command: Command) -> None:
-    result = command("diff", "--json", "--env", "--url", url, f"{REPOSITORY}:1", f"{REPOSITORY}:2")
+def test_the_command_prints_json_for_programs(client: Client, command: Command) -> None:
+    result = command("diff", "--json", "--env", "--url", client.url, f"{REPOSITORY}:1", f"{REPOSITORY}:2")
     document = json.loads(result.output)
     base, new = Layers([BASE, NEW]).descriptors
     assert document["layersInCommon"] == [base.digest]
@@ -180,41 +158,37 @@ def test_the_command_prints_json_for_programs(url: str, command: Command) -> Non
     assert document["removed"] == [{"path": "/gone", "size": 0}]
 
 
-def test_the_second_image_costs_its_new_layers_and_its_config(url: str) -> None:
-    with Client(url) as client:
-        first, second = (client.image(f"{REPOSITORY}:{tag}") for tag in "12")
-        assert second.manifest.config
-        assert diff(first, second).new_bytes == len(NEW) + second.manifest.config.size
-        assert diff(first, first).new_bytes == 0
-
-
-def test_images_with_the_same_layers_differ_in_their_configs_alone(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Service, "open_layer", lambda *_, **__: pytest.fail("a layer is read"))
-    with Client(url) as client:
-        found = diff(client.image(f"{REPOSITORY}:1"), client.image(f"{REPOSITORY}:3"))
+def test_images_with_the_same_layers_differ_in_their_configs_alone(
+    client: Client, running: tuple[FaultyS3, str]
+) -> None:
+    running[0].forget()
+    images = [client.image(f"{REPOSITORY}:{tag}") for tag in "13"]
+    found = diff(*images)
     assert (found.added, found.changed, found.removed) == ((), (), ())
     assert found.config["cmd"] == (("a",), ("b\x1b",))
+    assert {each.digest for each in running[0].asked} == {
+        each.manifest.config.digest for each in images if each.manifest.config
+    }
 
 
-def test_each_layer_is_loaded_once_for_both_images(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened: list[str] = []
-    open_layer = Service.open_layer
+def test_each_layer_is_loaded_once_for_both_images_of_which_the_second_costs_what_is_new(
+    client: Client, running: tuple[FaultyS3, str]
+) -> None:
+    running[0].forget()
+    first, second = (client.image(f"{REPOSITORY}:{tag}") for tag in "12")
+    config = second.manifest.config
+    assert config
+    assert diff(first, second).new_bytes == len(NEW) + config.size
+    layers = {each.digest for each in Layers([BASE, NEW]).descriptors}
+    assert sorted(each.digest for each in running[0].asked if each.digest in layers) == sorted(layers)
+    assert diff(first, first).new_bytes == 0
 
-    def watched(self: Service, repository: Any, digest: str, *size: Any, **options: Any) -> object:
-        opened.append(digest)
-        return open_layer(self, repository, digest, *size, **options)
 
-    monkeypatch.setattr(Service, "open_layer", watched)
-    with Client(url) as client:
-        diff(client.image(f"{REPOSITORY}:1"), client.image(f"{REPOSITORY}:2"))
-    assert sorted(opened) == sorted({each.digest for each in Layers([BASE, NEW]).descriptors})
-
-
-def test_an_image_that_is_missing_fails_the_command(url: str, command: Command) -> None:
-    result = command("diff", "--url", url, f"{REPOSITORY}:1", f"{REPOSITORY}:none")
+def test_an_image_that_is_missing_fails_the_command(client: Client, command: Command) -> None:
+    result = command("diff", "--url", client.url, f"{REPOSITORY}:1", f"{REPOSITORY}:none")
     assert (result.status, result.output) == (1, "")
 
 
-def test_too_large_layers_are_an_error(url: str) -> None:
-    with Client(url) as client, pytest.raises(ClientError, match="more than 10 bytes"):
+def test_too_large_layers_are_an_error(client: Client) -> None:
+    with pytest.raises(ClientError, match="more than 10 bytes"):
         diff(client.image(f"{REPOSITORY}:1"), client.image(f"{REPOSITORY}:2"), max_bytes=10)

@@ -1,7 +1,7 @@
 """Documents that anybody may have written are read, or are one line of error."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecr_layers import ClientError, ImageConfig, Manifest
+from ecr_layers import Client, ClientError, ImageConfig, Manifest
 from ecr_layers.oci.conversion import as_oci
-from ecr_layers.registry.layers import _download_url, _failure, _objects
+from tests.client.scripted import DIGESTS, answered, scripted
 from tests.layouts import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
 
 NAMES = st.sampled_from(
@@ -21,8 +21,7 @@ NAMES = st.sampled_from(
         *("ExposedPorts", "created", "downloadUrl", "layerDigest", "expiresAt", "message", "code", "downloadUrls"),
     ]
 )
-DIGEST = f"sha256:{'0' * 64}"
-KNOWN = [DIGEST, OCI_INDEX, OCI_MANIFEST, DOCKER_MANIFEST, DOCKER_LIST, 2, "2026-01-01T00:00:00", "\ud800"]
+KNOWN = [*DIGESTS[:2], OCI_INDEX, OCI_MANIFEST, DOCKER_MANIFEST, DOCKER_LIST, 2, "2026-01-01T00:00:00", "\ud800"]
 LEAVES = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.sampled_from(KNOWN))
 VALUES = st.recursive(
     LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES, inner, max_size=6), max_leaves=30
@@ -37,21 +36,37 @@ def use_manifest(document: dict[str, Any]) -> None:
     assert as_oci([manifest])
 
 
-READERS: list[Callable[[dict[str, Any]], object]] = [
-    use_manifest,
-    lambda document: ImageConfig.parse(json.dumps(document).encode()),
-    lambda document: _download_url(document).is_valid(datetime.now(UTC)),
-    _failure,
-    lambda document: _objects(document, "downloadUrls"),
-]
+def use_config(document: dict[str, Any]) -> None:
+    ImageConfig.parse(json.dumps(document).encode())
 
 
 @settings(max_examples=100)
-@given(st.dictionaries(NAMES, VALUES, max_size=7))
-def test_any_document_is_read_or_refused(document: dict[str, Any]) -> None:
-    for reader in READERS:
+@given(st.dictionaries(NAMES, VALUES, max_size=7), st.sampled_from([use_manifest, use_config]))
+def test_any_document_is_read_or_refused(document: dict[str, Any], use: Any) -> None:
+    try:
+        use(document)
+    except ClientError as error:
+        assert str(error).isprintable()  # noqa: PT017
+
+
+@pytest.fixture(scope="module")
+def answering() -> Iterator[tuple[list[Any], Client]]:
+    """Return what a service answers, the last of a list, and its client."""
+    answers: list[Any] = []
+    with scripted(lambda *_: answered(answers[-1])) as (_, client):
+        yield answers, client
+
+
+@settings(max_examples=50)
+@given(document=st.dictionaries(NAMES, VALUES, max_size=7), is_in_lists=st.booleans())
+def test_any_answer_of_a_service_is_read_or_refused(
+    answering: tuple[list[Any], Client], document: dict[str, Any], *, is_in_lists: bool
+) -> None:
+    answers, client = answering
+    answers.append({"downloadUrls": [document], "failures": [document]} if is_in_lists else document)
+    for digests in (DIGESTS[:1], DIGESTS[:2]):
         try:
-            reader(document)
+            assert all(isinstance(each.is_valid(datetime.now(UTC)), bool) for each in client.resolve("a", digests))
         except ClientError as error:
             assert str(error).isprintable()  # noqa: PT017
 

@@ -12,9 +12,21 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 import ecr_layers
-from ecr_layers import Client, ClientError, ImageConfig, IntegrityError, Manifest, Platform, UsageError
+from ecr_layers import (
+    Client,
+    ClientError,
+    ImageConfig,
+    IntegrityError,
+    Manifest,
+    Platform,
+    Repository,
+    Retries,
+    TransferSettings,
+    UsageError,
+)
 from ecr_layers.oci.conversion import as_oci
 from ecr_layers.registry import images
+from ecr_layers.registry.service import Service
 from tests.archives import descriptor_of
 from tests.client.fetching import Fetching
 from tests.client.scripted import DIGESTS, answered, in_turn, resolved, scripted
@@ -47,16 +59,12 @@ def test_an_image_is_resolved_once(service_with_images: Fetching) -> None:
             everything.save_docker("never.tar")
 
 
-def test_reading_in_order_uses_many_connections(service_with_images: Fetching) -> None:
-    content = service_with_images.blob(service_with_images.large)
-    with (
-        service_with_images.service() as client,
-        client.open_layer(REPOSITORY, service_with_images.large, len(content)) as layer,
-    ):
-        assert layer.read() == content
-    asked = service_with_images.s3.asked
-    assert max(each.last - each.first for each in asked) < 2**20
-    assert sum(each.sent for each in asked) < 1.5 * len(content)
+def test_no_layer_is_loaded_for_an_images_config(service_with_images: Fetching) -> None:
+    with service_with_images.service() as client:
+        image = client.image(f"{REPOSITORY}:image")
+        assert image.config.labels == {"name": "image"}
+    assert image.manifest.config
+    assert {each.digest for each in service_with_images.s3.asked} == {image.manifest.config.digest}
 
 
 @pytest.mark.parametrize(
@@ -91,13 +99,6 @@ def test_a_newer_variant_runs_images_of_older_ones(service_with_images: Fetching
         assert client.image(f"{REPOSITORY}:index", platform="amd64/v3").config.platform == Platform("linux", "amd64")
 
 
-def test_an_image_for_another_platform_is_an_error_without_an_index_too(service_with_images: Fetching) -> None:
-    with service_with_images.service() as client:
-        assert client.image(f"{REPOSITORY}:image", platform="x86_64").digest
-        with pytest.raises(UsageError, match="is for linux/amd64, not for linux/arm64"):
-            client.image(f"{REPOSITORY}:image", platform="linux/arm64")
-
-
 def entry(digest: str, media_type: str = OCI_MANIFEST, **members: Any) -> dict[str, Any]:
     return {"mediaType": media_type, "digest": digest, "size": 2, **members}
 
@@ -121,14 +122,12 @@ def test_artifacts_and_attestations_of_an_index_are_no_images() -> None:
 
 def test_an_image_that_its_index_has_no_platform_for_is_found_by_its_config(service_with_images: Fetching) -> None:
     descriptor = service_with_images.images["image"]
-    manifest = index({"mediaType": OCI_MANIFEST, "digest": descriptor["digest"], "size": descriptor["size"]})
-    two = index(*json.loads(manifest.content)["manifests"] * 2)
+    two = index(*[{"mediaType": OCI_MANIFEST, "digest": descriptor["digest"], "size": descriptor["size"]}] * 2)
     with service_with_images.service() as client:
-        service = client._service
-        reference = client.image(f"{REPOSITORY}:image").reference
-        assert service.images.choose(reference, two, Platform("linux", "amd64")).digest == descriptor["digest"]
+        found = client.image(REPOSITORY, manifest=two, platform="linux/amd64")
+        assert found.digest == descriptor["digest"]
         with pytest.raises(UsageError, match="has no image for linux/s390x"):
-            service.images.choose(reference, two, Platform("linux", "s390x"))
+            client.image(REPOSITORY, manifest=two, platform="linux/s390x")
 
 
 @pytest.mark.parametrize("value", [[], {}, 5, True])
@@ -196,9 +195,11 @@ def at(now: datetime, status: str, document: dict[str, Any], seen: list[bytes]) 
 def test_a_wrong_clock_costs_no_further_requests(hours: int) -> None:
     now, seen = datetime.now(UTC) + timedelta(hours=hours), list[bytes]()
     url = {**resolved(DIGESTS[0]), "expiresAt": (now + timedelta(minutes=10)).isoformat()}
-    with serving(at(now, "200 OK", url, seen)) as address, Client(f"http://{address}", is_anonymous=True) as client:
-        urls = client._service.urls(ecr_layers.Repository("team/app"))
+    with serving(at(now, "200 OK", url, seen)) as address:
+        service = Service(f"http://{address}", None, Retries(), TransferSettings(), "test")
+        urls = service.urls(Repository("team/app"))
         assert urls.get(DIGESTS[0]) is urls.get(DIGESTS[0])
+        service.close()
     assert len(seen) == 1
 
 

@@ -26,7 +26,7 @@ from ecr_layers.files.ztoc import Ztoc
 from ecr_layers.oci.manifests import Descriptor
 from tests.archives import descriptor_of, file, gzipped, tar, zstd
 from tests.client.commanding import REPOSITORY, Command, command, serving_layout
-from tests.layouts import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, LayoutWriter
+from tests.layouts import OCI_CONFIG, OCI_MANIFEST, LayoutWriter
 
 __all__ = ["command"]
 
@@ -42,6 +42,7 @@ ANNOTATIONS = {
     },
     "soci.tar.gz": {},
 }
+SOCI_INDEX = "application/vnd.amazon.soci.index.v2+json"
 ZTOC = gzip.decompress((TABLES / "soci.ztoc.gz").read_bytes())
 
 
@@ -108,15 +109,6 @@ def test_a_table_lists_the_files_of_the_whole_layer(name: str) -> None:
     assert dict(next(each for each in by_table if each.path == "/usr/bin/cap").attributes.xattrs) == {
         "user.note": b"value"
     }
-
-
-@pytest.mark.parametrize("name", ANNOTATIONS)
-def test_contents_are_those_of_the_whole_layer(name: str) -> None:
-    found = layer(name)
-    files = found.files()
-    for each in files.walk():
-        if each.kind.name == "FILE":
-            assert b"".join(files.read(each.path)) == b"".join(found.whole().read(each.path)), each.path
 
 
 @pytest.mark.parametrize("name", ANNOTATIONS)
@@ -205,24 +197,25 @@ ONE = {"name": "b", "type": "reg", "size": 1, "offset": 0, "digest": WRONG}
 @pytest.mark.parametrize(
     "table",
     [
-        b"[]",
+        [],
+        {"version": 2, "entries": []},
+        {"version": 1, "entries": {}},
+        {"version": 1, "entries": [{}]},
+        {"version": 1, "entries": [{"type": "chunk", "name": "a"}]},
+        {"version": 1, "entries": [ONE | {"digest": ""}]},
+        {"version": 1, "entries": [ONE | {"offset": 10**9}]},
+        {"version": 1, "entries": [ONE | {"size": 10**12}]},
+        {"version": 1, "entries": [ONE | {"chunkSize": 5}]},
+        {"version": 1, "entries": [ONE | {"chunkOffset": 5}]},
+        {"version": 1, "entries": [ONE, {"type": "chunk", "name": "c", "chunkOffset": 1}]},
+        {"version": 1, "entries": [ONE | {"xattrs": {"a": "no base64"}}]},
         b"{",
         b"[" * 100_000,
-        json.dumps({"version": 2, "entries": []}).encode(),
-        json.dumps({"version": 1, "entries": {}}).encode(),
-        json.dumps({"version": 1, "entries": [{}]}).encode(),
-        json.dumps({"version": 1, "entries": [{"type": "chunk", "name": "a"}]}).encode(),
-        json.dumps({"version": 1, "entries": [ONE | {"digest": ""}]}).encode(),
-        json.dumps({"version": 1, "entries": [ONE | {"offset": 10**9}]}).encode(),
-        json.dumps({"version": 1, "entries": [ONE | {"size": 10**12}]}).encode(),
-        json.dumps({"version": 1, "entries": [ONE | {"chunkSize": 5}]}).encode(),
-        json.dumps({"version": 1, "entries": [ONE | {"chunkOffset": 5}]}).encode(),
-        json.dumps({"version": 1, "entries": [ONE, {"type": "chunk", "name": "c", "chunkOffset": 1}]}).encode(),
-        json.dumps({"version": 1, "entries": [ONE | {"xattrs": {"a": "no base64"}}]}).encode(),
     ],
 )
-def test_a_table_that_contradicts_itself_is_left_for_the_whole_layer(table: bytes) -> None:
-    assert [each.path for each in chunked(table).files().walk()] == ["/a"]
+def test_a_table_that_contradicts_itself_is_left_for_the_whole_layer(table: object) -> None:
+    content = table if isinstance(table, bytes) else json.dumps(table).encode()
+    assert [each.path for each in chunked(content).files().walk()] == ["/a"]
 
 
 def test_a_table_may_leave_out_what_is_not_known() -> None:
@@ -231,7 +224,7 @@ def test_a_table_may_leave_out_what_is_not_known() -> None:
     assert (found.path, found.attributes.uid, found.attributes.mtime) == ("/x", 0, 0)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50)
 @given(st.data())
 def test_damage_anywhere_in_a_table_of_soci_is_an_error_or_goes_unnoticed(data: st.DataObject) -> None:
     damaged = bytearray(ZTOC)
@@ -256,39 +249,28 @@ def test_a_table_of_soci_that_ends_early_is_malformed(length: int) -> None:
         Ztoc(found.descriptor, ZTOC[:length], found.open)
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Serve images as `soci convert` writes them: one with its index, one whose index wasn't copied, and eStargz."""
-    writer = LayoutWriter(tmp_path)
+    writer = LayoutWriter(tmp_path_factory.mktemp("layout"))
     content = (TABLES / "soci.tar.gz").read_bytes()
     config = writer.document(OCI_CONFIG, {"os": "linux", "architecture": "amd64"})
     blob = writer.blob(content)
     table = writer.blob(ZTOC, "application/octet-stream")
-    index = writer.document(
-        OCI_MANIFEST,
-        {
-            "schemaVersion": 2,
-            "mediaType": OCI_MANIFEST,
-            "artifactType": "application/vnd.amazon.soci.index.v2+json",
-            "config": writer.blob(b"{}", "application/vnd.amazon.soci.index.v2+json"),
-            "layers": [table | {"annotations": {"com.amazon.soci.image-layer-digest": blob["digest"]}}],
-        },
-    )
+    soci = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "artifactType": SOCI_INDEX,
+        "config": writer.blob(b"{}", SOCI_INDEX),
+        "layers": [table | {"annotations": {"com.amazon.soci.image-layer-digest": blob["digest"]}}],
+    }
+    index = writer.document(OCI_MANIFEST, soci)
     writer.name(index)
-    stargz = writer.blob((TABLES / "estargz.tar.gz").read_bytes(), OCI_LAYER)
-    for tag, digest, described in (
-        ("indexed", index["digest"], blob),
-        ("lost", WRONG, blob),
-        ("estargz", "", stargz | {"annotations": ANNOTATIONS["estargz.tar.gz"]}),
-    ):
-        document = {
-            "schemaVersion": 2,
-            "mediaType": OCI_MANIFEST,
-            "config": config,
-            "layers": [described],
-            "annotations": {"com.amazon.soci.index-digest": digest},
-        }
-        writer.name(writer.document(OCI_MANIFEST, document), tag)
+    stargz = writer.blob((TABLES / "estargz.tar.gz").read_bytes()) | {"annotations": ANNOTATIONS["estargz.tar.gz"]}
+    for tag, digest, layer in (("indexed", index["digest"], blob), ("lost", WRONG, blob), ("estargz", "", stargz)):
+        annotations = {"com.amazon.soci.index-digest": digest}
+        document = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": [layer]}
+        writer.name(writer.document(OCI_MANIFEST, document | {"annotations": annotations}), tag)
     with serving_layout(writer) as served:
         yield served
 
@@ -302,7 +284,7 @@ def test_commands_print_the_same_with_and_without_tables(url: str, command: Comm
         assert by_table == command(*arguments, "--url", url, "--whole-layers")
 
 
-def test_a_program_extracts_by_the_table_what_the_whole_layer_has(url: str, tmp_path: Path) -> None:
+def test_a_program_extracts_by_the_table_what_the_whole_layer_has(url: str) -> None:
     with Client(url) as client:
         image = client.image(f"{REPOSITORY}:indexed")
         by_table, whole = io.BytesIO(), io.BytesIO()
