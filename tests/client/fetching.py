@@ -4,15 +4,16 @@ import gzip
 import hashlib
 import json
 import random
-from collections.abc import Iterator, Mapping
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from ecr_layers import Client, TransferSettings
+from ecr_layers import Client, Saved, TransferSettings
 from local.aws import S3
-from local.oci_layout import OciLayout
+from local.oci_layout import REFERENCE_NAME, OciLayout
 from local.service import EVERYTHING, FunctionUrl, local_service
 from tests.client.faulty_s3 import FaultyS3, faulty_s3
 from tests.client.small_parts import QUICK, REPOSITORY, SMALL_PARTS
@@ -41,6 +42,24 @@ class Fetching:
     def service(self, transfers: TransferSettings = SMALL_PARTS) -> Client:
         return Client(self.url, retries=QUICK, transfers=transfers)
 
+    def save(
+        self, tag: str, target: Path, platform: str | None = None, *, all_platforms: bool = False, **options: Any
+    ) -> Saved:
+        """Save an image in a layout, by a client of its own."""
+        with self.service() as client:
+            image = client.image(f"{REPOSITORY}:{tag}", platform=platform, all_platforms=all_platforms)
+            return image.save(target, **options)
+
+    def save_docker(self, tag: str, target: Path, platform: str | None = None) -> Saved:
+        """Save an image in an archive, by a client of its own."""
+        with self.service() as client:
+            return client.image(f"{REPOSITORY}:{tag}", platform=platform).save_docker(target)
+
+    def save_layers(self, digests: Iterable[str], target: Path, **options: Any) -> Saved:
+        """Save layers, by a client of their own."""
+        with self.service() as client:
+            return client.save_layers(REPOSITORY, digests, target, **options)
+
     def blob(self, digest: str) -> bytes:
         return blob_in(self.layout, digest).read_bytes()
 
@@ -56,19 +75,15 @@ class Fetching:
 
 
 @contextmanager
-def fetching(
-    directory: Path, opted_into: Mapping[str, str] = EVERYTHING, function_url: FunctionUrl | None = None
-) -> Iterator[Fetching]:
+def fetching(directory: Path, function_url: FunctionUrl | None = None) -> Iterator[Fetching]:
     """Write the images to a directory, and run the service."""
     images = write_images(directory)
-    with served(directory, opted_into, function_url) as (s3, url):
+    with served(directory, function_url) as (s3, url):
         yield Fetching(url, s3, directory, images)
 
 
 @contextmanager
-def served(
-    layout: Path, opted_into: Mapping[str, str] = EVERYTHING, function_url: FunctionUrl | None = None
-) -> Iterator[tuple[FaultyS3, str]]:
+def served(layout: Path, function_url: FunctionUrl | None = None) -> Iterator[tuple[FaultyS3, str]]:
     """Serve a layout's images, and yield the S3 and the service's URL."""
     with (
         faulty_s3(lambda digest: blob_in(layout, digest).read_bytes()) as (s3, s3_url),
@@ -76,7 +91,7 @@ def served(
             {REPOSITORY: OciLayout(layout)},
             function_url=function_url or FunctionUrl(),
             s3=S3(url=s3_url),
-            opted_into=opted_into,
+            opted_into=EVERYTHING,
             write_log=lambda _: None,
         ) as running,
     ):
@@ -106,7 +121,7 @@ def write_images(directory: Path) -> dict[str, Descriptor]:
         "foreign": _image(writer, [b"own layer"], foreign),
         "empty": _image(writer, [b"", gzip.compress(bytes(1024), mtime=0)]),
         "zstd": _image(writer, [b"\x28\xb5\x2f\xfd zstd"], media_type=f"{OCI_LAYER.removesuffix('gzip')}zstd"),
-        "many": _image(writer, [b"%d" % number for number in range(499)]),
+        "many": _image(writer, [b"%d" % number for number in range(100)]),
         "sha512": _image(writer, [], _sha512_layer(directory, b"a layer with a long digest")),
     }
     images["artifact"] = writer.artifact("application/vnd.example.sbom", images["image"], b"sbom")
@@ -137,6 +152,27 @@ def _sha512_layer(directory: Path, content: bytes) -> Descriptor:
 
 def blob_in(layout: Path, digest: str) -> Path:
     return layout / "blobs" / digest.replace(":", "/")
+
+
+def entries_in(layout: Path) -> list[dict[str, Any]]:
+    """Return the entries of a layout's index."""
+    entries: list[dict[str, Any]] = json.loads((layout / "index.json").read_bytes())["manifests"]
+    return entries
+
+
+def names_in(layout: Path) -> dict[str, str]:
+    """Return the digests of a layout's images by their names."""
+    return {each["annotations"][REFERENCE_NAME]: each["digest"] for each in entries_in(layout)}
+
+
+def docker_entries_in(archive: BinaryIO) -> list[dict[str, Any]]:
+    """Return the images of a Docker archive as its `manifest.json` lists them."""
+    archive.seek(0)
+    with tarfile.open(fileobj=archive) as members:
+        document = members.extractfile("manifest.json")
+        assert document is not None
+        entries: list[dict[str, Any]] = json.load(document)
+    return entries
 
 
 def files_in(directory: Path) -> set[str]:

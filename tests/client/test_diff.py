@@ -162,13 +162,12 @@ def test_images_with_the_same_layers_differ_in_their_configs_alone(
     client: Client, running: tuple[FaultyS3, str]
 ) -> None:
     running[0].forget()
-    images = [client.image(f"{REPOSITORY}:{tag}") for tag in "13"]
-    found = diff(*images)
+    first, second = (client.image(f"{REPOSITORY}:{tag}") for tag in "13")
+    found = diff(first, second)
     assert (found.added, found.changed, found.removed) == ((), (), ())
     assert found.config["cmd"] == (("a",), ("b\x1b",))
-    assert {each.digest for each in running[0].asked} == {
-        each.manifest.config.digest for each in images if each.manifest.config
-    }
+    asked = {each.digest for each in running[0].asked}
+    assert asked == {each.manifest.config.digest for each in (first, second) if each.manifest.config}
 
 
 def test_each_layer_is_loaded_once_for_both_images_of_which_the_second_costs_what_is_new(

@@ -7,17 +7,17 @@ import subprocess
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from ecr_layers import ClientError, IntegrityError, Manifest, TargetError
+from ecr_layers import ClientError, Manifest, TargetError
 from ecr_layers.store import docker_archive
 from ecr_layers.store.docker_archive import TaggedImage, is_docker_archive_of, write_docker_archive
 from ecr_layers.store.target import new_file, target_errors
-from tests.archives import file, gzipped, tar, zstd
+from tests.archives import descriptor_of, file, gzipped, tar, zstd
+from tests.client.fetching import blob_in, docker_entries_in
 from tests.commands import tool
-from tests.layouts import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, LayoutWriter
+from tests.layouts import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Descriptor, LayoutWriter
 
 PLAIN = "application/vnd.oci.image.layer.v1.tar"
 ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
@@ -25,7 +25,7 @@ ARCHIVES = [tar(file(name, name.encode() * 5000)) for name in ("a", "b")]
 
 
 def digest_of(content: bytes) -> str:
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+    return descriptor_of(content).digest
 
 
 class Layout:
@@ -36,26 +36,26 @@ class Layout:
         self.target = directory / "image.tar"
         self.writer = LayoutWriter(self.directory)
 
-    def image(self, layers: Sequence[tuple[bytes, str]], diff_ids: Sequence[str], **of_layers: Any) -> Manifest:
+    def image(self, layers: Sequence[tuple[bytes, str]], diff_ids: Sequence[str]) -> Manifest:
         """Write an image."""
+        return self.image_of([self.writer.blob(content, media_type) for content, media_type in layers], diff_ids)
+
+    def image_of(self, layers: Sequence[Descriptor], diff_ids: Sequence[str]) -> Manifest:
+        """Write an image with layers that have been written."""
         config = {
             "os": "linux",
             "architecture": "arm64",
             "config": {"Labels": {"name": "x"}},
             "rootfs": {"type": "layers", "diff_ids": list(diff_ids)},
         }
-        document = {
-            "schemaVersion": 2,
-            "mediaType": OCI_MANIFEST,
-            "config": self.writer.document(OCI_CONFIG, config),
-            "layers": [self.writer.blob(content, media_type) | of_layers for content, media_type in layers],
-        }
+        written = self.writer.document(OCI_CONFIG, config)
+        document = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": written, "layers": layers}
         return self.manifest(self.writer.document(OCI_MANIFEST, document))
 
-    def manifest(self, descriptor: dict[str, Any]) -> Manifest:
+    def manifest(self, descriptor: Descriptor) -> Manifest:
         """Return a manifest that has been written."""
-        blob = self.directory / "blobs" / descriptor["digest"].replace(":", "/")
-        return Manifest.parse(blob.read_bytes(), descriptor["mediaType"], descriptor["digest"])
+        content = blob_in(self.directory, descriptor["digest"]).read_bytes()
+        return Manifest.parse(content, descriptor["mediaType"], descriptor["digest"])
 
     def archive(self, manifest: Manifest, *names: str) -> Path:
         """Write an archive."""
@@ -90,17 +90,6 @@ def test_skopeo_reads_the_image_with_its_config_and_layers(layout: Layout, tmp_p
     assert json.loads((tmp_path / "copy" / "manifest.json").read_bytes())["config"]["digest"] == manifest.config.digest
 
 
-def test_skopeo_makes_an_image_layout_of_it_that_is_the_same_image(layout: Layout, tmp_path: Path) -> None:
-    manifest = layout.image([(gzipped(each), OCI_LAYER) for each in ARCHIVES], [digest_of(each) for each in ARCHIVES])
-    skopeo("copy", f"docker-archive:{layout.archive(manifest, 'team/app:1.2')}", f"oci:{tmp_path}/copy:x")
-    config, copied = (
-        json.loads(skopeo("inspect", "--config", place))
-        for place in (f"docker-archive:{layout.target}", f"oci:{tmp_path}/copy:x")
-    )
-    assert copied == config
-    assert copied["rootfs"]["diff_ids"] == [digest_of(each) for each in ARCHIVES]
-
-
 def test_the_archive_is_what_docker_load_reads(layout: Layout) -> None:
     layers = [(gzipped(ARCHIVES[0]), OCI_LAYER), (ARCHIVES[1], PLAIN)]
     archive = layout.archive(layout.image(layers, [digest_of(each) for each in ARCHIVES]), "team/app:1.2")
@@ -116,25 +105,21 @@ def test_the_archive_is_what_docker_load_reads(layout: Layout) -> None:
             assert hashlib.sha256(content).hexdigest() == name.partition(".")[0]
 
 
-def test_an_image_that_is_named_by_its_digest_has_no_tags(layout: Layout) -> None:
-    archive = layout.archive(layout.image([(gzipped(ARCHIVES[0]), OCI_LAYER)], [digest_of(ARCHIVES[0])]))
-    with tarfile.open(archive) as read:
-        assert json.loads(read.extractfile("manifest.json").read())[0]["RepoTags"] == []  # type: ignore[union-attr]
-    assert json.loads(skopeo("inspect", f"docker-archive:{archive}"))["Layers"]
-
-
-def test_a_layer_that_is_there_twice_is_written_once(layout: Layout) -> None:
-    layer = (gzipped(ARCHIVES[0]), OCI_LAYER)
-    archive = layout.archive(layout.image([layer, layer], [digest_of(ARCHIVES[0])] * 2))
-    with tarfile.open(archive) as read:
-        assert len(read.getnames()) == 3
-    assert len(json.loads(skopeo("inspect", f"docker-archive:{archive}"))["Layers"]) == 2
-
-
-def test_an_image_of_dockers_own_types_and_one_without_layers_are_read(layout: Layout) -> None:
-    docker = layout.manifest(layout.writer.image("docker", is_docker=True))
-    assert json.loads(skopeo("inspect", f"docker-archive:{layout.archive(docker)}"))["Labels"] == {"name": "docker"}
-    assert json.loads(skopeo("inspect", f"docker-archive:{layout.archive(layout.image([], []))}"))["Layers"] == []
+def test_images_without_tags_with_a_layer_twice_without_layers_and_of_dockers_types_are_read(layout: Layout) -> None:
+    layer, digest = (gzipped(ARCHIVES[0]), OCI_LAYER), digest_of(ARCHIVES[0])
+    for manifest, layers in (
+        (layout.image([layer], [digest]), 1),
+        (layout.image([layer, layer], [digest, digest]), 2),
+        (layout.image([], []), 0),
+        (layout.manifest(layout.writer.image("docker", is_docker=True)), 2),
+    ):
+        archive = layout.archive(manifest)
+        assert len(json.loads(skopeo("inspect", f"docker-archive:{archive}"))["Layers"]) == layers
+        with archive.open("rb") as file:
+            assert [each["RepoTags"] for each in docker_entries_in(file)] == [[]]
+        with tarfile.open(archive) as read:
+            # A layer that is there twice is written once.
+            assert len(read.getnames()) == len(set(read.getnames()))
 
 
 def test_the_same_image_gives_the_same_bytes(layout: Layout) -> None:
@@ -161,11 +146,22 @@ def left_in(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.iterdir())
 
 
-def test_a_layer_that_decompresses_to_something_else_leaves_the_older_archive(layout: Layout, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("layer", "media_type", "archive"),
+    [
+        (zstd.compress(ARCHIVES[0]), ZSTD, ARCHIVES[1]),
+        (gzipped(ARCHIVES[0]), OCI_LAYER, ARCHIVES[1]),
+        (gzipped(ARCHIVES[0])[:-20], OCI_LAYER, ARCHIVES[0]),
+        (ARCHIVES[0], PLAIN, ARCHIVES[1]),
+    ],
+    ids=["zstd", "gzip", "truncated", "uncompressed"],
+)
+def test_a_layer_that_no_tool_would_load_leaves_the_older_archive(
+    layout: Layout, tmp_path: Path, layer: bytes, media_type: str, archive: bytes
+) -> None:
     layout.target.write_bytes(b"older")
-    manifest = layout.image([(zstd.compress(ARCHIVES[0]), ZSTD)], [digest_of(ARCHIVES[1])])
-    with pytest.raises(IntegrityError, match="doesn't decompress to"):
-        layout.archive(manifest)
+    with pytest.raises(ClientError, match=r"doesn't decompress to|is damaged"):
+        layout.archive(layout.image([(layer, media_type)], [digest_of(archive)]))
     assert layout.target.read_bytes() == b"older"
     assert left_in(tmp_path) == ["image.tar", "layout"]
 
@@ -205,6 +201,12 @@ def test_an_archive_is_known_by_all_that_is_in_it(layout: Layout) -> None:
         archive.write_bytes(damaged)
         is_padding = not content[place]
         assert is_padding or not is_docker_archive_of([TaggedImage(manifest, ("team/app:1.2",))], archive)
+
+
+def test_an_archive_of_a_sha512_image_is_known(layout: Layout) -> None:
+    layer = layout.writer.by_sha512(layout.writer.blob(gzipped(ARCHIVES[0])))
+    manifest = layout.image_of([layer], [f"sha512:{hashlib.sha512(ARCHIVES[0]).hexdigest()}"])
+    assert is_docker_archive_of([TaggedImage(manifest, ("a:b",))], layout.archive(manifest, "a:b"))
 
 
 @pytest.mark.parametrize(
