@@ -1,6 +1,5 @@
 """A delta has what is missing, and makes the layout that it was made for whole."""
 
-import hashlib
 import json
 import shutil
 import subprocess
@@ -12,20 +11,18 @@ from random import Random
 import pytest
 
 from ecr_layers import Client, ClientError, Format, IntegrityError, UsageError, apply, verify
-from local.aws import S3
-from local.oci_layout import OciLayout
-from local.service import EVERYTHING, local_service
 from tests.archives import file, gzipped, tar
 from tests.client.commanding import Command, command
-from tests.client.faulty_s3 import FaultyS3, faulty_s3
-from tests.client.fetching import files_in
+from tests.client.faulty_s3 import FaultyS3
+from tests.client.fetching import blob_in, files_in, names_in, served
+from tests.client.looking import add_archives
 from tests.client.small_parts import QUICK, REPOSITORY
 from tests.commands import tool
-from tests.layouts import OCI_CONFIG, OCI_MANIFEST, Descriptor, LayoutWriter, for_platform
+from tests.layouts import Descriptor, LayoutWriter, for_platform
 
 __all__ = ["command"]
 
-PAIRS = 50
+PAIRS = 16
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,7 @@ class Origin:
 
 
 def sizes(layout: Path, digest: str) -> dict[str, int]:
-    document = json.loads((layout / "blobs" / digest.replace(":", "/")).read_bytes())
+    document = json.loads(blob_in(layout, digest).read_bytes())
     if "manifests" in document:
         return {d: size for each in document["manifests"] for d, size in sizes(layout, each["digest"]).items()}
     return {each["digest"]: each["size"] for each in (document["config"], *document["layers"])}
@@ -51,19 +48,7 @@ def sizes(layout: Path, digest: str) -> dict[str, int]:
 
 def random_image(writer: LayoutWriter, random: Random, archives: list[bytes]) -> Descriptor:
     chosen = [random.choice(archives) for _ in range(random.randint(0, 5))]
-    config = {
-        "os": "linux",
-        "architecture": "amd64",
-        "created": random.choice(["2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"]),
-        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(each).hexdigest()}" for each in chosen]},
-    }
-    document = {
-        "schemaVersion": 2,
-        "mediaType": OCI_MANIFEST,
-        "config": writer.document(OCI_CONFIG, config),
-        "layers": [writer.blob(gzipped(each)) for each in chosen],
-    }
-    return writer.document(OCI_MANIFEST, document)
+    return add_archives(writer, chosen, created=random.choice(["2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"]))
 
 
 @pytest.fixture(scope="module")
@@ -81,15 +66,8 @@ def running_origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Origin]
     for tag, descriptor in images.items():
         writer.name(descriptor, tag)
     writer.write()
-    layout = writer.directory
-    with (
-        faulty_s3(lambda digest: (layout / "blobs" / digest.replace(":", "/")).read_bytes()) as (s3, s3_url),
-        local_service(
-            {REPOSITORY: OciLayout(layout)}, s3=S3(url=s3_url), opted_into=EVERYTHING, write_log=lambda _: None
-        ) as running,
-        Client(running.url, retries=QUICK) as client,
-    ):
-        yield Origin(client, s3, layout, images)
+    with served(writer.directory) as (s3, url), Client(url, retries=QUICK) as client:
+        yield Origin(client, s3, writer.directory, images)
 
 
 @pytest.fixture
@@ -185,7 +163,7 @@ def test_damaged_bytes_are_refused_and_the_layout_keeps_its_images(origin: Origi
     shared = origin.blobs(old).keys() & origin.blobs(new).keys()
     added = origin.blobs(new).keys() - origin.blobs(old).keys()
     digest = min(added if place == "delta" else shared)
-    damaged = tmp_path / place / "blobs" / digest.replace(":", "/")
+    damaged = blob_in(tmp_path / place, digest)
     damaged.write_bytes(bytes(damaged.stat().st_size))
     with pytest.raises(IntegrityError, match=digest):
         apply(tmp_path / "delta", tmp_path / "app")
@@ -202,9 +180,7 @@ def test_images_of_two_repositories_with_one_tag_are_both_kept_when_a_delta_is_a
     origin.client.image(f"{REPOSITORY}:new-0").save(tmp_path / "delta", name="a.example.com/team/b:1")
     for _ in range(2):
         apply(tmp_path / "delta", tmp_path / "app")
-    entries = json.loads((tmp_path / "app" / "index.json").read_bytes())["manifests"]
-    names = {each["annotations"]["org.opencontainers.image.ref.name"]: each["digest"] for each in entries}
-    assert names == {"1": image.digest, "team/b:1": origin.images["new-0"]["digest"]}
+    assert names_in(tmp_path / "app") == {"1": image.digest, "team/b:1": origin.images["new-0"]["digest"]}
 
 
 def test_what_is_not_a_layout_can_not_be_a_base(origin: Origin, tmp_path: Path) -> None:

@@ -15,17 +15,21 @@ import pytest
 from ecr_layers import IntegrityError, TransferError
 from ecr_layers.transfer.read_ahead import PART, WINDOW, ReadAhead
 from tests.client.faulty_s3 import Fault, Kind
-from tests.client.fetching import Fetching
+from tests.client.fetching import LARGE, Fetching
 from tests.client.small_parts import BLOCK, REPOSITORY
+
+
+@contextmanager
+def opened(origin: Fetching, digest: str | None = None, size: int | None = None) -> Iterator[io.BufferedReader]:
+    """Open a layer, by default the largest."""
+    with origin.service() as service, service.open_layer(REPOSITORY, digest or origin.large, size) as layer:
+        yield layer
 
 
 def test_reads_at_random_places_are_the_layers_bytes(service_with_images: Fetching) -> None:
     content = service_with_images.blob(service_with_images.large)
     chance = random.Random(3)
-    with (
-        service_with_images.service() as service,
-        service.open_layer(REPOSITORY, service_with_images.large, len(content)) as layer,
-    ):
+    with opened(service_with_images, size=len(content)) as layer:
         for _ in range(60):
             place, count = chance.randrange(len(content) + 10), chance.randrange(200_000)
             assert layer.seek(place) == place
@@ -34,7 +38,7 @@ def test_reads_at_random_places_are_the_layers_bytes(service_with_images: Fetchi
 
 def test_a_tar_archive_is_read_as_from_a_file(service_with_images: Fetching) -> None:
     digest = service_with_images.layers("image")[0]["digest"]
-    with service_with_images.service() as service, service.open_layer(REPOSITORY, digest) as layer:
+    with opened(service_with_images, digest) as layer:
         with tarfile.open(fileobj=layer, mode="r:gz") as archive:
             member = archive.extractfile("a")
             assert member is not None
@@ -44,49 +48,56 @@ def test_a_tar_archive_is_read_as_from_a_file(service_with_images: Fetching) -> 
             assert file.read() == gzip.decompress(service_with_images.blob(digest))
 
 
-def test_what_is_read_in_order_is_asked_for_in_ever_larger_ranges(service_with_images: Fetching) -> None:
-    with (
-        service_with_images.service() as service,
-        service.open_layer(REPOSITORY, service_with_images.large) as layer,
-    ):
-        while layer.read(10_000):
-            pass
+def test_what_is_read_in_order_is_asked_for_once_in_ever_larger_ranges(service_with_images: Fetching) -> None:
+    read = []
+    with opened(service_with_images) as layer:
+        while data := layer.read(10_000):
+            read.append(data)
+    assert b"".join(read) == service_with_images.blob(service_with_images.large)
     lengths = [each.last - each.first + 1 for each in service_with_images.s3.asked]
     assert len(lengths) < 8
     # Behind them, parts of one size are read ahead, in any order.
     assert lengths[:3] == sorted(lengths[:3])
+    assert max(lengths) <= PART
+    assert service_with_images.s3.sent < 1.5 * LARGE
 
 
-def test_an_empty_layer_is_an_empty_file(service_with_images: Fetching) -> None:
-    digest = service_with_images.layers("empty")[0]["digest"]
-    with service_with_images.service() as service, service.open_layer(REPOSITORY, digest) as layer:
+def test_an_empty_layer_is_an_empty_file_with_a_digest(service_with_images: Fetching) -> None:
+    with opened(service_with_images, service_with_images.layers("empty")[0]["digest"]) as layer:
         assert layer.read() == b""
+    with opened(service_with_images, size=0) as layer, pytest.raises(IntegrityError, match="Digest mismatch"):
+        layer.read()
 
 
 RETRIED: list[Kind] = ["throttled", "reset", "short", "expired", "redirect"]
 
 
 @pytest.mark.parametrize("kind", RETRIED)
-def test_a_fault_in_the_middle_is_made_up_for(service_with_images: Fetching, kind: Kind) -> None:
+@pytest.mark.parametrize(("read_before", "place"), [(BLOCK, 600_000), (PART, PART)], ids=["one range", "read ahead"])
+def test_a_fault_is_made_up_for(service_with_images: Fetching, kind: Kind, read_before: int, place: int) -> None:
     content = service_with_images.blob(service_with_images.large)
-    with (
-        service_with_images.service() as service,
-        service.open_layer(REPOSITORY, service_with_images.large, len(content)) as layer,
-    ):
-        assert layer.read(BLOCK) == content[:BLOCK]
+    with opened(service_with_images, size=len(content)) as layer:
+        assert layer.read(read_before) == content[:read_before]
         service_with_images.s3.faults = [Fault(kind, after=BLOCK, times=2)]
-        layer.seek(600_000)
-        assert layer.read() == content[600_000:]
+        layer.seek(place)
+        assert layer.read() == content[place:]
     assert not service_with_images.s3.faults
+
+
+@pytest.mark.parametrize("read_before", [0, PART])
+def test_a_fault_that_does_not_end_is_an_error(service_with_images: Fetching, read_before: int) -> None:
+    large = service_with_images.large
+    with opened(service_with_images, size=len(service_with_images.blob(large))) as layer:
+        layer.read(read_before)
+        service_with_images.s3.faults = [Fault("reset", times=1000)]
+        with pytest.raises(TransferError, match=f"{large} couldn't be downloaded"):
+            layer.read()
 
 
 def test_a_server_that_takes_no_ranges_is_read_up_to_the_place(service_with_images: Fetching) -> None:
     content = service_with_images.blob(service_with_images.large)
     service_with_images.s3.faults = [Fault("no ranges", times=1000)]
-    with (
-        service_with_images.service() as service,
-        service.open_layer(REPOSITORY, service_with_images.large) as layer,
-    ):
+    with opened(service_with_images) as layer:
         layer.seek(700_000)
         assert layer.read(100) == content[700_000:700_100]
         assert layer.read() == content[700_100:]
@@ -94,29 +105,12 @@ def test_a_server_that_takes_no_ranges_is_read_up_to_the_place(service_with_imag
 
 def test_wrong_bytes_are_an_error_when_all_have_been_read_in_order(service_with_images: Fetching) -> None:
     service_with_images.s3.faults = [Fault("wrong", times=1000)]
-    with (
-        service_with_images.service() as service,
-        service.open_layer(REPOSITORY, service_with_images.large) as layer,
-        pytest.raises(IntegrityError, match=service_with_images.large),
-    ):
+    with opened(service_with_images) as layer, pytest.raises(IntegrityError, match=service_with_images.large):
         layer.read()
 
 
-def test_a_fault_that_does_not_end_is_an_error(service_with_images: Fetching) -> None:
-    service_with_images.s3.faults = [Fault("reset", times=1000)]
-    with (
-        service_with_images.service() as service,
-        service.open_layer(REPOSITORY, service_with_images.large, 2_500_213) as layer,
-        pytest.raises(TransferError, match=service_with_images.large),
-    ):
-        layer.read(1)
-
-
 def test_there_is_no_place_before_the_first_byte(service_with_images: Fetching) -> None:
-    with (
-        service_with_images.service() as service,
-        service.open_layer(REPOSITORY, service_with_images.large) as layer,
-    ):
+    with opened(service_with_images) as layer:
         with pytest.raises(ValueError, match="Negative offset"):
             layer.seek(-1)
         assert layer.seek(10**9) == 10**9
@@ -125,40 +119,10 @@ def test_there_is_no_place_before_the_first_byte(service_with_images: Fetching) 
             layer.write(b"x")
 
 
-AHEAD: list[Kind] = ["throttled", "reset", "short", "expired"]
-
-
-@pytest.mark.parametrize("kind", AHEAD)
-def test_a_fault_while_reading_ahead_is_made_up_for(service_with_images: Fetching, kind: Kind) -> None:
-    content = service_with_images.blob(service_with_images.large)
-    with (
-        service_with_images.service() as service,
-        service.open_layer(REPOSITORY, service_with_images.large, len(content)) as layer,
-    ):
-        assert layer.read(2**20) == content[: 2**20]
-        service_with_images.s3.faults = [Fault(kind, after=BLOCK, times=3)]
-        assert layer.read() == content[2**20 :]
-
-
-def test_a_fault_that_does_not_end_reaches_the_reader(service_with_images: Fetching) -> None:
-    content = service_with_images.blob(service_with_images.large)
-    with (
-        service_with_images.service() as service,
-        service.open_layer(REPOSITORY, service_with_images.large, len(content)) as layer,
-    ):
-        layer.read(2**20)
-        service_with_images.s3.faults = [Fault("reset", times=1000)]
-        with pytest.raises(TransferError, match="couldn't be downloaded"):
-            layer.read()
-
-
 def test_a_reader_that_jumps_while_it_is_read_ahead_gets_its_bytes(service_with_images: Fetching) -> None:
     content = service_with_images.blob(service_with_images.large)
-    with (
-        service_with_images.service() as service,
-        service.open_layer(REPOSITORY, service_with_images.large, len(content)) as layer,
-    ):
-        layer.read(2**20 + 300_000)
+    with opened(service_with_images, size=len(content)) as layer:
+        layer.read(PART + 300_000)
         layer.seek(10)
         assert layer.read(20) == content[10:30]
         layer.seek(2_000_000)
