@@ -5,7 +5,7 @@ import pytest
 from tests.client.fetching import Fetching, fetching
 from tests.sample import aws, sample, sample_directory, session_aws
 
-__all__ = ["aws", "running_fetching", "sample", "sample_directory", "service_with_images", "session_aws"]
+__all__ = ["aws", "origin", "running_fetching", "sample", "sample_directory", "service_with_images", "session_aws"]
 
 
 @pytest.fixture(scope="session")
@@ -15,8 +15,14 @@ def running_fetching(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fetch
 
 
 @pytest.fixture
-def service_with_images(running_fetching: Fetching) -> Iterator[Fetching]:
+def origin(running_fetching: Fetching) -> Iterator[Fetching]:
     """Return the running service, without the faults and requests of the test before."""
     running_fetching.s3.forget()
     yield running_fetching
     running_fetching.s3.forget()
+
+
+@pytest.fixture
+def service_with_images(origin: Fetching) -> Fetching:
+    """Return `origin` under its other name."""
+    return origin

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import json
 import random
+import subprocess
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from local.oci_layout import REFERENCE_NAME, OciLayout
 from local.service import EVERYTHING, FunctionUrl, local_service
 from tests.client.faulty_s3 import FaultyS3, faulty_s3
 from tests.client.small_parts import QUICK, REPOSITORY, SMALL_PARTS
+from tests.commands import tool
 from tests.layouts import DOCKER_LIST, OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Descriptor, LayoutWriter, for_platform
 
 LARGE = 2_500_000
@@ -173,6 +175,20 @@ def docker_entries_in(archive: BinaryIO) -> list[dict[str, Any]]:
         assert document is not None
         entries: list[dict[str, Any]] = json.load(document)
     return entries
+
+
+def skopeo(*arguments: str) -> str:
+    """Run skopeo, and return its output."""
+    command = [tool("skopeo"), "--insecure-policy", *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def inspected(reference: str) -> dict[str, Any]:
+    """Return what skopeo finds out about an image."""
+    found: dict[str, Any] = json.loads(skopeo("inspect", reference))
+    return found
 
 
 def files_in(directory: Path) -> set[str]:

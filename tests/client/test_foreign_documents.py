@@ -28,6 +28,9 @@ VALUES = st.recursive(
 )
 
 
+DOCUMENTS = st.dictionaries(NAMES, VALUES, max_size=7)
+
+
 def use_manifest(document: dict[str, Any]) -> None:
     manifest = Manifest.parse(json.dumps(document).encode())
     assert manifest.blobs is not None
@@ -41,7 +44,7 @@ def use_config(document: dict[str, Any]) -> None:
 
 
 @settings(max_examples=100)
-@given(st.dictionaries(NAMES, VALUES, max_size=7), st.sampled_from([use_manifest, use_config]))
+@given(DOCUMENTS, st.sampled_from([use_manifest, use_config]))
 def test_any_document_is_read_or_refused(document: dict[str, Any], use: Any) -> None:
     try:
         use(document)
@@ -58,12 +61,14 @@ def answering() -> Iterator[tuple[list[Any], Client]]:
 
 
 @settings(max_examples=50)
-@given(document=st.dictionaries(NAMES, VALUES, max_size=7), is_in_lists=st.booleans())
+@given(
+    document=st.dictionaries(NAMES, VALUES, max_size=7), lists=st.sets(st.sampled_from(["downloadUrls", "failures"]))
+)
 def test_any_answer_of_a_service_is_read_or_refused(
-    answering: tuple[list[Any], Client], document: dict[str, Any], *, is_in_lists: bool
+    answering: tuple[list[Any], Client], document: dict[str, Any], lists: set[str]
 ) -> None:
     answers, client = answering
-    answers.append({"downloadUrls": [document], "failures": [document]} if is_in_lists else document)
+    answers.append({"downloadUrls": [], "failures": []} | {each: [document] for each in lists} if lists else document)
     for digests in (DIGESTS[:1], DIGESTS[:2]):
         try:
             assert all(isinstance(each.is_valid(datetime.now(UTC)), bool) for each in client.resolve("a", digests))

@@ -26,46 +26,46 @@ def opened(origin: Fetching, digest: str | None = None, size: int | None = None)
         yield layer
 
 
-def test_reads_at_random_places_are_the_layers_bytes(service_with_images: Fetching) -> None:
-    content = service_with_images.blob(service_with_images.large)
+def test_reads_at_random_places_are_the_layers_bytes(origin: Fetching) -> None:
+    content = origin.blob(origin.large)
     chance = random.Random(3)
-    with opened(service_with_images, size=len(content)) as layer:
+    with opened(origin, size=len(content)) as layer:
         for _ in range(60):
             place, count = chance.randrange(len(content) + 10), chance.randrange(200_000)
             assert layer.seek(place) == place
             assert layer.read(count) == content[place : place + count]
 
 
-def test_a_tar_archive_is_read_as_from_a_file(service_with_images: Fetching) -> None:
-    digest = service_with_images.layers("image")[0]["digest"]
-    with opened(service_with_images, digest) as layer:
+def test_a_tar_archive_is_read_as_from_a_file(origin: Fetching) -> None:
+    digest = origin.layers("image")[0]["digest"]
+    with opened(origin, digest) as layer:
         with tarfile.open(fileobj=layer, mode="r:gz") as archive:
             member = archive.extractfile("a")
             assert member is not None
             assert member.read() == b"image a" * 1000
         layer.seek(0)
         with gzip.GzipFile(fileobj=layer) as file:
-            assert file.read() == gzip.decompress(service_with_images.blob(digest))
+            assert file.read() == gzip.decompress(origin.blob(digest))
 
 
-def test_what_is_read_in_order_is_asked_for_once_in_ever_larger_ranges(service_with_images: Fetching) -> None:
+def test_what_is_read_in_order_is_asked_for_once_in_ever_larger_ranges(origin: Fetching) -> None:
     read = []
-    with opened(service_with_images) as layer:
+    with opened(origin) as layer:
         while data := layer.read(10_000):
             read.append(data)
-    assert b"".join(read) == service_with_images.blob(service_with_images.large)
-    lengths = [each.last - each.first + 1 for each in service_with_images.s3.asked]
+    assert b"".join(read) == origin.blob(origin.large)
+    lengths = [each.last - each.first + 1 for each in origin.s3.asked]
     assert len(lengths) < 8
     # Behind them, parts of one size are read ahead, in any order.
     assert lengths[:3] == sorted(lengths[:3])
     assert max(lengths) <= PART
-    assert service_with_images.s3.sent < 1.5 * LARGE
+    assert origin.s3.sent < 1.5 * LARGE
 
 
-def test_an_empty_layer_is_an_empty_file_with_a_digest(service_with_images: Fetching) -> None:
-    with opened(service_with_images, service_with_images.layers("empty")[0]["digest"]) as layer:
+def test_an_empty_layer_is_an_empty_file_with_a_digest(origin: Fetching) -> None:
+    with opened(origin, origin.layers("empty")[0]["digest"]) as layer:
         assert layer.read() == b""
-    with opened(service_with_images, size=0) as layer, pytest.raises(IntegrityError, match="Digest mismatch"):
+    with opened(origin, size=0) as layer, pytest.raises(IntegrityError, match="Digest mismatch"):
         layer.read()
 
 
@@ -74,43 +74,43 @@ RETRIED: list[Kind] = ["throttled", "reset", "short", "expired", "redirect"]
 
 @pytest.mark.parametrize("kind", RETRIED)
 @pytest.mark.parametrize(("read_before", "place"), [(BLOCK, 600_000), (PART, PART)], ids=["one range", "read ahead"])
-def test_a_fault_is_made_up_for(service_with_images: Fetching, kind: Kind, read_before: int, place: int) -> None:
-    content = service_with_images.blob(service_with_images.large)
-    with opened(service_with_images, size=len(content)) as layer:
+def test_a_fault_is_made_up_for(origin: Fetching, kind: Kind, read_before: int, place: int) -> None:
+    content = origin.blob(origin.large)
+    with opened(origin, size=len(content)) as layer:
         assert layer.read(read_before) == content[:read_before]
-        service_with_images.s3.faults = [Fault(kind, after=BLOCK, times=2)]
+        origin.s3.faults = [Fault(kind, after=BLOCK, times=2)]
         layer.seek(place)
         assert layer.read() == content[place:]
-    assert not service_with_images.s3.faults
+    assert not origin.s3.faults
 
 
 @pytest.mark.parametrize("read_before", [0, PART])
-def test_a_fault_that_does_not_end_is_an_error(service_with_images: Fetching, read_before: int) -> None:
-    large = service_with_images.large
-    with opened(service_with_images, size=len(service_with_images.blob(large))) as layer:
+def test_a_fault_that_does_not_end_is_an_error(origin: Fetching, read_before: int) -> None:
+    large = origin.large
+    with opened(origin, size=len(origin.blob(large))) as layer:
         layer.read(read_before)
-        service_with_images.s3.faults = [Fault("reset", times=1000)]
+        origin.s3.faults = [Fault("reset", times=1000)]
         with pytest.raises(TransferError, match=f"{large} couldn't be downloaded"):
             layer.read()
 
 
-def test_a_server_that_takes_no_ranges_is_read_up_to_the_place(service_with_images: Fetching) -> None:
-    content = service_with_images.blob(service_with_images.large)
-    service_with_images.s3.faults = [Fault("no ranges", times=1000)]
-    with opened(service_with_images) as layer:
+def test_a_server_that_takes_no_ranges_is_read_up_to_the_place(origin: Fetching) -> None:
+    content = origin.blob(origin.large)
+    origin.s3.faults = [Fault("no ranges", times=1000)]
+    with opened(origin) as layer:
         layer.seek(700_000)
         assert layer.read(100) == content[700_000:700_100]
         assert layer.read() == content[700_100:]
 
 
-def test_wrong_bytes_are_an_error_when_all_have_been_read_in_order(service_with_images: Fetching) -> None:
-    service_with_images.s3.faults = [Fault("wrong", times=1000)]
-    with opened(service_with_images) as layer, pytest.raises(IntegrityError, match=service_with_images.large):
+def test_wrong_bytes_are_an_error_when_all_have_been_read_in_order(origin: Fetching) -> None:
+    origin.s3.faults = [Fault("wrong", times=1000)]
+    with opened(origin) as layer, pytest.raises(IntegrityError, match=origin.large):
         layer.read()
 
 
-def test_there_is_no_place_before_the_first_byte(service_with_images: Fetching) -> None:
-    with opened(service_with_images) as layer:
+def test_there_is_no_place_before_the_first_byte(origin: Fetching) -> None:
+    with opened(origin) as layer:
         with pytest.raises(ValueError, match="Negative offset"):
             layer.seek(-1)
         assert layer.seek(10**9) == 10**9
@@ -119,9 +119,9 @@ def test_there_is_no_place_before_the_first_byte(service_with_images: Fetching) 
             layer.write(b"x")
 
 
-def test_a_reader_that_jumps_while_it_is_read_ahead_gets_its_bytes(service_with_images: Fetching) -> None:
-    content = service_with_images.blob(service_with_images.large)
-    with opened(service_with_images, size=len(content)) as layer:
+def test_a_reader_that_jumps_while_it_is_read_ahead_gets_its_bytes(origin: Fetching) -> None:
+    content = origin.blob(origin.large)
+    with opened(origin, size=len(content)) as layer:
         layer.read(PART + 300_000)
         layer.seek(10)
         assert layer.read(20) == content[10:30]

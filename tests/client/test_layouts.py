@@ -1,9 +1,7 @@
 """Mirrors, checks, and caches of layouts, and archives of several images."""
 
 import io
-import json
 import os
-import subprocess
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -18,9 +16,8 @@ from local.oci_layout import OciLayout
 from local.service import EVERYTHING, local_service
 from tests.client.commanding import Command, command
 from tests.client.faulty_s3 import Fault
-from tests.client.fetching import Fetching, blob_in, docker_entries_in, files_in, names_in
+from tests.client.fetching import Fetching, blob_in, docker_entries_in, files_in, inspected, names_in
 from tests.client.small_parts import QUICK, REPOSITORY
-from tests.commands import tool
 from tests.layouts import LayoutWriter
 
 __all__ = ["command"]
@@ -88,13 +85,13 @@ def test_the_commands_mirror_and_prune(
     assert verify(tmp_path / "m").problems == ()
 
 
-def test_verify_names_everything_that_is_wrong(service_with_images: Fetching, tmp_path: Path, command: Command) -> None:
+def test_verify_names_everything_that_is_wrong(origin: Fetching, tmp_path: Path, command: Command) -> None:
     for tag in ("large", "image", "foreign", "sha512"):
-        service_with_images.save(tag, tmp_path)
+        origin.save(tag, tmp_path)
     right = verify(tmp_path)
     assert (right.images, right.problems, len(right.foreign)) == (4, (), 1)
-    missing, short, other = (each["digest"] for each in service_with_images.layers("large"))
-    manifest = service_with_images.images["image"]["digest"]
+    missing, short, other = (each["digest"] for each in origin.layers("large"))
+    manifest = origin.images["image"]["digest"]
     blob_in(tmp_path, missing).unlink()
     blob_in(tmp_path, short).write_bytes(b"short")
     for digest in (other, manifest):
@@ -102,7 +99,7 @@ def test_verify_names_everything_that_is_wrong(service_with_images: Fetching, tm
         path.write_bytes(path.read_bytes()[:-1] + b"X")
     assert set(verify(tmp_path).problems) == {
         f"{missing} is missing.",
-        f"{short} has 5 bytes instead of {len(service_with_images.blob(short))}.",
+        f"{short} has 5 bytes instead of {len(origin.blob(short))}.",
         f"{other} has other bytes.",
         f"{manifest} has other bytes.",
     }
@@ -112,11 +109,9 @@ def test_verify_names_everything_that_is_wrong(service_with_images: Fetching, tm
         prune(tmp_path)
 
 
-def test_prune_removes_only_what_is_the_clients_and_only_in_layouts(
-    service_with_images: Fetching, tmp_path: Path
-) -> None:
+def test_prune_removes_only_what_is_the_clients_and_only_in_layouts(origin: Fetching, tmp_path: Path) -> None:
     layout = tmp_path / "app"
-    service_with_images.save("image", layout)
+    origin.save("image", layout)
     kept = files_in(layout) | {"notes.txt", "blobs/notes.txt", "blobs/sha256/notes.txt"}
     unused = [f"blobs/sha256/{'0' * 64}{suffix}" for suffix in ("", ".part", ".journal")]
     for name in (*(kept - files_in(layout)), *unused):
@@ -134,8 +129,8 @@ def test_prune_removes_only_what_is_the_clients_and_only_in_layouts(
         prune(layout)
 
 
-def test_prune_waits_for_a_download_into_the_layout(service_with_images: Fetching, tmp_path: Path) -> None:
-    service_with_images.save("image", tmp_path)
+def test_prune_waits_for_a_download_into_the_layout(origin: Fetching, tmp_path: Path) -> None:
+    origin.save("image", tmp_path)
     unused, waiting = blob_in(tmp_path, f"sha256:{'0' * 64}"), threading.Event()
     with locked(tmp_path, lambda: None):
         unused.write_bytes(b"x")
@@ -148,10 +143,10 @@ def test_prune_waits_for_a_download_into_the_layout(service_with_images: Fetchin
 
 
 def test_layouts_and_archives_share_a_cache_whose_blobs_are_verified(
-    service_with_images: Fetching, tmp_path: Path, command: Command
+    origin: Fetching, tmp_path: Path, command: Command
 ) -> None:
-    s3, cache = service_with_images.s3, tmp_path / "cache"
-    with service_with_images.service() as client:
+    s3, cache = origin.s3, tmp_path / "cache"
+    with origin.service() as client:
         image = client.image(f"{REPOSITORY}:large")
         first = image.save(tmp_path / "first", cache=cache)
         s3.forget()
@@ -160,15 +155,15 @@ def test_layouts_and_archives_share_a_cache_whose_blobs_are_verified(
         assert (second.loaded_bytes, second.present_bytes) == (0, first.loaded_bytes)
         assert [each.loaded_bytes for each in archived] == [0]
         assert s3.asked == []
-        cached = blob_in(cache, service_with_images.large)
-        assert cached.samefile(blob_in(tmp_path / "first", service_with_images.large))
+        cached = blob_in(cache, origin.large)
+        assert cached.samefile(blob_in(tmp_path / "first", origin.large))
         # A damaged blob, which every layout that shares the file has, too.
         cached.write_bytes(bytes(cached.stat().st_size))
         third = image.save(tmp_path / "third", cache=cache, is_quick=True)
         assert third.loaded_bytes == cached.stat().st_size
     assert verify(tmp_path / "third").problems == ()
-    assert cached.read_bytes() == service_with_images.blob(service_with_images.large)
-    words = ["fetch", "--url", service_with_images.url, f"{REPOSITORY}:large", "--quiet", "-o", f"{tmp_path}/fourth"]
+    assert cached.read_bytes() == origin.blob(origin.large)
+    words = ["fetch", "--url", origin.url, f"{REPOSITORY}:large", "--quiet", "-o", f"{tmp_path}/fourth"]
     s3.forget()
     assert command(*words, "--cache", str(cache), "--cache-size", "1kB").status == 0
     assert s3.asked == []
@@ -201,22 +196,20 @@ def test_a_link_in_a_cache_is_not_followed(tmp_path: Path) -> None:
 
 
 def test_an_oci_archive_is_read_by_skopeo_and_stays_as_it_is(
-    service_with_images: Fetching, tmp_path: Path, command: Command
+    origin: Fetching, tmp_path: Path, command: Command
 ) -> None:
     images = [f"{REPOSITORY}:image", f"{REPOSITORY}:docker", f"{REPOSITORY}:foreign"]
-    words = ["fetch", "--url", service_with_images.url, *images, "--quiet", "-o", f"oci-archive:{tmp_path}/app.tar"]
+    words = ["fetch", "--url", origin.url, *images, "--quiet", "-o", f"oci-archive:{tmp_path}/app.tar"]
     assert command(*words).status == 0
     for tag in ("image", "docker"):
-        reference = f"oci-archive:{tmp_path}/app.tar:{tag}"
-        result = subprocess.run([tool("skopeo"), "inspect", reference], capture_output=True, timeout=60, check=True)
-        assert json.loads(result.stdout)["Labels"] == {"name": tag}
+        assert inspected(f"oci-archive:{tmp_path}/app.tar:{tag}")["Labels"] == {"name": tag}
     found = verify(tmp_path / "app.tar")
     assert (found.images, found.problems, len(found.foreign)) == (3, (), 1)
     before = (tmp_path / "app.tar").stat()
-    service_with_images.s3.forget()
+    origin.s3.forget()
     assert command(*words).status == 0
     assert (tmp_path / "app.tar").stat().st_mtime_ns == before.st_mtime_ns
-    assert service_with_images.s3.asked == []
+    assert origin.s3.asked == []
     assert files_in(tmp_path) == {"app.tar"}
     content = bytearray((tmp_path / "app.tar").read_bytes())
     content[content.index(b"\x1f\x8b") + 30] ^= 1
@@ -224,47 +217,43 @@ def test_an_oci_archive_is_read_by_skopeo_and_stays_as_it_is(
     assert command(*words).status == 0
     assert verify(tmp_path / "app.tar").problems == ()
     streamed = io.BytesIO()
-    with service_with_images.service() as client:
+    with origin.service() as client:
         client.save([client.image(name) for name in images], streamed, Format.OCI_ARCHIVE)
     assert streamed.getvalue() == (tmp_path / "app.tar").read_bytes()
 
 
-def test_a_docker_archive_has_several_images_with_shared_layers_once(
-    service_with_images: Fetching, tmp_path: Path
-) -> None:
-    digest = service_with_images.images["image"]["digest"]
-    with service_with_images.service() as client:
+def test_a_docker_archive_has_several_images_with_shared_layers_once(origin: Fetching, tmp_path: Path) -> None:
+    digest = origin.images["image"]["digest"]
+    with origin.service() as client:
         names = (f"{REPOSITORY}:image", f"{REPOSITORY}:docker", f"{REPOSITORY}@{digest}")
         images = [client.image(name) for name in names]
         first = client.save(images, tmp_path / "app.tar", Format.DOCKER_ARCHIVE)
-        service_with_images.s3.forget()
+        origin.s3.forget()
         again = client.save(images, tmp_path / "app.tar", Format.DOCKER_ARCHIVE)
-    assert service_with_images.s3.asked == []
+    assert origin.s3.asked == []
     assert [each.blobs for each in again] == [each.blobs for each in first]
     assert [each.loaded_bytes for each in again] == [0, 0, 0]
     with (tmp_path / "app.tar").open("rb") as file:
         assert [len(each["RepoTags"]) for each in docker_entries_in(file)] == [2, 2, 0]
     with tarfile.open(tmp_path / "app.tar") as archive:
         assert len(archive.getnames()) == len(set(archive.getnames()))
-    source = f"docker-archive:{tmp_path}/app.tar:{REPOSITORY}:docker"
-    result = subprocess.run([tool("skopeo"), "inspect", source], capture_output=True, timeout=60, check=True)
-    assert json.loads(result.stdout)["Labels"] == {"name": "docker"}
+    assert inspected(f"docker-archive:{tmp_path}/app.tar:{REPOSITORY}:docker")["Labels"] == {"name": "docker"}
 
 
 @pytest.mark.parametrize("kind", [Format.OCI_ARCHIVE, Format.DOCKER_ARCHIVE])
 def test_an_interrupted_archive_is_resumed_from_the_directory_beside_it(
-    service_with_images: Fetching, tmp_path: Path, kind: Format
+    origin: Fetching, tmp_path: Path, kind: Format
 ) -> None:
-    first, *others = (layer["digest"] for layer in service_with_images.layers("image"))
-    service_with_images.s3.faults = [Fault("reset", times=1000, digest=first)]
-    service_with_images.save_layers(others, tmp_path / "app.tar.partial" / "blobs")
+    first, *others = (layer["digest"] for layer in origin.layers("image"))
+    origin.s3.faults = [Fault("reset", times=1000, digest=first)]
+    origin.save_layers(others, tmp_path / "app.tar.partial" / "blobs")
     (tmp_path / "app.tar.partial" / "made-by-ecr-layers").touch()
-    with service_with_images.service() as client:
+    with origin.service() as client:
         image = client.image(f"{REPOSITORY}:image")
         with pytest.raises(ClientError):
             client.save([image], tmp_path / "app.tar", kind)
         assert not (tmp_path / "app.tar").exists()
-        service_with_images.s3.forget()
+        origin.s3.forget()
         client.save([image], tmp_path / "app.tar", kind)
-    assert not set(others) & {each.digest for each in service_with_images.s3.asked}
+    assert not set(others) & {each.digest for each in origin.s3.asked}
     assert files_in(tmp_path) == {"app.tar"}

@@ -43,8 +43,8 @@ def test_every_public_name_is_exported_and_documented() -> None:
         _ = ecr_layers.Nothing
 
 
-def test_an_image_is_resolved_once(service_with_images: Fetching) -> None:
-    with service_with_images.service() as client:
+def test_an_image_is_resolved_once(origin: Fetching) -> None:
+    with origin.service() as client:
         image = client.image(f"{REPOSITORY}:index", platform="linux/arm64")
         assert image.config.platform == Platform("linux", "arm64")
         assert [str(each) for each in image.platforms] == ["linux/amd64", "linux/arm64", "linux/s390x"]
@@ -59,12 +59,12 @@ def test_an_image_is_resolved_once(service_with_images: Fetching) -> None:
             everything.save_docker("never.tar")
 
 
-def test_no_layer_is_loaded_for_an_images_config(service_with_images: Fetching) -> None:
-    with service_with_images.service() as client:
+def test_no_layer_is_loaded_for_an_images_config(origin: Fetching) -> None:
+    with origin.service() as client:
         image = client.image(f"{REPOSITORY}:image")
         assert image.config.labels == {"name": "image"}
     assert image.manifest.config
-    assert {each.digest for each in service_with_images.s3.asked} == {image.manifest.config.digest}
+    assert {each.digest for each in origin.s3.asked} == {image.manifest.config.digest}
 
 
 @pytest.mark.parametrize(
@@ -89,13 +89,13 @@ def test_anything_else_is_no_platform(text: str) -> None:
         Platform.parse(text)
 
 
-def test_a_newer_variant_runs_images_of_older_ones(service_with_images: Fetching) -> None:
+def test_a_newer_variant_runs_images_of_older_ones(origin: Fetching) -> None:
     assert [str(each) for each in Platform.parse("amd64/v3").runs] == [
         "linux/amd64/v3",
         "linux/amd64/v2",
         "linux/amd64",
     ]
-    with service_with_images.service() as client:
+    with origin.service() as client:
         assert client.image(f"{REPOSITORY}:index", platform="amd64/v3").config.platform == Platform("linux", "amd64")
 
 
@@ -120,10 +120,10 @@ def test_artifacts_and_attestations_of_an_index_are_no_images() -> None:
     assert found.platforms == (Platform("linux", "amd64"),)
 
 
-def test_an_image_that_its_index_has_no_platform_for_is_found_by_its_config(service_with_images: Fetching) -> None:
-    descriptor = service_with_images.images["image"]
+def test_an_image_that_its_index_has_no_platform_for_is_found_by_its_config(origin: Fetching) -> None:
+    descriptor = origin.images["image"]
     two = index(*[{"mediaType": OCI_MANIFEST, "digest": descriptor["digest"], "size": descriptor["size"]}] * 2)
-    with service_with_images.service() as client:
+    with origin.service() as client:
         found = client.image(REPOSITORY, manifest=two, platform="linux/amd64")
         assert found.digest == descriptor["digest"]
         with pytest.raises(UsageError, match="has no image for linux/s390x"):

@@ -20,12 +20,12 @@ KILLS = 30
 
 
 def test_a_fetch_that_is_killed_again_and_again_is_right_and_loads_next_to_nothing_twice(
-    service_with_images: Fetching, tmp_path: Path
+    origin: Fetching, tmp_path: Path
 ) -> None:
-    s3 = service_with_images.s3
+    s3 = origin.s3
     s3.chunk_delay = 0.02
     result = subprocess.run(
-        [sys.executable, "-m", "tests.client.killed_runs", service_with_images.url, str(tmp_path), str(KILLS), "7"],
+        [sys.executable, "-m", "tests.client.killed_runs", origin.url, str(tmp_path), str(KILLS), "7"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -36,12 +36,12 @@ def test_a_fetch_that_is_killed_again_and_again_is_right_and_loads_next_to_nothi
     layouts = [Path(layout) for layout in json.loads(result.stdout)]
     s3.chunk_delay = 0.0
     for layout in layouts:
-        service_with_images.save("large", layout)
+        origin.save("large", layout)
         names = files_in(layout)
         assert not {name for name in names if name.endswith((".part", ".journal"))}
         for name in names - {"index.json", "oci-layout"}:
-            assert (layout / name).read_bytes() == (service_with_images.layout / name).read_bytes()
-    size = sum(each["size"] for each in service_with_images.layers("large"))
+            assert (layout / name).read_bytes() == (origin.layout / name).read_bytes()
+    size = sum(each["size"] for each in origin.layers("large"))
     # Of each connection of a killed run, the block that it was reading is lost, and what was on its way.
     lost = KILLS * SMALL_PARTS.connections * 6 * BLOCK
     assert s3.sent < size * len(layouts) + lost
@@ -49,19 +49,19 @@ def test_a_fetch_that_is_killed_again_and_again_is_right_and_loads_next_to_nothi
 
 @pytest.mark.parametrize("is_damaged", [False, True])
 def test_a_run_that_broke_off_is_gone_on_with_by_the_blocks_that_are_missing_unless_it_was_damaged(
-    service_with_images: Fetching, tmp_path: Path, *, is_damaged: bool
+    origin: Fetching, tmp_path: Path, *, is_damaged: bool
 ) -> None:
-    s3, large = service_with_images.s3, service_with_images.large
+    s3, large = origin.s3, origin.large
     s3.faults = [Fault("reset", after=8 * BLOCK, times=6), Fault("reset", times=1000)]
     with pytest.raises(TransferError):
-        service_with_images.save_layers([large], tmp_path)
+        origin.save_layers([large], tmp_path)
     path, loaded_first = tmp_path / large.replace(":", "/"), s3.sent
     if is_damaged:
         part = path.with_name(f"{path.name}.part")
         part.write_bytes(bytes(part.stat().st_size))
     s3.forget()
-    fetched = service_with_images.save_layers([large], tmp_path)
-    assert path.read_bytes() == service_with_images.blob(large)
+    fetched = origin.save_layers([large], tmp_path)
+    assert path.read_bytes() == origin.blob(large)
     if not is_damaged:
         assert fetched.present_bytes > 0
         assert fetched.loaded_bytes + fetched.present_bytes == path.stat().st_size
@@ -70,34 +70,34 @@ def test_a_run_that_broke_off_is_gone_on_with_by_the_blocks_that_are_missing_unl
 
 @pytest.mark.parametrize("journal", [b"", b"\xff" * 5000])
 def test_a_journal_that_is_none_is_no_reason_to_trust_what_is_there(
-    service_with_images: Fetching, tmp_path: Path, journal: bytes
+    origin: Fetching, tmp_path: Path, journal: bytes
 ) -> None:
-    large = service_with_images.large
+    large = origin.large
     path = tmp_path / large.replace(":", "/")
     path.parent.mkdir()
-    path.with_name(f"{path.name}.part").write_bytes(b"x" * len(service_with_images.blob(large)))
+    path.with_name(f"{path.name}.part").write_bytes(b"x" * len(origin.blob(large)))
     path.with_name(f"{path.name}.journal").write_bytes(journal)
-    fetched = service_with_images.save_layers([large], tmp_path)
+    fetched = origin.save_layers([large], tmp_path)
     assert fetched.present_bytes == 0
-    assert path.read_bytes() == service_with_images.blob(large)
+    assert path.read_bytes() == origin.blob(large)
 
 
-def test_a_part_that_is_a_link_is_not_written_through(service_with_images: Fetching, tmp_path: Path) -> None:
-    large = service_with_images.large
+def test_a_part_that_is_a_link_is_not_written_through(origin: Fetching, tmp_path: Path) -> None:
+    large = origin.large
     path = tmp_path / "blobs" / large.replace(":", "/")
     path.parent.mkdir(parents=True)
     (tmp_path / "mine").write_text("mine")
     path.with_name(f"{path.name}.part").symlink_to(tmp_path / "mine")
     with pytest.raises(TargetError, match="can't be written"):
-        service_with_images.save_layers([large], tmp_path / "blobs")
+        origin.save_layers([large], tmp_path / "blobs")
     assert (tmp_path / "mine").read_text() == "mine"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_command_with_one_line_and_the_next_finishes(
-    service_with_images: Fetching, tmp_path: Path, number: signal.Signals
+    origin: Fetching, tmp_path: Path, number: signal.Signals
 ) -> None:
-    s3, url = service_with_images.s3, service_with_images.url
+    s3, url = origin.s3, origin.url
     s3.chunk_delay = 0.05
     command = [*CLIENT, "fetch", "--url", url, f"{REPOSITORY}:large", "-o", str(tmp_path / "app"), "--quiet"]
     process = subprocess.Popen(command, cwd=ROOT, env=os.environ, stderr=subprocess.PIPE, text=True)
@@ -110,5 +110,5 @@ def test_a_signal_ends_the_command_with_one_line_and_the_next_finishes(
     assert errors == "ecr-layers: Stopped. Run it again to resume.\n"
     assert {Path(name).suffix for name in files_in(tmp_path)} >= {".part", ".journal"}
     s3.forget()
-    service_with_images.save("large", tmp_path / "app")
+    origin.save("large", tmp_path / "app")
     assert not any(name.endswith((".part", ".journal")) for name in files_in(tmp_path))

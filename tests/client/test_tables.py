@@ -224,7 +224,7 @@ def test_a_table_may_leave_out_what_is_not_known() -> None:
     assert (found.path, found.attributes.uid, found.attributes.mtime) == ("/x", 0, 0)
 
 
-@settings(max_examples=50)
+@settings(max_examples=100)
 @given(st.data())
 def test_damage_anywhere_in_a_table_of_soci_is_an_error_or_goes_unnoticed(data: st.DataObject) -> None:
     damaged = bytearray(ZTOC)

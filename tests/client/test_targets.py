@@ -20,94 +20,86 @@ from tests.layouts import OCI_MANIFEST, LayoutWriter
 HOST = "registry.example.com"
 
 
-def test_blobs_that_are_there_are_verified_and_damaged_ones_loaded_again(
-    service_with_images: Fetching, tmp_path: Path
-) -> None:
-    s3, large = service_with_images.s3, service_with_images.large
-    first = service_with_images.save("large", tmp_path)
+def test_blobs_that_are_there_are_verified_and_damaged_ones_loaded_again(origin: Fetching, tmp_path: Path) -> None:
+    s3, large = origin.s3, origin.large
+    first = origin.save("large", tmp_path)
     s3.forget()
-    again = service_with_images.save("large", tmp_path)
+    again = origin.save("large", tmp_path)
     assert (s3.asked, again.loaded_bytes, again.present_bytes) == ([], 0, first.loaded_bytes)
-    digest = service_with_images.images["large"]["digest"]
+    digest = origin.images["large"]["digest"]
     blob, manifest = blob_in(tmp_path, large), blob_in(tmp_path, digest)
     zeroed = {path: bytes(path.stat().st_size) for path in (blob, manifest)}
     for damaged in ({blob: b"cut"}, zeroed):
         for path, content in damaged.items():
             path.write_bytes(content)
         states: list[Progress] = []
-        saved = service_with_images.save("large", tmp_path, progress=states.append)
+        saved = origin.save("large", tmp_path, progress=states.append)
         assert saved.loaded_bytes == blob.stat().st_size
-        assert blob.read_bytes() == service_with_images.blob(large)
-        assert manifest.read_bytes() == service_with_images.blob(digest)
+        assert blob.read_bytes() == origin.blob(large)
+        assert manifest.read_bytes() == origin.blob(digest)
         assert BlobState.PRESENT in {each.state for each in states}
     blob.write_bytes(zeroed[blob])
-    assert service_with_images.save("large", tmp_path, is_quick=True).loaded_bytes == 0
+    assert origin.save("large", tmp_path, is_quick=True).loaded_bytes == 0
 
 
-def test_a_directory_beside_an_archive_that_is_someone_elses_is_left_alone(
-    service_with_images: Fetching, tmp_path: Path
-) -> None:
+def test_a_directory_beside_an_archive_that_is_someone_elses_is_left_alone(origin: Fetching, tmp_path: Path) -> None:
     other = tmp_path / "app.tar.partial" / "notes.txt"
     other.parent.mkdir()
     other.write_text("mine")
     with pytest.raises(TargetError, match="isn't from ecr-layers") as caught:
-        service_with_images.save_docker("image", tmp_path / "app.tar")
+        origin.save_docker("image", tmp_path / "app.tar")
     assert caught.value.code == "target-exists"
     assert other.read_text() == "mine"
 
 
-def test_a_file_that_somebody_has_put_beside_the_blobs_is_left_alone(
-    service_with_images: Fetching, tmp_path: Path
-) -> None:
-    service_with_images.s3.faults = [Fault("reset", times=1000)]
+def test_a_file_that_somebody_has_put_beside_the_blobs_is_left_alone(origin: Fetching, tmp_path: Path) -> None:
+    origin.s3.faults = [Fault("reset", times=1000)]
     with pytest.raises(ClientError):
-        service_with_images.save_docker("image", tmp_path / "app.tar")
+        origin.save_docker("image", tmp_path / "app.tar")
     (tmp_path / "app.tar.partial" / "notes.txt").write_text("mine")
-    service_with_images.s3.forget()
-    service_with_images.save_docker("image", tmp_path / "app.tar")
+    origin.s3.forget()
+    origin.save_docker("image", tmp_path / "app.tar")
     assert files_in(tmp_path) == {"app.tar", "app.tar.partial/notes.txt", "app.tar.partial/made-by-ecr-layers"}
 
 
-def test_a_part_of_an_archive_that_is_a_link_is_not_written_through(
-    service_with_images: Fetching, tmp_path: Path
-) -> None:
+def test_a_part_of_an_archive_that_is_a_link_is_not_written_through(origin: Fetching, tmp_path: Path) -> None:
     (tmp_path / "victim").write_text("mine")
     (tmp_path / "app.tar.part").symlink_to(tmp_path / "victim")
     with pytest.raises(TargetError):
-        service_with_images.save_docker("image", tmp_path / "app.tar")
+        origin.save_docker("image", tmp_path / "app.tar")
     assert (tmp_path / "victim").read_text() == "mine"
     assert (tmp_path / "app.tar.part").is_symlink()
 
 
 def test_space_for_blobs_and_archive_is_checked_before_anything_is_loaded(
-    service_with_images: Fetching, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    origin: Fetching, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Disk:
         f_bavail, f_frsize, f_blocks = 4_000_000, 1, 1
 
     monkeypatch.setattr("os.statvfs", lambda _: Disk)
-    with service_with_images.service() as service:
+    with origin.service() as service:
         image = service.image(f"{REPOSITORY}:large")
-        service_with_images.s3.forget()
+        origin.s3.forget()
         with pytest.raises(TargetError, match="has 4000000 bytes free, and the download needs 5"):
             image.save_docker(tmp_path / "app.tar")
-        assert service_with_images.s3.asked == []
+        assert origin.s3.asked == []
         image.save(tmp_path / "layout")
 
 
-def test_an_error_of_the_progress_callback_is_the_callers_own(service_with_images: Fetching, tmp_path: Path) -> None:
+def test_an_error_of_the_progress_callback_is_the_callers_own(origin: Fetching, tmp_path: Path) -> None:
     def fail(_: Progress) -> None:
         raise ConnectionResetError("the caller's")
 
     with pytest.raises(ConnectionResetError, match="the caller's"):
-        service_with_images.save("image", tmp_path, progress=fail)
+        origin.save("image", tmp_path, progress=fail)
 
 
 def image(number: int) -> Descriptor:
     return Descriptor(f"sha256:{number:064x}", number, OCI_MANIFEST)
 
 
-def add_image(layout: Path, added: Descriptor, name: ImageName) -> str | None:
+def add_image(layout: Path, added: Descriptor, name: ImageName | None) -> str | None:
     index = LayoutIndex.read(layout)
     reference = index.add(added, name)
     index.write(layout)
@@ -123,6 +115,8 @@ def test_images_of_two_repositories_with_one_tag_are_both_kept(tmp_path: Path) -
     assert add_image(tmp_path, image(2), named("team/b")) == "team/b:1.2"
     assert add_image(tmp_path, image(3), named("team/b")) == "team/b:1.2"
     assert add_image(tmp_path, image(4), named("team/a")) == "1.2"
+    # An image that has a name needs no entry without one.
+    add_image(tmp_path, image(4), None)
     assert names_in(tmp_path) == {"1.2": image(4).digest, "team/b:1.2": image(3).digest}
     full = {each["annotations"]["io.containerd.image.name"] for each in entries_in(tmp_path)}
     assert full == {f"{HOST}/team/a:1.2", f"{HOST}/team/b:1.2"}
@@ -139,8 +133,8 @@ def test_an_image_that_another_tool_has_named_is_kept(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "index.json").read_text())["annotations"] == {"by": "another tool"}
 
 
-def test_an_archive_has_the_full_name_that_containerd_wants(service_with_images: Fetching) -> None:
-    with service_with_images.service() as service:
+def test_an_archive_has_the_full_name_that_containerd_wants(origin: Fetching) -> None:
+    with origin.service() as service:
         image = service.image(f"{REPOSITORY}:image")
         for name, expected in (
             (None, [f"{REPOSITORY}:image", f"{service.host}/{REPOSITORY}:image"]),
@@ -151,11 +145,9 @@ def test_an_archive_has_the_full_name_that_containerd_wants(service_with_images:
             assert [each["RepoTags"] for each in docker_entries_in(buffer)] == [expected]
 
 
-def test_a_digest_is_not_labelled_with_a_tag_that_may_be_anothers(
-    service_with_images: Fetching, tmp_path: Path
-) -> None:
-    digest = service_with_images.images["large"]["digest"]
-    with service_with_images.service() as service:
+def test_a_digest_is_not_labelled_with_a_tag_that_may_be_anothers(origin: Fetching, tmp_path: Path) -> None:
+    digest = origin.images["large"]["digest"]
+    with origin.service() as service:
         saved = service.image(f"{REPOSITORY}:image@{digest}").save(tmp_path)
     (entry,) = entries_in(tmp_path)
     assert (saved.name, entry["digest"], entry.get("annotations")) == (None, digest, None)
