@@ -32,14 +32,10 @@ def found_in(*layers: bytes) -> Files:
     return {each.path: read(each.path, *layers) if each.kind is Kind.FILE else None for each in listed(*layers)}
 
 
-@pytest.mark.parametrize("path", ["/etc/os-release", "etc/os-release", "//etc/./os-release", "/etc/../etc/os-release"])
-def test_a_file_is_found_by_its_path(path: str) -> None:
-    assert read(path, tar(file("etc/os-release", b"NAME=x\n"))) == b"NAME=x\n"
-
-
+@pytest.mark.parametrize("path", ["/etc/motd", "etc/motd", "//etc/./motd", "/etc/../etc/motd"])
 @pytest.mark.parametrize("name", ["./etc/motd", "/etc/motd", "etc//motd", "../etc/motd", "x/../etc/motd"])
-def test_a_name_in_an_archive_is_one_below_the_root(name: str) -> None:
-    assert read("/etc/motd", tar(file(name, b"hello"))) == b"hello"
+def test_a_path_and_a_name_in_an_archive_start_from_the_root(path: str, name: str) -> None:
+    assert read(path, tar(file(name, b"hello"))) == b"hello"
 
 
 @pytest.mark.parametrize("compress", [lambda archive: archive, gzipped, zstd.compress])
@@ -93,7 +89,6 @@ def test_only_the_layers_that_are_needed_are_read() -> None:
         ([tar(file("d/a"), file("d/b")), tar(file("d/.wh.a"))], {"/d": None, "/d/b": b""}),
         ([tar(file("d/a")), tar(file(".wh.d"))], {}),
         ([tar(file("d/a")), tar(file(".wh.d")), tar(directory("d"))], {"/d": None}),
-        ([tar(file("d/a")), tar(file(".wh.d")), tar(file("d/b"))], {"/d": None, "/d/b": b""}),
         ([tar(file("d/a")), tar(file("d/.wh..wh..opq"), file("d/b"))], {"/d": None, "/d/b": b""}),
         ([tar(file("d/a")), tar(file(".wh..wh..opq"), file("b"))], {"/b": b""}),
         ([tar(file("a", b"1")), tar(file(".wh..wh.plnk")), tar(file(".wh..wh.aufs"))], {"/a": b"1"}),
@@ -102,7 +97,6 @@ def test_only_the_layers_that_are_needed_are_read() -> None:
         ([tar(file("d")), tar(file("d/.wh.a"), file("c"))], {"/c": b"", "/d": b""}),
         ([tar(file("d"), file("d/.wh.a"))], {"/d": b""}),
         # What a layer adds is there, whatever it removes.
-        ([tar(file("a", b"1")), tar(file(".wh.a"), file("a", b"2"))], {"/a": b"2"}),
         ([tar(file("d/a")), tar(file(".wh.d"), file("d/b"))], {"/d": None, "/d/b": b""}),
         ([tar(file("d/x")), tar(file("d/a"), file("d/.wh..wh..opq"))], {"/d": None, "/d/a": b""}),
         # Files, directories and links in each other's place
@@ -113,7 +107,6 @@ def test_only_the_layers_that_are_needed_are_read() -> None:
         ([tar(file("d")), tar(file("d/a"))], {"/d": None, "/d/a": b""}),
         ([tar(link("d", "e"), file("e/a")), tar(file("d/b"))], {"/d": None, "/d/b": b"", "/e": None, "/e/a": b""}),
         # A hard link is to the file of its own time.
-        ([tar(file("b", b"1"), hard_link("a", "b")), tar(file("b", b"2"))], {"/a": b"1", "/b": b"2"}),
         ([tar(file("a", b"1")), tar(hard_link("b", "a"), file("a", b"2"))], {"/a": b"2", "/b": b"1"}),
         (
             [tar(file("a", b"1"), hard_link("b", "a"), file("a", b"2"), hard_link("c", "a"), hard_link("d", "b"))],
@@ -140,15 +133,11 @@ def test_a_path_needs_every_directory_on_it(path: str) -> None:
 @pytest.mark.parametrize(
     ("members", "path"),
     [
-        ([link("a", "b"), file("b", b"1")], "/a"),
-        ([link("a", "/b"), file("b", b"1")], "/a"),
         ([file("usr/lib/os-release", b"1"), link("etc/os-release", "../usr/lib/os-release")], "/etc/os-release"),
-        ([link("lib", "usr/lib"), file("usr/lib/x", b"1")], "/lib/x"),
         ([link("lib", "usr/lib"), file("lib/x", b"1")], "/usr/lib/x"),
         ([link("a", "../../../../b"), file("b", b"1")], "/a"),
         ([link("d/a", "/../../etc/b"), file("etc/b", b"1")], "/d/a"),
         ([link("x", "d/e"), file("d/f", b"1"), directory("d/e")], "/x/../f"),
-        ([link("a", "b"), link("b", "c"), link("c", "d"), file("d", b"1")], "/a"),
         ([file("b", b"1"), hard_link("a", "/b"), hard_link("c", "./a")], "/c"),
     ],
 )
@@ -310,11 +299,8 @@ def test_malformed_attributes_are_zero(keyword: str, value: str) -> None:
     assert (found.attributes.uid, found.attributes.gid, found.attributes.mtime) == (0, 0, 0)
 
 
-def test_thousands_of_nested_directories_are_listed() -> None:
-    assert len(paths(tar(file("/".join("d" * 2000))))) == 2000
-
-
 def test_paths_that_no_container_can_open_are_left_out() -> None:
+    assert len(paths(tar(file("/".join("d" * 2000))))) == 2000
     deep = "/".join("d" * 1000)
     links = [link("l0", deep), *(link(f"l{number}", f"l{number - 1}/{deep}") for number in range(1, 5))]
     assert max(map(len, paths(tar(directory(deep), *links, file("l4/x"))))) <= 4096

@@ -46,20 +46,17 @@ SOCI_INDEX = "application/vnd.amazon.soci.index.v2+json"
 ZTOC = gzip.decompress((TABLES / "soci.ztoc.gz").read_bytes())
 
 
-@dataclass
 class CountingFile(io.BytesIO):
-    """A layer that counts which of its bytes are read."""
+    """A layer that adds the places of the bytes that are read to a set."""
 
-    content: bytes
-    was_read: set[int] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        super().__init__(self.content)
+    def __init__(self, content: bytes, was_read: set[int]) -> None:
+        super().__init__(content)
+        self._was_read = was_read
 
     def readinto(self, buffer: Any, /) -> int:
         start = self.tell()
         count = super().readinto(buffer)
-        self.was_read.update(range(start, start + count))
+        self._was_read.update(range(start, start + count))
         return count
 
 
@@ -79,16 +76,11 @@ class Indexed:
     def open(self, _: Descriptor | None = None) -> io.BufferedReader:
         return io.BufferedReader(CountingFile(self.content, self.was_read), 512)
 
-    def table(self, layer: Descriptor, allowance: Allowance) -> Table | None:
-        if self.ztoc is not None:
-            return Ztoc(layer, self.ztoc, self.open)
-        return read_toc(layer, self.open, allowance)
+    def files(self, max_bytes: int = 10**8, *, is_whole: bool = False) -> ImageFiles:
+        def table(layer: Descriptor, allowance: Allowance) -> Table | None:
+            return Ztoc(layer, self.ztoc, self.open) if self.ztoc else read_toc(layer, self.open, allowance)
 
-    def files(self, max_bytes: int = 10**8) -> ImageFiles:
-        return ImageFiles([self.descriptor], self.open, max_bytes, self.table)
-
-    def whole(self) -> ImageFiles:
-        return ImageFiles([self.descriptor], self.open)
+        return ImageFiles([self.descriptor], self.open, max_bytes, None if is_whole else table)
 
 
 def layer(name: str) -> Indexed:
@@ -105,7 +97,7 @@ def test_a_table_lists_the_files_of_the_whole_layer(name: str) -> None:
     found = layer(name)
     by_table = listed(found.files())
     assert len(found.was_read) < len(found.content) / 10
-    assert by_table == listed(found.whole())
+    assert by_table == listed(found.files(is_whole=True))
     assert dict(next(each for each in by_table if each.path == "/usr/bin/cap").attributes.xattrs) == {
         "user.note": b"value"
     }
@@ -121,7 +113,7 @@ def test_a_file_is_read_without_the_rest_of_the_layer(name: str) -> None:
 @pytest.mark.parametrize("name", ANNOTATIONS)
 def test_an_archive_is_extracted_by_the_table_as_from_the_whole_layer(name: str) -> None:
     found, archives = layer(name), []
-    for files in (found.files(), found.whole()):
+    for files in (found.files(), found.files(is_whole=True)):
         out = io.BytesIO()
         with TarTarget(out) as target:
             assert files.extract(target) == ()
@@ -168,7 +160,7 @@ def test_a_table_that_cannot_be_used_is_left_for_the_whole_layer(name: str, anno
     found = layer(name)
     found.annotations = {**found.annotations, **annotations}
     found.ztoc = None
-    assert listed(found.files()) == listed(found.whole())
+    assert listed(found.files()) == listed(found.files(is_whole=True))
     assert len(found.was_read) == len(found.content)
 
 
