@@ -1,6 +1,5 @@
 """`ecr-layers cat` and `ecr-layers inspect`, against the local service."""
 
-import hashlib
 import json
 import os
 import subprocess
@@ -15,8 +14,9 @@ from local.oci_layout import OciLayout
 from local.service import local_service
 from tests.archives import file, gzipped, link, tar, zstd
 from tests.client.commanding import REPOSITORY, Command, add_image, command
+from tests.client.fetching import blob_in
 from tests.commands import CLIENT, ROOT
-from tests.layouts import EMPTY, OCI_MANIFEST, LayoutWriter, for_platform
+from tests.layouts import EMPTY, OCI_MANIFEST, Descriptor, LayoutWriter, for_platform
 
 __all__ = ["command"]
 
@@ -51,8 +51,9 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     index = writer.index(others)
     writer.name(index, "index")
     writer.name(writer.index([writer.index([index, others[0]]), index]), "nested")
-    broken = gzipped(tar(file("broken", b"1")))
-    writer.name(add_image(writer, {}, [broken]), "broken")
+    broken = add_image(writer, {}, [gzipped(tar(file("broken", b"1")))])
+    writer.name(broken, "broken")
+    damage(writer, broken)
     subject = {"mediaType": OCI_MANIFEST, "digest": others[0]["digest"], "size": others[0]["size"]}
     writer.name(writer.artifact("text/plain", subject, b"an artifact"), "artifact")
     config = writer.blob(b"no JSON", EMPTY)
@@ -62,23 +63,27 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-@pytest.fixture(scope="module")
-def url(layout: Path) -> Iterator[str]:
-    layouts = {REPOSITORY: OciLayout(layout)}
-    # Of the same size, so that nothing but the digest tells.
-    path = layout / "blobs" / "sha256" / hashlib.sha256(gzipped(tar(file("broken", b"1")))).hexdigest()
+def damage(writer: LayoutWriter, image: Descriptor) -> None:
+    """Change a layer so that nothing but its digest tells: the time in gzip's header."""
+    (layer,) = json.loads(blob_in(writer.directory, image["digest"]).read_bytes())["layers"]
+    path = blob_in(writer.directory, layer["digest"])
     content = bytearray(path.read_bytes())
-    # The time of gzip's header.
     content[4] ^= 1
     path.write_bytes(content)
-    with local_service(layouts, write_log=lambda _: None) as service:
-        yield service.url
 
 
 @pytest.fixture(scope="module")
-def service(url: str) -> Iterator[Client]:
-    with Client(url) as service:
-        yield service
+def service(layout: Path) -> Iterator[Client]:
+    with (
+        local_service({REPOSITORY: OciLayout(layout)}, write_log=lambda _: None) as running,
+        Client(running.url) as client,
+    ):
+        yield client
+
+
+@pytest.fixture
+def url(service: Client) -> str:
+    return service.url
 
 
 def test_a_file_is_printed_as_it_is(url: str) -> None:
@@ -119,19 +124,15 @@ def test_what_can_not_be_printed_is_one_line_and_a_status(
     assert result.error.startswith("ecr-layers: ")
 
 
-PRINTED = [["cat", "1.2", "/bin/app"], ["inspect", "1.2"]]
-"""Commands that print more than Python keeps in memory, and less."""
-
-
 def printing(url: str, arguments: list[str], output: Any) -> tuple[int, bytes]:
     """Run a command in a process of its own with this output; return its exit status and what it says of errors."""
-    name, tag, *others = arguments
-    command = [*CLIENT, name, "--url", url, f"{REPOSITORY}:{tag}", *others]
+    command = [*CLIENT, *arguments, "--url", url]
     result = subprocess.run(command, cwd=ROOT, stdout=output, stderr=subprocess.PIPE, timeout=60, check=False)
     return result.returncode, result.stderr
 
 
-@pytest.mark.parametrize("arguments", PRINTED)
+# More than Python keeps in memory, and less.
+@pytest.mark.parametrize("arguments", [["cat", f"{REPOSITORY}:1.2", "/bin/app"], ["inspect", f"{REPOSITORY}:1.2"]])
 def test_nobody_reading_on_is_a_status_without_a_word_and_a_full_output_a_line(url: str, arguments: list[str]) -> None:
     unread, output = os.pipe()
     os.close(unread)
@@ -158,7 +159,7 @@ def test_an_image_is_inspected_for_people(url: str, command: Command) -> None:
 def test_an_image_is_inspected_for_scripts(url: str, layout: Path, command: Command) -> None:
     result = command("inspect", "--url", url, f"{REPOSITORY}:1.2", "--json", "--env")
     document = json.loads(result.output)
-    manifest = json.loads((layout / "blobs" / document["imageDigest"].replace(":", "/")).read_bytes())
+    manifest = json.loads(blob_in(layout, document["imageDigest"]).read_bytes())
     assert document["layers"] == manifest["layers"]
     assert document["size"] == sum(layer["size"] for layer in manifest["layers"])
     assert document["labels"] == CONFIG["config"]["Labels"]  # type: ignore[index]
@@ -172,22 +173,18 @@ def test_an_image_is_inspected_for_scripts(url: str, layout: Path, command: Comm
 def test_an_index_is_inspected_with_its_platforms(url: str, tag: str, command: Command) -> None:
     result = command("inspect", "--url", url, f"{REPOSITORY}:{tag}", "--platform", "linux/arm64", "--json")
     document = json.loads(result.output)
-    assert document["platform"] == "linux/arm64"
-    assert document["platforms"] == ["linux/amd64", "linux/arm64"]
+    assert (document["platform"], document["platforms"]) == ("linux/arm64", ["linux/amd64", "linux/arm64"])
 
 
-def test_an_artifact_is_inspected_as_far_as_it_says_something(service: Client, url: str, command: Command) -> None:
-    result = command("inspect", "--url", url, f"{REPOSITORY}:artifact", "--json")
-    document = json.loads(result.output)
-    assert document["platform"] is None
-    assert [layer["mediaType"] for layer in document["layers"]] == ["text/plain"]
+def test_an_artifact_is_inspected_as_far_as_it_says_something(service: Client, command: Command) -> None:
+    document = json.loads(command("inspect", "--url", service.url, f"{REPOSITORY}:artifact", "--json").output)
+    assert (document["platform"], [layer["mediaType"] for layer in document["layers"]]) == (None, ["text/plain"])
     with pytest.raises(ClientError, match="isn't a JSON object"):
         _ = service.image(f"{REPOSITORY}:no-json").config
 
 
 def test_a_manifest_is_enough_for_a_service_that_gives_out_layers_alone(layout: Path, command: Command) -> None:
-    tags = OciLayout(layout).tags
-    path = layout / "blobs" / tags["1.2"].replace(":", "/")
+    path = blob_in(layout, OciLayout(layout).tags["1.2"])
     with (
         local_service({REPOSITORY: OciLayout(layout)}, opted_into={}, write_log=lambda _: None) as running,
         Client(running.url) as service,
