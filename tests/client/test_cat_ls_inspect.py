@@ -1,8 +1,9 @@
-"""`ecr-layers cat` and `ecr-layers inspect`, against the local service."""
+"""`ecr-layers cat`, `ls` and `inspect`, against the local service."""
 
 import json
 import os
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ import pytest
 from ecr_layers import Client, ClientError, IntegrityError, Manifest
 from local.oci_layout import OciLayout
 from local.service import local_service
-from tests.archives import file, gzipped, link, tar, zstd
+from tests.archives import descriptor_of, file, gzipped, link, special, tar, zstd
 from tests.client.commanding import REPOSITORY, Command, add_image, command
 from tests.client.fetching import blob_in
+from tests.client.looking import owned
 from tests.commands import CLIENT, ROOT
 from tests.layouts import EMPTY, OCI_MANIFEST, Descriptor, LayoutWriter, for_platform
 
@@ -37,6 +39,12 @@ CONFIG = {
 }
 
 
+LISTED = [
+    gzipped(tar(file("etc/motd", b"hello"), owned(file("bin/app"), mode=0o755, uid=1000, gid=50, mtime=1_700_000_000))),
+    tar(link("app", "bin/app"), file("evil\x1b[2J\n\\", b""), special("dev/null", tarfile.CHRTYPE)),
+]
+
+
 @pytest.fixture(scope="module")
 def layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("layout")
@@ -47,6 +55,7 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tar(file(".wh.gone"), file("srv/x", b"1")),
     ]
     writer.name(add_image(writer, CONFIG, layers), "1.2")
+    writer.name(add_image(writer, CONFIG, LISTED), "listed")
     others = [for_platform(add_image(writer, CONFIG | {"architecture": each}, []), each) for each in ("amd64", "arm64")]
     index = writer.index(others)
     writer.name(index, "index")
@@ -141,6 +150,43 @@ def test_nobody_reading_on_is_a_status_without_a_word_and_a_full_output_a_line(u
     with Path("/dev/full").open("wb") as full:
         found = printing(url, arguments, full)
     assert found == (4, b"ecr-layers: The output can't be written: No space left on device.\n")
+
+
+def test_files_are_listed_for_people(url: str, command: Command) -> None:
+    short = command("ls", "--url", url, f"{REPOSITORY}:listed")
+    assert short.status == 0, short.error
+    # A terminal would obey control characters.
+    expected = ["/app", "/bin", "/bin/app", "/dev", "/dev/null", "/etc", "/etc/motd", r"/evil\x1b[2J\n\\"]
+    assert short.output.splitlines() == expected
+    long = command("ls", "-l", "--url", url, f"{REPOSITORY}:listed").output.splitlines()
+    assert long[0].startswith("lrw-r--r-- 0:0 ")
+    assert long[0].endswith(" 1970-01-01 00:00:00 /app -> bin/app")
+    assert long[2].split() == ["-rwxr-xr-x", "1000:50", "0", "2023-11-14", "22:13:20", "/bin/app"]
+    assert long[4].startswith("crw-r--r--")
+    digest = descriptor_of(LISTED[0]).digest
+    by_layer = command("ls", "--layers", "--url", url, f"{REPOSITORY}:listed", "/etc")
+    assert by_layer.output == f"{digest}  /etc\n{digest}  /etc/motd\n"
+
+
+def test_files_are_listed_for_programs(url: str, command: Command) -> None:
+    result = command("ls", "--json", "--url", url, f"{REPOSITORY}:listed", "bin/app")
+    assert json.loads(result.output) == {
+        "path": "/bin/app",
+        "type": "file",
+        "mode": "0755",
+        "uid": 1000,
+        "gid": 50,
+        "size": 0,
+        "mtime": 1_700_000_000,
+        "target": None,
+        "layer": descriptor_of(LISTED[0]).digest,
+    }
+
+
+def test_a_path_that_the_image_lacks_cannot_be_listed(url: str, command: Command) -> None:
+    result = command("ls", "--url", url, f"{REPOSITORY}:listed", "/nothing")
+    assert (result.status, result.output) == (1, "")
+    assert "The image has no /nothing" in result.error
 
 
 def test_an_image_is_inspected_for_people(url: str, command: Command) -> None:
