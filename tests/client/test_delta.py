@@ -11,7 +11,7 @@ import pytest
 from ecr_layers import ClientError, Format, IntegrityError, UsageError, apply, verify
 from tests.archives import file, gzipped, tar
 from tests.client.commanding import Command, command
-from tests.client.fetching import Fetching, blob_in, files_in, served, skopeo
+from tests.client.fetching import Fetching, blob_in, files_in, names_in, served, skopeo
 from tests.client.looking import add_archives
 from tests.client.small_parts import REPOSITORY
 from tests.layouts import LayoutWriter, for_platform
@@ -135,6 +135,17 @@ def test_damaged_bytes_are_refused_and_the_layout_keeps_its_images(
     assert (app / "index.json").read_bytes() == index
     assert not list(tmp_path.rglob("*.part"))
     assert bool(verify(app).problems) == (place == "app")
+
+
+def test_images_of_two_repositories_with_one_tag_are_both_kept_when_a_delta_is_applied(
+    origin: Fetching, tmp_path: Path
+) -> None:
+    origin.save("old", tmp_path / "app", name="a.example.com/team/a:1")
+    origin.save("new", tmp_path / "delta", name="a.example.com/team/b:1")
+    for _ in range(2):
+        apply(tmp_path / "delta", tmp_path / "app")
+    images = origin.images
+    assert names_in(tmp_path / "app") == {"1": images["old"]["digest"], "team/b:1": images["new"]["digest"]}
 
 
 def test_what_is_not_a_layout_can_not_be_a_base(origin: Fetching, tmp_path: Path) -> None:

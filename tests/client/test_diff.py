@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from ecr_layers import Client, ClientError, diff
+from ecr_layers import Client, ClientError, ImageFiles, diff
 from ecr_layers.files.comparison import FilesDiff, diff_files
 from tests.archives import Layers, directory, extension, file, gzipped, hard_link, header, link, record, special, tar
 from tests.client.commanding import Command, add_image, command
@@ -24,6 +24,14 @@ __all__ = ["command"]
 
 def compared(first: Sequence[bytes], second: Sequence[bytes]) -> FilesDiff:
     return diff_files(files_of(*first), files_of(*second))
+
+
+def test_added_and_removed_files_are_told() -> None:
+    first = [tar(file("a"), file("d/x"), file("gone/y"))]
+    found = compared(first, [*first, tar(file("d/.wh.x"), file("d/new"), file(".wh.gone"), file("d.e"))])
+    assert [each.path for each in found.added] == ["/d/new", "/d.e"]
+    assert [each.path for each in found.removed] == ["/d/x", "/gone", "/gone/y"]
+    assert not found.changed
 
 
 @pytest.mark.parametrize(
@@ -63,6 +71,13 @@ def test_hard_links_are_compared_by_their_contents() -> None:
     for layers, expected in (([other], ["/a", "/b"]), ([base, tar(hard_link("a", "c"))], ["/a"])):
         found = compared([base], layers)
         assert [(each.path, each.aspects) for each in found.changed] == [(path, ("content",)) for path in expected]
+
+
+def test_contents_of_a_layer_in_common_are_not_read_again() -> None:
+    base = tar(file("a", b"1"), file("b", b"2"))
+    first, second = Layers([base]), Layers([base, tar(file("c", b"3"))])
+    diff_files(ImageFiles(first.descriptors, first.open), ImageFiles(second.descriptors, second.open))
+    assert (first.opened, second.opened) == ([0], [1, 0])
 
 
 def test_the_differences_are_those_of_the_extracted_trees(tmp_path: Path) -> None:

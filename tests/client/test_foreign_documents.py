@@ -24,7 +24,7 @@ NAMES = st.sampled_from(
 KNOWN = [*DIGESTS[:2], OCI_INDEX, OCI_MANIFEST, DOCKER_MANIFEST, DOCKER_LIST, 2, "2026-01-01T00:00:00", "\ud800"]
 LEAVES = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.sampled_from(KNOWN))
 VALUES = st.recursive(
-    LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES, inner, max_size=6), max_leaves=30
+    LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES, inner, max_size=6), max_leaves=15
 )
 
 

@@ -105,7 +105,6 @@ def test_only_the_layers_that_are_needed_are_read() -> None:
         ([tar(file("d/a")), tar(file("d")), tar(directory("d"))], {"/d": None}),
         ([tar(file("d/a")), tar(file("d"), directory("d"))], {"/d": None}),
         ([tar(file("d")), tar(file("d/a"))], {"/d": None, "/d/a": b""}),
-        ([tar(link("d", "e"), file("e/a")), tar(file("d/b"))], {"/d": None, "/d/b": b"", "/e": None, "/e/a": b""}),
         # A hard link is to the file of its own time.
         ([tar(file("a", b"1")), tar(hard_link("b", "a"), file("a", b"2"))], {"/a": b"2", "/b": b"1"}),
         (
@@ -137,6 +136,7 @@ def test_a_path_needs_every_directory_on_it(path: str) -> None:
         ([link("lib", "usr/lib"), file("lib/x", b"1")], "/usr/lib/x"),
         ([link("a", "../../../../b"), file("b", b"1")], "/a"),
         ([link("d/a", "/../../etc/b"), file("etc/b", b"1")], "/d/a"),
+        ([link("d/l", "/e"), file("d/l/x", b"1")], "/e/x"),
         ([link("x", "d/e"), file("d/f", b"1"), directory("d/e")], "/x/../f"),
         ([file("b", b"1"), hard_link("a", "/b"), hard_link("c", "./a")], "/c"),
     ],
@@ -151,6 +151,13 @@ def test_links_are_followed_through_all_layers() -> None:
     assert read("/lib/x", *layers) == b"1"
     assert paths(*layers, path="/lib") == ["/usr/lib", "/usr/lib/x"]
     assert paths(*layers, path="/lib/..") == ["/usr", "/usr/lib", "/usr/lib/x"]
+
+
+def test_a_directory_of_a_newer_layer_is_in_the_place_of_a_link() -> None:
+    layers = [tar(link("d", "e"), file("e/a", b"1")), tar(file("d/b", b"2"))]
+    assert read("/d/b", *layers) == b"2"
+    with pytest.raises(ClientError, match="has no /d/a"):
+        read("/d/a", *layers)
 
 
 @pytest.mark.parametrize(
@@ -278,12 +285,13 @@ def test_a_layer_that_cannot_be_opened_is_an_error_only_if_it_has_to_be_read() -
 
 
 def test_attributes_are_those_of_the_newest_layer_that_lists_the_file() -> None:
-    old = tar(owned(file("a"), mode=0o600, uid=1, gid=2, mtime=3), owned(directory("d"), mode=0o700))
-    new = tar(owned(file("a"), mode=0o4755, uid=70_000, gid=2**31, mtime=1_700_000_000), file("d/x"))
+    old = tar(owned(file("a"), mode=0o600, uid=1, gid=2, mtime=3), owned(directory("d"), mode=0o700), file("e/x"))
+    new = tar(owned(file("a"), mode=0o4755, uid=70_000, gid=2**31, mtime=1_700_000_000), file("d/x"), file("e/y"))
     found = {each.path: each for each in listed(old, new)}
     of_file = found["/a"].attributes
     assert (of_file.mode, of_file.uid, of_file.gid, of_file.mtime) == (0o4755, 70_000, 2**31, 1_700_000_000)
     assert (found["/d"].attributes.mode, found["/d"].layer) == (0o700, descriptor_of(old).digest)
+    assert found["/e"].layer == descriptor_of(old).digest
 
 
 def test_times_may_have_fractions_and_be_before_1970() -> None:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -47,39 +48,48 @@ def test_a_fetch_that_is_killed_again_and_again_is_right_and_loads_next_to_nothi
     assert s3.sent < size * len(layouts) + lost
 
 
-@pytest.mark.parametrize("is_damaged", [False, True])
-def test_a_run_that_broke_off_is_gone_on_with_by_the_blocks_that_are_missing_unless_it_was_damaged(
-    origin: Fetching, tmp_path: Path, *, is_damaged: bool
-) -> None:
-    s3, large = origin.s3, origin.large
-    s3.faults = [Fault("reset", after=8 * BLOCK, times=6), Fault("reset", times=1000)]
+def break_off(origin: Fetching, directory: Path) -> Path:
+    """Fetch a layer until the connections break, and return where it will be."""
+    origin.s3.faults = [Fault("reset", after=8 * BLOCK, times=6), Fault("reset", times=1000)]
     with pytest.raises(TransferError):
-        origin.save_layers([large], tmp_path)
-    path, loaded_first = tmp_path / large.replace(":", "/"), s3.sent
-    if is_damaged:
-        part = path.with_name(f"{path.name}.part")
-        part.write_bytes(bytes(part.stat().st_size))
-    s3.forget()
-    fetched = origin.save_layers([large], tmp_path)
-    assert path.read_bytes() == origin.blob(large)
-    if not is_damaged:
-        assert fetched.present_bytes > 0
-        assert fetched.loaded_bytes + fetched.present_bytes == path.stat().st_size
-        assert loaded_first + fetched.loaded_bytes < LARGE * 1.3
+        origin.save_layers([origin.large], directory)
+    return directory / origin.large.replace(":", "/")
 
 
-@pytest.mark.parametrize("journal", [b"", b"\xff" * 5000])
+def test_a_run_that_broke_off_is_gone_on_with_by_the_blocks_that_are_missing(origin: Fetching, tmp_path: Path) -> None:
+    path, loaded_first = break_off(origin, tmp_path), origin.s3.sent
+    origin.s3.forget()
+    fetched = origin.save_layers([origin.large], tmp_path)
+    assert path.read_bytes() == origin.blob(origin.large)
+    assert fetched.present_bytes > 0
+    assert fetched.loaded_bytes + fetched.present_bytes == path.stat().st_size
+    assert loaded_first + fetched.loaded_bytes < LARGE * 1.3
+
+
+def test_what_was_damaged_between_two_runs_is_loaded_anew(origin: Fetching, tmp_path: Path) -> None:
+    path = break_off(origin, tmp_path)
+    part = path.with_name(f"{path.name}.part")
+    part.write_bytes(bytes(part.stat().st_size))
+    origin.s3.forget()
+    origin.save_layers([origin.large], tmp_path)
+    assert path.read_bytes() == origin.blob(origin.large)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda _: b"", lambda _: b"\xff" * 5000, lambda journal: journal.replace(b"sha256:", b"sha512:")],
+    ids=["empty", "nonsense", "of another blob"],
+)
 def test_a_journal_that_is_none_is_no_reason_to_trust_what_is_there(
-    origin: Fetching, tmp_path: Path, journal: bytes
+    origin: Fetching, tmp_path: Path, damage: Callable[[bytes], bytes]
 ) -> None:
-    large = origin.large
-    path = tmp_path / large.replace(":", "/")
-    path.parent.mkdir()
-    path.with_name(f"{path.name}.part").write_bytes(b"x" * len(origin.blob(large)))
-    path.with_name(f"{path.name}.journal").write_bytes(journal)
-    fetched = origin.save_layers([large], tmp_path)
+    path = break_off(origin, tmp_path)
+    journal = path.with_name(f"{path.name}.journal")
+    journal.write_bytes(damage(journal.read_bytes()))
+    origin.s3.forget()
+    fetched = origin.save_layers([origin.large], tmp_path)
     assert fetched.present_bytes == 0
-    assert path.read_bytes() == origin.blob(large)
+    assert path.read_bytes() == origin.blob(origin.large)
 
 
 def test_a_part_that_is_a_link_is_not_written_through(origin: Fetching, tmp_path: Path) -> None:
