@@ -5,14 +5,15 @@ import io
 import random
 import tarfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from ecr_layers import IntegrityError, TransferError
+from ecr_layers.transfer.downloads import DownloadError
 from ecr_layers.transfer.read_ahead import PART, WINDOW, ReadAhead
 from tests.client.faulty_s3 import Fault, Kind
 from tests.client.fetching import LARGE, Fetching
@@ -162,3 +163,28 @@ def test_a_reader_of_everything_is_read_ahead_from_the_start() -> None:
     reading = ReadAhead(zeros, 0, 200 * PART, 16, is_read_whole=True)
     assert zeros.is_window_full.wait(10)
     reading.close()
+
+
+class Failing:
+    """A blob that can't be read, and whose reader waits for its retries until it is closed."""
+
+    def __init__(self) -> None:
+        self.was_asked = threading.Event()
+
+    def attempts(self, wait: Callable[[float], object]) -> Any:
+        return SimpleNamespace(failed=lambda _: wait(60))
+
+    def open(self, *_: object) -> NoReturn:
+        self.was_asked.set()
+        raise DownloadError("nothing is there")
+
+
+def test_a_reader_that_is_closed_waits_for_no_retry() -> None:
+    failing: Any = Failing()
+    reading = ReadAhead(failing, 0, PART, 1)
+    assert failing.was_asked.wait(10)
+    reading.close()
+    for thread in threading.enumerate():
+        if thread.name.startswith("read-ahead-"):
+            thread.join(10)
+            assert not thread.is_alive()

@@ -90,7 +90,9 @@ def test_a_newer_variant_runs_images_of_older_ones(origin: Fetching) -> None:
     runs = [str(each) for each in Platform.parse("amd64/v3").runs]
     assert runs == ["linux/amd64/v3", "linux/amd64/v2", "linux/amd64"]
     with origin.service() as client:
-        assert client.image(f"{REPOSITORY}:index", platform="amd64/v3").config.platform == Platform("linux", "amd64")
+        for tag in ("index", "image"):
+            image = client.image(f"{REPOSITORY}:{tag}", platform="amd64/v3")
+            assert image.config.platform == Platform("linux", "amd64")
 
 
 def entry(digest: str, **members: Any) -> Descriptor:
