@@ -27,9 +27,9 @@ def compared(first: Sequence[bytes], second: Sequence[bytes]) -> FilesDiff:
 
 
 def test_added_and_removed_files_are_told() -> None:
-    first = [tar(file("a"), file("d/x"), file("gone/y"))]
-    found = compared(first, [*first, tar(file("d/.wh.x"), file("d/new"), file(".wh.gone"), file("d.e"))])
-    assert [each.path for each in found.added] == ["/d/new", "/d.e"]
+    first = [tar(file("a"), file("d/x"), file("d.e"), file("gone/y"))]
+    found = compared(first, [*first, tar(file("d/.wh.x"), file("d/new"), file(".wh.gone"), file("d.f"))])
+    assert [each.path for each in found.added] == ["/d/new", "/d.f"]
     assert [each.path for each in found.removed] == ["/d/x", "/gone", "/gone/y"]
     assert not found.changed
 
