@@ -7,7 +7,6 @@ import os
 import platform
 import sys
 import time
-from dataclasses import asdict
 from datetime import UTC, datetime
 
 from benchmarks import report
@@ -30,16 +29,12 @@ def main() -> int:
     except (BuildError, MeasurementError) as error:
         print(error, file=sys.stderr)
         return 1
-    result = {
-        "date": datetime.now(UTC).date().isoformat(),
-        "versions": subjects.versions(),
-        "is_compiled": subjects.is_compiled,
-        "cpu_count": os.cpu_count(),
-        "load_average": load_average,
-        "machine": f"{platform.system()} {platform.machine()}",
-        "rows": [asdict(row) | {"ratios": [round(ratio, 4) for ratio in sorted(row.ratios)]} for row in rows],
-    }
-    written = report.markdown(result)
+    versions = ", ".join(f"{name} {version}" for name, version in subjects.versions().items())
+    heading = (
+        f"{datetime.now(UTC).date()}: {versions}; {os.cpu_count()} processors, {platform.system()} "
+        f"{platform.machine()}; load average {load_average}; {'with' if subjects.is_compiled else 'without'} bytecode"
+    )
+    written = f"{heading}\n\n{report.markdown(rows)}"
     document = report.DOCUMENT.read_text()
     report.DOCUMENT.write_text(report.with_block(document, report.BEGIN, report.END, written))
     print(written)

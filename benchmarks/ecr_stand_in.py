@@ -18,23 +18,10 @@ _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:\s*(\d+)", re.IGNORECASE)
 _TOKEN = "IQoJb3JpZ2luX2VjE".ljust(1200, "x")
 
 
-class StandIn:
-    """Serves any number of kept-alive connections from one thread.
+async def serve(latency_seconds: float) -> None:
+    """Print the port, and serve any number of kept-alive connections from one thread until the process ends."""
 
-    Args:
-        latency_seconds: How long each answer takes.
-    """
-
-    def __init__(self, latency_seconds: float) -> None:
-        self._latency = latency_seconds
-
-    async def serve(self) -> None:
-        """Print the port, and answer until the process ends."""
-        server = await asyncio.start_server(self._converse, "127.0.0.1", 0, backlog=128)
-        print(server.sockets[0].getsockname()[1], flush=True)
-        await server.serve_forever()
-
-    async def _converse(self, reader: StreamReader, writer: StreamWriter) -> None:
+    async def converse(reader: StreamReader, writer: StreamWriter) -> None:
         with closing(writer), suppress(IncompleteReadError, ConnectionError):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -42,10 +29,14 @@ class StandIn:
                 digest = _DIGEST.search(await reader.readexactly(int(length[1]) if length else 0))
                 if digest is None:
                     return
-                if self._latency:
-                    await asyncio.sleep(self._latency)
+                if latency_seconds:
+                    await asyncio.sleep(latency_seconds)
                 url = _signed_url(digest[1])
                 writer.write(_response(b'{"downloadUrl":"%b","layerDigest":"%b"}' % (url, digest[1])))
+
+    server = await asyncio.start_server(converse, "127.0.0.1", 0, backlog=128)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
 
 
 def _response(document: bytes) -> bytes:
@@ -70,4 +61,4 @@ def _signed_url(digest: bytes) -> bytes:
 
 
 if __name__ == "__main__":
-    asyncio.run(StandIn(float(sys.argv[1]) / 1000).serve())
+    asyncio.run(serve(float(sys.argv[1]) / 1000))

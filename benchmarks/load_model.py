@@ -93,12 +93,6 @@ def hit_rate(popularity: Sequence[float], rate: float, reuse_seconds: float, cap
 
     A layer that is asked for n times in a URL's life has n hits for each miss. A full cache also ends that life: at the
     first gap longer than the time in which it fills (Che, Tung and Wang, "Hierarchical Web Caching Systems", 2002).
-
-    Args:
-        popularity: Each layer's share.
-        rate: The environment's requests a second.
-        reuse_seconds: How long a URL is reused.
-        capacity: How many URLs the cache keeps.
     """
 
     def hits(share: float, filling_seconds: float) -> float:

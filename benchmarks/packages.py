@@ -1,10 +1,10 @@
 """Builds what is measured: the deployment package for this machine, and the functions it is compared with."""
 
-import json
 import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from importlib.metadata import distributions
 from pathlib import Path
 
 from benchmarks.processes import Ecr, Worker
@@ -39,15 +39,10 @@ class Subjects:
 
     def versions(self) -> dict[str, str]:
         """Return the versions of Python and of the libraries."""
-        program = (
-            "import json, platform; from importlib.metadata import version; "
-            "print(json.dumps({'python': platform.python_version(), "
-            "**{name: version(name) for name in ('boto3', 'aws-lambda-powertools', 'pydantic')}}))"
-        )
-        command = [str(self.interpreter), "-S", "-B", "-c", program]
-        result = subprocess.run(command, env={"PYTHONPATH": str(self.paths[0])}, capture_output=True, check=True)
-        versions: dict[str, str] = json.loads(result.stdout)
-        return versions
+        said = subprocess.run([self.interpreter, "--version"], capture_output=True, text=True, check=True).stdout
+        installed = {each.name: each.version for each in distributions(path=[str(self.paths[0])])}
+        names = ("boto3", "aws-lambda-powertools", "pydantic")
+        return {"python": said.split()[-1], **{name: installed[name.replace("-", "_")] for name in names}}
 
 
 def build() -> Subjects:

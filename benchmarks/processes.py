@@ -6,13 +6,9 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 HERE = Path(__file__).parent
-
-REMAINING_MS = 15_000
-"""An invocation's time limit, as deployed by default."""
 
 
 class MeasurementError(Exception):
@@ -30,9 +26,7 @@ class _Process:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._process.kill()
         with suppress(BrokenPipeError):
             self._process.communicate()
@@ -55,11 +49,7 @@ class _Process:
 
 
 class Ecr(_Process):
-    """A running stand-in for ECR.
-
-    Args:
-        latency_ms: How long each answer takes.
-    """
+    """A running stand-in for ECR."""
 
     def __init__(self, latency_ms: float = 0.0) -> None:
         command = [sys.executable, str(HERE / "ecr_stand_in.py"), str(latency_ms)]
@@ -73,17 +63,7 @@ class Ecr(_Process):
 
 
 class Worker(_Process):
-    """A loaded function, in a new process without the developer's AWS settings.
-
-    Args:
-        interpreter: The Python that runs it.
-        handler: Module and name of the handler.
-        paths: Directories to import from.
-        ecr: The ECR that it asks.
-
-    Attributes:
-        load_ms: Processor time of loading its module.
-    """
+    """A loaded function, in a new process without the developer's AWS settings."""
 
     def __init__(self, interpreter: Path, handler: str, paths: tuple[Path, ...], ecr: Ecr) -> None:
         environment = {
@@ -110,25 +90,20 @@ class Worker(_Process):
         super().__init__(command, environment)
         self.load_ms = float(self._read_line())
 
-    def invoke(
-        self, events: list[Any], *, status: int = 200, urls: int = 1, remaining_ms: int = REMAINING_MS
-    ) -> list[float]:
+    def invoke(self, events: list[Any], *, status: int = 200, urls: int = 1) -> list[float]:
         """Invoke the function with each event in turn, and return the milliseconds of each.
 
         Args:
             events: The events.
             status: The status that each answer must have.
             urls: How many download URLs each answer's body must have.
-            remaining_ms: The time limit of each invocation.
         """
-        arguments = {"events": events, "status": status, "urls": urls, "remaining_ms": remaining_ms}
-        milliseconds: list[float] = self._do("invoke", **arguments)["ms"]
+        milliseconds: list[float] = self._do("invoke", events=events, status=status, urls=urls)["ms"]
         return milliseconds
 
     def first_answer_ms(self, event: Any) -> float:
         """Invoke the function once, and return the processor time in milliseconds."""
-        result = self._do("invoke", events=[event], status=200, urls=1, remaining_ms=REMAINING_MS)
-        return float(result["cpu_ms"])
+        return float(self._do("invoke", events=[event], status=200, urls=1)["cpu_ms"])
 
     def restore_ms(self) -> float:
         """Run SnapStart's hooks, and return the processor time of those after a restore, in milliseconds."""

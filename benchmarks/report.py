@@ -1,24 +1,20 @@
-"""Shows a result as a table in docs/performance.md."""
+"""Writes results as tables into documents."""
 
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+
+from benchmarks.measurements import Row
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "performance.md"
 BEGIN, END = "<!-- Written by `make bench` from here -->", "<!-- to here -->"
 
-COLUMNS = ("", "bare", "tutorial", "ours", "ratio (range)", "target", "met")
+_COLUMNS = ("", "bare", "tutorial", "ours", "ratio (range)", "target", "met")
 
 
-def markdown(result: dict[str, Any]) -> str:
-    """Return a result as Markdown: what was measured on what, and the table."""
-    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
-    heading = (
-        f"{result['date']}: {versions}; {result['cpu_count']} processors, {result['machine']}; load average "
-        f"{result['load_average']}; {'with' if result['is_compiled'] else 'without'} bytecode"
-    )
-    return f"{heading}\n\n{table([COLUMNS, *map(_cells, result['rows'])])}"
+def markdown(rows: Sequence[Row]) -> str:
+    """Return the table of the function's measurements."""
+    return table([_COLUMNS, *map(_cells, rows)])
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
@@ -40,26 +36,18 @@ def with_block(text: str, begin: str, end: str, block: str) -> str:
     return f"{before}{begin}\n\n{block}\n\n{end}{after}"
 
 
-def _cells(row: dict[str, Any]) -> tuple[str, ...]:
-    return (
-        row["name"],
-        *(_value(row["values"].get(name), row["unit"]) for name in ("bare", "tutorial", "ours")),
-        _ratio(row["ratios"]),
-        row["target"],
-        "yes" if row["is_met"] else "no",
-    )
+def _cells(row: Row) -> tuple[str, ...]:
+    values = (_value(row.values.get(name), row.unit) for name in ("bare", "tutorial", "ours"))
+    return (row.name, *values, _ratio(row.ratios), row.target, "yes" if row.is_met else "no")
 
 
 def _value(value: float | None, unit: str) -> str:
     if value is None:
         return ""
-    digits = 0 if unit == "" else 3 if abs(value) < 1 else 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
-    return f"{value:,.{digits}f} {unit}".strip()
+    digits = 3 if value < 1 else 2 if value < 10 else 1 if value < 100 else 0
+    return f"{value:,.{digits}f} {unit}"
 
 
 def _ratio(ratios: list[float]) -> str:
-    if not ratios:
-        return ""
     digits = 3 if max(ratios) < 1 else 2 if max(ratios) < 10 else 1
-    median = f"{statistics.median(ratios):.{digits}f}"
-    return median if len(ratios) == 1 else f"{median} ({min(ratios):.{digits}f} to {max(ratios):.{digits}f})"
+    return f"{statistics.median(ratios):.{digits}f} ({min(ratios):.{digits}f} to {max(ratios):.{digits}f})"

@@ -12,7 +12,10 @@ import resource
 import sys
 import time
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any
+
+# As deployed by default.
+_TIME_LIMIT_SECONDS = 15
 
 
 class Context:
@@ -23,9 +26,9 @@ class Context:
     invoked_function_arn = "arn:aws:lambda:us-east-1:123456789012:function:benchmark:live"
     memory_limit_in_mb = 512
 
-    def __init__(self, remaining_ms: int, number: int) -> None:
+    def __init__(self, number: int) -> None:
         self.aws_request_id = f"00000000-0000-4000-8000-{number:012d}"
-        self._end = time.monotonic() + remaining_ms / 1000
+        self._end = time.monotonic() + _TIME_LIMIT_SECONDS
 
     def get_remaining_time_in_millis(self) -> int:
         """Return the time left."""
@@ -33,14 +36,7 @@ class Context:
 
 
 class Worker:
-    """Holds the loaded function.
-
-    Args:
-        handler: Module and name of the handler.
-
-    Attributes:
-        load_ms: Processor time of loading it.
-    """
+    """Holds the loaded function."""
 
     def __init__(self, handler: str) -> None:
         module, _, name = handler.rpartition(".")
@@ -49,7 +45,7 @@ class Worker:
         self.load_ms = _cpu_ms_since(started)
         self._count = 0
 
-    def invoke(self, events: list[Any], status: int, urls: int, remaining_ms: int) -> dict[str, Any]:
+    def invoke(self, events: list[Any], status: int, urls: int) -> dict[str, Any]:
         """Invoke the function with each event in turn; see `processes.Worker.invoke`.
 
         Raises:
@@ -59,7 +55,7 @@ class Worker:
         started_all = time.process_time()
         for event in events:
             self._count += 1
-            context = Context(remaining_ms, self._count)
+            context = Context(self._count)
             started = time.perf_counter()
             answer = self._handler(event, context)
             milliseconds.append((time.perf_counter() - started) * 1000)
@@ -98,43 +94,17 @@ def _cpu_ms_since(started: float) -> float:
     return (time.process_time() - started) * 1000
 
 
-class _Unbuffered:
-    """An unbuffered stream, as Lambda's runtime client makes of standard output.
-
-    Source: https://github.com/aws/aws-lambda-python-runtime-interface-client, bootstrap.py
-    """
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    def write(self, text: str) -> None:
-        """Write a text at once."""
-        self._stream.write(text)
-        self._stream.flush()
-
-
-def _separate_results() -> TextIO:
-    """Return a stream for results, and discard what the function prints."""
-    results = os.fdopen(os.dup(1), "w", buffering=1)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.close(nowhere)
-    sys.stdout = cast("TextIO", _Unbuffered(sys.stdout))
-    return results
-
-
 def main() -> None:
     """Load the handler in the first argument from the directories in the others, and serve commands."""
-    results = _separate_results()
     sys.path[:0] = sys.argv[2:]
-    worker = Worker(sys.argv[1])
-    results.write(json.dumps(worker.load_ms) + "\n")
-    for line in sys.stdin:
-        command, arguments = json.loads(line)
-        results.write(json.dumps(getattr(worker, command)(**arguments)) + "\n")
+    # The function's lines go nowhere, but each at once, as with Lambda's runtime client.
+    with Path(os.devnull).open("w", buffering=1) as nowhere:
+        results, sys.stdout = sys.stdout, nowhere
+        worker = Worker(sys.argv[1])
+        print(json.dumps(worker.load_ms), file=results, flush=True)
+        for line in sys.stdin:
+            command, arguments = json.loads(line)
+            print(json.dumps(getattr(worker, command)(**arguments)), file=results, flush=True)
 
 
 if __name__ == "__main__":

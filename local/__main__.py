@@ -10,10 +10,10 @@ from types import FrameType
 
 from rich.console import Console
 
-from local import serve as serve_command
+from ecr_layers.errors import UsageError
+from local import serve
 from local.demo import DemoError, run_demo
 from local.ecr import is_repository_name
-from local.errors import UsageError
 from local.oci_layout import LayoutError, OciLayout
 from local.sample_image import sample_image
 from local.server import PortError
@@ -22,23 +22,20 @@ SAMPLE_REPOSITORY = "team/app"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit status: 0, 1 if it failed, 2 if it was asked for something impossible.
-
-    A signal is how `serve` ends, with status 0; a demo that one cuts short has verified nothing, and its status is 130.
-    """
+    """Run a command and return its exit status: 0, 1 if it failed, 2 for a wrong command line."""
     options = _parser().parse_args(arguments)
-    # Both signals end the command by an exception, so that everything that was started is stopped. SIGINT is set as
-    # well because a shell that starts the command in the background lets it ignore Ctrl-C.
+    # SIGINT is set as well because a shell that starts the command in the background lets it ignore Ctrl-C.
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signal_number, _stop)
     try:
-        status: int = options.run(options)
+        repositories = _repositories(options.layout, options.repository)
+        return _demo(repositories) if options.command == "demo" else serve.run(options, repositories)
     except (UsageError, LayoutError, PortError) as error:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
+        # A signal is how `serve` ends. A demo that one cuts short has verified nothing.
         return 130 if options.command == "demo" else 0
-    return status
 
 
 def _stop(_: int, __: FrameType | None) -> None:
@@ -53,12 +50,10 @@ def _stop(_: int, __: FrameType | None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m local", description="A local AWS for the ECR Layer Resolver.")
     commands = parser.add_subparsers(dest="command", required=True)
-    serve = commands.add_parser("serve", help="run the function URL, and the local ECR and S3 behind it")
-    serve_command.add_arguments(serve)
-    serve.set_defaults(run=_serve)
+    serving = commands.add_parser("serve", help="run the function URL, and the local ECR and S3 behind it")
+    serve.add_arguments(serving)
     demo = commands.add_parser("demo", help="resolve, download and verify every layer of an image")
-    demo.set_defaults(run=_demo)
-    for command in (serve, demo):
+    for command in (serving, demo):
         command.add_argument(
             "--layout",
             type=Path,
@@ -78,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _repositories(paths: list[Path], names: list[str]) -> dict[str, OciLayout]:
-    """Return the layout behind each repository name: those that were asked for, or else the sample image."""
+    """Return the layout behind each repository name; the sample image without paths."""
     for name in names:
         if not is_repository_name(name):
             raise UsageError(f"{name!r} is not the name of a repository. Use one such as team/app.")
@@ -101,13 +96,9 @@ def _name_of(path: Path) -> str:
     return name
 
 
-def _serve(options: argparse.Namespace) -> int:
-    return serve_command.run(options, _repositories(options.layout, options.repository))
-
-
-def _demo(options: argparse.Namespace) -> int:
+def _demo(repositories: dict[str, OciLayout]) -> int:
     try:
-        for repository, layout in _repositories(options.layout, options.repository).items():
+        for repository, layout in repositories.items():
             run_demo(repository, layout, Console())
     except DemoError as error:
         print(error, file=sys.stderr)

@@ -3,15 +3,15 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from typing import BinaryIO
 
 from botocore.credentials import Credentials
 
 from local.ecr import LocalEcr
-from local.oci_layout import Blob, OciLayout
+from local.oci_layout import OciLayout
 from local.s3 import create_s3_app
 from local.server import LOCALHOST, running
-from local.sigv4 import LIFETIME, UrlSigner
+from local.sigv4 import UrlSigner
 
 REGION = "us-east-1"
 
@@ -35,14 +35,8 @@ _BUCKET = f"prod-{REGION}-starport-layer-bucket"
 
 @dataclass(frozen=True, slots=True)
 class S3:
-    """How S3 is to be.
+    """Where download URLs lead: to another S3's URL, or to the local S3."""
 
-    Attributes:
-        url_lifetime: How long download URLs are valid.
-        url: The URL of another S3, to which download URLs are to lead; without it, the local one.
-    """
-
-    url_lifetime: timedelta = LIFETIME
     url: str | None = None
 
 
@@ -51,13 +45,7 @@ LOCAL_S3 = S3()
 
 @dataclass(frozen=True, slots=True)
 class LocalAws:
-    """A running local ECR and S3.
-
-    Attributes:
-        ecr: The registry, for its faults and calls.
-        ecr_url: The URL of its endpoint.
-        s3_url: The URL of the local S3.
-    """
+    """A running local ECR and S3."""
 
     ecr: LocalEcr
     ecr_url: str
@@ -76,17 +64,10 @@ def local_aws(
     s3: S3 = LOCAL_S3,
     registries: Sequence[str] = (),
 ) -> Iterator[LocalAws]:
-    """Run a local ECR and a local S3 while the context lasts.
+    """Run a local ECR and a local S3 while the context lasts."""
+    signer = UrlSigner(_SIGNING_CREDENTIALS, REGION)
 
-    Args:
-        repositories: The image layout behind each repository name.
-        ecr_latency_ms: How long, in milliseconds, each call to ECR takes at least.
-        s3: How S3 is to be.
-        registries: Other accounts whose registries have the same images.
-    """
-    signer = UrlSigner(_SIGNING_CREDENTIALS, REGION, s3.url_lifetime)
-
-    def open_blob(key: str) -> Blob | None:
+    def open_blob(key: str) -> BinaryIO | None:
         digest = key.replace("/", ":", 1)
         found = (layout.open_blob(digest) for layout in repositories.values())
         return next((blob for blob in found if blob is not None), None)

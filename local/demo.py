@@ -1,17 +1,16 @@
 """The demo: every blob of an image, as the client fetches it through the function URL, with its digest verified."""
 
-import hashlib
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.table import Column, Table
 
 import ecr_layers
 from ecr_layers import ClientError, Descriptor, IntegrityError
+from ecr_layers.oci.references import digest_of
 from local.oci_layout import OciLayout
 from local.service import local_service
 
@@ -24,8 +23,7 @@ class DemoError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Download:
-    digest: str
-    size: int
+    blob: Descriptor
     seconds: float
     is_verified: bool
 
@@ -33,16 +31,11 @@ class _Download:
 def run_demo(repository: str, layout: OciLayout, console: Console) -> None:
     """Fetch the config and all layers of the layout's first image, and print a table of them.
 
-    Args:
-        repository: The name of the repository to serve the layout as.
-        layout: The image layout.
-        console: Where to print.
-
     Raises:
         DemoError: If a blob could not be fetched, or has another digest or size than it should.
     """
     log: list[str] = []
-    digest = next((each.digest for each in layout.manifests.values() if each.document.layers is not None), None)
+    digest = next((digest for digest, each in layout.manifests.items() if not each.is_index), None)
     if digest is None:
         raise DemoError(f"{layout.name} has no image.")
     try:
@@ -51,31 +44,17 @@ def run_demo(repository: str, layout: OciLayout, console: Console) -> None:
             ecr_layers.Client(running.url) as service,
             tempfile.TemporaryDirectory() as directory,
         ):
-            console.print(f"Function URL: {running.url}\nLocal S3:     {running.aws.s3_url}")
+            console.print(f"Function URL: {running.url}\nLocal S3:     {running.aws.s3_url}\n")
             image = service.image(f"{repository}@{digest}").manifest
-            blobs = [blob for blob in image.blobs if not blob.urls]
-            downloads = _fetch_all(service, repository, blobs, Path(directory), console)
+            # One after another, so that each has a time of its own.
+            downloads = [_fetch(service, repository, blob, Path(directory)) for blob in image.blobs if not blob.urls]
     except ClientError as error:
         raise DemoError("\n".join([str(error), "The function wrote:", *log])) from None
     console.print(_table(downloads))
-    wrong = [download.digest for download in downloads if not download.is_verified]
+    wrong = [download.blob.digest for download in downloads if not download.is_verified]
     if wrong:
         raise DemoError(f"Digest mismatch: {', '.join(wrong)}.")
     console.print(f"All {len(downloads)} blobs of {repository} are verified.")
-
-
-def _fetch_all(
-    service: ecr_layers.Client, repository: str, blobs: list[Descriptor], directory: Path, console: Console
-) -> list[_Download]:
-    """Fetch blobs one after another, so that each has a time of its own."""
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("Downloading", total=sum(blob.size for blob in blobs))
-        downloads = []
-        for blob in blobs:
-            downloads.append(_fetch(service, repository, blob, directory))
-            progress.advance(task, blob.size)
-        return downloads
 
 
 def _fetch(service: ecr_layers.Client, repository: str, blob: Descriptor, directory: Path) -> _Download:
@@ -86,22 +65,17 @@ def _fetch(service: ecr_layers.Client, repository: str, blob: Descriptor, direct
         is_verified = False
     else:
         # The client has verified it; this is the demo's own look at it.
-        is_verified = _is(directory / blob.digest.replace(":", "/"), blob)
-    return _Download(blob.digest, blob.size, time.monotonic() - started, is_verified)
-
-
-def _is(path: Path, blob: Descriptor) -> bool:
-    algorithm, _, expected = blob.digest.partition(":")
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, algorithm).hexdigest() == expected and file.tell() == blob.size
+        content = (directory / blob.digest.replace(":", "/")).read_bytes()
+        is_verified = (digest_of(content, blob.digest), len(content)) == (blob.digest, blob.size)
+    return _Download(blob, time.monotonic() - started, is_verified)
 
 
 def _table(downloads: list[_Download]) -> Table:
     table = Table("Digest", Column("Size", justify="right"), Column("Time", justify="right"), "Verified")
     for download in downloads:
         table.add_row(
-            download.digest[:_SHOWN_DIGEST],
-            f"{download.size:,} B",
+            download.blob.digest[:_SHOWN_DIGEST],
+            f"{download.blob.size:,} B",
             f"{download.seconds * 1000:.1f} ms",
             "yes" if download.is_verified else "NO",
         )

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from local.oci_layout import Manifest, OciLayout
+from local.oci_layout import OciLayout
 
 PATH = "/docs"
 
@@ -59,94 +59,54 @@ _SWAGGER_UI_FILES = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.pn
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """What the page fills in.
+    """Values to fill in: parameters by name, bodies by path and media type."""
 
-    Attributes:
-        parameters: The value of each query parameter, by its name.
-        bodies: The body of a request, by path and media type.
-    """
-
-    parameters: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str]
     bodies: Mapping[tuple[str, str], Any] = field(default_factory=dict)
 
 
 def examples_of(repository: str, layout: OciLayout) -> Examples:
-    """Return examples that name the first image of a layout.
-
-    Args:
-        repository: The name of the repository that the layout is served as.
-        layout: The layout.
-    """
-    images = {digest: each for digest, each in layout.manifests.items() if each.document.layers is not None}
+    """Return examples that name the first image of a repository's layout."""
+    images = {digest: each for digest, each in layout.manifests.items() if not each.is_index}
     if not images:
         return Examples({"repositoryName": repository})
     image = next(iter(images.values()))
-    # The layers come first, so that the first of the blobs is one, if the image has any.
-    described = [*(image.document.layers or []), *([image.document.config] if image.document.config else [])]
-    blobs = [each.digest for each in described if each.digest in layout.referenced_blobs]
-    # A tag of an image needs no choice of a platform.
+    bodies: dict[tuple[str, str], Any] = {("/download-urls", image.media_type): json.loads(image.content)}
+    # A tag of an image needs no choice of a platform. A request has only one of tag and digest.
     tags = sorted(layout.tags, key=lambda tag: layout.tags[tag] not in images)
-    parameters = {
-        "repositoryName": repository,
-        # A request has only one of the two.
-        **({"imageTag": tags[0]} if tags else {"imageDigest": image.digest}),
-        **({"layerDigest": blobs[0]} if blobs else {}),
-    }
-    return Examples(parameters, _bodies(repository, image, blobs))
+    reference = {"imageTag": tags[0]} if tags else {"imageDigest": image.digest}
+    parameters = {"repositoryName": repository, **reference}
+    # The config comes last, so that the first of the blobs is a layer, if the image has any.
+    every = [*image.layers, *([image.config] if image.config else [])]
+    blobs = [blob.digest for blob in every if blob.digest in layout.referenced_blobs]
+    if blobs:
+        parameters["layerDigest"] = blobs[0]
+        for path, layers in (
+            ("/download-url", {"layerDigest": blobs[0]}),
+            ("/download-urls", {"layerDigests": blobs}),
+        ):
+            bodies[path, "application/json"] = {"repositoryName": repository, **layers}
+    return Examples(parameters, bodies)
 
 
-def _bodies(repository: str, image: Manifest, blobs: list[str]) -> dict[tuple[str, str], Any]:
-    of_manifest = {("/download-urls", image.media_type): json.loads(image.content)}
-    if not blobs:
-        return of_manifest
-    return {
-        **of_manifest,
-        ("/download-url", "application/json"): {"repositoryName": repository, "layerDigest": blobs[0]},
-        ("/download-urls", "application/json"): {"repositoryName": repository, "layerDigests": blobs},
-    }
-
-
-def with_examples(document: dict[str, Any], examples: Examples) -> dict[str, Any]:
-    """Return an OpenAPI document with the values that a page is to fill in; a parameter without one stays empty."""
-    paths = {
-        path: {method: _filled_in(path, operation, examples) for method, operation in operations.items()}
-        for path, operations in document["paths"].items()
-    }
-    return {**document, "paths": paths}
-
-
-def _filled_in(path: str, operation: dict[str, Any], examples: Examples) -> dict[str, Any]:
-    filled_in = dict(operation)
-    if "parameters" in operation:
-        filled_in["parameters"] = [_parameter(each, examples) for each in operation["parameters"]]
-    if "requestBody" in operation:
+def fill_in(document: dict[str, Any], examples: Examples) -> None:
+    """Put examples into an OpenAPI document; a parameter without one stays empty."""
+    for path, operations in document["paths"].items():
         # A fragment tells operations of one path apart.
         route = path.partition("#")[0]
-        content = {
-            media_type: _with_example(each, examples.bodies.get((route, media_type)))
-            for media_type, each in operation["requestBody"]["content"].items()
-        }
-        filled_in["requestBody"] = {**operation["requestBody"], "content": content}
-    return filled_in
-
-
-def _parameter(parameter: dict[str, Any], examples: Examples) -> dict[str, Any]:
-    # Swagger UI would also fill in the schema's example, which this service doesn't have.
-    schema = {name: value for name, value in parameter["schema"].items() if name != "examples"}
-    return _with_example({**parameter, "schema": schema}, examples.parameters.get(parameter["name"]))
-
-
-def _with_example(described: dict[str, Any], value: Any) -> dict[str, Any]:
-    return described if value is None else {**described, "example": value}
+        for operation in operations.values():
+            for parameter in operation.get("parameters", []):
+                # Swagger UI would also fill in the schema's example, which this service doesn't have.
+                parameter["schema"].pop("examples", None)
+                if parameter["name"] in examples.parameters:
+                    parameter["example"] = examples.parameters[parameter["name"]]
+            for media_type, body in operation.get("requestBody", {}).get("content", {}).items():
+                if (route, media_type) in examples.bodies:
+                    body["example"] = examples.bodies[route, media_type]
 
 
 class DocsPage:
-    """Answers the page and its files, and hands on everything else.
-
-    Args:
-        service: The application behind it: the function URL.
-        examples: What the page fills in.
-    """
+    """Answers the page and its files, and hands on everything else to the function URL."""
 
     def __init__(self, service: ASGIApp, examples: Examples) -> None:
         self._service = service
@@ -159,10 +119,7 @@ class DocsPage:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        if scope["type"] != "http" or scope["method"] not in {"GET", "HEAD"}:
-            await self._service(scope, receive, send)
-            return
-        path = Request(scope).url.path
+        path = Request(scope).url.path if scope["method"] in {"GET", "HEAD"} else ""
         if path == f"{PATH}/openapi.json":
             await (await self._document())(scope, receive, send)
         elif path in self._files:
@@ -171,13 +128,14 @@ class DocsPage:
             await self._service(scope, receive, send)
 
     async def _document(self) -> Response:
-        async with httpx.AsyncClient(
-            transport=httpx.ASGITransport(self._service), base_url="http://localhost"
-        ) as client:
-            answer = await client.get("/openapi.json", timeout=None)
+        transport = httpx.ASGITransport(self._service)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            answer = await client.get("/openapi.json")
         if answer.status_code != httpx.codes.OK:
             return Response(answer.content, answer.status_code, headers=_HEADERS)
-        return JSONResponse(with_examples(answer.json(), self._examples), headers=_HEADERS)
+        document = answer.json()
+        fill_in(document, self._examples)
+        return JSONResponse(document, headers=_HEADERS)
 
 
 def _swagger_ui() -> list[Path]:

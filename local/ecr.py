@@ -15,7 +15,6 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import cached_property
 from typing import Any, TypeVar
 
 import botocore.session
@@ -24,23 +23,18 @@ from botocore.validate import ParamValidator
 from pydantic import TypeAdapter, ValidationError
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from ecr_layers.oci.manifests import Manifest
 from local.faults import Fault, Faults
-from local.oci_layout import Manifest, OciLayout
-from local.server import ClosedConnection, RequestTooLargeError, read_body
+from local.oci_layout import OciLayout
+from local.server import ClosedConnection
 
 ACCOUNT_ID = "123456789012"
 
-LARGEST_REQUEST_BYTES = 1024 * 1024
-"""How large a request may be: much more than any call needs."""
-
-CALLS_KEPT = 100_000
-"""How many calls are remembered."""
-
+_CALLS_KEPT = 100_000
 _TARGET_PREFIX = "AmazonEC2ContainerRegistry_V20150921."
-_MEDIA_TYPE = "application/x-amz-json-1.1"
 _MODEL = botocore.session.get_session().get_service_model("ecr")
 _FAULTS = TypeAdapter(list[Fault])
 _LONGEST_MESSAGE = 2000
@@ -56,49 +50,15 @@ def is_repository_name(name: str) -> bool:
 
 
 class EcrError(Exception):
-    """An error of the ECR API.
-
-    Attributes:
-        code: The exception's name.
-        message: ECR's message.
-    """
+    """An error of the ECR API, with ECR's message."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
-        self.message = message
-
-
-class _Repository:
-    """A repository, with its lists of images made once, and in no order, as ECR gives them."""
-
-    def __init__(self, layout: OciLayout) -> None:
-        self.layout = layout
-
-    @cached_property
-    def tagged(self) -> list[dict[str, str]]:
-        tags = sorted(self.layout.tags.items(), key=lambda item: hashlib.sha256(item[0].encode()).digest())
-        return [{"imageTag": tag, "imageDigest": digest} for tag, digest in tags]
-
-    @cached_property
-    def untagged(self) -> list[dict[str, str]]:
-        tagged = set(self.layout.tags.values())
-        return [{"imageDigest": digest} for digest in self.layout.manifests if digest not in tagged]
-
-    @cached_property
-    def images(self) -> list[dict[str, str]]:
-        return self.tagged + self.untagged
 
 
 class LocalEcr:
-    """The registry of one account, and of others that have the same images.
-
-    Args:
-        repositories: The image layout behind each repository name.
-        download_url: Returns the pre-signed URL of a digest.
-        latency_seconds: How long each call takes at least.
-        registries: The other accounts.
-    """
+    """The registry of one account, and of others with the same images."""
 
     def __init__(
         self,
@@ -109,8 +69,8 @@ class LocalEcr:
     ) -> None:
         self._registries = frozenset({ACCOUNT_ID, *registries})
         self.faults = Faults()
-        self.calls: deque[dict[str, Any]] = deque(maxlen=CALLS_KEPT)
-        self._repositories = {name: _Repository(layout) for name, layout in repositories.items()}
+        self.calls: deque[dict[str, Any]] = deque(maxlen=_CALLS_KEPT)
+        self._repositories = dict(repositories)
         self._download_url = download_url
         self._latency_seconds = latency_seconds
         self._actions: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
@@ -156,14 +116,9 @@ class LocalEcr:
 
     async def _put_faults(self, request: Request) -> Response:
         try:
-            faults = _FAULTS.validate_json(await _read(request)) if request.method == "PUT" else []
+            faults = _FAULTS.validate_json(await request.body()) if request.method == "PUT" else []
         except ValidationError as error:
-            problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
-            place = ".".join(map(str, problem["loc"]))[:100]
-            # A name in the caller's document may be anything, even what UTF-8 can't have.
-            return Response(f"{place}: {problem['msg']}\n".encode(errors="replace"), 400, media_type="text/plain")
-        except EcrError as error:
-            return Response(f"{error}\n", status_code=400, media_type="text/plain")
+            return PlainTextResponse(f"{error}\n", 400)
         self.faults.put(*faults)
         return Response(status_code=204)
 
@@ -171,10 +126,9 @@ class LocalEcr:
         calls = list(self.calls)
         if request.method == "DELETE":
             self.calls.clear()
-        # Escaped: a caller's text may hold what UTF-8 can't.
-        return Response(json.dumps(calls), media_type="application/json")
+        return JSONResponse(calls)
 
-    def _repository(self, parameters: dict[str, Any]) -> _Repository:
+    def _layout(self, parameters: dict[str, Any]) -> OciLayout:
         name, registry_id = parameters["repositoryName"], parameters.get("registryId", ACCOUNT_ID)
         if registry_id not in self._registries or name not in self._repositories:
             raise EcrError(
@@ -184,7 +138,7 @@ class LocalEcr:
         return self._repositories[name]
 
     def _get_download_url_for_layer(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        layout, digest = self._repository(parameters).layout, parameters["layerDigest"]
+        layout, digest = self._layout(parameters), parameters["layerDigest"]
         if digest in layout.referenced_blobs:
             return {"downloadUrl": self._download_url(digest), "layerDigest": digest}
         if digest not in layout.manifests and layout.has_blob(digest):
@@ -196,7 +150,7 @@ class LocalEcr:
         )
 
     def _batch_get_image(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        layout = self._repository(parameters).layout
+        layout = self._layout(parameters)
         images, failures = [], []
         for image_id in parameters["imageIds"]:
             digest, failure = _find_image(layout, image_id)
@@ -216,50 +170,51 @@ class LocalEcr:
         return {"images": images, "failures": failures}
 
     def _list_images(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        repository, choice = self._repository(parameters), parameters.get("filter", {})
-        if choice.get("imageStatus", "ACTIVE") not in _STATUSES_THERE_ARE:
-            return {"imageIds": []}
-        listed = {"TAGGED": repository.tagged, "UNTAGGED": repository.untagged}
-        page, token = _page(listed.get(choice.get("tagStatus"), repository.images), parameters)
+        images, status = _images(self._layout(parameters)), parameters.get("filter", {}).get("tagStatus", "ANY")
+        if status != "ANY":
+            images = [image for image in images if ("imageTag" in image) is (status == "TAGGED")]
+        page, token = _page(images, parameters)
         return {"imageIds": page} | token
 
     def _list_image_referrers(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        layout, choice = self._repository(parameters).layout, parameters.get("filter", {})
-        types = choice.get("artifactTypes") or None
-        found = [
-            referrer
-            for referrer in layout.referrers.get(parameters["subjectId"]["imageDigest"], [])
-            if types is None or referrer.artifact_type in types
-        ]
-        if choice.get("artifactStatus", "ACTIVE") not in _STATUSES_THERE_ARE:
-            return {"referrers": []}
-        page, token = _page(found, parameters, default=20)
-        return {"referrers": [_referrer(manifest) for manifest in page]} | token
+        found = self._layout(parameters).referrers.get(parameters["subjectId"]["imageDigest"], [])
+        types = parameters.get("filter", {}).get("artifactTypes")
+        referrers = [_referrer(manifest) for manifest in found]
+        if types:
+            referrers = [referrer for referrer in referrers if referrer.get("artifactType") in types]
+        page, token = _page(referrers, parameters, default=20)
+        return {"referrers": page} | token
 
     def _describe_repositories(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        names = parameters.get("repositoryNames", list(self._repositories))
-        for name in names:
-            self._repository({"repositoryName": name})
-        page, token = _page(names, parameters)
+        page, token = _page(list(self._repositories), parameters)
         return {"repositories": [{"repositoryName": name, "registryId": ACCOUNT_ID} for name in page]} | token
 
 
-# Nothing is archived here.
-_STATUSES_THERE_ARE = {"ACTIVE", "ANY"}
+def _images(layout: OciLayout) -> list[dict[str, str]]:
+    """Return the tagged images, in no order, as ECR gives them, and then the others."""
+    tags = sorted(layout.tags.items(), key=lambda item: hashlib.sha256(item[0].encode()).digest())
+    untagged = layout.manifests.keys() - layout.tags.values()
+    return [
+        *({"imageTag": tag, "imageDigest": digest} for tag, digest in tags),
+        *({"imageDigest": digest} for digest in sorted(untagged)),
+    ]
 
 
 def _referrer(manifest: Manifest) -> dict[str, Any]:
-    referrer: dict[str, Any] = {
+    """Return what refers to an image.
+
+    Source: https://github.com/opencontainers/distribution-spec/blob/main/spec.md#listing-referrers
+    """
+    config_type = manifest.config.media_type if manifest.config else None
+    artifact_type = json.loads(manifest.content).get("artifactType") or config_type
+    return {
         "digest": manifest.digest,
         "mediaType": manifest.media_type,
         "size": len(manifest.content),
         "artifactStatus": "ACTIVE",
+        **({"artifactType": artifact_type} if artifact_type else {}),
+        **({"annotations": dict(manifest.annotations)} if manifest.annotations else {}),
     }
-    if manifest.artifact_type:
-        referrer["artifactType"] = manifest.artifact_type
-    if manifest.document.annotations:
-        referrer["annotations"] = manifest.document.annotations
-    return referrer
 
 
 def _page(
@@ -298,24 +253,12 @@ async def _read_call(request: Request, actions: Container[str]) -> tuple[str, di
     if action not in actions:
         raise EcrError("UnknownOperationException", "The local ECR does not have this action.")
     try:
-        parameters = json.loads(await _read(request), parse_constant=_refuse_constant)
+        parameters = await request.json()
     except (ValueError, RecursionError):
         parameters = None
     if not isinstance(parameters, dict):
         raise EcrError("SerializationException", "The body is not a JSON object.")
     return action, parameters
-
-
-def _refuse_constant(name: str) -> None:
-    """Refuse NaN and infinities, which Python reads and JSON does not have."""
-    raise ValueError(name)
-
-
-async def _read(request: Request) -> bytes:
-    try:
-        return await read_body(request, LARGEST_REQUEST_BYTES)
-    except RequestTooLargeError:
-        raise EcrError("RequestTooLarge", f"The request is larger than {LARGEST_REQUEST_BYTES:,} bytes.") from None
 
 
 def _check_input(action: str, parameters: dict[str, Any]) -> None:
@@ -369,23 +312,19 @@ def _fault_response(fault: Fault) -> Response | None:
     if fault.close_connection:
         return ClosedConnection()
     if fault.body is not None:
-        return Response(fault.body, status_code=fault.status or 503, media_type="text/html")
+        return HTMLResponse(fault.body, fault.status or 503)
     if fault.error is not None:
         return _error_response(EcrError(fault.error, fault.message), fault.status)
     return None
 
 
 def _error_response(error: EcrError, status: int | None = None) -> Response:
-    document = {"__type": error.code, "message": error.message}
+    document = {"__type": error.code, "message": str(error)}
     # A fault may be called like any shape of the model; ECR's own errors have the form that the model gives them.
     if error.code in _MODEL.shape_names and _MODEL.shape_for(error.code).metadata.get("exception"):
-        _check_shape({"message": error.message}, _MODEL.shape_for(error.code))
+        _check_shape({"message": str(error)}, _MODEL.shape_for(error.code))
     return _aws_json(document, status or (500 if error.code == "ServerException" else 400))
 
 
 def _aws_json(document: dict[str, Any], status: int) -> Response:
-    return Response(
-        json.dumps(document),
-        status_code=status,
-        headers={"Content-Type": _MEDIA_TYPE, "x-amzn-RequestId": str(uuid.uuid4())},
-    )
+    return JSONResponse(document, status, {"x-amzn-RequestId": str(uuid.uuid4())}, "application/x-amz-json-1.1")

@@ -4,7 +4,6 @@ What CloudFront does to requests and answers is modelled as far as it is documen
 https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/RequestAndResponseBehaviorCustomOrigin.html
 """
 
-import base64
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -13,17 +12,18 @@ from typing import Any
 
 import httpx
 from botocore.credentials import Credentials
+from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ecr_layers.ops.http_auth import FunctionUrlAuth
 from local.aws import REGION
 from local.edge_cache import KEY_HEADERS, EdgeCache
-from local.edge_layers import PREFIX, EdgeLayers
+from local.edge_layers import PREFIX, request_to_s3
 from local.key_value_store import KeyValueStore
-from local.server import LOCALHOST, RequestTooLargeError, read_body, running, running_on
+from local.server import LOCALHOST, running
 from local.viewer_event import Headers, apply_response, headers_of, pairs_of, response_event, target_of, viewer_event
 from local.viewer_function import ViewerFunction, ViewerFunctionError, source_of
 
@@ -43,12 +43,11 @@ _TIMEOUT_SECONDS = 30.0
 _NAME = "d111111abcdef8.cloudfront.net"
 
 FORWARDED_TO_CACHED_PATHS = frozenset({"x-ecr-layers-rule", "x-ecr-layers-token", "x-ecr-layers-token-id"})
-"""What goes on of a request's headers where answers are cached, beside the cache key: nothing else of a request changes
-the answer."""
+"""The headers that go on where answers are cached, beside the cache key: nothing else changes the answer."""
 
 FORWARDED_HEADERS = FORWARDED_TO_CACHED_PATHS | {"accept", "if-none-match", "origin", "x-ecr-layers-host"}
-"""What goes on of a request's headers, as the origin request policy of infra/edge.py has it. The client's Authorization
-is not among them: CloudFront signs in its place."""
+"""The headers that go on, as the origin request policy of infra/edge.py has it. The client's Authorization is not among
+them: CloudFront signs in its place."""
 
 FORWARDED_TO_TOKEN = frozenset({"x-ecr-layers-authorization", "x-ecr-layers-host"})
 """The same for the token exchange."""
@@ -93,59 +92,31 @@ class EdgeConfiguration:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class EdgeTokens:
-    """The behaviour `/token`.
+class GeneratedError(Exception):
+    """A function answers instead of the origin."""
 
-    Attributes:
-        origin: The function URL of the token exchange, whose auth is AWS_IAM.
-        function: The function for viewers' requests.
-    """
-
-    origin: str
-    function: ViewerFunction
-
-
-@dataclass(frozen=True, slots=True)
-class Behaviours:
-    """The behaviours that a deployment can have beside the default one.
-
-    Attributes:
-        layers: Serves layers.
-        tokens: Gives short tokens.
-    """
-
-    layers: EdgeLayers | None = None
-    tokens: EdgeTokens | None = None
+    def __init__(self, answer: Mapping[str, Any]) -> None:
+        super().__init__(answer["statusCode"])
+        self.answer = answer
 
 
 class Edge:
-    """A distribution.
-
-    Args:
-        origin: The function URL, whose auth is AWS_IAM.
-        functions: The functions for a viewer's requests, and for answers to them, of all other behaviours.
-        store: The KeyValueStore that the functions read.
-        client: Sends requests to the origins, from several threads.
-        cache_seconds: See EdgeConfiguration.
-        behaviours: The behaviours beside the default one.
-    """
+    """A distribution in front of a function URL whose auth is AWS_IAM."""
 
     def __init__(
         self,
         origin: str,
-        functions: tuple[ViewerFunction, ViewerFunction],
+        functions: Mapping[str, ViewerFunction],
         store: KeyValueStore,
         client: httpx.Client,
-        cache_seconds: int = 0,
-        behaviours: Behaviours = Behaviours(),
+        configuration: EdgeConfiguration,
     ) -> None:
-        self._layers, self._tokens = behaviours.layers, behaviours.tokens
-        self._origin = httpx.URL(origin)
-        self._on_request, self._on_response = functions
+        self._origin = origin
+        self._functions = functions
         self._store = store
         self._client = client
-        self._cache = EdgeCache(cache_seconds)
+        self._layers_origin, self._exchange_origin = configuration.layers_origin, configuration.exchange_origin
+        self._cache = EdgeCache(configuration.cache_seconds)
         self._auth = FunctionUrlAuth(CALLER, REGION)
 
     def app(self) -> ASGIApp:
@@ -168,54 +139,64 @@ class Edge:
         size = len(target) + sum(len(name) + len(value) + 4 for name, value in request.headers.raw)
         if len(target) > _LONGEST_URL or size > _LARGEST_REQUEST:
             return _own_answer(413, "Request Entity Too Large", {"connection": "close"})
-        try:
-            body = await read_body(request, _LARGEST_REQUEST)
-        except RequestTooLargeError:
-            body = b"more"
+        body = await request.body()
         if request.method not in _METHODS or (request.method == "GET" and body):
             return _own_answer(403, "Bad request. We can't connect to the server for this app or website at this time.")
         return None
 
     def _answer(self, request: Request) -> Response:
-        event = viewer_event(request, _NAME)
         try:
-            if self._layers is not None and request.url.path.startswith(PREFIX):
-                return self._answer_layer(self._layers, request, event)
-            stored = self._store.snapshot() if self._store.is_readable else None
-            if self._tokens is not None and request.url.path == TOKEN_PATH:
-                return self._answer_token(self._tokens, request, event, stored)
-            returned = self._on_request.call(event, stored)
-            if "statusCode" in returned:
-                return _generated(request.method, returned)
-            response = self._of_cache_or_origin(request, event["request"], returned)
-            if response.status_code < httpx.codes.BAD_REQUEST:
-                changed = self._on_response.call(response_event({**event, "request": returned}, response), {})
-                apply_response(changed, response)
+            return self._answer_by_path(request, viewer_event(request, _NAME))
+        except GeneratedError as generated:
+            return _generated(request.method, generated.answer)
         except ViewerFunctionError:
             return _own_answer(503, "The function failed.", {"x-cache": "FunctionExecutionError from cloudfront"})
-        return response
-
-    @staticmethod
-    def _answer_layer(layers: EdgeLayers, request: Request, event: Mapping[str, Any]) -> Response:
-        try:
-            answer = layers.answer(request, event)
+        except httpx.TimeoutException:
+            return _own_answer(504, "The origin does not answer in time.")
         except httpx.TransportError:
             return _own_answer(502, "The origin can't be reached.")
-        return answer if isinstance(answer, Response) else _generated(request.method, answer)
 
-    def _answer_token(
-        self, tokens: EdgeTokens, request: Request, event: Mapping[str, Any], stored: Mapping[str, str] | None
-    ) -> Response:
-        returned = tokens.function.call(event, stored)
+    def _answer_by_path(self, request: Request, event: Mapping[str, Any]) -> Response:
+        path = request.url.path
+        if self._layers_origin is not None and path.startswith(PREFIX):
+            return self._answer_layer(self._layers_origin, request, event)
+        if self._exchange_origin is not None and path == TOKEN_PATH:
+            return self._answer_token(self._exchange_origin, request, event)
+        returned = self._call("viewer_request", event)
+        response = self._of_cache_or_origin(request, event["request"], returned)
+        if response.status_code < httpx.codes.BAD_REQUEST:
+            answered = response_event({**event, "request": returned}, response)
+            apply_response(self._functions["viewer_response"].call(answered, {}), response)
+        return response
+
+    def _call(self, name: str, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the request that a function lets through.
+
+        Raises:
+            GeneratedError: If it answers by itself.
+            ViewerFunctionError: If it fails.
+        """
+        returned = self._functions[name].call(event, self._store.snapshot())
         if "statusCode" in returned:
-            return _generated(request.method, returned)
-        headers = [(name, value) for name, value in pairs_of(returned["headers"], {}) if name in FORWARDED_TO_TOKEN]
-        return self._of_origin(request, httpx.URL(tokens.origin), target_of(request), headers)
+            raise GeneratedError(returned)
+        return returned
+
+    def _answer_layer(self, origin: str, request: Request, event: Mapping[str, Any]) -> Response:
+        returned = self._call("layers_request", event)
+        target = target_of(request, event["request"], returned)
+        answer = self._client.send(request_to_s3(request.method, origin, target, returned["headers"]), stream=True)
+        response = StreamingResponse(answer.iter_raw(), answer.status_code, background=BackgroundTask(answer.close))
+        return _with_headers(response, answer)
+
+    def _answer_token(self, origin: str, request: Request, event: Mapping[str, Any]) -> Response:
+        headers = pairs_of(self._call("token_request", event)["headers"])
+        forwarded = [(name, value) for name, value in headers if name in FORWARDED_TO_TOKEN]
+        return self._of_origin(request, origin, target_of(request), forwarded)
 
     def _of_cache_or_origin(self, request: Request, sent: Mapping[str, Any], returned: Mapping[str, Any]) -> Response:
         target = target_of(request, sent, returned)
-        headers = pairs_of(returned["headers"], returned["cookies"])
-        if self._layers is None:
+        headers = pairs_of(returned["headers"])
+        if self._layers_origin is None:
             # Then neither policy names it.
             headers = [(name, value) for name, value in headers if name != "x-ecr-layers-host"]
         if (kept := self._cache.get(request.method, target, headers)) is not None:
@@ -227,31 +208,20 @@ class Edge:
         self._cache.put(request.method, target, headers, response)
         return response
 
-    def _of_origin(self, request: Request, origin: httpx.URL, target: str, headers: Headers) -> Response:
-        try:
-            answer = self._client.send(_to_origin(request, origin, target, headers), auth=self._auth)
-        except httpx.TimeoutException:
-            return _own_answer(504, "The origin does not answer in time.")
-        except httpx.TransportError:
-            return _own_answer(502, "The origin can't be reached.")
-        return _from_origin(answer)
+    def _of_origin(self, request: Request, origin: str, target: str, headers: Headers) -> Response:
+        answer = self._client.send(_to_origin(request, origin, target, headers), auth=self._auth)
+        response = _with_headers(Response(answer.content, answer.status_code), answer)
+        response.headers["strict-transport-security"] = "max-age=31536000"
+        return response
 
 
 @dataclass(frozen=True, slots=True)
 class RunningEdge:
-    """A running edge.
-
-    Attributes:
-        url: Its URL.
-        store: The KeyValueStore with its pull tokens.
-        store_url: The endpoint of the store's API.
-        exchanges_tokens: Whether it has trust rules.
-    """
+    """A running edge, its KeyValueStore, and the endpoint of the store's API."""
 
     url: str
     store: KeyValueStore
     store_url: str
-    exchanges_tokens: bool = False
 
 
 @contextmanager
@@ -260,7 +230,6 @@ def local_edge(
     configuration: EdgeConfiguration = EdgeConfiguration(),
     *,
     port: int = 0,
-    functions: Mapping[str, str] | None = None,
 ) -> Iterator[RunningEdge]:
     """Run an edge in front of a function URL while the context lasts.
 
@@ -268,35 +237,28 @@ def local_edge(
         origin: The function URL, which takes what `CALLER` signs.
         configuration: How it is to be.
         port: Its port on 127.0.0.1; 0 takes any that is free.
-        functions: Texts of functions by their names, to run instead of those in `infra/edge/`.
 
     Raises:
         PortError: If the port can't be listened on.
     """
+    names = [
+        "viewer_request",
+        "viewer_response",
+        *(["layers_request"] if configuration.layers_origin else []),
+        *(["token_request"] if configuration.exchange_origin else []),
+    ]
     store = KeyValueStore()
-
-    def function(name: str) -> ViewerFunction:
-        text = (functions or {}).get(name) or source_of(name, configuration.of_function())
-        return stack.enter_context(ViewerFunction(text))
-
-    with (
-        ExitStack() as stack,
-        httpx.Client(trust_env=False) as client,
-        running(store.app(), host=LOCALHOST) as store_url,
-    ):
-        layers = None
-        if configuration.layers_origin is not None:
-            layers = EdgeLayers(configuration.layers_origin, function("layers_request"), client)
-        tokens = None
-        if configuration.exchange_origin is not None:
-            tokens = EdgeTokens(configuration.exchange_origin, function("token_request"))
-        both = (function("viewer_request"), function("viewer_response"))
-        edge = Edge(origin, both, store, client, configuration.cache_seconds, Behaviours(layers, tokens))
-        url = stack.enter_context(running_on(port, edge.app()))
-        yield RunningEdge(url, store, store_url, exchanges_tokens=tokens is not None)
+    with ExitStack() as stack:
+        client = stack.enter_context(httpx.Client(trust_env=False))
+        functions = {
+            name: stack.enter_context(ViewerFunction(source_of(name, configuration.of_function()))) for name in names
+        }
+        edge = Edge(origin, functions, store, client, configuration)
+        store_url = stack.enter_context(running(store.app(), host=LOCALHOST))
+        yield RunningEdge(stack.enter_context(running(edge.app(), port=port)), store, store_url)
 
 
-def _to_origin(request: Request, origin: httpx.URL, target: str, headers: Headers) -> httpx.Request:
+def _to_origin(request: Request, origin: str, target: str, headers: Headers) -> httpx.Request:
     client = request.client
     address = (client.host, client.port) if client else ("", 0)
     before = "".join(f"{value}, " for name, value in headers_of(request) if name == "x-forwarded-for")
@@ -311,7 +273,7 @@ def _to_origin(request: Request, origin: httpx.URL, target: str, headers: Header
     ]
     return httpx.Request(
         request.method,
-        origin.copy_with(raw_path=target.encode("latin-1")),
+        httpx.URL(origin).copy_with(raw_path=target.encode("latin-1")),
         # The URL has dot segments resolved; this goes out as it came in.
         extensions={"target": target.encode("latin-1"), "timeout": httpx.Timeout(_TIMEOUT_SECONDS).as_dict()},
         # As they came in, whatever bytes those are.
@@ -328,39 +290,25 @@ def _generated(method: str, answer: Mapping[str, Any]) -> Response:
 
     Source: https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/functions-event-structure.html
     """
-    status, content = answer["statusCode"], _content(answer.get("body", ""))
-    if not isinstance(status, int) or not 200 <= status <= 599 or content is None:
-        invalid = {"x-cache": "FunctionValidationError from cloudfront"}
-        return _own_answer(502, "The function's answer is not valid.", invalid)
-    response = Response(content, status)
-    if status == httpx.codes.NO_CONTENT:
-        del response.headers["content-length"]
+    response = Response(
+        answer.get("body", {}).get("data"),
+        answer["statusCode"],
+        {"x-cache": "FunctionGeneratedResponse from cloudfront"},
+    )
     if method == "HEAD":
         response.body = b""
-    for name, value in pairs_of(answer.get("headers", {}), {}):
+    if response.status_code == httpx.codes.NO_CONTENT:
+        del response.headers["content-length"]
+    for name, value in pairs_of(answer.get("headers", {})):
         response.headers.append(name, value)
-    response.headers["x-cache"] = "FunctionGeneratedResponse from cloudfront"
     return response
 
 
-def _content(body: Any) -> bytes | None:
-    """Return the body that a function gives, None if it is not one."""
-    if isinstance(body, str):
-        return body.encode()
-    if body.get("encoding") == "text":
-        return str(body["data"]).encode()
-    try:
-        return base64.b64decode(body["data"], validate=True) if body.get("encoding") == "base64" else None
-    except ValueError:
-        return None
-
-
-def _from_origin(answer: httpx.Response) -> Response:
-    response = Response(answer.content, answer.status_code)
+def _with_headers(response: Response, answer: httpx.Response) -> Response:
+    """Return a response with the headers of the origin's answer."""
     # As they are, and the length too: that of a HEAD's answer has no body to be made from.
     response.raw_headers = [
         (name.lower(), value) for name, value in answer.headers.raw if name.decode().lower() not in _NOT_ANSWERED
     ]
     response.headers["x-cache"] = f"{'Error' if answer.is_error else 'Miss'} from cloudfront"
-    response.headers["strict-transport-security"] = "max-age=31536000"
     return response

@@ -29,11 +29,7 @@ _Key = tuple[str, tuple[tuple[str, str], ...]]
 
 
 class EdgeCache:
-    """Keeps answers of the origin.
-
-    Args:
-        seconds: For how long; 0 is not at all.
-    """
+    """Keeps answers of the origin for some seconds; 0 is not at all."""
 
     def __init__(self, seconds: int) -> None:
         self._seconds = seconds
@@ -41,13 +37,7 @@ class EdgeCache:
         self._lock = Lock()
 
     def get(self, method: str, target: str, headers: Headers) -> Response | None:
-        """Return what is kept for a request, None if nothing is.
-
-        Args:
-            method: The request's method.
-            target: Its path and query, as they go to the origin.
-            headers: Its headers, as the function has left them.
-        """
+        """Return the kept answer to a request; None without."""
         if not self.is_cached(method, target):
             return None
         with self._lock:

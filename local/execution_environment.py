@@ -27,8 +27,8 @@ from starlette.routing import Route
 from local.ecr import ACCOUNT_ID
 from local.server import running
 
-INITIALIZATION_SECONDS = 60.0
-"""How long the function may take to load. Lambda allows 10 seconds; a busy machine needs more."""
+# Lambda allows 10 seconds to load the function; a busy machine needs more.
+_INITIALIZATION_SECONDS = 60.0
 
 _API = "/2018-06-01/runtime"
 
@@ -44,7 +44,6 @@ class Function:
         code: Directory of the deployment package's root.
         environment: Environment variables, credentials and region among them.
         timeout_seconds: How long an invocation may take.
-        memory_mb: The memory size that the function sees; nothing enforces it here.
         name: The function's name.
         snap_start: Whether the function is told that it is snapshotted and restored after its initialization, and so
             runs its hooks; there is no snapshot here.
@@ -54,7 +53,6 @@ class Function:
     code: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     timeout_seconds: float = 15.0
-    memory_mb: int = 512
     name: str = "ecr-layer-resolver"
     snap_start: bool = False
 
@@ -79,7 +77,7 @@ class Function:
             "AWS_LAMBDA_RUNTIME_API": runtime_api,
             "AWS_LAMBDA_FUNCTION_NAME": self.name,
             "AWS_LAMBDA_FUNCTION_VERSION": "1",
-            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(self.memory_mb),
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512",
             "AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start" if self.snap_start else "on-demand",
             "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{self.name}",
             "AWS_LAMBDA_LOG_STREAM_NAME": f"local/[1]{uuid.uuid4().hex}",
@@ -93,12 +91,7 @@ class Function:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What an invocation came to.
-
-    Attributes:
-        payload: The function's answer, or the error as JSON, in UTF-8.
-        is_error: Whether it is an error.
-    """
+    """The result of an invocation: an answer or an error, as JSON."""
 
     payload: bytes
     is_error: bool = False
@@ -118,12 +111,7 @@ class _Invocation:
 
 
 class ExecutionEnvironment:
-    """Runs one invocation at a time in a process that is reused, as Lambda does.
-
-    Args:
-        function: What to run.
-        write_log: Gets each line that the process writes, without its end.
-    """
+    """Runs one invocation at a time in a reused process, as Lambda does."""
 
     def __init__(self, function: Function, write_log: Callable[[str], None]) -> None:
         self._function = function
@@ -154,14 +142,8 @@ class ExecutionEnvironment:
         return self._process.poll() is None
 
     def invoke(self, request_id: str, payload: bytes, qualifier: str) -> Result:
-        """Run one invocation to its end, or to the function's time-out, which ends the process.
-
-        Args:
-            request_id: The invocation's id.
-            payload: The event as JSON, in UTF-8.
-            qualifier: The alias or version that is invoked.
-        """
-        failure = self._wait(self._ready, INITIALIZATION_SECONDS, Result.error("Sandbox.Timedout", "Init timed out"))
+        """Run one invocation to its end, or to the function's time-out, which ends the process."""
+        failure = self._wait(self._ready, _INITIALIZATION_SECONDS, Result.error("Sandbox.Timedout", "Init timed out"))
         if failure is not None:
             self.close()
             return failure
@@ -220,10 +202,9 @@ class ExecutionEnvironment:
         return Starlette(
             routes=[
                 Route(f"{_API}/invocation/next", self._give_next),
-                Route(f"{_API}/invocation/{{request_id}}/response", self._take_response, methods=["POST"]),
-                Route(f"{_API}/invocation/{{request_id}}/error", self._take_error, methods=["POST"]),
+                Route(f"{_API}/invocation/{{request_id}}/{{outcome}}", self._take_result, methods=["POST"]),
                 Route(f"{_API}/init/error", self._take_init_error, methods=["POST"]),
-                Route(f"{_API}/restore/next", self._restore),
+                Route(f"{_API}/restore/next", lambda _: Response()),
                 Route(f"{_API}/restore/error", self._take_init_error, methods=["POST"]),
             ]
         )
@@ -246,16 +227,9 @@ class ExecutionEnvironment:
             },
         )
 
-    async def _take_response(self, request: Request) -> Response:
-        _settle(self._result, Result(await request.body()))
+    async def _take_result(self, request: Request) -> Response:
+        _settle(self._result, Result(await request.body(), request.path_params["outcome"] == "error"))
         return Response(status_code=202)
-
-    async def _take_error(self, request: Request) -> Response:
-        _settle(self._result, Result(await request.body(), is_error=True))
-        return Response(status_code=202)
-
-    async def _restore(self, _: Request) -> Response:
-        return Response()
 
     async def _take_init_error(self, request: Request) -> Response:
         _settle(self._ready, Result(await request.body(), is_error=True))

@@ -1,13 +1,9 @@
 """Faults that tests and benchmarks put into the local ECR."""
 
-import threading
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
-
-LONGEST_DELAY_SECONDS = 3600.0
-"""How long a fault may hold an answer back."""
 
 
 class Fault(BaseModel):
@@ -30,29 +26,26 @@ class Fault(BaseModel):
     message: str = "An injected fault."
     status: Annotated[int, Field(ge=400, le=599)] | None = None
     body: str | None = None
-    delay_seconds: Annotated[float, Field(ge=0, le=LONGEST_DELAY_SECONDS)] = 0.0
+    delay_seconds: Annotated[float, Field(ge=0, le=3600)] = 0.0
     close_connection: bool = False
     layer_digest: str | None = None
     times: Annotated[int, Field(ge=1, le=1_000_000_000)] = 1
 
 
 class Faults:
-    """The faults that are still to happen; may be used from several threads."""
+    """The faults that are still to happen. One thread takes them; others can put new ones."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._faults: list[Fault] = []
 
     def put(self, *faults: Fault) -> None:
         """Let these faults happen, and forget those that have not happened yet."""
-        with self._lock:
-            self._faults = [fault.model_copy() for fault in faults]
+        self._faults = [fault.model_copy() for fault in faults]
 
     def take(self, layer_digest: str | None) -> Fault | None:
         """Return the fault for a call about a layer, and count it as happened."""
-        with self._lock:
-            for fault in self._faults:
-                if fault.times and fault.layer_digest in {None, layer_digest}:
-                    fault.times -= 1
-                    return fault
+        for fault in self._faults:
+            if fault.times and fault.layer_digest in {None, layer_digest}:
+                fault.times -= 1
+                return fault
         return None

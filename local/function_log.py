@@ -38,12 +38,7 @@ class FunctionLog:
                 self._lines.append((time.time_ns() // 1_000_000, fields))
 
     def usage(self, query: str, start: float, end: float) -> list[dict[str, str]]:
-        """Return the rows of the query of `ecr-layers token usage`.
-
-        Args:
-            query: Its text.
-            start: The time of the first line, in seconds since 1970.
-            end: The time of the last line.
+        """Return the rows of a query between two times in seconds since 1970.
 
         Raises:
             QueryError: If the query is another one.

@@ -4,46 +4,62 @@ Source: https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html
 """
 
 import base64
-import binascii
 import json
 import re
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import parse_qsl
 
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic.alias_generators import to_camel
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from local.execution_environment import Result
 from local.lambda_service import MAXIMUM_PAYLOAD_BYTES
-from local.server import RequestTooLargeError, read_body
 from local.sigv4 import RequestVerifier
 
 # Bodies of other types arrive base64-encoded, those of HTML forms among them.
 _TEXT = re.compile(r"text/.*|application/(?:json|javascript|xml)", re.IGNORECASE)
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_HEADER_VALUE = re.compile(r"[^\x00\r\n]*")
+_HeaderName = Annotated[str, StringConstraints(to_lower=True, pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")]
+_HeaderValue = Annotated[str, BeforeValidator(str), StringConstraints(pattern=r"^[\t -~]*$")]
 
 # Of the connection and not of the answer: the front sets these itself.
 _CONNECTION_HEADERS = frozenset({"connection", "date", "keep-alive", "transfer-encoding", "upgrade"})
-
 
 # What function URLs are reported to rename, so that a client does not see it under its name.
 # https://github.com/cargo-lambda/cargo-lambda/issues/862
 _RENAMED_HEADERS = frozenset({"connection", "content-length", "date", "server", "www-authenticate"})
 _RENAMED_PREFIX = "x-amzn-remapped-"
 
-
 LOCAL_CALLER_ARN = "arn:aws:iam::123456789012:user/local-caller"
 """Who signs requests, if nothing else is said."""
 
 
-class MalformedAnswerError(Exception):
-    """The function's answer is not of payload format 2.0."""
+class _Answer(BaseModel):
+    """An answer of the function, in payload format 2.0."""
+
+    model_config = ConfigDict(alias_generator=to_camel)
+
+    status_code: Annotated[int, Field(ge=200, le=599, strict=True)]
+    headers: dict[_HeaderName, _HeaderValue] | None = None
+    cookies: list[_HeaderValue] | None = None
+    body: str | None = None
+    is_base64_encoded: Annotated[bool, Field(alias="isBase64Encoded")] = False
+
+    @property
+    def content(self) -> bytes:
+        """The body's bytes.
+
+        Raises:
+            ValueError: If it should be encoded, and isn't.
+        """
+        body = self.body or ""
+        return base64.b64decode(body, validate=True) if self.is_base64_encoded else body.encode()
 
 
 def create_function_url_app(
@@ -69,30 +85,21 @@ def create_function_url_app(
 
     async def answer(request: Request) -> Response:
         request_id = str(uuid.uuid4())
-        body = await _read_body(request)
-        if verifier is not None and not _is_signed(verifier, request, body or b""):
+        body = await request.body()
+        if verifier is not None and not _is_signed(verifier, request, body):
             return _platform_answer(403, "Forbidden", request_id, "Message")
-        caller = _caller(verifier, caller_arn)
-        event = b"" if body is None else json.dumps(_event(request, body, request_id, caller)).encode()
-        if body is None or len(event) > MAXIMUM_PAYLOAD_BYTES:
+        event = json.dumps(_event(request, body, request_id, _caller(verifier, caller_arn))).encode()
+        if len(event) > MAXIMUM_PAYLOAD_BYTES:
             return _platform_answer(413, "Request Entity Too Large", request_id)
         result = await run_in_threadpool(invoke, event, request_id)
         if result.is_error:
             return _platform_answer(502, "Internal Server Error", request_id)
         try:
             return _response(request.method, result.payload, request_id, renames_headers=renames_headers)
-        except MalformedAnswerError:
+        except ValueError:
             return _platform_answer(502, "Internal Server Error", request_id)
 
     return app
-
-
-async def _read_body(request: Request) -> bytes | None:
-    """Return the body, or None if it is larger than Lambda takes."""
-    try:
-        return await read_body(request, MAXIMUM_PAYLOAD_BYTES)
-    except RequestTooLargeError:
-        return None
 
 
 def _is_signed(verifier: RequestVerifier, request: Request, body: bytes) -> bool:
@@ -194,50 +201,29 @@ def _body(body: bytes, content_type: str) -> tuple[str, bool]:
 
 
 def _response(method: str, payload: bytes, request_id: str, *, renames_headers: bool) -> Response:
-    answer = json.loads(payload)
-    if not isinstance(answer, dict) or "statusCode" not in answer:
+    """Return the response that the function's answer means.
+
+    Raises:
+        ValueError: If the answer is malformed.
+    """
+    document = json.loads(payload)
+    if not isinstance(document, dict) or "statusCode" not in document:
         # Payload format 2.0 takes any other JSON, a string with its quotation marks too, for the body of a 200.
-        answer = {"statusCode": 200, "body": payload.decode()}
-    status = answer["statusCode"]
-    if isinstance(status, bool) or not isinstance(status, int) or not 200 <= status <= 599:
-        raise MalformedAnswerError
-    content = _content(answer)
-    headers = _answered_headers(answer)
+        document = {"statusCode": 200, "body": payload.decode()}
+    answer = _Answer.model_validate(document)
+    headers = answer.headers or {}
     headers = _renamed(headers) if renames_headers else _without_the_platforms_own(headers, method)
     # HTTP has no body with these, and a client takes one for the start of the next answer.
-    response = Response(b"" if status in {204, 304} else content, status_code=status)
+    is_empty = answer.status_code in {204, 304}
+    response = Response(b"" if is_empty else answer.content, answer.status_code)
     for name, value in {"content-type": "application/json", **headers}.items():
         response.headers[name] = value
-    if status in {204, 304}:
+    if is_empty:
         del response.headers["content-length"]
-    for cookie in _answered_cookies(answer):
+    for cookie in answer.cookies or []:
         response.headers.append("set-cookie", cookie)
     response.headers["x-amzn-requestid"] = request_id
     return response
-
-
-def _content(answer: dict[str, Any]) -> bytes:
-    body = answer.get("body")
-    if body is None:
-        return b""
-    if not isinstance(body, str):
-        raise MalformedAnswerError
-    if not answer.get("isBase64Encoded"):
-        return body.encode(errors="replace")
-    try:
-        return base64.b64decode(body, validate=True)
-    except (binascii.Error, ValueError):
-        raise MalformedAnswerError from None
-
-
-def _answered_headers(answer: dict[str, Any]) -> dict[str, str]:
-    headers = answer.get("headers") or {}
-    if not isinstance(headers, dict):
-        raise MalformedAnswerError
-    lowered = {name.lower(): _header_value(value) for name, value in headers.items()}
-    if not all(_HEADER_NAME.fullmatch(name) for name in lowered):
-        raise MalformedAnswerError
-    return lowered
 
 
 def _renamed(headers: dict[str, str]) -> dict[str, str]:
@@ -248,32 +234,9 @@ def _without_the_platforms_own(headers: dict[str, str], method: str) -> dict[str
     """Return the headers without those that the platform sets: the length too, but for HEAD, which has no body."""
     kept = {name: value for name, value in headers.items() if name not in _CONNECTION_HEADERS}
     length = kept.pop("content-length", None)
-    if length is None or method != "HEAD":
-        return kept
-    if not (length.isascii() and length.isdigit()):
-        raise MalformedAnswerError
-    return {**kept, "content-length": length}
-
-
-def _answered_cookies(answer: dict[str, Any]) -> list[str]:
-    cookies = answer.get("cookies") or []
-    if not isinstance(cookies, list):
-        raise MalformedAnswerError
-    return [_header_value(cookie) for cookie in cookies]
-
-
-def _header_value(value: Any) -> str:
-    text = str(value)
-    if not _HEADER_VALUE.fullmatch(text) or not text.isascii():
-        raise MalformedAnswerError
-    return text
+    return kept if length is None or method != "HEAD" else {**kept, "content-length": str(int(length))}
 
 
 def _platform_answer(status: int, message: str, request_id: str, member: str = "message") -> Response:
     """Return an answer that comes from Lambda and not from the function."""
-    return Response(
-        json.dumps({member: message}),
-        status_code=status,
-        media_type="application/json",
-        headers={"x-amzn-requestid": request_id},
-    )
+    return JSONResponse({member: message}, status, {"x-amzn-requestid": request_id})

@@ -6,26 +6,20 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
-import anyio
-from anyio.from_thread import start_blocking_portal
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from local.execution_environment import ExecutionEnvironment, Function, Result
-from local.server import RequestTooLargeError, read_body
 
 # The API reference's forms of FunctionName: a name, a partial or a full ARN, each with or without a qualifier.
 _FUNCTION_NAME = re.compile(r"(?:(?:arn:aws:lambda:[^:]+:)?\d{12}:function:)?([\w-]+)(?::([\w$-]+))?", re.ASCII)
-_QUALIFIER = re.compile(r"\$LATEST|[a-zA-Z0-9_-]{1,128}")
 
 MAXIMUM_PAYLOAD_BYTES = 6 * 1024 * 1024
 MAXIMUM_ASYNCHRONOUS_PAYLOAD_BYTES = 1024 * 1024
@@ -33,13 +27,7 @@ MAXIMUM_ASYNCHRONOUS_PAYLOAD_BYTES = 1024 * 1024
 
 
 class LocalLambda:
-    """Runs one function in as many execution environments as there are invocations at once, up to a limit.
-
-    Args:
-        function: What to run.
-        write_log: Gets each line that the function writes.
-        concurrency: How many environments there may be; further invocations wait.
-    """
+    """Runs one function in as many execution environments as there are invocations at once, up to a limit."""
 
     def __init__(self, function: Function, write_log: Callable[[str], None], concurrency: int = 4) -> None:
         self.function = function
@@ -50,22 +38,14 @@ class LocalLambda:
         self._idle: list[ExecutionEnvironment] = []
         self._closed = False
 
-    def __enter__(self) -> "LocalLambda":
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def invoke(self, payload: bytes, request_id: str | None = None, qualifier: str = "live") -> Result:
-        """Run one invocation and return what it came to.
-
-        Args:
-            payload: The event as JSON, in UTF-8.
-            request_id: The invocation's id; without it a new one is made.
-            qualifier: The alias or version that is invoked.
-        """
+        """Run one invocation of an event, JSON in UTF-8."""
         with self._slots:
             if self._closed:
                 return Result.error("ServiceException", "The local Lambda has stopped.")
@@ -116,7 +96,7 @@ class AsynchronousConfiguration:
     """How Lambda treats asynchronous invocations of the function.
 
     Attributes:
-        retry_delays_seconds: How long to wait before each retry; one retry for each. In life it is a minute, then two.
+        retry_delays_seconds: How long to wait before each retry. In life it is a minute, then two.
         maximum_age_seconds: How old an event may be when it is tried again.
         destination: Gets the record of each invocation that has ended.
     """
@@ -137,52 +117,42 @@ class _Event:
 
 
 class AsynchronousInvocations:
-    """Lambda's queue of asynchronous invocations, with its retries and destinations.
+    """Lambda's asynchronous invocations, with its retries and destinations. Each event waits in a thread of its own.
 
     Source: https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html
-
-    Args:
-        service: Runs the function.
-        configuration: Retries, maximum age and destination.
     """
 
     def __init__(self, service: LocalLambda, configuration: AsynchronousConfiguration) -> None:
         self._service = service
         self._configuration = configuration
-        self._stack = ExitStack()
-        # An event that waits for its retry holds up no other, so waiting is done in an event loop and not in a thread.
-        self._portal = self._stack.enter_context(start_blocking_portal())
+        self._closed = threading.Event()
 
-    def __enter__(self) -> "AsynchronousInvocations":
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        cancel_remaining = True
-        self._portal.call(self._portal.stop, cancel_remaining)
-        self._stack.close()
+    def __exit__(self, *_: object) -> None:
+        self._closed.set()
 
     def submit(self, payload: bytes, qualifier: str = "live") -> str:
         """Queue an event and return the id that its invocation and all its retries have."""
         event = _Event(payload, str(uuid.uuid4()), qualifier, received=time.monotonic())
-        self._portal.start_task_soon(self._process, event)
+        threading.Thread(target=self._process, args=(event,), daemon=True).start()
         return event.request_id
 
-    async def _process(self, event: _Event) -> None:
-        condition = await self._attempt(event)
+    def _process(self, event: _Event) -> None:
+        condition = self._attempt(event)
         for delay in self._configuration.retry_delays_seconds:
-            if condition != "RetriesExhausted":
+            if condition != "RetriesExhausted" or self._closed.wait(delay):
                 break
-            await anyio.sleep(delay)
-            condition = await self._attempt(event)
-        await run_in_threadpool(self._configuration.destination, self._record(event, condition))
+            condition = self._attempt(event)
+        if not self._closed.is_set():
+            self._configuration.destination(self._record(event, condition))
 
-    async def _attempt(self, event: _Event) -> str:
-        """Run the function once, and return what the event's condition is unless it is tried again."""
+    def _attempt(self, event: _Event) -> str:
+        """Run the function once, and return the event's condition unless it is tried again."""
         if time.monotonic() - event.received > self._configuration.maximum_age_seconds:
             return "EventAgeExceeded"
-        event.result = await run_in_threadpool(self._service.invoke, event.payload, event.request_id, event.qualifier)
+        event.result = self._service.invoke(event.payload, event.request_id, event.qualifier)
         event.attempts += 1
         return "RetriesExhausted" if event.result.is_error else "Success"
 
@@ -214,10 +184,6 @@ class LambdaApi:
     """Answers Lambda's Invoke action, for boto3 through `AWS_ENDPOINT_URL_LAMBDA`.
 
     Source: https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html
-
-    Args:
-        service: Runs synchronous invocations.
-        asynchronous: Takes asynchronous ones.
     """
 
     def __init__(self, service: LocalLambda, asynchronous: AsynchronousInvocations) -> None:
@@ -232,33 +198,21 @@ class LambdaApi:
         name = _FUNCTION_NAME.fullmatch(request.path_params["name"])
         if name is None or name[1] != self._service.function.name:
             return _api_error(404, "ResourceNotFoundException", "Function not found")
-        qualifier = name[2] or request.query_params.get("Qualifier", "$LATEST")
-        if not _QUALIFIER.fullmatch(qualifier):
-            return _api_error(400, "InvalidParameterValueException", "The qualifier is neither a version nor an alias")
+        payload = await request.body() or b"{}"
         try:
-            payload = await read_body(request, MAXIMUM_PAYLOAD_BYTES) or b"{}"
-        except RequestTooLargeError:
-            return _api_error(413, "RequestTooLargeException", "The request payload exceeded 6 MB")
-        if not _is_json(payload):
+            json.loads(payload)
+        except (ValueError, RecursionError):
             return _api_error(400, "InvalidRequestContentException", "Could not parse request body into json")
-        return await self._start(request.headers.get("x-amz-invocation-type", "RequestResponse"), payload, qualifier)
-
-    async def _start(self, invocation_type: str, payload: bytes, qualifier: str) -> Response:
-        match invocation_type:
-            case "DryRun":
-                return Response(status_code=204)
-            case "Event":
-                return self._accept(payload, qualifier)
-            case "RequestResponse":
-                return await self._run(payload, qualifier)
-            case _:
-                return _api_error(400, "InvalidParameterValueException", "Unknown invocation type")
-
-    def _accept(self, payload: bytes, qualifier: str) -> Response:
-        if len(payload) > MAXIMUM_ASYNCHRONOUS_PAYLOAD_BYTES:
-            return _api_error(413, "RequestTooLargeException", "The request payload exceeded 1 MB")
-        request_id = self._asynchronous.submit(payload, qualifier)
-        return Response(status_code=202, headers={"x-amzn-RequestId": request_id})
+        invocation_type = request.headers.get("x-amz-invocation-type", "RequestResponse")
+        is_asynchronous = invocation_type == "Event"
+        if len(payload) > (MAXIMUM_ASYNCHRONOUS_PAYLOAD_BYTES if is_asynchronous else MAXIMUM_PAYLOAD_BYTES):
+            return _api_error(413, "RequestTooLargeException", "The request payload is too large")
+        if invocation_type == "DryRun":
+            return Response(status_code=204)
+        qualifier = name[2] or request.query_params.get("Qualifier", "$LATEST")
+        if is_asynchronous:
+            return Response(None, 202, {"x-amzn-RequestId": self._asynchronous.submit(payload, qualifier)})
+        return await self._run(payload, qualifier)
 
     async def _run(self, payload: bytes, qualifier: str) -> Response:
         request_id = str(uuid.uuid4())
@@ -266,21 +220,8 @@ class LambdaApi:
         headers = {"x-amzn-RequestId": request_id, "X-Amz-Executed-Version": "1"}
         if result.is_error:
             headers["X-Amz-Function-Error"] = "Unhandled"
-        return Response(result.payload, media_type="application/json", headers=headers)
-
-
-def _is_json(payload: bytes) -> bool:
-    try:
-        json.loads(payload)
-    except (ValueError, RecursionError):
-        return False
-    return True
+        return Response(result.payload, headers=headers, media_type="application/json")
 
 
 def _api_error(status: int, code: str, message: str) -> Response:
-    return Response(
-        json.dumps({"Type": "User", "Message": message}),
-        status_code=status,
-        media_type="application/json",
-        headers={"x-amzn-ErrorType": code},
-    )
+    return JSONResponse({"Type": "User", "Message": message}, status, {"x-amzn-ErrorType": code})

@@ -1,4 +1,4 @@
-"""What an operator's commands ask AWS, at one endpoint for `AWS_ENDPOINT_URL`.
+"""Answers an operator's commands for AWS, at one endpoint for `AWS_ENDPOINT_URL`.
 
 It answers for a deployed stack: CloudFormation, the configuration of its function, CloudWatch Logs Insights, the
 KeyValueStore and Secrets Manager. Signatures are not looked at.
@@ -6,7 +6,7 @@ KeyValueStore and Secrets Manager. Signatures are not looked at.
 
 import json
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
@@ -20,22 +20,13 @@ from starlette.routing import Mount, Route
 from local.function_log import FunctionLog, QueryError
 from local.key_value_store import KeyValueStore
 from local.secrets_manager import SECRETS_MANAGER, Secret
-from local.server import RequestTooLargeError, read_body
 
 LOG_GROUP = "/aws/lambda/ecr-layer-resolver"
-_LARGEST_BODY = 64 * 1024
-_CREATED = "2026-01-01T00:00:00Z"
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A deployed stack.
-
-    Attributes:
-        name: Its name.
-        outputs: Its outputs.
-        settings: Its settings, which stand in its template's metadata.
-    """
+    """A deployed stack. Its template's metadata has the settings."""
 
     name: str
     outputs: Mapping[str, str]
@@ -43,11 +34,7 @@ class Stack:
 
 
 class ApiError(Exception):
-    """A request is answered with an error.
-
-    Attributes:
-        code: The error's code.
-    """
+    """A request is answered with an error: code and message."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -55,14 +42,7 @@ class ApiError(Exception):
 
 
 class OperatorApi:
-    """Answers what `ecr-layers token` asks.
-
-    Args:
-        stack: The stack.
-        store: Its token store.
-        log: Its function's log.
-        secret: The secret with its signing keys, if it has trust rules.
-    """
+    """Answers the requests of `ecr-layers token`."""
 
     def __init__(self, stack: Stack, store: KeyValueStore, log: FunctionLog, secret: Secret | None = None) -> None:
         self._stack = stack
@@ -70,17 +50,6 @@ class OperatorApi:
         self._log = log
         self._secret = secret
         self._rows: dict[str, list[dict[str, str]]] = {}
-        # https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_Operations.html
-        self._actions: dict[str, Callable[[], str]] = {
-            "DescribeStacks": self._describe_stacks,
-            "GetTemplate": self._get_template,
-        }
-        # By X-Amz-Target: https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_Operations.html
-        self._targets: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-            "Logs_20140328.StartQuery": self._start_query,
-            "Logs_20140328.GetQueryResults": self._query_results,
-            "Logs_20140328.StopQuery": lambda _: {"success": True},
-        }
 
     def app(self) -> Starlette:
         """Return the application that speaks for AWS over HTTP."""
@@ -94,58 +63,53 @@ class OperatorApi:
         )
 
     async def _answer(self, request: Request) -> Response:
-        if self._secret and request.headers.get("x-amz-target", "").startswith(SECRETS_MANAGER):
+        target = request.headers.get("x-amz-target")
+        if target is None:
+            form = dict(parse_qsl((await request.body()).decode()))
+            return self._answer_form(form["Action"], form["StackName"])
+        if self._secret and target.startswith(SECRETS_MANAGER):
             return await self._secret.answer(request)
         try:
-            body = await read_body(request, _LARGEST_BODY)
-        except RequestTooLargeError:
-            body = b""
-        target = request.headers.get("x-amz-target")
-        return self._answer_form(body) if target is None else self._answer_target(target, body)
-
-    def _answer_form(self, body: bytes) -> Response:
-        form = dict(parse_qsl(body.decode(errors="replace")))
-        name = form.get("Action", "")
-        try:
-            result = _element(f"{name}Result", self._act(name, form.get("StackName", "")))
+            answer = self._answer_target(target, await request.json())
         except ApiError as error:
-            content = _element("Code", escape(error.code)) + _element("Message", escape(str(error)))
-            return Response(_element("ErrorResponse", _element("Error", content)), 400, media_type="text/xml")
-        return Response(_element(f"{name}Response", result), media_type="text/xml")
+            return JSONResponse({"__type": error.code, "message": str(error)}, 400)
+        return JSONResponse(answer, media_type="application/x-amz-json-1.1")
 
-    def _act(self, name: str, stack: str) -> str:
-        if name not in self._actions:
-            raise ApiError("InvalidAction", f"Could not find operation {name}")
+    def _answer_form(self, action: str, stack: str) -> Response:
+        """Source: https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_Operations.html."""
         if stack != self._stack.name:
-            raise ApiError("ValidationError", f"Stack with id {stack} does not exist")
-        return self._actions[name]()
+            content = _element("Code", "ValidationError") + _element("Message", f"Stack with id {stack} does not exist")
+            return Response(_element("ErrorResponse", _element("Error", content)), 400, media_type="text/xml")
+        result = self._template() if action == "GetTemplate" else self._description()
+        return Response(_element(f"{action}Response", _element(f"{action}Result", result)), media_type="text/xml")
 
-    def _describe_stacks(self) -> str:
+    def _description(self) -> str:
         outputs = "".join(
             _element("member", _element("OutputKey", escape(key)) + _element("OutputValue", escape(value)))
             for key, value in self._stack.outputs.items()
         )
         stack = (
             _element("StackName", escape(self._stack.name))
-            + _element("CreationTime", _CREATED)
+            + _element("CreationTime", "2026-01-01T00:00:00Z")
             + _element("StackStatus", "CREATE_COMPLETE")
             + _element("Outputs", outputs)
         )
         return _element("Stacks", _element("member", stack))
 
-    def _get_template(self) -> str:
+    def _template(self) -> str:
         return _element("TemplateBody", escape(json.dumps({"Metadata": self._stack.settings})))
 
-    def _answer_target(self, target: str, body: bytes) -> Response:
-        perform = self._targets.get(target)
-        if perform is None:
-            return JSONResponse({"__type": "UnknownOperationException", "message": target}, 400)
-        try:
-            return JSONResponse(perform(json.loads(body)), media_type="application/x-amz-json-1.1")
-        except ApiError as error:
-            return JSONResponse({"__type": error.code, "message": str(error)}, 400)
-        except (ValueError, KeyError, TypeError):
-            return JSONResponse({"__type": "SerializationException"}, 400)
+    def _answer_target(self, target: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Source: https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_Operations.html."""
+        match target.removeprefix("Logs_20140328."):
+            case "StartQuery":
+                return self._start_query(parameters)
+            case "GetQueryResults":
+                rows = self._rows.pop(parameters["queryId"])
+                results = [[{"field": name, "value": value} for name, value in row.items() if value] for row in rows]
+                return {"status": "Complete", "results": results}
+            case _:
+                raise ApiError("UnknownOperationException", target)
 
     def _start_query(self, parameters: dict[str, Any]) -> dict[str, Any]:
         if parameters["logGroupName"] != LOG_GROUP:
@@ -157,13 +121,6 @@ class OperatorApi:
         query_id = secrets.token_hex(16)
         self._rows[query_id] = rows
         return {"queryId": query_id}
-
-    def _query_results(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        rows = self._rows.pop(parameters["queryId"], None)
-        if rows is None:
-            raise ApiError("ResourceNotFoundException", "There is no such query.")
-        results = [[{"field": name, "value": value} for name, value in row.items() if value] for row in rows]
-        return {"status": "Complete", "results": results}
 
     def _configuration(self, request: Request) -> Response:
         if request.path_params["name"] != self._stack.outputs["FunctionArn"]:

@@ -13,8 +13,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-_ARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:SigningKeys-AbCdEf"
-
 SECRETS_MANAGER = "secretsmanager."
 """How the service's actions begin in X-Amz-Target."""
 
@@ -28,12 +26,11 @@ class Secret:
         is_readable: Whether it can be read.
     """
 
-    arn = _ARN
+    arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:SigningKeys-AbCdEf"
 
     def __init__(self) -> None:
         self.value = '{"keys":[]}'
         self.is_readable = True
-        self._created, self._version = time.time(), str(uuid.uuid4())
 
     def app(self) -> Starlette:
         """Return the application that is the API."""
@@ -41,23 +38,19 @@ class Secret:
 
     async def answer(self, request: Request) -> Response:
         """Answer a request to the API."""
-        action, parameters = request.headers.get("x-amz-target", "").removeprefix(SECRETS_MANAGER), await request.json()
+        parameters = await request.json()
         if not self.is_readable:
             return _error(500, "InternalServiceError")
         if parameters.get("SecretId") != self.arn:
             return _error(400, "ResourceNotFoundException")
-        if action == "PutSecretValue":
-            self.value, self._version = parameters["SecretString"], str(uuid.uuid4())
-        elif action != "GetSecretValue":
-            return _error(400, "InvalidRequestException")
-        answer: dict[str, Any] = {
-            "ARN": self.arn,
-            "Name": self.arn.rpartition(":")[2],
-            "VersionId": self._version,
-            "VersionStages": ["AWSCURRENT"],
-        }
-        if action == "GetSecretValue":
-            answer |= {"SecretString": self.value, "CreatedDate": self._created}
+        answer: dict[str, Any] = {"ARN": self.arn, "Name": "SigningKeys", "VersionId": str(uuid.uuid4())}
+        match request.headers.get("x-amz-target", "").removeprefix(SECRETS_MANAGER):
+            case "PutSecretValue":
+                self.value = parameters["SecretString"]
+            case "GetSecretValue":
+                answer |= {"SecretString": self.value, "CreatedDate": time.time()}
+            case _:
+                return _error(400, "InvalidRequestException")
         return JSONResponse(answer)
 
 

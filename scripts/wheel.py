@@ -21,12 +21,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def write_archive(package: Path, archive: Path) -> None:
-    """Write a directory as a zip file whose bytes depend on nothing but the files.
-
-    Args:
-        package: The directory.
-        archive: The zip file; its directory is made.
-    """
+    """Write a directory as a zip file that depends on nothing but the files."""
     archive.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as written:
         for path in sorted(each for each in package.rglob("*") if each.is_file()):

@@ -18,13 +18,7 @@ _UNRELEASED = re.compile(r".*?(?=^## \[\d)", re.DOTALL | re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A phrase that is refused.
-
-    Attributes:
-        pattern: Matches it.
-        instead: Better words.
-        why: The rule it breaks.
-    """
+    """A refused phrase, better words, and the rule it breaks."""
 
     pattern: re.Pattern[str]
     instead: str

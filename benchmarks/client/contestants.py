@@ -1,10 +1,11 @@
-"""Who fetches the image: what there is for it today, and `ecr-layers fetch`."""
+"""Who fetches the image: other tools, and `ecr-layers`."""
 
 import shlex
 import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from benchmarks.client.image import LAST_FILE
@@ -26,89 +27,64 @@ Command = Callable[["Origin"], list[str]]
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where the image is.
-
-    Attributes:
-        service: The service's URL.
-        urls: The download URLs of config and layers.
-        directory: Where files about the run may be written.
-    """
+    """The service, the image's download URLs, and a directory for files."""
 
     service: str
     urls: list[DownloadUrl]
     directory: Path
 
+    @property
+    def image(self) -> str:
+        """The image as other tools name it."""
+        return f"{self.service.removeprefix('http://')}/{REPOSITORY}:latest"
 
-def _fetch(origin: Origin) -> list[str]:
-    return [sys.executable, "-m", "ecr_layers", "fetch", "--url", origin.service, REPOSITORY, "-o", "app", "--quiet"]
+
+def _ours(command: str, *options: str) -> Command:
+    return lambda origin: [
+        sys.executable, "-m", "ecr_layers", command, "--url", origin.service, REPOSITORY, *options
+    ]  # fmt: skip
+
+
+_fetch = _ours("fetch", "-o", "app", "--quiet")
 
 
 def _skopeo(origin: Origin) -> list[str]:
-    image = f"docker://{origin.service.removeprefix('http://')}/{REPOSITORY}:latest"
-    return ["skopeo", "copy", "--quiet", "--src-tls-verify=false", image, "oci:app:latest"]
+    return ["skopeo", "copy", "--quiet", "--src-tls-verify=false", f"docker://{origin.image}", "oci:app:latest"]
 
 
 def _crane(origin: Origin) -> list[str]:
-    image = f"{origin.service.removeprefix('http://')}/{REPOSITORY}:latest"
-    return [_CRANE, "pull", "--insecure", "--format=oci", image, "app"]
+    return [_CRANE, "pull", "--insecure", "--format=oci", origin.image, "app"]
 
 
 def _curl(origin: Origin) -> list[str]:
     """Load one layer after another, and verify them all."""
     names = [url.digest.partition(":")[2] for url in origin.urls]
-    lines = ["set -e"]
-    lines += [
+    lines = [
         f"curl -sfL -o {name} {shlex.quote(f'{origin.service}/v2/{REPOSITORY}/blobs/sha256:{name}')}" for name in names
     ]
     sums = "".join(f"{name}  {name}\\n" for name in names)
-    lines.append(f"printf {shlex.quote(sums)} | sha256sum --check --quiet")
-    return ["sh", "-c", "\n".join(lines)]
+    return ["sh", "-c", "\n".join(["set -e", *lines, f"printf {shlex.quote(sums)} | sha256sum --check --quiet"])]
 
 
 def _aria2(origin: Origin, *, is_verified: bool) -> list[str]:
-    entries = [
-        f"{url.url}\n  out={encoded}\n" + (f"  checksum=sha-256={encoded}\n" if is_verified else "")
-        for url in origin.urls
-        for encoded in [url.digest.partition(":")[2]]
-    ]
     listed = origin.directory / f"urls-{is_verified}"
-    listed.write_text("".join(entries))
+    with listed.open("w") as file:
+        for url in origin.urls:
+            encoded = url.digest.partition(":")[2]
+            file.write(f"{url.url}\n  out={encoded}\n" + (f"  checksum=sha-256={encoded}\n" if is_verified else ""))
     # All layers at once, 16 connections for each, parts of at least 1 MB, and space reserved as the others do.
     options = ["--quiet", "-x16", "-s16", "-k1M", "-j8", "--file-allocation=falloc"]
     return ["aria2c", *options, f"--input-file={listed}"]
 
 
-def _verified_aria2(origin: Origin) -> list[str]:
-    return _aria2(origin, is_verified=True)
-
-
-def _unverified_aria2(origin: Origin) -> list[str]:
-    return _aria2(origin, is_verified=False)
-
-
-_ALL: dict[str, tuple[str, Command]] = {
-    CURL: ("curl", _curl),
-    SKOPEO: ("skopeo", _skopeo),
-    CRANE: (_CRANE, _crane),
-    ARIA2: ("aria2c", _verified_aria2),
-    ARIA2_UNVERIFIED: ("aria2c", _unverified_aria2),
-    OURS: (sys.executable, _fetch),
-}
-
-
-def _ours(command: str, *options: str) -> Command:
-    def run(origin: Origin) -> list[str]:
-        return [sys.executable, "-m", "ecr_layers", command, "--url", origin.service, REPOSITORY, *options]
-
-    return run
-
-
 def _crane_export(then: str) -> Command:
-    def run(origin: Origin) -> list[str]:
-        image = f"{origin.service.removeprefix('http://')}/{REPOSITORY}:latest"
-        return ["sh", "-c", f"mkdir files && {_CRANE} export --insecure {image} - | {then}"]
+    return lambda origin: [
+        "sh", "-c", f"mkdir files && {_CRANE} export --insecure {origin.image} - | {then}"
+    ]  # fmt: skip
 
-    return run
+
+def _umoci(origin: Origin) -> list[str]:
+    return ["sh", "-c", f"{shlex.join(_skopeo(origin))} && umoci unpack --rootless --image app:latest files"]
 
 
 def _onto_old(then: Command) -> Command:
@@ -127,9 +103,15 @@ def _fetch_missing(origin: Origin) -> list[str]:
     return [*_fetch(origin), "--have", str(origin.directory / OLD)]
 
 
-def _umoci(origin: Origin) -> list[str]:
-    return ["sh", "-c", f"{shlex.join(_skopeo(origin))} && umoci unpack --rootless --image app:latest files"]
-
+FETCHES: dict[str, tuple[str, Command]] = {
+    CURL: ("curl", _curl),
+    SKOPEO: ("skopeo", _skopeo),
+    CRANE: (_CRANE, _crane),
+    ARIA2: ("aria2c", partial(_aria2, is_verified=True)),
+    ARIA2_UNVERIFIED: ("aria2c", partial(_aria2, is_verified=False)),
+    OURS: (sys.executable, _fetch),
+}
+"""The whole image: who fetches it, and with which program."""
 
 FILES: dict[str, dict[str, tuple[str, Command]]] = {
     "time of extract, crane export with tar, skopeo with umoci": {
@@ -151,14 +133,9 @@ FILES: dict[str, dict[str, tuple[str, Command]]] = {
         CRANE: (_CRANE, _onto_old(_crane)),
     },
 }
-"""What reads the files of an image: tasks, and who does each with which program."""
+"""Other tasks, and who does each with which program."""
 
 
-def contestants() -> dict[str, Command]:
-    """Return those who fetch the image and whose programs are here, by their names."""
-    return here(_ALL)
-
-
-def here(all_: dict[str, tuple[str, Command]]) -> dict[str, Command]:
+def present(contestants: dict[str, tuple[str, Command]]) -> dict[str, Command]:
     """Return those whose programs are here, by their names."""
-    return {name: command for name, (program, command) in all_.items() if shutil.which(program)}
+    return {name: command for name, (program, command) in contestants.items() if shutil.which(program)}

@@ -7,7 +7,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from local.key_value_store import KeyValueStore
+from local.key_value_store import KeyValueStore, StoreError
 
 _SIGNED = re.compile(r"AWS4-ECDSA-P256-SHA256 Credential=[^/]+/[0-9]{8}/cloudfront-keyvaluestore/aws4_request, .*")
 
@@ -41,6 +41,24 @@ class UnreliableStore(KeyValueStore):
             if name == operation:
                 self.before = lambda _: None
                 effect()
+
+        self.before = before
+
+    def lose_first_answer(self, operation: str) -> None:
+        """Perform an operation the first time without answering well."""
+
+        def after(name: str) -> None:
+            if name == operation:
+                self.after = lambda _: None
+                raise StoreError("InternalServerException")
+
+        self.after = after
+
+    def refuse(self, code: str) -> None:
+        """Refuse everything from now on."""
+
+        def before(_: str) -> None:
+            raise StoreError(code)
 
         self.before = before
 

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from starlette.applications import Starlette
@@ -35,17 +36,13 @@ class KeylessService:
 
     Attributes:
         received: The ID tokens that it was sent.
-        queries: The queries of these requests.
-        answer: Its answer instead of a token.
-        first_answers: Its answers before that, one each.
+        answers: Its next answers instead of a token.
         seconds: The lifetime of its tokens.
         url: Its URL.
     """
 
     received: list[str] = field(default_factory=list)
-    queries: list[str] = field(default_factory=list)
-    answer: Response | None = None
-    first_answers: list[Response] = field(default_factory=list)
+    answers: list[Response] = field(default_factory=list)
     seconds: object = 3600
     url: str = ""
 
@@ -64,12 +61,11 @@ class KeylessService:
 
     async def exchange(self, request: Request) -> Response:
         scheme, _, encoded = request.headers["authorization"].partition(" ")
-        assert scheme == "Basic"
+        assert (scheme, str(request.url.query)) == ("Basic", f"service={quote(self.host)}")
         self.received.append(base64.b64decode(encoded).decode().partition(":")[2])
-        self.queries.append(str(request.url.query))
-        if self.first_answers:
-            return self.first_answers.pop(0)
-        return self.answer or JSONResponse({"token": self.issued, "expires_in": self.seconds})
+        if self.answers:
+            return self.answers.pop(0)
+        return JSONResponse({"token": self.issued, "expires_in": self.seconds})
 
 
 @pytest.fixture

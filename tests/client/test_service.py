@@ -5,30 +5,21 @@ import json
 import random
 import threading
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from typing import Any
 
 import pytest
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from ecr_layers import (
-    Client,
-    ClientError,
-    DownloadUrl,
-    IntegrityError,
-    Retries,
-    ServiceError,
-    UsageError,
-)
+from ecr_layers import Client, ClientError, DownloadUrl, IntegrityError, Retries, ServiceError, UsageError
 from ecr_layers.registry.addresses import service_url
 from ecr_layers.transfer.downloads import DownloadError, Downloads
 from ecr_layers.transfer.retries import Attempts
 from ecr_layers.transfer.source import DownloadUrls
 from ecr_layers.transfer.transport import Clock, Transport
 from local.server import running
-from tests.client.fetching import Fetching
 from tests.client.scripted import DIGESTS, Scripted, answered, in_turn, problem, resolved, scripted
-from tests.client.small_parts import REPOSITORY
 from tests.layouts import OCI_INDEX, OCI_MANIFEST
 
 
@@ -42,6 +33,7 @@ def test_what_the_service_calls_retryable_is_asked_for_again_after_retry_after()
 
 def test_waits_become_longer_and_differ() -> None:
     slept: list[float] = []
+    before = random.getstate()
     retries = Retries(shortest_wait=1.0, longest_wait=10.0, sleep=slept.append, clock=lambda: 0.0)
     for _ in range(20):
         attempts = Attempts(retries)
@@ -50,6 +42,7 @@ def test_waits_become_longer_and_differ() -> None:
         waits = set(slept[place::5])
         assert len(waits) > 1
         assert all(most / 2 <= wait <= most for wait in waits)
+    assert random.getstate() == before, "a program's own random numbers stay as they were"
 
 
 def test_what_fails_without_progress_is_given_up_when_its_time_is_over() -> None:
@@ -73,24 +66,16 @@ def test_what_fails_without_progress_is_given_up_when_its_time_is_over() -> None
     assert attempts.wait("the network is away")
 
 
-def test_waits_leave_the_programs_random_numbers_alone() -> None:
-    before = random.getstate()
-    Attempts(Retries(sleep=lambda _: None)).wait("busy")
-    assert random.getstate() == before
-
-
 @pytest.mark.parametrize(
     ("answer", "attempts"),
     [
         (problem(429, retryable=False), 1),
         (problem(503, retryable=False), 1),
-        (problem(400, retryable=False), 1),
         (problem(503, retryable=True, **{"Retry-After": "3600"}), 1),
         (Response("no", 404), 1),
         (Response("<html>", 301, {"Location": "https://example.com/"}), 1),
         (problem(503, retryable=True), 3),
         (Response("<html>", 502), 3),
-        (Response("", 500), 3),
     ],
 )
 def test_only_what_may_succeed_later_is_asked_for_again(answer: Response, attempts: int) -> None:
@@ -100,31 +85,26 @@ def test_only_what_may_succeed_later_is_asked_for_again(answer: Response, attemp
     assert "\n" not in str(caught.value)
 
 
-MESSAGES: dict[str, tuple[Response, str]] = {
-    "its own error": (problem(400, retryable=False, detail="layerDigest is missing."), "layerDigest is missing."),
-    "a fault of its own": (problem(500, retryable=False), "It is so. (request id request-1)"),
-    "an error with a URL": (
-        problem(400, retryable=False, detail="See https://s3.example.com/x?X-Amz-Signature=1 and\nmore."),
-        "See https://… and more.",
-    ),
-    "an error with control characters": (problem(400, retryable=False, detail="\x1b[31mred"), "?[31mred"),
-    "not let in": (
-        Response('{"Message":"Forbidden"}', 403),
-        "requires credentials (HTTP 403).",
-    ),
-    "elsewhere": (RedirectResponse("https://example.com/?token=1"), "redirects to another address. Use that address."),
-    "something else": (Response("<html>", 404), "returned an unexpected HTTP 404. Check the address"),
-    "no JSON": (Response("<html>", 200), "Unexpected answer: this isn't the service's API."),
-    "other JSON": (answered([]), "Unexpected answer: this isn't the service's API."),
-    "other members": (answered({"downloadUrl": 1, "layerDigest": 2}), "Unexpected answer"),
-    "another time": (answered({**resolved(DIGESTS[0]), "expiresAt": "soon"}), "Unexpected answer"),
-    "too much": (Response(b" " * 9_000_000, 200), "The answer is over 8388608 bytes"),
-}
+SIGNED = "https://s3.example.com/x?X-Amz-Signature=1"
 
 
-@pytest.mark.parametrize("case", MESSAGES)
-def test_an_error_is_one_line_that_says_what_to_do(case: str) -> None:
-    answer, message = MESSAGES[case]
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (problem(400, retryable=False, detail="layerDigest is missing."), "layerDigest is missing."),
+        (problem(500, retryable=False), "It is so. (request id request-1)"),
+        (problem(400, retryable=False, detail=f"See {SIGNED} and\nmore."), "See https://… and more."),
+        (problem(400, retryable=False, detail="\x1b[31mred"), "?[31mred"),
+        (Response('{"Message":"Forbidden"}', 403), "requires credentials (HTTP 403)."),
+        (RedirectResponse("https://example.com/?token=1"), "redirects to another address. Use that address."),
+        (Response("<html>", 404), "returned an unexpected HTTP 404. Check the address"),
+        (Response("<html>", 200), "Unexpected answer: this isn't the service's API."),
+        (answered({"downloadUrl": 1, "layerDigest": 2}), "Unexpected answer"),
+        (answered({**resolved(DIGESTS[0]), "expiresAt": "soon"}), "Unexpected answer"),
+        (Response(b" " * 9_000_000, 200), "The answer is over 8388608 bytes"),
+    ],
+)
+def test_an_error_is_one_line_that_says_what_to_do(answer: Response, message: str) -> None:
     with scripted(in_turn(answer), attempts=1) as (_, client), pytest.raises(ClientError) as caught:
         client.resolve("team/app", [DIGESTS[0]])
     said = str(caught.value)
@@ -144,14 +124,6 @@ def test_a_token_is_in_no_error(tmp_path: Any) -> None:
     assert "secret" not in repr(service.__dict__)
 
 
-def test_a_service_that_does_not_answer_is_one_line() -> None:
-    with (
-        Client("http://127.0.0.1:1", is_anonymous=True) as service,
-        pytest.raises(ServiceError, match=r"http://127\.0\.0\.1:1 can't be reached: the connection was refused\."),
-    ):
-        service.resolve("team/app", DIGESTS[:1])
-
-
 def test_many_digests_are_asked_for_five_hundred_at_a_time() -> None:
     def answer(_: Request, body: bytes) -> Response:
         digests = json.loads(body)["layerDigests"]
@@ -165,27 +137,23 @@ def test_many_digests_are_asked_for_five_hundred_at_a_time() -> None:
     assert {(body["repositoryName"], body["registryId"]) for body in bodies} == {("team/app", "123456789012")}
 
 
-def test_of_many_layers_those_are_asked_for_again_that_can_succeed() -> None:
-    failure = {"layerDigest": DIGESTS[1], "code": "ServerException", "message": "Later.", "retryable": True}
+def failure_of(digest: str, message: str, *, retryable: bool) -> dict[str, Any]:
+    return {"layerDigest": digest, "code": "SomeException", "message": message, "retryable": retryable}
+
+
+def test_of_many_layers_those_are_asked_for_again_that_can_succeed_and_others_are_named() -> None:
+    later = failure_of(DIGESTS[1], "Later.", retryable=True)
+    refused = failure_of(DIGESTS[1], "Not allowed.", retryable=False)
     answers = in_turn(
-        answered({"downloadUrls": [resolved(DIGESTS[0])], "failures": [failure]}),
+        answered({"downloadUrls": [resolved(DIGESTS[0])], "failures": [later]}),
         answered({"downloadUrls": [resolved(DIGESTS[1])], "failures": []}),
+        answered({"downloadUrls": [resolved(DIGESTS[0])], "failures": [refused]}),
     )
     with scripted(answers) as (service, client):
         assert [url.digest for url in client.resolve("team/app", DIGESTS[:2])] == DIGESTS[:2]
-    assert json.loads(service.requests[1][2])["layerDigests"] == [DIGESTS[1]]
-
-
-def test_a_layer_that_is_missing_among_many_is_named() -> None:
-    failure = {
-        "layerDigest": DIGESTS[1],
-        "code": "AccessDeniedException",
-        "message": "Not allowed.",
-        "retryable": False,
-    }
-    answers = in_turn(answered({"downloadUrls": [resolved(DIGESTS[0])], "failures": [failure]}))
-    with scripted(answers) as (_, client), pytest.raises(ServiceError, match=f"{DIGESTS[1]}: Not allowed"):
-        client.resolve("team/app", DIGESTS[:2])
+        assert json.loads(service.requests[1][2])["layerDigests"] == [DIGESTS[1]]
+        with pytest.raises(ServiceError, match=f"{DIGESTS[1]}: Not allowed"):
+            client.resolve("team/app", DIGESTS[:2])
 
 
 def test_where_post_is_not_let_through_each_layer_is_asked_for_by_get() -> None:
@@ -207,25 +175,19 @@ def test_a_manifest_that_is_not_what_its_digest_says_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("members", "message"),
     [
-        (b"<html>", "isn't a JSON object"),
-        (b"[" * 100_000, "isn't a JSON object"),
-        (b'{"schemaVersion": 1, "layers": []}', "Unsupported manifest type"),
-        (b'{"schemaVersion": 2, "layers": []}', "has no config and layers"),
-        (
-            b'{"schemaVersion": 2, "config": {"digest": "sha256:../../etc", "size": 1}, "layers": []}',
-            "without a sha256 or sha512 digest",
-        ),
-        (
-            b'{"schemaVersion": 2, "config": {"digest": "%s", "size": -1}, "layers": []}' % DIGESTS[0].encode(),
-            "say the size",
-        ),
-        (b'{"schemaVersion": 2, "config": {}, "layers": {}}', "layers isn't a list"),
-        (b'{"schemaVersion": 2, "config": 1, "layers": []}', "a descriptor that isn't an object"),
+        ({"schemaVersion": 1}, "Unsupported manifest type"),
+        ({}, "has no config and layers"),
+        ({"config": {"digest": "sha256:../../etc", "size": 1}}, "without a sha256 or sha512 digest"),
+        ({"config": {"digest": DIGESTS[0], "size": -1}}, "say the size"),
+        ({"config": {}, "layers": {}}, "layers isn't a list"),
+        ({"config": 1}, "a descriptor that isn't an object"),
+        (None, "isn't a JSON object"),
     ],
 )
-def test_a_manifest_that_is_none_is_refused_in_one_line(content: bytes, message: str) -> None:
+def test_a_manifest_that_is_none_is_refused_in_one_line(members: dict[str, Any] | None, message: str) -> None:
+    content = "[" * 100_000 if members is None else json.dumps({"schemaVersion": 2, "layers": [], **members})
     answer = in_turn(Response(content, 200, media_type=OCI_MANIFEST))
     with scripted(answer) as (_, client), pytest.raises(ClientError, match=message) as caught:
         client.image("team/app:1")
@@ -240,17 +202,11 @@ def index_of(*contents: bytes) -> bytes:
     return json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}).encode()
 
 
-def nested(depth: int) -> list[bytes]:
-    indexes = [index_of()]
-    for _ in range(depth):
-        indexes.append(index_of(indexes[-1]))
-    return indexes
-
-
+DEEP = list(accumulate(range(50), lambda inner, _: index_of(inner), initial=index_of()))
 WIDE = [b'{"schemaVersion": 2, "manifests": [], "number": %d}' % number for number in range(100)]
 
 
-@pytest.mark.parametrize("contents", [nested(50), [*WIDE, index_of(*WIDE)]], ids=["deep", "wide"])
+@pytest.mark.parametrize("contents", [DEEP, [*WIDE, index_of(*WIDE)]], ids=["deep", "wide"])
 def test_indexes_that_lead_nowhere_are_given_up(contents: list[bytes]) -> None:
     known = {f"sha256:{hashlib.sha256(content).hexdigest()}": content for content in contents}
 
@@ -266,28 +222,22 @@ def test_indexes_that_lead_nowhere_are_given_up(contents: list[bytes]) -> None:
     assert len(service.requests) < 40
 
 
-@pytest.mark.parametrize(
-    ("text", "url"),
-    [
-        ("registry.example.com", "https://registry.example.com"),
-        ("https://abc.lambda-url.eu-west-1.on.aws/", "https://abc.lambda-url.eu-west-1.on.aws"),
-        ("http://127.0.0.1:9000", "http://127.0.0.1:9000"),
-        ("http://[::1]:9000/", "http://[::1]:9000"),
-    ],
-)
-def test_a_service_is_a_url_or_a_domain(text: str, url: str) -> None:
-    assert service_url(text) == url
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "ftp://example.com", "https://user:secret@example.com", "https://example.com/path", "a b", "https://?x"],
-)
-def test_anything_else_is_no_service(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("ECR_LAYERS_URL", raising=False)
-    with pytest.raises(UsageError) as caught:
-        service_url(text)
-    assert "secret" not in str(caught.value)
+def test_a_service_is_a_url_or_a_domain() -> None:
+    assert service_url("registry.example.com") == "https://registry.example.com"
+    assert service_url("https://abc.lambda-url.eu-west-1.on.aws/") == "https://abc.lambda-url.eu-west-1.on.aws"
+    assert service_url("http://[::1]:9000/") == "http://[::1]:9000"
+    for text in (
+        "ftp://example.com",
+        "https://user:secret@example.com",
+        "https://example.com/path",
+        "a b",
+        "https://?x",
+    ):
+        with pytest.raises(UsageError, match="isn't a valid service URL") as caught:
+            service_url(text)
+        assert "secret" not in str(caught.value)
+    with pytest.raises(UsageError, match="No service is configured"):
+        service_url("", {})
 
 
 def test_a_download_url_without_tls_is_used_for_a_service_on_this_machine_alone() -> None:
@@ -332,19 +282,3 @@ def test_a_url_that_was_refused_is_renewed_once_for_all_threads() -> None:
     assert service.count == 2
     assert len({url.url for url in renewed}) == 1
     assert "s3" not in repr(refused)
-
-
-def test_the_library_reads_a_layer_by_ranges_wherever_it_is_sought(service_with_images: Fetching) -> None:
-    content = service_with_images.blob(service_with_images.large)
-    with (
-        service_with_images.service() as service,
-        service.open_layer(REPOSITORY, service_with_images.large) as layer,
-    ):
-        assert layer.seekable()
-        assert layer.seek(-100, 2) == len(content) - 100
-        assert layer.read() == content[-100:]
-        assert layer.seek(1_000_000) == 1_000_000
-        assert layer.read(10) == content[1_000_000:1_000_010]
-        layer.seek(50_000, 1)
-        assert layer.read(10) == content[1_050_010:1_050_020]
-    assert service_with_images.s3.sent < 1_000_000

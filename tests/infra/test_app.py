@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -35,11 +34,6 @@ def run(output: Path, region: str = "eu-west-1", **context: Any) -> subprocess.C
     )
 
 
-def warnings(region: Region | None = None, **values: Any) -> list[str]:
-    stack = new_stack(values, region)
-    return [str(each.data) for each in stack.node.metadata if each.type == "aws:cdk:warning"]
-
-
 def test_a_misspelt_setting_ends_it_before_anything_is_built(tmp_path: Path) -> None:
     result = run(tmp_path, repository="team/app")
     assert result.returncode == 1
@@ -60,41 +54,35 @@ def test_a_package_that_can_not_be_built_ends_it_in_words(tmp_path: Path, monkey
         app.main(bundled_code(Target(python_version="3.13", python_platform="no-platform")))
 
 
-def test_all_repositories_are_warned_about_until_some_are_named() -> None:
-    (warning,) = [each for each in warnings() if "repositories" in each]
-    assert "The setting repositories has '*'" in warning
-    assert any("repositories" in each for each in warnings(repositories=["team/app", "*"]))
-    assert not any("repositories" in each for each in warnings(repositories=["team/*"]))
+QUIET = {"repositories": ["team/*"], "alarmEmail": "ops@example.com"}
 
 
-def test_alarms_that_nobody_hears_are_warned_about() -> None:
-    (warning,) = warnings(repositories=["team/*"])
-    assert "Nobody hears the alarms, because alarmEmail has no address." in warning
-    assert warnings(repositories=["team/*"], alarmEmail="ops@example.com") == []
-
-
-def test_a_region_without_function_urls_is_warned_about() -> None:
-    assert any("function URLs in eu-south-2" in each for each in warnings(Region.named("eu-south-2")))
-    assert any("function URLs in cn-north-1" in each for each in warnings(Region.named("cn-north-1")))
-    assert not any("function URLs" in each for each in warnings(Region.named("eu-west-1")))
-
-
-def test_an_edge_from_which_no_image_can_be_pulled_is_warned_about() -> None:
-    values: dict[str, Any] = {"edge": True, "repositories": ["team/*"], "alarmEmail": "ops@example.com"}
-    assert any("without imagePull they can't pull images" in each for each in warnings(**values))
-    assert warnings(**values, imagePull=True) == []
-
-
-def test_an_edge_whose_alarms_would_have_to_be_elsewhere_is_warned_about() -> None:
-    values: dict[str, Any] = {
-        "edge": True,
-        "imagePull": True,
-        "repositories": ["team/*"],
-        "alarmEmail": "ops@example.com",
-    }
-    (warning,) = warnings(Region.named("eu-west-1"), **values)
-    assert "a stack in eu-west-1 can show them on its dashboard, but has no alarms on them" in warning
-    assert warnings(Region.named("us-east-1"), **values) == []
+@pytest.mark.parametrize(
+    ("region", "values", "expected"),
+    [
+        (None, QUIET, {}),
+        (None, {**QUIET, "repositories": ["team/app", "*"]}, {"AllRepositories": "The setting repositories has '*'"}),
+        (None, {"repositories": ["team/*"]}, {"NoAlarmEmail": "Nobody hears the alarms, because alarmEmail has no"}),
+        ("eu-south-2", QUIET, {"NoFunctionUrls": "function URLs in eu-south-2"}),
+        ("cn-north-1", QUIET, {"NoFunctionUrls": "function URLs in cn-north-1"}),
+        ("us-east-1", {**QUIET, "edge": True, "imagePull": True}, {}),
+        ("us-east-1", {**QUIET, "edge": True}, {"EdgeWithoutImagePull": "without imagePull they can't pull images"}),
+        (
+            "eu-west-1",
+            {**QUIET, "edge": True, "imagePull": True},
+            {"EdgeWithoutAlarms": "a stack in eu-west-1 can show them on its dashboard, but has no alarms on them"},
+        ),
+    ],
+)
+def test_a_risky_setting_is_warned_about_with_the_id_that_acknowledges_it(
+    region: str | None, values: dict[str, Any], expected: dict[str, str]
+) -> None:
+    stack = new_stack(values, Region.named(region))
+    warnings = [str(each.data) for each in stack.node.metadata if each.type == "aws:cdk:warning"]
+    assert len(warnings) == len(expected)
+    for warning, (name, words) in zip(warnings, expected.items(), strict=True):
+        assert words in warning
+        assert warning.endswith(f"[ack: EcrLayerResolver:{name}]")
 
 
 def test_a_region_without_function_urls_is_refused() -> None:
@@ -106,21 +94,6 @@ def test_a_region_without_function_urls_is_refused() -> None:
 @pytest.mark.parametrize("region", ["eusc-de-east-1", "xx-new-1"])
 def test_no_region_is_refused_by_lists_of_cdk_that_are_out_of_date(region: str) -> None:
     assert synth_in(Region.named(region))["Resources"]
-
-
-def test_each_warning_has_the_id_by_which_an_operator_acknowledges_it() -> None:
-    quiet: dict[str, Any] = {"repositories": ["team/*"], "alarmEmail": "ops@example.com"}
-    all_of_them = [
-        *warnings(Region.named("eu-west-1"), edge=True),
-        *warnings(Region.named("eu-south-2"), **quiet),
-    ]
-    assert [re.findall(r"\[ack: (.*?)\]$", each) for each in all_of_them] == [
-        ["EcrLayerResolver:EdgeWithoutImagePull"],
-        ["EcrLayerResolver:EdgeWithoutAlarms"],
-        ["EcrLayerResolver:AllRepositories"],
-        ["EcrLayerResolver:NoAlarmEmail"],
-        ["EcrLayerResolver:NoFunctionUrls"],
-    ]
 
 
 def test_the_dashboards_address_is_that_of_the_partitions_console() -> None:

@@ -191,12 +191,6 @@ def test_invalid_props_are_named_as_they_were_written(props: dict[str, Any], pro
     assert str(caught.value).startswith("Theirs/Layers: Invalid settings:\n  ")
 
 
-def test_a_public_function_has_a_bound_on_what_it_can_cost() -> None:
-    stack = new_stack()
-    EcrLayerResolver(stack, "Layers", repositories=["a/b"], auth_type=lambda_.FunctionUrlAuthType.NONE)
-    assert only(template_of(stack), "AWS::Lambda::Function")["Properties"]["ReservedConcurrentExecutions"] == 10
-
-
 @pytest.mark.parametrize(
     ("props", "policy"), [({}, "Delete"), ({"pull_events": True}, "Retain"), ({"edge": Edge()}, "Retain")]
 )

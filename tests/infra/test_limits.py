@@ -11,6 +11,8 @@ from infra.regions import Region
 from tests.infra.templates import only, resources, settings_of, synth
 
 REPOSITORIES = [f"team-{number:03}/service-with-a-usual-name" for number in range(150)]
+HOSTS = [f"bucket-{number:03}.s3-of-our-own.eu-west-1.internal.example.com" for number in range(80)]
+RULE = {"issuer": "https://gitlab.com", "claims": {"project_id": "1"}, "repositories": ["team/*"]}
 REGISTRIES = [f"{number:012}" for number in range(400)]
 
 
@@ -22,31 +24,36 @@ def problems(region: str | None = None, **values: Any) -> str:
     return ""
 
 
-def test_the_policies_of_the_role_are_within_iams_limit() -> None:
-    message = problems(repositories=REPOSITORIES)
-    assert "IAM allows 10,240. Name fewer repositories: prefixes such as team/* stand for many" in message
-
-
-def test_the_pattern_of_pushes_is_within_eventbridges_limit() -> None:
-    message = problems(repositories=REPOSITORIES[:60], imagePull=True)
-    assert "The event pattern for images that are pushed has about" in message
-    assert "EventBridge allows 2,048" in message
-    assert "IAM" not in message
-
-
-def test_the_pattern_of_requests_is_within_eventbridges_limit() -> None:
-    assert "Name fewer event sources" in problems(eventSources=[f"com.example.source-{each}" for each in range(100)])
-
-
-def test_the_resource_policy_is_within_lambdas_limit() -> None:
-    message = problems(allowedPrincipals=REGISTRIES[:100])
-    assert "Lambda allows 20,480" in message
-    assert "an organisation id for all of its accounts" in message
-
-
-def test_the_code_at_the_edge_is_within_cloudfronts_limit() -> None:
-    values: dict[str, Any] = {"edge": True, "repositories": ["team-*"], "publicRepositories": REPOSITORIES}
-    assert "CloudFront allows 10,240. Name fewer public repositories" in problems(**values)
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"repositories": REPOSITORIES},
+            "IAM allows 10,240. Name fewer repositories: prefixes such as team/* stand for many",
+        ),
+        (
+            {"repositories": REPOSITORIES[:60], "imagePull": True},
+            "EventBridge allows 2,048. Name fewer repositories",
+        ),
+        ({"eventSources": [f"com.example.source-{each}" for each in range(100)]}, "Name fewer event sources"),
+        ({"downloadUrlHosts": HOSTS}, "Lambda allows 4,096. Name fewer registries or download URL hosts"),
+        (
+            {"edge": True, "repositories": ["team/*"], "trustRules": {f"ci-{number}": RULE for number in range(40)}},
+            "Lambda allows 4,096. Use fewer trust rules",
+        ),
+        (
+            {"allowedPrincipals": REGISTRIES[:100]},
+            "Lambda allows 20,480. Allow fewer principals: an account id stands for all of its roles and users",
+        ),
+        (
+            {"edge": True, "repositories": ["team-*"], "publicRepositories": REPOSITORIES},
+            "CloudFront allows 10,240. Name fewer public repositories",
+        ),
+    ],
+)
+def test_what_exceeds_a_limit_is_refused_with_what_to_do(values: dict[str, Any], message: str) -> None:
+    (problem,) = problems(**values).splitlines()[1:]
+    assert message in problem
 
 
 @pytest.mark.parametrize(

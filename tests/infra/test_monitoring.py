@@ -123,10 +123,6 @@ def test_the_costs_count_as_many_alarms_and_metrics_as_the_stack_has() -> None:
     assert sum(len(widget["properties"].get("metrics", ())) for widget in widgets) == costs.DASHBOARD_METRICS
 
 
-def test_the_queries_can_be_left_out() -> None:
-    assert not resources(synth(savedQueries=False), "AWS::Logs::QueryDefinition")
-
-
 def test_the_alarms_that_operations_md_explains_are_the_stacks() -> None:
     rule = {"issuer": "https://gitlab.com", "claims": {"project_id": "1"}, "repositories": ["team/*"]}
     template = synth(edge=True, repositories=["team/*"], publicRepositories=["team/app"], trustRules={"ci": rule})

@@ -2,7 +2,7 @@
 
 import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,10 +10,10 @@ import httpx
 import pytest
 from botocore.credentials import Credentials
 
-from local.oci_layout import DirectoryFiles, OciLayout
+from local.oci_layout import OciLayout, files_in
 from local.s3 import create_s3_app
 from local.server import running
-from local.sigv4 import UrlSigner
+from local.sigv4 import SignatureError, UrlSigner
 from tests.local import rclone
 from tests.local.rclone import rclone_s3
 
@@ -22,17 +22,10 @@ CONTENT = bytes(range(256)) * 8
 
 
 @pytest.fixture
-def now() -> list[datetime]:
-    """Return the time of the server in a list, for tests to change."""
-    return [datetime.now(UTC)]
-
-
-@pytest.fixture
-def bucket(tmp_path: Path, now: list[datetime]) -> Iterator[str]:
+def bucket(tmp_path: Path) -> Iterator[str]:
     (tmp_path / "object").write_bytes(CONTENT)
     (tmp_path / "empty").write_bytes(b"")
-
-    app = create_s3_app(DirectoryFiles(tmp_path).open, UrlSigner(CREDENTIALS, "us-east-1"), lambda: now[0])
+    app = create_s3_app(files_in(tmp_path), UrlSigner(CREDENTIALS, "us-east-1"))
     with running(app, host="localhost") as url:
         yield f"{url}/bucket"
 
@@ -51,7 +44,6 @@ def test_a_pre_signed_url_gives_the_object(url: str) -> None:
     assert response.status_code == 200
     assert response.content == CONTENT
     assert response.headers["accept-ranges"] == "bytes"
-    assert response.headers["etag"]
 
 
 def test_head_on_a_url_that_was_signed_for_get_is_refused(url: str) -> None:
@@ -67,33 +59,29 @@ def test_a_second_authentication_is_refused(url: str) -> None:
 @pytest.mark.parametrize(
     ("change", "refusal"),
     [
-        (lambda url: url.partition("?")[0], (403, "AccessDenied")),
-        (lambda url: f"{url[:-1]}{'1' if url[-1] == '0' else '0'}", (403, "SignatureDoesNotMatch")),
-        (lambda url: f"{url}&response-content-type=text/html", (403, "SignatureDoesNotMatch")),
-        (lambda url: url.replace("/object?", "/empty?"), (403, "SignatureDoesNotMatch")),
-        (lambda url: url.replace("Expires=3600", "Expires=3601"), (403, "SignatureDoesNotMatch")),
-        (lambda url: url.replace("Expires=3600", "Expires=0"), (400, "AuthorizationQueryParametersError")),
-        (lambda url: url.replace("Expires=3600", "Expires=604801"), (400, "AuthorizationQueryParametersError")),
-        (lambda url: url.replace("Expires=3600", "Expires=soon"), (400, "AuthorizationQueryParametersError")),
-        (lambda url: url.replace("X-Amz-Expires=3600&", ""), (400, "AuthorizationQueryParametersError")),
-        (lambda url: url.replace("us-east-1", "eu-west-1"), (400, "AuthorizationQueryParametersError")),
-        (lambda url: url.replace("ASIATEST", "ASIAOTHER"), (403, "InvalidAccessKeyId")),
-        (lambda url: url.replace("Token=token", "Token=other"), (400, "InvalidToken")),
+        (lambda url: url.partition("?")[0], "AccessDenied"),
+        (lambda url: url.replace("Expires=3600", "Expires=soon"), "AccessDenied"),
+        (lambda url: url.replace("X-Amz-Date=", "X-Amz-Date=1"), "AccessDenied"),
+        (lambda url: f"{url[:-1]}{'1' if url[-1] == '0' else '0'}", "SignatureDoesNotMatch"),
+        (lambda url: f"{url}&response-content-type=text/html", "SignatureDoesNotMatch"),
+        (lambda url: url.replace("/object?", "/empty?"), "SignatureDoesNotMatch"),
+        (lambda url: url.replace("Expires=3600", "Expires=3601"), "SignatureDoesNotMatch"),
+        (lambda url: url.replace("us-east-1", "eu-west-1"), "SignatureDoesNotMatch"),
+        (lambda url: url.replace("ASIATEST", "ASIAOTHER"), "SignatureDoesNotMatch"),
+        (lambda url: url.replace("Token=token", "Token=other"), "SignatureDoesNotMatch"),
     ],
 )
-def test_a_url_that_was_changed_is_refused(url: str, change: object, refusal: tuple[int, str]) -> None:
-    assert callable(change)
+def test_a_url_that_was_changed_is_refused(url: str, change: Callable[[str], str], refusal: str) -> None:
     response = httpx.get(change(url))
-    assert (response.status_code, code(response)) == refusal
+    assert (response.status_code, code(response)) == (403, refusal)
 
 
-def test_a_url_works_until_it_expires(url: str, now: list[datetime]) -> None:
-    now[0] += timedelta(minutes=59)
-    assert httpx.get(url).status_code == 200
-    now[0] += timedelta(minutes=2)
-    response = httpx.get(url)
-    assert (response.status_code, code(response)) == (403, "AccessDenied")
-    assert "expired" in response.text
+def test_a_url_works_for_an_hour() -> None:
+    signer, now, headers = UrlSigner(CREDENTIALS, "us-east-1"), datetime.now(UTC), {"host": "localhost"}
+    url = signer.sign("http://localhost/bucket/object")
+    signer.verify("GET", url, headers, now + timedelta(minutes=59))
+    with pytest.raises(SignatureError, match="expired"):
+        signer.verify("GET", url, headers, now + timedelta(minutes=61))
 
 
 def test_a_missing_object_is_not_found(bucket: str) -> None:
@@ -103,9 +91,8 @@ def test_a_missing_object_is_not_found(bucket: str) -> None:
 
 @pytest.mark.parametrize(
     ("requested", "start", "end"),
-    [("bytes=0-0", 0, 1), ("bytes=5-9", 5, 10), ("bytes=2000-", 2000, 2048), ("bytes=-3", 2045, 2048),
-     ("bytes=2047-9999", 2047, 2048), ("bytes=-9999", 0, 2048)],
-)  # fmt: skip
+    [("bytes=0-0", 0, 1), ("bytes=2000-", 2000, 2048), ("bytes=2047-9999", 2047, 2048), ("bytes=-9999", 0, 2048)],
+)
 def test_a_range_gives_its_part(url: str, requested: str, start: int, end: int) -> None:
     response = httpx.get(url, headers={"Range": requested})
     assert response.status_code == 206
@@ -113,13 +100,13 @@ def test_a_range_gives_its_part(url: str, requested: str, start: int, end: int) 
     assert response.content == CONTENT[start:end]
 
 
-@pytest.mark.parametrize("requested", ["bytes=0-1,4-5", "bytes=5-2", "bytes=", "lines=1-2", "nonsense"])
+@pytest.mark.parametrize("requested", ["bytes=0-1,4-5", "bytes=5-2", "lines=1-2"])
 def test_what_is_no_single_range_gives_the_whole(url: str, requested: str) -> None:
     response = httpx.get(url, headers={"Range": requested})
     assert (response.status_code, response.content) == (200, CONTENT)
 
 
-@pytest.mark.parametrize("requested", ["bytes=2048-", "bytes=9999-10000", "bytes=-0"])
+@pytest.mark.parametrize("requested", ["bytes=2048-", "bytes=-0"])
 def test_a_range_behind_the_end_is_not_satisfiable(url: str, requested: str) -> None:
     response = httpx.get(url, headers={"Range": requested})
     assert (response.status_code, code(response)) == (416, "InvalidRange")

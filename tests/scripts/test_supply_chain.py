@@ -1,8 +1,7 @@
-"""What is deployed is listed, with its licences, and known vulnerabilities are reported."""
+"""What is deployed is listed, with its licences."""
 
 import json
 import re
-import sys
 from importlib.metadata import PathDistribution, distributions
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 
 from infra.package import LAMBDA, SOURCES, Package, Source, build_package, install_dependencies
 from layer_resolver import __version__
-from scripts import audit, third_party
+from scripts import third_party
 from scripts.distributions import PACKAGES, UnknownLicenceError, distributions_of, licences_of
 from scripts.sbom import bill_of_materials
 
@@ -118,55 +117,3 @@ def test_a_licence_that_can_not_be_told_is_reported_with_what_to_do(tmp_path: Pa
         licences_of({"name": "new", "version": "1.0"})
     with pytest.raises(UnknownLicenceError, match=r"new gives its licence as 'See the file'.*Read its licence files"):
         distributions_of(tmp_path)
-
-
-def write_pip_audit(directory: Path, answers: dict[str, Any]) -> Path:
-    """Write a program that answers as pip-audit does, by the service that it is asked to use."""
-    tool = directory / "pip-audit"
-    texts = {name: json.dumps(answer) if answer else None for name, answer in answers.items()}
-    tool.write_text(
-        f"#!{sys.executable}\n"
-        "import sys\n"
-        f"answer = {texts!r}[sys.argv[2]]\n"
-        "sys.exit('requests.exceptions.ConnectionError') if answer is None else print(answer)\n"
-    )
-    tool.chmod(0o755)
-    return tool
-
-
-def dependency(name: str, *vulnerabilities: str) -> dict[str, Any]:
-    vulns = [{"id": each, "fix_versions": ["2.0"], "aliases": []} for each in vulnerabilities]
-    return {"name": name, "version": "1.0", "vulns": vulns}
-
-
-SKIPPED = {"name": "private", "skip_reason": "Dependency not found on PyPI"}
-
-
-def test_the_audit_reports_each_vulnerability_and_each_library_that_nothing_is_known_of(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    answer = {"dependencies": [dependency("sound"), dependency("broken", "CVE-2026-1", "CVE-2026-2"), SKIPPED]}
-    assert audit.audit_locks(write_pip_audit(tmp_path, {"pypi": answer})) == 1
-    printed = capsys.readouterr().out
-    assert "lambda_src/layer_resolver.txt: 3 libraries, 3 findings" in printed
-    assert "broken 1.0: CVE-2026-2, fixed in 2.0" in printed
-    assert "private: not audited" in printed
-    assert printed.count(".txt: ") >= 2
-
-
-def test_an_audit_without_findings_succeeds_and_has_looked_at_every_lock(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    # One service answers and knows nothing, as a mirror of the index does; the other one knows.
-    answers = {"pypi": {"dependencies": [SKIPPED]}, "osv": {"dependencies": [dependency("sound")]}}
-    assert audit.audit_locks(write_pip_audit(tmp_path, answers)) == 0
-    printed = capsys.readouterr().out
-    makefile = (audit.ROOT / "Makefile").read_text()
-    written = set(re.findall(r"--output-file (\S+\.txt)$", makefile, re.MULTILINE))
-    written |= {str(path.with_suffix(".txt").relative_to(audit.ROOT)) for path in audit.ROOT.glob("tests/tools/*.in")}
-    assert set(re.findall(r"^(\S+): 1 libraries", printed, re.MULTILINE)) == written
-
-
-def test_an_audit_that_reaches_no_service_fails_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert audit.audit_locks(write_pip_audit(tmp_path, {"pypi": None, "osv": None})) == 2
-    assert "Not audited: lambda_src/layer_resolver.txt and the locks after it." in capsys.readouterr().err
