@@ -8,7 +8,7 @@ from layer_resolver.handler import create_handler
 from layer_resolver.observability import SERVICE
 from layer_resolver.settings import Settings
 from tests.unit.fake_s3 import FakeS3, running_s3
-from tests.unit.fakes import Answer, Context, FakeEcr, FakeMeta, Send, function_url_event, log_to_current_stdout
+from tests.unit.fakes import Answer, Context, FakeEcr, FakeMeta, Output, Send, function_url_event, log_to_current_stdout
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -24,6 +24,12 @@ def debugging() -> Iterator[None]:
     level.setLevel(logging.DEBUG)
     yield
     level.setLevel(before)
+
+
+@pytest.fixture
+def output(capsys: pytest.CaptureFixture[str]) -> Output:
+    """Return what the function has written."""
+    return Output(capsys)
 
 
 @pytest.fixture
@@ -56,9 +62,9 @@ def _s3() -> Iterator[FakeS3]:
 
 
 @pytest.fixture
-def s3(_s3: FakeS3, ecr: FakeEcr, monkeypatch: pytest.MonkeyPatch) -> FakeS3:
+def s3(_s3: FakeS3, ecr: FakeEcr) -> FakeS3:
     """Return a fake S3 to which ECR's download URLs lead, in handlers made after it."""
     _s3.answers, _s3.asked = [], []
     ecr.meta = FakeMeta(endpoint_url="http://127.0.0.1:1")
-    monkeypatch.setattr("tests.unit.fakes.download_url", _s3.download_url)
+    ecr.url_of = _s3.download_url
     return _s3

@@ -73,6 +73,7 @@ class FakeEcr:
     """Implements what the function uses of the ECR client; botocore's service model checks each call.
 
     Attributes:
+        url_of: Returns the download URL of a digest, in place of `download_url`.
         answers: What a digest is answered with: an exception, or what to do (or seconds to wait) before the URL.
         url_padding: How much longer the URLs are than they need to be, in characters.
         calls: The parameters of each call for a layer.
@@ -85,6 +86,7 @@ class FakeEcr:
 
     answers: dict[str, Answering] = field(default_factory=dict)
     answer: Answering = 0.0
+    url_of: Callable[[str], str] | None = None
     url_padding: int = 0
     calls: list[dict[str, str]] = field(default_factory=list)
     images: dict[str, tuple[bytes, str]] = field(default_factory=dict)
@@ -112,7 +114,7 @@ class FakeEcr:
                 answer()
             else:
                 time.sleep(answer)
-            url = download_url(parameters["layerDigest"]) + "0" * self.url_padding
+            url = (self.url_of or download_url)(parameters["layerDigest"]) + "0" * self.url_padding
             return {"downloadUrl": url, "layerDigest": parameters["layerDigest"]}
         finally:
             with self._lock:
@@ -202,6 +204,13 @@ class Answer:
     @property
     def json(self) -> Any:
         return json.loads(self.text)
+
+    @property
+    def code(self) -> str:
+        """The code of the error that it is, under `/v2` the only one of the OCI document."""
+        document = self.json
+        (error,) = document["errors"] if "errors" in document else [document]
+        return str(error["code"])
 
 
 def function_url_event(
@@ -301,6 +310,30 @@ def log_to_current_stdout() -> None:
 
 
 Lines = list[dict[str, Any]]
+
+
+class Output:
+    """What the function writes to standard output; each method returns what came since the last call."""
+
+    def __init__(self, capture: pytest.CaptureFixture[str]) -> None:
+        self._capture = capture
+
+    def text(self) -> str:
+        captured = self._capture.readouterr()
+        return captured.out + captured.err
+
+    def lines(self) -> Lines:
+        return [json.loads(line) for line in self._capture.readouterr().out.splitlines()]
+
+    def log_and_metrics(self) -> tuple[dict[str, Any], Lines]:
+        """Return the one line of the log and the lines of metrics (EMF)."""
+        lines = self.lines()
+        (log,) = [line for line in lines if "_aws" not in line]
+        return log, [line for line in lines if "_aws" in line]
+
+    def log(self) -> dict[str, Any]:
+        """Return the one line of the log."""
+        return self.log_and_metrics()[0]
 
 
 def written(capsys: pytest.CaptureFixture[str]) -> tuple[dict[str, Any], Lines]:
