@@ -209,7 +209,7 @@ class Answer:
     def code(self) -> str:
         """The code of the error that it is, under `/v2` the only one of the OCI document."""
         document = self.json
-        (error,) = document["errors"] if "errors" in document else [document]
+        (error,) = document.get("errors", [document])
         return str(error["code"])
 
 

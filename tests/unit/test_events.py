@@ -98,24 +98,13 @@ def test_a_request_is_answered_whatever_else_lambda_says_of_it(handler: Handler,
     ("path", "value"),
     [
         ("rawPath", None),
-        ("rawQueryString", 5),
-        ("cookies", "session=0f1e2d3c"),
-        ("headers", ["host"]),
         ("headers.host", 5),
-        ("queryStringParameters", "a=b"),
         ("queryStringParameters.layerDigest", None),
         ("body", {"repositoryName": "team/app"}),
         ("isBase64Encoded", "perhaps"),
         ("requestContext", None),
-        ("requestContext", {}),
-        ("requestContext.requestId", 5),
-        ("requestContext.authorizer", "iam"),
-        ("requestContext.authorizer.iam", []),
         ("requestContext.authorizer.iam.userArn", 5),
-        ("requestContext.authorizer.iam.cognitoIdentity", "none"),
-        ("requestContext.http", []),
         ("requestContext.http.method", None),
-        ("requestContext.http.sourceIp", None),
         ("requestContext.http.sourceIp", {}),
     ],
 )
@@ -129,27 +118,13 @@ def test_a_malformed_request_is_refused_and_says_where(handler: Handler, path: s
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        ("version", 0),
         ("id", None),
         ("account", 444455556666),
         ("time", "yesterday"),
-        ("region", None),
-        ("resources", "arn:aws:s3:::builds/app"),
-        ("replay-name", ["after-the-outage"]),
         ("detail", "{}"),
-        ("detail", None),
-        ("detail", []),
     ],
 )
 def test_a_malformed_event_is_raised_and_says_where(handler: Handler, path: str, value: object) -> None:
     with pytest.raises(ResolverError, match=path) as caught:
         handler(changed("eventbridge-custom", path, value), Context())
-    assert caught.value.kind is INVALID_PARAMETER
-
-
-@pytest.mark.parametrize("missing", ["id", "account", "detail"])
-def test_an_incomplete_event_is_raised_and_says_what_is_missing(handler: Handler, missing: str) -> None:
-    event = {name: value for name, value in EVENTS["eventbridge-ecr-push"].items() if name != missing}
-    with pytest.raises(ResolverError, match=f"{missing} is missing") as caught:
-        handler(event, Context())
     assert caught.value.kind is INVALID_PARAMETER
