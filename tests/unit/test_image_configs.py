@@ -10,7 +10,8 @@ import pytest
 from layer_resolver.handler import create_handler
 from layer_resolver.models import INDEX_MEDIA_TYPES
 from layer_resolver.settings import Settings
-from tests.unit.fake_s3 import FakeS3, S3Answer
+from tests.faults.server import Behaviour
+from tests.faults.server import answer as s3_answer
 from tests.unit.fakes import (
     OCI_MANIFEST,
     Context,
@@ -23,6 +24,7 @@ from tests.unit.fakes import (
     function_url_event,
     manifest,
 )
+from tests.unit.servers import FakeServer
 
 CONFIG = json.dumps(
     {
@@ -60,14 +62,14 @@ PutImage = Callable[..., str]
 
 
 @pytest.fixture
-def put_image(ecr: FakeEcr, s3: FakeS3) -> PutImage:
+def put_image(ecr: FakeEcr, s3: FakeServer) -> PutImage:
     """Return a function that puts an image with a config behind the tag `1.0`, and returns the image's digest."""
 
     def put(config: bytes, media_type: str = CONFIG_TYPE, config_digest: str = "", **changes: Any) -> str:
         described = {"mediaType": media_type, "digest": config_digest or digest_of(config), "size": 1}
         content = json.dumps(manifest(config=described, **changes)).encode()
         ecr.images |= dict.fromkeys(("1.0", digest_of(content)), (content, OCI_MANIFEST))
-        s3.answers = [S3Answer(200, config)]
+        s3.answers = [s3_answer(200, config)]
         return digest_of(content)
 
     return put
@@ -115,11 +117,11 @@ def test_the_environment_is_included_or_not(send: Send) -> None:
     assert send("GET", PATH, {**QUERY, "includeEnv": "yes"}).status == 400
 
 
-def test_a_config_is_checked_by_its_digest_of_sha512_as_well(send: Send, put_image: PutImage, s3: FakeS3) -> None:
+def test_a_config_is_checked_by_its_digest_of_sha512_as_well(send: Send, put_image: PutImage, s3: FakeServer) -> None:
     put_image(CONFIG, config_digest=f"sha512:{hashlib.sha512(CONFIG).hexdigest()}")
-    s3.answers = [S3Answer(200, CONFIG + b" ")]
+    s3.answers = [s3_answer(200, CONFIG + b" ")]
     assert send("GET", PATH, QUERY).status == 502
-    s3.answers = [S3Answer(200, CONFIG)]
+    s3.answers = [s3_answer(200, CONFIG)]
     assert send("GET", PATH, QUERY).json["platform"] == "linux/arm64"
 
 
@@ -200,15 +202,17 @@ def test_an_artifact_has_no_images_config_and_its_blobs_are_not_read(
     assert not ecr.calls
 
 
-def test_a_config_is_read_once(send: Send, s3: FakeS3) -> None:
+def test_a_config_is_read_once(send: Send, s3: FakeServer) -> None:
     assert send("GET", PATH, QUERY).status == 200
-    s3.answers = [S3Answer(500, b"")]
+    s3.answers = [s3_answer(500, b"")]
     assert send("GET", PATH, QUERY).status == 200
 
 
-@pytest.mark.parametrize("answer", [S3Answer(200, b"{}"), S3Answer(404), S3Answer(503), S3Answer(403)], ids=str)
+@pytest.mark.parametrize(
+    "answer", [s3_answer(200, b"{}"), s3_answer(404), s3_answer(503), s3_answer(403)], ids=lambda answer: answer.name
+)
 def test_a_config_that_s3_does_not_give_is_not_guessed(
-    send: Send, s3: FakeS3, output: Output, answer: S3Answer
+    send: Send, s3: FakeServer, output: Output, answer: Behaviour
 ) -> None:
     s3.answers = [answer]
     assert send("GET", PATH, QUERY).status == 502

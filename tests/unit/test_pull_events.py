@@ -19,7 +19,7 @@ from layer_resolver.handler import create_handler
 from layer_resolver.models import INDEX_MEDIA_TYPES
 from layer_resolver.pull_events import PUT_SECONDS
 from layer_resolver.settings import Settings
-from tests.unit.fake_s3 import FakeS3, S3Answer
+from tests.faults.server import answer as s3_answer
 from tests.unit.fakes import (
     OCI_MANIFEST,
     Context,
@@ -33,6 +33,7 @@ from tests.unit.fakes import (
     manifest,
     url_signed_now,
 )
+from tests.unit.servers import FakeServer
 
 PUT_EVENTS = botocore.session.get_session().get_service_model("events").shape_for("PutEventsRequest")
 SETTINGS = Settings(pull_event_bus="layers", image_pull=True, list_tags=True)
@@ -183,9 +184,9 @@ def test_a_request_that_gave_nothing_has_no_event(
     ],
 )
 def test_what_was_only_looked_at_is_logged_and_not_counted_as_a_pull(
-    s3: FakeS3, ask: Ask, events: FakeEvents, output: Output, method: str, target: str, looked_at: list[str] | None
+    s3: FakeServer, ask: Ask, events: FakeEvents, output: Output, method: str, target: str, looked_at: list[str] | None
 ) -> None:
-    s3.answers = [S3Answer(200, CONFIG)]
+    s3.answers = [s3_answer(200, CONFIG)]
     assert ask(method, target) == 200
     log, lines = output.log_and_metrics()
     assert (log["repositoryName"], log.get("layerDigests"), log.get("layersResolved", 0)) == ("team/app", looked_at, 0)

@@ -16,7 +16,8 @@ from layer_resolver.images import CACHED_LISTINGS, ImageReader
 from layer_resolver.invocation import Invocation
 from layer_resolver.models import INDEX_MEDIA_TYPES
 from layer_resolver.settings import Settings
-from tests.unit.fake_s3 import FakeS3, S3Answer
+from tests.faults.server import Behaviour
+from tests.faults.server import answer as s3_answer
 from tests.unit.fakes import (
     DOCKER_MANIFEST,
     OCI_MANIFEST,
@@ -30,6 +31,7 @@ from tests.unit.fakes import (
     function_url_event,
     manifest,
 )
+from tests.unit.servers import FakeServer
 
 BLOB = f"/v2/team/app/blobs/{digest()}"
 TAGS = "/v2/team/app/tags/list"
@@ -79,9 +81,9 @@ class TestGetBlob:
         assert ecr.calls == [{**expected, "layerDigest": digest()}]
 
 
-def size(content_range: str) -> S3Answer:
+def size(content_range: str) -> Behaviour:
     """Return S3's answer to a request for the first byte."""
-    return S3Answer(206, b"x", {"Content-Range": content_range})
+    return s3_answer(206, b"x", f"Content-Range: {content_range}")
 
 
 class TestHeadBlob:
@@ -89,13 +91,13 @@ class TestHeadBlob:
         ("answer", "length"),
         [
             (size("bytes 0-0/3001396"), "3001396"),
-            (S3Answer(416, b"", {"Content-Range": "bytes */0"}), "0"),
-            (S3Answer(200, b"all of it"), "9"),
+            (s3_answer(416, b"", "Content-Range: bytes */0"), "0"),
+            (s3_answer(200, b"all of it"), "9"),
         ],
         ids=["range", "empty blob", "no ranges"],
     )
     def test_head_tells_the_size_that_one_byte_from_s3_tells(
-        self, s3: FakeS3, send: Send, answer: S3Answer, length: str
+        self, s3: FakeServer, send: Send, answer: Behaviour, length: str
     ) -> None:
         s3.answers = [answer]
         head = send("HEAD", BLOB)
@@ -104,56 +106,56 @@ class TestHeadBlob:
         assert head.headers["Content-Type"] == "application/octet-stream"
         assert head.headers["Accept-Ranges"] == "bytes"
         assert "Location" not in head.headers
-        (request,) = s3.asked
+        (request,) = s3.requests
         # A compressed answer would have another size.
         assert (request.headers["range"], request.headers["accept-encoding"]) == ("bytes=0-0", "identity")
 
-    def test_the_size_of_a_digest_is_asked_for_once(self, s3: FakeS3, send: Send, ecr: FakeEcr) -> None:
+    def test_the_size_of_a_digest_is_asked_for_once(self, s3: FakeServer, send: Send, ecr: FakeEcr) -> None:
         s3.answers = [size("bytes 0-0/5")]
         assert [send("HEAD", BLOB).headers["Content-Length"] for _ in range(2)] == ["5", "5"]
-        assert len(s3.asked) == 1
+        assert len(s3.requests) == 1
         # But whether the caller may have the blob is.
         ecr.answer = ecr_error("AccessDeniedException")
         assert send("HEAD", BLOB).status == 403
 
     @pytest.mark.parametrize(
         "answer",
-        [size("bytes 0-0/*"), S3Answer(206, b"x"), S3Answer(302, b"", {"Location": "https://elsewhere.example.com/"})],
+        [size("bytes 0-0/*"), s3_answer(206, b"x"), s3_answer(302, b"", "Location: https://elsewhere.example.com/")],
     )
-    def test_without_a_size_there_is_no_guess(self, s3: FakeS3, send: Send, answer: S3Answer) -> None:
+    def test_without_a_size_there_is_no_guess(self, s3: FakeServer, send: Send, answer: Behaviour) -> None:
         s3.answers = [answer]
         head = send("HEAD", BLOB)
         assert (head.status, head.code) == (502, "UNKNOWN")
 
     def test_an_s3_that_is_not_there_is_a_504_and_its_url_stays_secret(
-        self, s3: FakeS3, send: Send, ecr: FakeEcr, output: Output
+        self, s3: FakeServer, send: Send, ecr: FakeEcr, output: Output
     ) -> None:
         ecr.url_of = lambda _: "http://127.0.0.1:1/blob?X-Amz-Signature=0123"
         answer = send("HEAD", BLOB)
         assert (answer.status, answer.code) == (504, "UNAVAILABLE")
         assert "X-Amz-Signature" not in answer.text + output.text()
 
-    def test_without_time_left_s3_is_not_asked(self, s3: FakeS3, send: Send, ecr: FakeEcr) -> None:
+    def test_without_time_left_s3_is_not_asked(self, s3: FakeServer, send: Send, ecr: FakeEcr) -> None:
         ecr.answer = 0.12
         assert send("HEAD", BLOB, remaining_milliseconds=650).status == 504
-        assert not s3.asked
+        assert not s3.requests
 
     @pytest.mark.parametrize("status", [400, 401, 403])
     def test_a_url_that_s3_refuses_is_not_used_again_and_ecr_is_asked_for_another(
-        self, s3: FakeS3, send: Send, ecr: FakeEcr, status: int
+        self, s3: FakeServer, send: Send, ecr: FakeEcr, status: int
     ) -> None:
         url = f"{s3.download_url(digest())}&X-Amz-Date={datetime.now(UTC):%Y%m%dT%H%M%SZ}"
         ecr.url_of = lambda _: url
         assert [send("GET", BLOB).status for _ in range(2)] == [307, 307]
         assert len(ecr.calls) == 1
-        s3.answers = [S3Answer(status), size("bytes 0-0/7")]
+        s3.answers = [s3_answer(status), size("bytes 0-0/7")]
         assert send("HEAD", BLOB).headers["Content-Length"] == "7"
-        assert (len(ecr.calls), len(s3.asked)) == (2, 2)
+        assert (len(ecr.calls), len(s3.requests)) == (2, 2)
 
     def test_an_s3_that_refuses_the_second_url_as_well_is_a_502(
-        self, s3: FakeS3, send: Send, ecr: FakeEcr, output: Output
+        self, s3: FakeServer, send: Send, ecr: FakeEcr, output: Output
     ) -> None:
-        s3.answers = [S3Answer(403)]
+        s3.answers = [s3_answer(403)]
         answer = send("HEAD", BLOB)
         assert (answer.status, answer.code, len(ecr.calls)) == (502, "UNKNOWN", 2)
         assert output.log()["error"]["cause"] == {"type": "UrlRefusedError"}
