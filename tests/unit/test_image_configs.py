@@ -10,7 +10,6 @@ import pytest
 from layer_resolver.handler import create_handler
 from layer_resolver.models import INDEX_MEDIA_TYPES
 from layer_resolver.settings import Settings
-from tests.faults.server import Behaviour
 from tests.faults.server import answer as s3_answer
 from tests.unit.fakes import (
     OCI_MANIFEST,
@@ -208,13 +207,9 @@ def test_a_config_is_read_once(send: Send, s3: FakeServer) -> None:
     assert send("GET", PATH, QUERY).status == 200
 
 
-@pytest.mark.parametrize(
-    "answer", [s3_answer(200, b"{}"), s3_answer(404), s3_answer(503), s3_answer(403)], ids=lambda answer: answer.name
-)
-def test_a_config_that_s3_does_not_give_is_not_guessed(
-    send: Send, s3: FakeServer, output: Output, answer: Behaviour
-) -> None:
-    s3.answers = [answer]
+@pytest.mark.parametrize("status", [200, 404, 503, 403])
+def test_a_config_that_s3_does_not_give_is_not_guessed(send: Send, s3: FakeServer, output: Output, status: int) -> None:
+    s3.answers = [s3_answer(status, b"{}")]
     assert send("GET", PATH, QUERY).status == 502
     assert output.log()["error"]["layerDigest"] == digest_of(CONFIG)
 
