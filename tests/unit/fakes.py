@@ -79,7 +79,6 @@ class FakeEcr:
         calls: The parameters of each call for a layer.
         images: Content and media type of the manifest that a tag or a digest names.
         image_failure: The failure code of images that are not there.
-        failure_reason: Why they are not, in ECR's words.
         image_error: What calls about images raise.
         image_calls: The parameters of each call about images.
     """
@@ -91,7 +90,6 @@ class FakeEcr:
     calls: list[dict[str, str]] = field(default_factory=list)
     images: dict[str, tuple[bytes, str]] = field(default_factory=dict)
     image_failure: str | None = "ImageNotFound"
-    failure_reason: str = "Requested image not found"
     image_error: Exception | None = None
     image_calls: list[dict[str, Any]] = field(default_factory=list)
     referrers: list[dict[str, Any]] = field(default_factory=list)
@@ -131,8 +129,7 @@ class FakeEcr:
             if found is not None:
                 images.append(_image(image_id, *found))
             elif self.image_failure:
-                failure = {"imageId": image_id, "failureCode": self.image_failure, "failureReason": self.failure_reason}
-                failures.append(failure)
+                failures.append({"imageId": image_id, "failureCode": self.image_failure})
         return {"images": images, "failures": failures}
 
     def list_image_referrers(self, **parameters: Any) -> dict[str, Any]:
@@ -334,19 +331,6 @@ class Output:
     def log(self) -> dict[str, Any]:
         """Return the one line of the log."""
         return self.log_and_metrics()[0]
-
-
-def written(capsys: pytest.CaptureFixture[str]) -> tuple[dict[str, Any], Lines]:
-    """Return the one log line and the metric lines (EMF) that were written since the last call."""
-    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    (log,) = [line for line in lines if "_aws" not in line]
-    return log, [line for line in lines if "_aws" in line]
-
-
-def logged(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    """Return the one log line that was written since the last call."""
-    log, _ = written(capsys)
-    return log
 
 
 def metrics_in(line: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, str]]]:

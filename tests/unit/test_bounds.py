@@ -124,12 +124,6 @@ def test_base64_that_is_none_is_the_callers_fault(send: Send, body: str) -> None
     assert send("POST", "/download-url", body=body, is_base64_encoded=True).status == 400
 
 
-@pytest.mark.parametrize("name", ["repository_name", "RepositoryName", "repositoryname"])
-def test_a_name_has_one_spelling(send: Send, ecr: FakeEcr, name: str) -> None:
-    assert send("GET", "/download-url", {name: "team/app", "layerDigest": digest()}).status == 400
-    assert not ecr.calls
-
-
 @pytest.mark.parametrize(("length", "code"), [(8 * KB, "InvalidParameterException"), (8 * KB + 1, "RouteNotFound")])
 def test_a_path_of_8_kb_is_the_longest_that_is_read(send: Send, length: int, code: str) -> None:
     before, after = "/v2/", "/tags/list"

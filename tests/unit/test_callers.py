@@ -133,7 +133,7 @@ BUCKET = "https://prod-us-east-1-starport-layer-bucket.s3.us-east-1.amazonaws.co
 class TestLayersThroughTheEdge:
     """With `edgeLayers`, a caller through the edge gets URLs by way of the host that it asked."""
 
-    def location(self, headers: dict[str, str], origin: str | None = BUCKET, arn: str = SESSION) -> str:
+    def location(self, headers: dict[str, str], arn: str = SESSION, origin: str | None = BUCKET) -> str:
         event = event_of(arn, headers)
         event["rawPath"] = f"/v2/team/app/blobs/{digest()}"
         settings = Settings(edge_distribution_arn=EDGE, edge_layers_origin=origin)
@@ -145,25 +145,24 @@ class TestLayersThroughTheEdge:
         assert self.location(headers) == f"https://{host}/layers{download_url(digest()).removeprefix(BUCKET)}"
 
     @pytest.mark.parametrize(
-        ("headers", "arn"),
+        ("host", "arn", "origin"),
         [
-            ({}, USER),
-            (AT_THE_EDGE | {HOST_HEADER: "registry.example.com"}, USER),
-            (AT_THE_EDGE, SESSION),
-            (AT_THE_EDGE | {HOST_HEADER: "evil.example.com/"}, SESSION),
-            (AT_THE_EDGE | {HOST_HEADER: "user@evil.example.com"}, SESSION),
-            (AT_THE_EDGE | {HOST_HEADER: "a\r\nb"}, SESSION),
+            ("registry.example.com", USER, BUCKET),
+            ("registry.example.com", SESSION, None),
+            ("", SESSION, BUCKET),
+            ("evil.example.com/", SESSION, BUCKET),
+            ("user@evil.example.com", SESSION, BUCKET),
+            ("a\r\nb", SESSION, BUCKET),
         ],
     )
-    def test_others_get_the_urls_of_s3(self, headers: dict[str, str], arn: str) -> None:
-        assert self.location(headers, arn=arn) == download_url(digest())
-
-    def test_without_the_setting_the_urls_are_those_of_s3(self) -> None:
-        assert self.location(AT_THE_EDGE | {HOST_HEADER: "registry.example.com"}, None) == download_url(digest())
+    def test_others_and_all_without_the_setting_get_the_urls_of_s3(
+        self, host: str, arn: str, origin: str | None
+    ) -> None:
+        assert self.location(AT_THE_EDGE | {HOST_HEADER: host}, arn, origin) == download_url(digest())
 
     def test_a_url_of_another_host_stays_and_is_logged(self, output: Output) -> None:
         headers = AT_THE_EDGE | {HOST_HEADER: "registry.example.com"}
-        assert self.location(headers, f"{BUCKET}.cn") == download_url(digest())
+        assert self.location(headers, origin=f"{BUCKET}.cn") == download_url(digest())
         assert output.log()["layersBypassEdge"] is True
 
 

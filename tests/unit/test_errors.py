@@ -53,13 +53,11 @@ def test_each_code_that_the_service_model_names_has_a_row() -> None:
 @pytest.mark.parametrize(
     ("row", "codes"),
     [
-        ("InvalidParameterException", "ValidationException"),
         ("UnableToGetUpstreamImageException", "UpstreamUnavailable UpstreamAccessDenied"),
         ("ImageNotFoundException", "ImageNotFound ImageTagDoesNotMatchDigest InvalidImageTag"),
         ("ImageUnreadable", "KmsError ImageReferencedByManifestList"),
         ("ServerException", "InternalFailure ServiceUnavailable"),
-        ("ThrottlingException", "SlowDown UpstreamTooManyRequests"),
-        ("AccessDeniedException", "AccessDenied"),
+        ("ThrottlingException", "SlowDown"),
         ("CredentialsRefused", "ExpiredTokenException InvalidSignatureException UnrecognizedClientException"),
         ("RequestTimeoutException", "RequestTimeout"),
     ],

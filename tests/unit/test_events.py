@@ -83,20 +83,6 @@ def changed(name: str, path: str, value: object) -> Any:
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        ("cookies", ["session=0f1e2d3c"]),
-        ("headers", {"": "no name", "x-empty": "", "x-long": "x" * 8192, "x-latin": "caf\u00e9"}),
-        ("requestContext.http.sourceIp", "2001:db8:85a3::8a2e:370:7334"),
-        ("requestContext.http.userAgent", None),
-        ("requestContext.authorizer.iam.principalOrgId", "o-a1b2c3d4e5"),
-    ],
-)
-def test_a_request_is_answered_whatever_else_lambda_says_of_it(handler: Handler, path: str, value: object) -> None:
-    assert handler(changed("function-url-public", path, value), Context())["statusCode"] == 200
-
-
-@pytest.mark.parametrize(
-    ("path", "value"),
-    [
         ("rawPath", None),
         ("headers.host", 5),
         ("queryStringParameters.layerDigest", None),

@@ -127,14 +127,6 @@ class TestHeadBlob:
         head = send("HEAD", BLOB)
         assert (head.status, head.code) == (502, "UNKNOWN")
 
-    def test_an_s3_that_is_not_there_is_a_504_and_its_url_stays_secret(
-        self, s3: FakeServer, send: Send, ecr: FakeEcr, output: Output
-    ) -> None:
-        ecr.url_of = lambda _: "http://127.0.0.1:1/blob?X-Amz-Signature=0123"
-        answer = send("HEAD", BLOB)
-        assert (answer.status, answer.code) == (504, "UNAVAILABLE")
-        assert "X-Amz-Signature" not in answer.text + output.text()
-
     def test_without_time_left_s3_is_not_asked(self, s3: FakeServer, send: Send, ecr: FakeEcr) -> None:
         ecr.answer = 0.12
         assert send("HEAD", BLOB, remaining_milliseconds=650).status == 504
@@ -234,17 +226,20 @@ class TestErrors:
         assert "openapi" not in answer.text
 
 
-@pytest.mark.parametrize("path", ["/v2/team/app/manifests/latest", TAGS, "/v2/_catalog"])
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [
+        ("/v2/team/app/manifests/latest", 403, "DENIED"),
+        (TAGS, 403, "DENIED"),
+        ("/v2/_catalog", 403, "DENIED"),
+        # Clients fall back to the tag schema only on 404.
+        (REFERRERS, 404, "UNSUPPORTED"),
+    ],
+)
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_what_is_not_turned_on_is_denied(ecr: FakeEcr, path: str, method: str) -> None:
+def test_what_is_not_turned_on_is_denied(ecr: FakeEcr, method: str, path: str, status: int, code: str) -> None:
     answer = create_handler(ecr, Settings())(function_url_event(method, path), Context())
-    assert (answer["statusCode"], json.loads(answer["body"])["errors"][0]["code"]) == (403, "DENIED")
-    assert not ecr.image_calls
-
-
-def test_without_image_pull_there_is_no_referrers_api_so_that_clients_fall_back(ecr: FakeEcr) -> None:
-    answer = create_handler(ecr, Settings())(function_url_event("GET", REFERRERS), Context())
-    assert (answer["statusCode"], json.loads(answer["body"])["errors"][0]["code"]) == (404, "UNSUPPORTED")
+    assert (answer["statusCode"], json.loads(answer["body"])["errors"][0]["code"]) == (status, code)
     assert not ecr.image_calls
 
 
@@ -293,13 +288,11 @@ class TestManifests:
             ("1.0", OCI_INDEX, 404),
             ("1.0", f"{OCI_INDEX}, {DOCKER_MANIFEST}", 200),
             ("1.0", f"{OCI_INDEX}, {DOCKER_MANIFEST};q=0", 404),
-            ("1.0", f"{DOCKER_MANIFEST};q=0", 200),
             ("1.0", f"{OCI_MANIFEST};q=0", 404),
             ("1.0", f"{OCI_MANIFEST}; Q=0.000, */*", 404),
             ("1.0", "*/*;q=0", 404),
             ("1.0", "application/*;q=0, */*", 404),
             ("1.0", f"*/*;q=0, {OCI_MANIFEST};q=0.001", 200),
-            ("1.0", f"{OCI_INDEX}, */*;q=0.1", 200),
             ("1.0", ";;q=0,,", 200),
             ("1.0", f"{OCI_MANIFEST};q=nonsense", 200),
             ("index", OCI_MANIFEST, 404),
@@ -315,15 +308,21 @@ class TestManifests:
             assert f"{'index' if reference == 'index' else 'manifest'}.v1+json" in answer.text
             assert output.log()["error"]["image"] == reference
 
-    @pytest.mark.parametrize("reference", ["2.0", digest(), ".INVALID_MANIFEST_NAME", "-s3cr3t", "a" * 129])
-    def test_an_image_that_is_not_there_is_unknown_and_what_can_be_no_tag_is_not_quoted(
-        self, send: Send, ecr: FakeEcr, reference: str
+    @pytest.mark.parametrize("reference", ["2.0", digest()])
+    def test_an_image_that_is_not_there_is_unknown(self, send: Send, reference: str) -> None:
+        answer = send("GET", f"/v2/team/app/manifests/{reference}")
+        assert (answer.status, answer.code) == (404, "MANIFEST_UNKNOWN")
+        assert f"There is no image {reference} in repository team/app." in answer.text
+
+    @pytest.mark.parametrize("reference", [".INVALID_MANIFEST_NAME", "-s3cr3t", "Bearer%20s3cr3t", "s3cr3t" * 30])
+    def test_what_can_be_no_tag_is_not_there_and_neither_quoted_nor_logged(
+        self, send: Send, ecr: FakeEcr, output: Output, reference: str
     ) -> None:
         answer = send("GET", f"/v2/team/app/manifests/{reference}")
         assert (answer.status, answer.code) == (404, "MANIFEST_UNKNOWN")
-        assert bool(ecr.image_calls) == (reference in {"2.0", digest()})
-        named = f"image {reference}" if ecr.image_calls else "image of that name"
-        assert f"There is no {named} in repository team/app." in answer.text
+        assert "There is no image of that name in repository team/app." in answer.text
+        assert "s3cr3t" not in answer.text + output.text()
+        assert not ecr.image_calls
 
     @pytest.mark.parametrize(
         ("failure", "status", "code"),
