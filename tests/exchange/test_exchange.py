@@ -104,6 +104,7 @@ def test_claims_that_the_rule_does_not_have_get_nothing(exchange: Exchange, clai
         ({"nbf": int(time.time()) + 3600}, "InvalidClaims"),
         ({"iat": int(time.time()) + 3600}, "InvalidClaims"),
         ({"iat": None}, "InvalidClaims"),
+        ({"sub": None}, "InvalidClaims"),
         ({"sub": 7}, "InvalidClaims"),
         ({"iss": "https://issuer.example.org"}, "UntrustedIssuer"),
         ({"iss": ["https://127.0.0.1"]}, "UntrustedIssuer"),

@@ -81,6 +81,7 @@ class FakeEcr:
         image_failure: The failure code of images that are not there.
         image_error: What calls about images raise.
         image_calls: The parameters of each call about images.
+        page: How many tags and referrers are given at a time.
     """
 
     answers: dict[str, Answering] = field(default_factory=dict)
@@ -92,6 +93,7 @@ class FakeEcr:
     image_failure: str | None = "ImageNotFound"
     image_error: Exception | None = None
     image_calls: list[dict[str, Any]] = field(default_factory=list)
+    page: int = 2
     referrers: list[dict[str, Any]] = field(default_factory=list)
     meta: FakeMeta = field(default_factory=FakeMeta)
     under_way: int = 0
@@ -133,19 +135,16 @@ class FakeEcr:
         return {"images": images, "failures": failures}
 
     def list_image_referrers(self, **parameters: Any) -> dict[str, Any]:
-        """Give two referrers at a time."""
         validate_parameters(parameters, SHAPE_FOR("ListImageReferrersRequest"))
         self.image_calls.append(parameters)
         if self.image_error is not None:
             raise self.image_error
         types = parameters.get("filter", {}).get("artifactTypes")
         found = [each for each in self.referrers if types is None or each.get("artifactType") in types]
-        start = _start_of_page(parameters)
-        more = {"nextToken": str(start + 2)} if start + 2 < len(found) else {}
-        return {"referrers": found[start : start + 2]} | more
+        return self._page_of("referrers", found, parameters)
 
     def list_images(self, **parameters: Any) -> dict[str, Any]:
-        """Give two images at a time, in no order; those without a tag unless only those with one are asked for."""
+        """Give images in no order; those without a tag unless only those with one are asked for."""
         validate_parameters(parameters, SHAPE_FOR("ListImagesRequest"))
         self.image_calls.append(parameters)
         if self.image_error is not None:
@@ -154,9 +153,12 @@ class FakeEcr:
         found = [{"imageTag": tag} for tag in tags]
         if parameters.get("filter", {}).get("tagStatus") != "TAGGED":
             found += [{"imageDigest": digest()}]
+        return self._page_of("imageIds", found, parameters)
+
+    def _page_of(self, name: str, found: list[dict[str, Any]], parameters: dict[str, Any]) -> dict[str, Any]:
         start = _start_of_page(parameters)
-        more = {"nextToken": str(start + 2)} if start + 2 < len(found) else {}
-        return {"imageIds": found[start : start + 2]} | more
+        end = start + self.page
+        return {name: found[start:end]} | ({"nextToken": str(end)} if end < len(found) else {})
 
 
 def _image(image_id: dict[str, str], content: bytes, media_type: str) -> dict[str, Any]:

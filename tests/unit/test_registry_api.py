@@ -470,7 +470,7 @@ class TestTags:
         assert (answer.status, answer.code) == (400, "PAGINATION_NUMBER_INVALID")
 
     def test_a_page_has_a_thousand_tags_at_the_most(self, send: Send, ecr: FakeEcr) -> None:
-        ecr.images = {f"t{number:05}": (b"{}", OCI_MANIFEST) for number in range(1001)}
+        ecr.images, ecr.page = {f"t{number:05}": (b"{}", OCI_MANIFEST) for number in range(1001)}, 1000
         for query in ({}, {"n": "1001"}, {"n": "4294967297"}):
             # Only the first page is read anew, so this asks ECR once.
             answer = send("GET", TAGS, query | {"last": "a"})
