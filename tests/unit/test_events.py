@@ -9,12 +9,12 @@ https://github.com/aws-powertools/powertools-lambda-python/tree/develop/tests/ev
 
 import json
 from copy import deepcopy
+from functools import reduce
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from layer_resolver.errors import INVALID_PARAMETER, UNSUPPORTED_EVENT, ResolverError
+from layer_resolver.errors import UNSUPPORTED_EVENT, ResolverError
 from layer_resolver.handler import Handler, create_handler
 from layer_resolver.settings import Settings
 from tests.unit.fakes import OCI_MANIFEST, Context, FakeEcr, digest
@@ -69,17 +69,6 @@ def test_a_schedule_without_a_request_is_raised_with_what_the_function_answers(h
     assert caught.value.kind is UNSUPPORTED_EVENT
 
 
-def changed(name: str, path: str, value: object) -> Any:
-    """Return an event with another value in one place."""
-    event = deepcopy(EVENTS[name])
-    place = event
-    *parents, last = path.split(".")
-    for parent in parents:
-        place = place.setdefault(parent, {})
-    place[last] = value
-    return event
-
-
 @pytest.mark.parametrize(
     ("path", "value"),
     [
@@ -95,22 +84,10 @@ def changed(name: str, path: str, value: object) -> Any:
     ],
 )
 def test_a_malformed_request_is_refused_and_says_where(handler: Handler, path: str, value: object) -> None:
-    answer = handler(changed("function-url-iam", path, value), Context())
+    event = deepcopy(EVENTS["function-url-iam"])
+    *parents, last = path.split(".")
+    reduce(lambda place, name: place.setdefault(name, {}), parents, event)[last] = value
+    answer = handler(event, Context())
     problem = json.loads(answer["body"])
     assert (answer["statusCode"], problem["code"]) == (400, "UnsupportedEvent")
-    assert path.rsplit(".", maxsplit=1)[-1] in problem["detail"]
-
-
-@pytest.mark.parametrize(
-    ("path", "value"),
-    [
-        ("id", None),
-        ("account", 444455556666),
-        ("time", "yesterday"),
-        ("detail", "{}"),
-    ],
-)
-def test_a_malformed_event_is_raised_and_says_where(handler: Handler, path: str, value: object) -> None:
-    with pytest.raises(ResolverError, match=path) as caught:
-        handler(changed("eventbridge-custom", path, value), Context())
-    assert caught.value.kind is INVALID_PARAMETER
+    assert last in problem["detail"]

@@ -65,8 +65,6 @@ class TestGetBlob:
         [
             (f"/v2/ab/blobs/{digest()}", {"repositoryName": "ab"}),
             (f"/v2/a/blobs/b/blobs/{digest()}", {"repositoryName": "a/blobs/b"}),
-            (f"/v2/manifests/tags/list/blobs/{digest()}", {"repositoryName": "manifests/tags/list"}),
-            (f"/v2/a/blobs/uploads/blobs/{digest()}", {"repositoryName": "a/blobs/uploads"}),
             (f"/v2/a/blobs/uploads/b/blobs/{digest()}", {"repositoryName": "a/blobs/uploads/b"}),
             (f"/%76%32/team%2fapp%2Fblobs/{quote(digest())}", {"repositoryName": "team/app"}),
             (f"/v2/999999999999/app/blobs/{digest()}", {"repositoryName": "999999999999/app"}),
@@ -405,7 +403,6 @@ class TestReferrers:
         ("query", "code"),
         [
             ({"artifactType": "a\tb"}, "UNSUPPORTED"),
-            ({"artifactType": "a" * 256}, "UNSUPPORTED"),
             ({"artifactType": "a/b,"}, "UNSUPPORTED"),
             ({"artifactType": "a,b,c,d,e,f"}, "UNSUPPORTED"),
             ({"nextToken": "a b"}, "PAGINATION_NUMBER_INVALID"),
@@ -450,7 +447,6 @@ class TestTags:
             ({"n": "2", "last": "d"}, "e", None),
             ({"n": "0"}, "", None),
             ({"n": "99"}, "abcde", None),
-            ({"last": "zzz"}, "", None),
             ({"n": "1", "last": "bb"}, "c", f'<{TAGS}?n=1&last=c>; rel="next"'),
             ({"last": "\ufffd"}, "", None),
             ({"n": "005"}, "abcde", None),
