@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import re
 import sys
 import threading
 import time
@@ -20,11 +21,8 @@ from botocore.validate import validate_parameters
 from layer_resolver.models import MANIFEST_MEDIA_TYPES
 from layer_resolver.observability import logger
 
-GET_DOWNLOAD_URL_FOR_LAYER = (
-    botocore.session.get_session().get_service_model("ecr").operation_model("GetDownloadUrlForLayer")
-)
-INPUT_SHAPE = GET_DOWNLOAD_URL_FOR_LAYER.service_model.shape_for("GetDownloadUrlForLayerRequest")
-SHAPE_FOR = GET_DOWNLOAD_URL_FOR_LAYER.service_model.shape_for
+SHAPE_FOR = botocore.session.get_session().get_service_model("ecr").shape_for
+INPUT_SHAPE = SHAPE_FOR("GetDownloadUrlForLayerRequest")
 OCI_MANIFEST, DOCKER_MANIFEST = MANIFEST_MEDIA_TYPES
 SECRETS = ("X-Amz-Signature", "X-Amz-Security-Token", "X-Amz-Credential")
 
@@ -121,10 +119,7 @@ class FakeEcr:
                 self.under_way -= 1
 
     def batch_get_image(self, **parameters: Any) -> dict[str, Any]:
-        validate_parameters(parameters, SHAPE_FOR("BatchGetImageRequest"))
-        self.image_calls.append(parameters)
-        if self.image_error is not None:
-            raise self.image_error
+        self._record("BatchGetImageRequest", parameters)
         images, failures = [], []
         for image_id in parameters["imageIds"]:
             found = self.images.get(image_id.get("imageTag") or image_id["imageDigest"])
@@ -135,29 +130,31 @@ class FakeEcr:
         return {"images": images, "failures": failures}
 
     def list_image_referrers(self, **parameters: Any) -> dict[str, Any]:
-        validate_parameters(parameters, SHAPE_FOR("ListImageReferrersRequest"))
-        self.image_calls.append(parameters)
-        if self.image_error is not None:
-            raise self.image_error
+        self._record("ListImageReferrersRequest", parameters)
         types = parameters.get("filter", {}).get("artifactTypes")
         found = [each for each in self.referrers if types is None or each.get("artifactType") in types]
         return self._page_of("referrers", found, parameters)
 
     def list_images(self, **parameters: Any) -> dict[str, Any]:
         """Give images in no order; those without a tag unless only those with one are asked for."""
-        validate_parameters(parameters, SHAPE_FOR("ListImagesRequest"))
-        self.image_calls.append(parameters)
-        if self.image_error is not None:
-            raise self.image_error
+        self._record("ListImagesRequest", parameters)
         tags = [reference for reference in self.images if ":" not in reference]
         found = [{"imageTag": tag} for tag in tags]
         if parameters.get("filter", {}).get("tagStatus") != "TAGGED":
             found += [{"imageDigest": digest()}]
         return self._page_of("imageIds", found, parameters)
 
+    def _record(self, shape: str, parameters: dict[str, Any]) -> None:
+        validate_parameters(parameters, SHAPE_FOR(shape))
+        self.image_calls.append(parameters)
+        if self.image_error is not None:
+            raise self.image_error
+
     def _page_of(self, name: str, found: list[dict[str, Any]], parameters: dict[str, Any]) -> dict[str, Any]:
-        start = _start_of_page(parameters)
-        end = start + self.page
+        token = parameters.get("nextToken", "0")
+        if not re.fullmatch("[0-9]{1,9}", token):
+            raise ecr_error("InvalidParameterException", "Invalid parameter at 'nextToken'")
+        start, end = int(token), int(token) + self.page
         return {name: found[start:end]} | ({"nextToken": str(end)} if end < len(found) else {})
 
 
@@ -168,13 +165,6 @@ def _image(image_id: dict[str, str], content: bytes, media_type: str) -> dict[st
         "imageManifest": content.decode(),
         "imageManifestMediaType": media_type,
     }
-
-
-def _start_of_page(parameters: dict[str, Any]) -> int:
-    token = parameters.get("nextToken", "0")
-    if not (token.isascii() and token.isdecimal() and len(token) < 10):
-        raise ecr_error("InvalidParameterException", "Invalid parameter at 'nextToken'")
-    return int(token)
 
 
 class Context(LambdaContext):
@@ -222,7 +212,7 @@ def function_url_event(
     is_base64_encoded: bool = False,
     headers: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Return the event that a function URL makes of a request (payload format 2.0)."""
+    """Return what the function reads of a function URL's event (payload format 2.0); `events` has whole ones."""
     event: dict[str, Any] = {
         "version": "2.0",
         "routeKey": "$default",
@@ -232,22 +222,8 @@ def function_url_event(
         | ({"content-type": content_type} if content_type else {})
         | dict(headers or {}),
         "requestContext": {
-            "accountId": "anonymous",
-            "apiId": "abc",
-            "domainName": "abc.lambda-url.us-east-1.on.aws",
-            "domainPrefix": "abc",
-            "http": {
-                "method": method,
-                "path": path,
-                "protocol": "HTTP/1.1",
-                "sourceIp": "203.0.113.7",
-                "userAgent": "curl/8",
-            },
+            "http": {"method": method, "path": path, "sourceIp": "203.0.113.7"},
             "requestId": "9e5d8b70-0000-4000-8000-000000000000",
-            "routeKey": "$default",
-            "stage": "$default",
-            "time": "23/Nov/2026:10:00:00 +0000",
-            "timeEpoch": 1795428000000,
         },
         "isBase64Encoded": is_base64_encoded,
     }
