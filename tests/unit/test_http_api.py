@@ -133,10 +133,8 @@ class TestManifest:
         )
         assert [each["size"] for each in answer.json["downloadUrls"]] == [1470, 5]
 
-    @pytest.mark.parametrize(("layers", "status"), [(499, 200), (500, 400)])
-    def test_a_config_and_499_layers_are_resolved_and_no_more(self, send: Send, layers: int, status: int) -> None:
-        listed = [{"mediaType": "a/b", "size": 1, "digest": digest(number)} for number in range(1000, 1000 + layers)]
-        assert post_manifest(send, manifest(layers=listed)).status == status
+    def test_a_config_and_499_layers_are_resolved(self, send: Send) -> None:
+        assert post_manifest(send, one_layer(times=499)).status == 200
 
     def test_an_index_is_refused_and_its_manifests_are_listed(self, send: Send) -> None:
         entries = [
