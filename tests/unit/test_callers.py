@@ -115,6 +115,13 @@ def test_a_request_that_nobody_signed_or_with_too_long_an_arn_has_no_token(outpu
     assert caller_in_log(output, arn, AT_THE_EDGE) == ("public", None, "203.0.113.7")
 
 
+def test_a_malformed_address_is_not_logged(output: Output) -> None:
+    event = event_of(None, {})
+    event["requestContext"]["http"]["sourceIp"] = "not an address"
+    create_handler(FakeEcr(), Settings())(event, Context())
+    assert "sourceIp" not in output.log()
+
+
 @pytest.mark.parametrize("context", [{}, {"http": {"method": "GET"}, "authorizer": {"iam": {"userArn": 5}}}])
 def test_a_malformed_request_is_nobodys(output: Output, context: dict[str, Any]) -> None:
     create_handler(FakeEcr(), Settings())({"rawPath": "/", "requestContext": context}, Context())

@@ -118,8 +118,9 @@ def test_no_text_makes_it_raise(text: str) -> None:
     ],
 )
 def test_the_expiry_is_read_from_the_url(query: str, expected: str | None) -> None:
-    url = PresignedUrl.of(f"https://bucket.s3.amazonaws.com/key?{query}", NOW)
-    assert url.expires_at == expected
+    address = f"https://bucket.s3.amazonaws.com/key?{query}"
+    url = PresignedUrl.of(address, NOW)
+    assert (url.url, url.expires_at) == (address, expected)
     if expected is None:
         # What does not say how long it lives is not used again.
         assert url.reusable_seconds == 0
