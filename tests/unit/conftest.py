@@ -1,3 +1,4 @@
+import gc
 import logging
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +15,14 @@ from tests.unit.servers import FakeServer, running_server
 @pytest.fixture(autouse=True, scope="session")
 def _log_to_current_stdout() -> None:
     log_to_current_stdout()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _frozen_objects() -> Iterator[None]:
+    """Leave the objects of all that is imported out of garbage collections, which would look at each of them."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from tests.unit.fakes import OCI_MANIFEST, FakeEcr, Output, Send, digest, downlo
 MANIFEST = json.dumps(manifest())
 TRUE_DIGEST = f"sha256:{hashlib.sha256(MANIFEST.encode()).hexdigest()}"
 BLOB = f"/v2/team/app/blobs/{digest()}"
+OTHER_DIGESTS: tuple[object, ...] = (digest(2), "", None, [])
 REFERRERS = f"/v2/team/app/referrers/{digest()}"
 
 
@@ -71,7 +72,7 @@ def url(value: object) -> dict[str, Any]:
                 url("javascript:alert(1)"),
                 url("https://example.com/"),
                 url(f"{download_url(digest())}\r\nSet-Cookie: a=b"),
-                *(url(download_url(digest())) | {"layerDigest": other} for other in (digest(2), "", None, [])),
+                *(url(download_url(digest())) | {"layerDigest": other} for other in OTHER_DIGESTS),
             )
         ),
     ],
