@@ -219,6 +219,7 @@ def test_an_event_is_billed_as_one_however_many_layers_there_are(ask: Ask, event
 def silence(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
     """Put something that takes connections and never answers in the place of EventBridge."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(10)
         monkeypatch.setenv("AWS_ENDPOINT_URL_EVENTBRIDGE", f"http://127.0.0.1:{listener.getsockname()[1]}")
         yield listener
 
@@ -274,7 +275,7 @@ class TestFailure:
         self, ecr: FakeEcr, silence: socket.socket, output: Output
     ) -> None:
         handler = create_handler(ecr, SETTINGS, create_client("events", read_seconds=0.5))
-        assert handler(self.EVENT, Context(700))["statusCode"] == 307
+        assert handler(self.EVENT, Context(950))["statusCode"] == 307
         assert output.log()["pullEventFailure"] == {"type": "OutOfTimeError"}
         connection, _ = silence.accept()
         with connection:
