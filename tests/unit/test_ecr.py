@@ -123,8 +123,8 @@ def test_connections_are_kept_for_a_minute_at_most_even_if_the_environment_was_f
 
 def test_a_call_whose_invocation_is_over_makes_no_further_attempt(server: FakeServer) -> None:
     server.answers = [hang()]
-    handler = create_handler(create_client("ecr", read_seconds=0.1), Settings())
-    assert handler(ONE_LAYER, Context(500 + 130))["statusCode"] == 504
+    handler = create_handler(create_client("ecr", read_seconds=0.5), Settings())
+    assert handler(ONE_LAYER, Context(500 + 530))["statusCode"] == 504
     time.sleep(0.1)
     assert len(server.requests) == 1
 
