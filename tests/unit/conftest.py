@@ -1,3 +1,4 @@
+import gc
 import logging
 from collections.abc import Iterator
 from typing import Any
@@ -7,13 +8,21 @@ import pytest
 from layer_resolver.handler import create_handler
 from layer_resolver.observability import SERVICE
 from layer_resolver.settings import Settings
-from tests.unit.fake_s3 import FakeS3, running_s3
-from tests.unit.fakes import Answer, Context, FakeEcr, FakeMeta, Send, function_url_event, log_to_current_stdout
+from tests.unit.fakes import Answer, Context, FakeEcr, FakeMeta, Output, Send, function_url_event, log_to_current_stdout
+from tests.unit.servers import FakeServer, running_server
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _log_to_current_stdout() -> None:
     log_to_current_stdout()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _frozen_objects() -> Iterator[None]:
+    """Leave the objects of all that is imported out of garbage collections, which would look at each of them."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture
@@ -24,6 +33,12 @@ def debugging() -> Iterator[None]:
     level.setLevel(logging.DEBUG)
     yield
     level.setLevel(before)
+
+
+@pytest.fixture
+def output(capsys: pytest.CaptureFixture[str]) -> Output:
+    """Return what the function has written."""
+    return Output(capsys)
 
 
 @pytest.fixture
@@ -49,16 +64,10 @@ def send(ecr: FakeEcr, function_settings: Settings) -> Send:
     return send_request
 
 
-@pytest.fixture(scope="session")
-def _s3() -> Iterator[FakeS3]:
-    with running_s3() as s3:
-        yield s3
-
-
 @pytest.fixture
-def s3(_s3: FakeS3, ecr: FakeEcr, monkeypatch: pytest.MonkeyPatch) -> FakeS3:
-    """Return a fake S3 to which ECR's download URLs lead, in handlers made after it."""
-    _s3.answers, _s3.asked = [], []
-    ecr.meta = FakeMeta(endpoint_url="http://127.0.0.1:1")
-    monkeypatch.setattr("tests.unit.fakes.download_url", _s3.download_url)
-    return _s3
+def s3(ecr: FakeEcr) -> Iterator[FakeServer]:
+    """Return an S3 to which ECR's download URLs lead, in handlers made after it."""
+    with running_server() as server:
+        ecr.meta = FakeMeta(endpoint_url="http://127.0.0.1:1")
+        ecr.url_of = server.download_url
+        yield server

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import re
 import sys
 import threading
 import time
@@ -20,11 +21,8 @@ from botocore.validate import validate_parameters
 from layer_resolver.models import MANIFEST_MEDIA_TYPES
 from layer_resolver.observability import logger
 
-GET_DOWNLOAD_URL_FOR_LAYER = (
-    botocore.session.get_session().get_service_model("ecr").operation_model("GetDownloadUrlForLayer")
-)
-INPUT_SHAPE = GET_DOWNLOAD_URL_FOR_LAYER.service_model.shape_for("GetDownloadUrlForLayerRequest")
-SHAPE_FOR = GET_DOWNLOAD_URL_FOR_LAYER.service_model.shape_for
+SHAPE_FOR = botocore.session.get_session().get_service_model("ecr").shape_for
+INPUT_SHAPE = SHAPE_FOR("GetDownloadUrlForLayerRequest")
 OCI_MANIFEST, DOCKER_MANIFEST = MANIFEST_MEDIA_TYPES
 SECRETS = ("X-Amz-Signature", "X-Amz-Security-Token", "X-Amz-Credential")
 
@@ -73,25 +71,27 @@ class FakeEcr:
     """Implements what the function uses of the ECR client; botocore's service model checks each call.
 
     Attributes:
+        url_of: Returns the download URL of a digest, in place of `download_url`.
         answers: What a digest is answered with: an exception, or what to do (or seconds to wait) before the URL.
         url_padding: How much longer the URLs are than they need to be, in characters.
         calls: The parameters of each call for a layer.
         images: Content and media type of the manifest that a tag or a digest names.
         image_failure: The failure code of images that are not there.
-        failure_reason: Why they are not, in ECR's words.
         image_error: What calls about images raise.
         image_calls: The parameters of each call about images.
+        page: How many tags and referrers are given at a time.
     """
 
     answers: dict[str, Answering] = field(default_factory=dict)
     answer: Answering = 0.0
+    url_of: Callable[[str], str] | None = None
     url_padding: int = 0
     calls: list[dict[str, str]] = field(default_factory=list)
     images: dict[str, tuple[bytes, str]] = field(default_factory=dict)
     image_failure: str | None = "ImageNotFound"
-    failure_reason: str = "Requested image not found"
     image_error: Exception | None = None
     image_calls: list[dict[str, Any]] = field(default_factory=list)
+    page: int = 2
     referrers: list[dict[str, Any]] = field(default_factory=list)
     meta: FakeMeta = field(default_factory=FakeMeta)
     under_way: int = 0
@@ -112,52 +112,50 @@ class FakeEcr:
                 answer()
             else:
                 time.sleep(answer)
-            url = download_url(parameters["layerDigest"]) + "0" * self.url_padding
+            url = (self.url_of or download_url)(parameters["layerDigest"]) + "0" * self.url_padding
             return {"downloadUrl": url, "layerDigest": parameters["layerDigest"]}
         finally:
             with self._lock:
                 self.under_way -= 1
 
     def batch_get_image(self, **parameters: Any) -> dict[str, Any]:
-        validate_parameters(parameters, SHAPE_FOR("BatchGetImageRequest"))
-        self.image_calls.append(parameters)
-        if self.image_error is not None:
-            raise self.image_error
+        self._record("BatchGetImageRequest", parameters)
         images, failures = [], []
         for image_id in parameters["imageIds"]:
             found = self.images.get(image_id.get("imageTag") or image_id["imageDigest"])
             if found is not None:
                 images.append(_image(image_id, *found))
             elif self.image_failure:
-                failure = {"imageId": image_id, "failureCode": self.image_failure, "failureReason": self.failure_reason}
-                failures.append(failure)
+                failures.append({"imageId": image_id, "failureCode": self.image_failure})
         return {"images": images, "failures": failures}
 
     def list_image_referrers(self, **parameters: Any) -> dict[str, Any]:
-        """Give two referrers at a time."""
-        validate_parameters(parameters, SHAPE_FOR("ListImageReferrersRequest"))
-        self.image_calls.append(parameters)
-        if self.image_error is not None:
-            raise self.image_error
+        self._record("ListImageReferrersRequest", parameters)
         types = parameters.get("filter", {}).get("artifactTypes")
         found = [each for each in self.referrers if types is None or each.get("artifactType") in types]
-        start = _start_of_page(parameters)
-        more = {"nextToken": str(start + 2)} if start + 2 < len(found) else {}
-        return {"referrers": found[start : start + 2]} | more
+        return self._page_of("referrers", found, parameters)
 
     def list_images(self, **parameters: Any) -> dict[str, Any]:
-        """Give two images at a time, in no order; those without a tag unless only those with one are asked for."""
-        validate_parameters(parameters, SHAPE_FOR("ListImagesRequest"))
-        self.image_calls.append(parameters)
-        if self.image_error is not None:
-            raise self.image_error
+        """Give images in no order; those without a tag unless only those with one are asked for."""
+        self._record("ListImagesRequest", parameters)
         tags = [reference for reference in self.images if ":" not in reference]
         found = [{"imageTag": tag} for tag in tags]
         if parameters.get("filter", {}).get("tagStatus") != "TAGGED":
             found += [{"imageDigest": digest()}]
-        start = _start_of_page(parameters)
-        more = {"nextToken": str(start + 2)} if start + 2 < len(found) else {}
-        return {"imageIds": found[start : start + 2]} | more
+        return self._page_of("imageIds", found, parameters)
+
+    def _record(self, shape: str, parameters: dict[str, Any]) -> None:
+        validate_parameters(parameters, SHAPE_FOR(shape))
+        self.image_calls.append(parameters)
+        if self.image_error is not None:
+            raise self.image_error
+
+    def _page_of(self, name: str, found: list[dict[str, Any]], parameters: dict[str, Any]) -> dict[str, Any]:
+        token = parameters.get("nextToken", "0")
+        if not re.fullmatch("[0-9]{1,9}", token):
+            raise ecr_error("InvalidParameterException", "Invalid parameter at 'nextToken'")
+        start, end = int(token), int(token) + self.page
+        return {name: found[start:end]} | ({"nextToken": str(end)} if end < len(found) else {})
 
 
 def _image(image_id: dict[str, str], content: bytes, media_type: str) -> dict[str, Any]:
@@ -167,13 +165,6 @@ def _image(image_id: dict[str, str], content: bytes, media_type: str) -> dict[st
         "imageManifest": content.decode(),
         "imageManifestMediaType": media_type,
     }
-
-
-def _start_of_page(parameters: dict[str, Any]) -> int:
-    token = parameters.get("nextToken", "0")
-    if not (token.isascii() and token.isdecimal() and len(token) < 10):
-        raise ecr_error("InvalidParameterException", "Invalid parameter at 'nextToken'")
-    return int(token)
 
 
 class Context(LambdaContext):
@@ -203,6 +194,13 @@ class Answer:
     def json(self) -> Any:
         return json.loads(self.text)
 
+    @property
+    def code(self) -> str:
+        """The code of the error that it is, under `/v2` the only one of the OCI document."""
+        document = self.json
+        (error,) = document.get("errors", [document])
+        return str(error["code"])
+
 
 def function_url_event(
     method: str,
@@ -214,7 +212,7 @@ def function_url_event(
     is_base64_encoded: bool = False,
     headers: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Return the event that a function URL makes of a request (payload format 2.0)."""
+    """Return what the function reads of a function URL's event (payload format 2.0); `events` has whole ones."""
     event: dict[str, Any] = {
         "version": "2.0",
         "routeKey": "$default",
@@ -224,22 +222,8 @@ def function_url_event(
         | ({"content-type": content_type} if content_type else {})
         | dict(headers or {}),
         "requestContext": {
-            "accountId": "anonymous",
-            "apiId": "abc",
-            "domainName": "abc.lambda-url.us-east-1.on.aws",
-            "domainPrefix": "abc",
-            "http": {
-                "method": method,
-                "path": path,
-                "protocol": "HTTP/1.1",
-                "sourceIp": "203.0.113.7",
-                "userAgent": "curl/8",
-            },
+            "http": {"method": method, "path": path, "sourceIp": "203.0.113.7"},
             "requestId": "9e5d8b70-0000-4000-8000-000000000000",
-            "routeKey": "$default",
-            "stage": "$default",
-            "time": "23/Nov/2026:10:00:00 +0000",
-            "timeEpoch": 1795428000000,
         },
         "isBase64Encoded": is_base64_encoded,
     }
@@ -303,17 +287,28 @@ def log_to_current_stdout() -> None:
 Lines = list[dict[str, Any]]
 
 
-def written(capsys: pytest.CaptureFixture[str]) -> tuple[dict[str, Any], Lines]:
-    """Return the one log line and the metric lines (EMF) that were written since the last call."""
-    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    (log,) = [line for line in lines if "_aws" not in line]
-    return log, [line for line in lines if "_aws" in line]
+class Output:
+    """What the function writes to standard output; each method returns what came since the last call."""
 
+    def __init__(self, capture: pytest.CaptureFixture[str]) -> None:
+        self._capture = capture
 
-def logged(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    """Return the one log line that was written since the last call."""
-    log, _ = written(capsys)
-    return log
+    def text(self) -> str:
+        captured = self._capture.readouterr()
+        return captured.out + captured.err
+
+    def lines(self) -> Lines:
+        return [json.loads(line) for line in self._capture.readouterr().out.splitlines()]
+
+    def log_and_metrics(self) -> tuple[dict[str, Any], Lines]:
+        """Return the one line of the log and the lines of metrics (EMF)."""
+        lines = self.lines()
+        (log,) = [line for line in lines if "_aws" not in line]
+        return log, [line for line in lines if "_aws" in line]
+
+    def log(self) -> dict[str, Any]:
+        """Return the one line of the log."""
+        return self.log_and_metrics()[0]
 
 
 def metrics_in(line: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, str]]]:

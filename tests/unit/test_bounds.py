@@ -20,24 +20,22 @@ from layer_resolver import (
     pull_events,
     resolver,
 )
-from layer_resolver.handler import create_handler
 from layer_resolver.models import INDEX_MEDIA_TYPES
 from layer_resolver.settings import Settings
-from tests.unit.fakes import (
-    OCI_MANIFEST,
-    Context,
-    FakeEcr,
-    Send,
-    digest,
-    ecr_error,
-    function_url_event,
-    logged,
-)
+from tests.unit.fakes import OCI_MANIFEST, Answer, FakeEcr, Output, Send, digest
 
 RELIABILITY = (Path(__file__).parents[2] / "docs" / "reliability.md").read_text()
 KB, MB = 1024, 1024 * 1024
 
-TWO_LAYERS = json.dumps({"repositoryName": "team/app", "layerDigests": [digest(1), digest(2)]})
+
+@pytest.fixture
+def function_settings() -> Settings:
+    return Settings(image_pull=True)
+
+
+def post(send: Send, body: str, content_type: str | None, **more: Any) -> Answer:
+    query = {"repositoryName": "team/app"} if content_type else None
+    return send("POST", "/download-urls", query, body=body, content_type=content_type, **more)
 
 
 @pytest.mark.parametrize(
@@ -71,9 +69,7 @@ def test_a_bound_is_as_the_document_says(words: str, actual: object, documented:
 
 
 @pytest.mark.parametrize("is_base64_encoded", [False, True])
-@pytest.mark.parametrize(
-    ("content_type", "longest"), [("application/json", 2**20), (OCI_MANIFEST, 4 * 2**20), (None, 2**20)]
-)
+@pytest.mark.parametrize(("content_type", "longest"), [(None, MB), (OCI_MANIFEST, 4 * MB)])
 def test_a_body_is_refused_when_it_is_too_large_and_not_before(
     send: Send, content_type: str | None, longest: int, is_base64_encoded: bool
 ) -> None:
@@ -81,62 +77,39 @@ def test_a_body_is_refused_when_it_is_too_large_and_not_before(
         body = " " * (size - 2) + "{}"
         if is_base64_encoded:
             body = base64.b64encode(body.encode()).decode()
-        answer = send(
-            "POST",
-            "/download-urls",
-            body=body,
-            content_type=content_type,
-            is_base64_encoded=is_base64_encoded,
-        )
+        answer = post(send, body, content_type, is_base64_encoded=is_base64_encoded)
         assert answer.status == status
 
 
-@pytest.mark.parametrize("content_type", [None, OCI_MANIFEST, INDEX_MEDIA_TYPES[0]])
+@pytest.mark.parametrize("content_type", [None, OCI_MANIFEST])
 @pytest.mark.parametrize(
-    "body", ["[" * 100_000, '{"a":' * 100_000, f'{{"a": {"9" * 10_000}}}', '{"a": "\\ud800"}', '{"a": NaN}', "\ufeff{}"]
+    ("body", "problem"),
+    [
+        ("[" * 50_000, ""),
+        ('{"a":' * 50_000, ""),
+        (f'{{"a": {"9" * 10_000}}}', ""),
+        ('{"a": "\\ud800"}', ""),
+        ('{"a": NaN}', ""),
+        ("\ufeff{}", ""),
+        (f'{{"manifests":[{"{}," * 80_000}{{}}]}}', "The document has more than 100000 values."),
+        (f'{{"a":{{"b":[{"0," * 120_000}0]}}}}', "The document has more than 100000 values."),
+        (f'{{"urls":"{"," * 100_001}"}}', "The document has more than 100000 values."),
+        ('{"a":' * 100_001, "The document has more than 100000 values."),
+        ("[" * 100_001, "The document has more than 100000 values."),
+    ],
+    ids=lambda value: value[:12],
 )
 def test_what_no_json_document_should_have_is_the_callers_fault(
-    send: Send, content_type: str | None, body: str
+    send: Send, content_type: str | None, body: str, problem: str
 ) -> None:
-    query = {"repositoryName": "team/app"} if content_type else None
-    assert send("POST", "/download-urls", query, body=body, content_type=content_type).status == 400
+    answer = post(send, body, content_type)
+    assert answer.status == 400
+    assert problem in answer.json["detail"]
 
 
-NUMBERS = "0," * 60_000 + "0"
-EMPTY = "{}," * 40_000 + "{}"
-
-
-@pytest.mark.parametrize(
-    "document",
-    [
-        f'{{"manifests":[{EMPTY * 2}]}}',
-        f'{{"manifests":[{NUMBERS * 2}]}}',
-        f'{{"a":{{"b":[{NUMBERS * 2}]}}}}',
-        f'{{"urls":"{"," * 100_001}"}}',
-        '{"a":' * 100_001,
-        "[" * 100_001,
-    ],
-    ids=["objects", "numbers", "unknown member", "commas", "depth", "depth of lists"],
-)
-@pytest.mark.parametrize("content_type", ["application/json", OCI_MANIFEST])
-def test_a_document_of_too_many_values_is_not_read(send: Send, document: str, content_type: str) -> None:
-    query = None if content_type == "application/json" else {"repositoryName": "team/app"}
-    answer = send("POST", "/download-urls", query, body=document, content_type=content_type)
-    assert (answer.status, answer.json["detail"]) == (400, "The document has more than 100000 values.")
-
-
-@pytest.mark.parametrize(
-    ("content_type", "document", "places"),
-    [
-        (INDEX_MEDIA_TYPES[0], f'{{"manifests":[{EMPTY}]}}', 120_003),
-        (INDEX_MEDIA_TYPES[0], f'{{"manifests":[{NUMBERS}]}}', 60_001),
-        (OCI_MANIFEST, f'{{"config":{{"urls":[{NUMBERS}]}},"schemaVersion":2,"layers":[]}}', 60_004),
-    ],
-    ids=["objects", "numbers", "urls"],
-)
-def test_of_very_many_mistakes_none_is_described(send: Send, content_type: str, document: str, places: int) -> None:
-    answer = send("POST", "/download-urls", {"repositoryName": "team/app"}, body=document, content_type=content_type)
-    assert (answer.status, answer.json["detail"]) == (400, f"The document is wrong in {places} places.")
+def test_of_very_many_mistakes_none_is_described(send: Send) -> None:
+    answer = post(send, f'{{"manifests":[{"{}," * 400}{{}}]}}', INDEX_MEDIA_TYPES[0])
+    assert (answer.status, answer.json["detail"]) == (400, "The document is wrong in 1203 places.")
 
 
 def test_a_field_that_is_there_twice_is_refused(send: Send, ecr: FakeEcr) -> None:
@@ -151,17 +124,16 @@ def test_base64_that_is_none_is_the_callers_fault(send: Send, body: str) -> None
     assert send("POST", "/download-url", body=body, is_base64_encoded=True).status == 400
 
 
-@pytest.mark.parametrize("name", ["repository_name", "RepositoryName", "repositoryname"])
-def test_a_name_has_one_spelling(send: Send, ecr: FakeEcr, name: str) -> None:
-    assert send("GET", "/download-url", {name: "team/app", "layerDigest": digest()}).status == 400
-    assert not ecr.calls
-
-
-@pytest.mark.parametrize(("length", "code"), [(8 * 1024, "InvalidParameterException"), (8 * 1024 + 1, "RouteNotFound")])
+@pytest.mark.parametrize(("length", "code"), [(8 * KB, "InvalidParameterException"), (8 * KB + 1, "RouteNotFound")])
 def test_a_path_of_8_kb_is_the_longest_that_is_read(send: Send, length: int, code: str) -> None:
     before, after = "/v2/", "/tags/list"
     answer = send("GET", f"{before}{'a' * (length - len(before) - len(after))}{after}")
     assert answer.json["errors"][0]["detail"]["code"] == code
+
+
+def index_with(*entries: dict[str, Any]) -> str:
+    described = [{"mediaType": OCI_MANIFEST, "digest": digest(), "size": 1, **entry} for entry in entries]
+    return json.dumps({"schemaVersion": 2, "manifests": described})
 
 
 @pytest.mark.parametrize(
@@ -176,21 +148,14 @@ def test_a_path_of_8_kb_is_the_longest_that_is_read(send: Send, length: int, cod
     ids=str,
 )
 def test_an_error_quotes_nothing_of_an_index_that_is_not_of_its_form(
-    send: Send, ecr: FakeEcr, capsys: pytest.CaptureFixture[str], entry: dict[str, Any]
+    send: Send, ecr: FakeEcr, output: Output, entry: dict[str, Any]
 ) -> None:
-    index = json.dumps(
-        {"schemaVersion": 2, "manifests": [{"mediaType": OCI_MANIFEST, "digest": digest(), "size": 1, **entry}]}
-    )
-    query = {"repositoryName": "team/app"}
-    posted = send("POST", "/download-urls", query, body=index, content_type=INDEX_MEDIA_TYPES[0])
-    assert posted.status == 400
-    ecr.images = {"multi": (index.encode(), INDEX_MEDIA_TYPES[0])}
-    handler = create_handler(ecr, Settings(image_pull=True))
-    stored = handler(
-        function_url_event("GET", "/images/config", {**query, "imageTag": "multi", "platform": "linux/386"}), Context()
-    )
-    assert stored["statusCode"] >= 400
-    assert "K7MDENG" not in posted.text + str(stored) + capsys.readouterr().out
+    posted = post(send, index_with(entry), INDEX_MEDIA_TYPES[0])
+    ecr.images = {"multi": (index_with(entry).encode(), INDEX_MEDIA_TYPES[0])}
+    query = {"repositoryName": "team/app", "imageTag": "multi", "platform": "linux/386"}
+    stored = send("GET", "/images/config", query)
+    assert (posted.status, stored.status >= 400) == (400, True)
+    assert "K7MDENG" not in posted.text + stored.text + output.text()
 
 
 @pytest.mark.parametrize(
@@ -198,18 +163,14 @@ def test_an_error_quotes_nothing_of_an_index_that_is_not_of_its_form(
     [
         {"platform": {"os": "x" * 5000, "architecture": "arm64"}},
         {"platform": {"os": "linux", "architecture": "\n\r" * 100}},
-        {"platform": {"os": "linux", "architecture": "\U0001f600" * 90}},
         {"mediaType": "m" * 5000},
     ],
-    ids=["os", "architecture", "escapes", "media type"],
+    ids=["os", "architecture", "media type"],
 )
 def test_an_error_quotes_little_of_an_index(send: Send, entry: dict[str, Any]) -> None:
-    entry = {"mediaType": OCI_MANIFEST, "digest": digest(), "size": 1, **entry}
-    index = json.dumps({"schemaVersion": 2, "manifests": [entry] * 300})
-    query = {"repositoryName": "team/app"}
-    answer = send("POST", "/download-urls", query, body=index, content_type=INDEX_MEDIA_TYPES[0])
+    answer = post(send, index_with(*[entry] * 300), INDEX_MEDIA_TYPES[0])
     assert answer.status == 400
-    assert len(answer.text) <= 16 * 1024
+    assert len(answer.text) <= 16 * KB
     assert len(answer.json["manifests"]) == 10
     assert "and 290 more" in answer.json["detail"]
 
@@ -221,29 +182,8 @@ def test_an_answer_of_just_what_lambda_takes_is_given(send: Send, monkeypatch: p
         assert send("GET", "/openapi.json").status == status
 
 
-def test_what_takes_six_characters_on_the_way_counts_as_six(ecr: FakeEcr) -> None:
-    handler = create_handler(ecr, Settings(image_pull=True))
+def test_what_takes_six_characters_on_the_way_counts_as_six(send: Send, ecr: FakeEcr) -> None:
     for count, status in ((1_000_000, 200), (1_100_000, 413)):
         content = json.dumps({"schemaVersion": 2, "annotations": {"a": "ü" * count}}, ensure_ascii=False).encode()
         ecr.images = {"1.0": (content, OCI_MANIFEST)}
-        assert handler(function_url_event("GET", "/v2/team/app/manifests/1.0"), Context())["statusCode"] == status
-
-
-@pytest.mark.parametrize(
-    ("error", "level"),
-    [
-        (RuntimeError(), "ERROR"),
-        (ecr_error("ExpiredTokenException"), "ERROR"),
-        (ecr_error("LayersNotFoundException"), "INFO"),
-        (ecr_error("ThrottlingException"), "INFO"),
-    ],
-    ids=repr,
-)
-def test_a_batch_answers_200_whatever_its_failures_and_the_log_tells_the_services_own_fault(
-    send: Send, ecr: FakeEcr, capsys: pytest.CaptureFixture[str], error: Exception, level: str
-) -> None:
-    ecr.answer = error
-    answer = send("POST", "/download-urls", body=TWO_LAYERS)
-    assert (answer.status, len(answer.json["failures"])) == (200, 2)
-    assert answer.json["requestId"] == "9e5d8b70-0000-4000-8000-000000000000"
-    assert logged(capsys)["level"] == level
+        assert send("GET", "/v2/team/app/manifests/1.0").status == status

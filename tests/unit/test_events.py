@@ -9,12 +9,12 @@ https://github.com/aws-powertools/powertools-lambda-python/tree/develop/tests/ev
 
 import json
 from copy import deepcopy
+from functools import reduce
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from layer_resolver.errors import INVALID_PARAMETER, UNSUPPORTED_EVENT, ResolverError
+from layer_resolver.errors import UNSUPPORTED_EVENT, ResolverError
 from layer_resolver.handler import Handler, create_handler
 from layer_resolver.settings import Settings
 from tests.unit.fakes import OCI_MANIFEST, Context, FakeEcr, digest
@@ -69,87 +69,25 @@ def test_a_schedule_without_a_request_is_raised_with_what_the_function_answers(h
     assert caught.value.kind is UNSUPPORTED_EVENT
 
 
-def changed(name: str, path: str, value: object) -> Any:
-    """Return an event with another value in one place."""
-    event = deepcopy(EVENTS[name])
-    place = event
-    *parents, last = path.split(".")
-    for parent in parents:
-        place = place.setdefault(parent, {})
-    place[last] = value
-    return event
-
-
-@pytest.mark.parametrize(
-    ("path", "value"),
-    [
-        ("cookies", ["session=0f1e2d3c"]),
-        ("headers", {"": "no name", "x-empty": "", "x-long": "x" * 8192, "x-latin": "caf\u00e9"}),
-        ("requestContext.http.sourceIp", "2001:db8:85a3::8a2e:370:7334"),
-        ("requestContext.http.userAgent", None),
-        ("requestContext.authorizer.iam.principalOrgId", "o-a1b2c3d4e5"),
-    ],
-)
-def test_a_request_is_answered_whatever_else_lambda_says_of_it(handler: Handler, path: str, value: object) -> None:
-    assert handler(changed("function-url-public", path, value), Context())["statusCode"] == 200
-
-
 @pytest.mark.parametrize(
     ("path", "value"),
     [
         ("rawPath", None),
-        ("rawQueryString", 5),
-        ("cookies", "session=0f1e2d3c"),
-        ("headers", ["host"]),
         ("headers.host", 5),
-        ("queryStringParameters", "a=b"),
         ("queryStringParameters.layerDigest", None),
         ("body", {"repositoryName": "team/app"}),
         ("isBase64Encoded", "perhaps"),
         ("requestContext", None),
-        ("requestContext", {}),
-        ("requestContext.requestId", 5),
-        ("requestContext.authorizer", "iam"),
-        ("requestContext.authorizer.iam", []),
         ("requestContext.authorizer.iam.userArn", 5),
-        ("requestContext.authorizer.iam.cognitoIdentity", "none"),
-        ("requestContext.http", []),
         ("requestContext.http.method", None),
-        ("requestContext.http.sourceIp", None),
         ("requestContext.http.sourceIp", {}),
     ],
 )
 def test_a_malformed_request_is_refused_and_says_where(handler: Handler, path: str, value: object) -> None:
-    answer = handler(changed("function-url-iam", path, value), Context())
+    event = deepcopy(EVENTS["function-url-iam"])
+    *parents, last = path.split(".")
+    reduce(lambda place, name: place.setdefault(name, {}), parents, event)[last] = value
+    answer = handler(event, Context())
     problem = json.loads(answer["body"])
     assert (answer["statusCode"], problem["code"]) == (400, "UnsupportedEvent")
-    assert path.rsplit(".", maxsplit=1)[-1] in problem["detail"]
-
-
-@pytest.mark.parametrize(
-    ("path", "value"),
-    [
-        ("version", 0),
-        ("id", None),
-        ("account", 444455556666),
-        ("time", "yesterday"),
-        ("region", None),
-        ("resources", "arn:aws:s3:::builds/app"),
-        ("replay-name", ["after-the-outage"]),
-        ("detail", "{}"),
-        ("detail", None),
-        ("detail", []),
-    ],
-)
-def test_a_malformed_event_is_raised_and_says_where(handler: Handler, path: str, value: object) -> None:
-    with pytest.raises(ResolverError, match=path) as caught:
-        handler(changed("eventbridge-custom", path, value), Context())
-    assert caught.value.kind is INVALID_PARAMETER
-
-
-@pytest.mark.parametrize("missing", ["id", "account", "detail"])
-def test_an_incomplete_event_is_raised_and_says_what_is_missing(handler: Handler, missing: str) -> None:
-    event = {name: value for name, value in EVENTS["eventbridge-ecr-push"].items() if name != missing}
-    with pytest.raises(ResolverError, match=f"{missing} is missing") as caught:
-        handler(event, Context())
-    assert caught.value.kind is INVALID_PARAMETER
+    assert last in problem["detail"]

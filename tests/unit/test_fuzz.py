@@ -5,7 +5,6 @@ import json
 from typing import Any
 from urllib.parse import quote
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -13,7 +12,7 @@ from layer_resolver.errors import INVALID_PARAMETER, UNSUPPORTED_EVENT, Resolver
 from layer_resolver.handler import create_handler
 from layer_resolver.models import INDEX_MEDIA_TYPES, MANIFEST_MEDIA_TYPES
 from layer_resolver.settings import Settings
-from tests.unit.fakes import Context, FakeEcr, digest, eventbridge_event, function_url_event
+from tests.unit.fakes import Context, FakeEcr, Output, digest, eventbridge_event, function_url_event
 
 MARKER = "K7MDENG"
 SECRETS = ("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY==", "Bearer%20K7MDENG", "x-amz-signature%253Dk7mdeng",
@@ -50,7 +49,7 @@ fuzzed = settings(max_examples=30, suppress_health_check=[HealthCheck.function_s
     changes=st.dictionaries(st.sampled_from(["headers", "queryStringParameters", "requestContext"]), json_values),
 )
 def test_a_malformed_request_is_the_callers_error(
-    capsys: pytest.CaptureFixture[str],
+    output: Output,
     method: str,
     path: str,
     query: dict[str, str],
@@ -69,7 +68,7 @@ def test_a_malformed_request_is_the_callers_error(
     if answer["statusCode"] >= 400:
         (code,) = {document["code"]} if "code" in document else {each["code"] for each in document["errors"]}
         assert code
-        assert MARKER.lower() not in (str(answer) + capsys.readouterr().out).lower()
+        assert MARKER.lower() not in (str(answer) + output.text()).lower()
 
 
 events = json_values | st.builds(
@@ -81,11 +80,11 @@ events = json_values | st.builds(
 
 @fuzzed
 @given(event=events)
-def test_any_event_is_resolved_or_refused_with_what_is_wrong(capsys: pytest.CaptureFixture[str], event: Any) -> None:
+def test_any_event_is_resolved_or_refused_with_what_is_wrong(output: Output, event: Any) -> None:
     told, kind = "", INVALID_PARAMETER
     try:
         handler(event, Context())
     except ResolverError as error:
-        told, kind = str(error) + capsys.readouterr().out, error.kind
+        told, kind = str(error) + output.text(), error.kind
     assert kind in {INVALID_PARAMETER, UNSUPPORTED_EVENT}
     assert MARKER.lower() not in told.lower()

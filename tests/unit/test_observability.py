@@ -20,20 +20,17 @@ from layer_resolver.invocation import EcrCall, Invocation
 from layer_resolver.observability import LOGGED_DIGEST_BYTES, LOGGED_LAYERS, first_digests, metrics, publish
 from layer_resolver.settings import Settings
 from tests.unit.fakes import (
-    OCI_MANIFEST,
     Context,
     FakeEcr,
     Lines,
+    Output,
     Send,
     digest,
     ecr_error,
     eventbridge_event,
     function_url_event,
-    logged,
-    manifest,
     metrics_in,
     url_signed_now,
-    written,
 )
 
 LONGEST_LINE = 32 * 1024
@@ -56,14 +53,14 @@ def metric(lines: Lines, name: str) -> dict[str, Any]:
 
 
 class TestLogLine:
-    def test_an_invocation_leaves_one_log_line_that_says_what_was_done(
-        self, send: Send, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]
+    def test_an_invocation_leaves_one_log_line_that_says_what_was_done_and_nothing_of_the_one_before(
+        self, send: Send, ecr: FakeEcr, output: Output
     ) -> None:
         ecr.answers = {digest(2): ecr_error("LayersNotFoundException", "not here")}
         send("GET", "/healthz")
-        capsys.readouterr()
+        output.text()
         ask(send, digest(1), digest(2))
-        log = logged(capsys)
+        log = output.log()
         at = datetime.strptime(log.pop("timestamp"), "%Y-%m-%d %H:%M:%S,%f%z")
         assert abs(at.timestamp() - time.time()) < 600
         assert log.pop("durationMs") >= 0
@@ -95,37 +92,42 @@ class TestLogLine:
             "failures": [{"code": "LayersNotFoundException", "layerDigest": digest(2), "cause": cause}],
             "layerDigests": [digest(1), digest(2)],
         }
-
-    def test_a_line_has_nothing_of_the_invocation_before(self, send: Send, capsys: pytest.CaptureFixture[str]) -> None:
-        ask(send, digest())
-        capsys.readouterr()
         send("GET", "/healthz")
-        assert not {"repositoryName", "layersRequested", "layerDigests"} & logged(capsys).keys()
+        assert not {"repositoryName", "layersRequested", "layerDigests", "failures"} & output.log().keys()
 
     @pytest.mark.parametrize("path", [f"blobs/{digest()}", "manifests/1.0", "tags/list", f"referrers/{digest()}"])
     def test_the_registry_and_the_repository_that_were_asked_are_logged(
-        self, ecr: FakeEcr, capsys: pytest.CaptureFixture[str], path: str
+        self, ecr: FakeEcr, output: Output, path: str
     ) -> None:
         settings = Settings(image_pull=True, list_tags=True, allowed_registries=("210987654321",))
         create_handler(ecr, settings)(function_url_event("GET", f"/v2/210987654321/team/app/{path}"), Context())
-        log = logged(capsys)
+        log = output.log()
         assert (log["registryId"], log["repositoryName"]) == ("210987654321", "team/app")
 
-    def test_a_bug_is_an_error_with_the_place_where_it_was_raised(
-        self, send: Send, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]
+    @pytest.mark.parametrize(
+        ("error", "level"),
+        [
+            (RuntimeError("could not read"), "ERROR"),
+            (ecr_error("ExpiredTokenException"), "ERROR"),
+            (ecr_error("LayersNotFoundException"), "INFO"),
+            (ecr_error("ThrottlingException"), "INFO"),
+        ],
+        ids=repr,
+    )
+    def test_the_services_own_fault_is_an_error_with_the_place_where_it_was_raised_in_a_batch_too(
+        self, send: Send, ecr: FakeEcr, output: Output, error: Exception, level: str
     ) -> None:
-        ecr.answer = RuntimeError("could not read")
-        send("GET", "/download-url", LAYER)
-        log = logged(capsys)
-        assert (log["level"], log["status"]) == ("ERROR", 500)
-        assert log["failures"] == [
-            {"code": "InternalError", "layerDigest": digest(), "cause": {"type": "RuntimeError"}}
-        ]
-        assert log["trace"][-1].startswith("fakes.py:")
+        ecr.answer = error
+        ask(send, digest())
+        log = output.log()
+        assert (log["status"], log["level"]) == (200, level)
+        assert log["failures"][0]["cause"]["type"] == type(error).__name__
+        assert ("trace" in log) == (level == "ERROR")
+        assert log.get("trace", ["fakes.py:1"])[-1].startswith("fakes.py:")
 
-    def test_a_refused_request_is_logged_with_the_reason(self, send: Send, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_a_refused_request_is_logged_with_the_reason(self, send: Send, output: Output) -> None:
         send("GET", "/download-url", {"repositoryName": "team/app"})
-        log, lines = written(capsys)
+        log, lines = output.log_and_metrics()
         assert (log["level"], log["status"]) == ("INFO", 400)
         assert log["error"]["code"] == "InvalidParameterException"
         assert "layerDigest" in log["error"]["message"]
@@ -133,40 +135,21 @@ class TestLogLine:
         assert metric(lines, "RequestsFailed")["code"] == "InvalidParameterException"
         assert not [line for line in lines if "LayersFailed" in line]
 
-    def test_an_unknown_path_and_a_query_are_not_logged(self, send: Send, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_an_unknown_path_and_a_query_are_not_logged(self, send: Send, output: Output) -> None:
         send("GET", "/a-secret-path", {"a-secret": "query"})
-        log = logged(capsys)
+        log = output.log()
         assert log["route"] == "unmatched"
         assert "a-secret" not in json.dumps(log)
 
-    @pytest.mark.parametrize("reference", ["Bearer%20s3cr3t", "X-Amz-Signature%3Ds3cr3t", "s3cr3t" * 30])
-    def test_a_reference_that_can_not_name_an_image_is_not_logged(
-        self, ecr: FakeEcr, capsys: pytest.CaptureFixture[str], reference: str
-    ) -> None:
-        handler = create_handler(ecr, Settings(image_pull=True))
-        answer = handler(function_url_event("GET", f"/v2/team/app/manifests/{reference}"), Context())
-        captured = capsys.readouterr()
-        assert answer["statusCode"] == 404
-        assert "s3cr3t" not in captured.out + captured.err + str(answer)
-
-    def test_the_account_that_put_an_event_is_the_caller(
-        self, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        create_handler(ecr, Settings())(eventbridge_event({**LAYER}), Context())
-        log, lines = written(capsys)
-        assert (log["callerKind"], log["caller"]) == ("event", "123456789012")
-        line = metric(lines, "Requests")
-        assert (line["callerKind"], line["outcome"]) == ("event", "answered")
-
-    @pytest.mark.parametrize("account", ["12345678901", "Bearer s3cr3t", 123456789012, None])
-    def test_what_is_not_an_account_is_not_logged_as_a_caller(
-        self, ecr: FakeEcr, capsys: pytest.CaptureFixture[str], account: object
-    ) -> None:
+    @pytest.mark.parametrize("account", ["123456789012", "12345678901", "Bearer s3cr3t", 123456789012, None])
+    def test_the_account_that_put_an_event_is_the_caller(self, ecr: FakeEcr, output: Output, account: object) -> None:
         with suppress(ResolverError):
-            create_handler(ecr, Settings())({**eventbridge_event({**LAYER}), "account": account}, Context())
-        assert "caller" not in logged(capsys)
+            create_handler(ecr, Settings())(eventbridge_event({**LAYER}) | {"account": account}, Context())
+        log, lines = output.log_and_metrics()
+        assert log.get("caller") == ("123456789012" if account == "123456789012" else None)
+        assert log["callerKind"] == metric(lines, "Requests")["callerKind"] == "event"
 
-    def test_an_error_about_tags_or_an_image_says_so(self, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_an_error_about_tags_or_an_image_says_so(self, ecr: FakeEcr, output: Output) -> None:
         handler = create_handler(ecr, Settings(image_pull=True, list_tags=True))
         ecr.image_error = ecr_error("ThrottlingException")
         for path, about in [
@@ -176,18 +159,15 @@ class TestLogLine:
         ]:
             answer = handler(function_url_event("GET", f"/v2/team/app/{path}"), Context())
             assert "layer" not in answer["body"]
-            error = logged(capsys)["error"]
+            error = output.log()["error"]
             assert (error.pop("code"), error.pop("cause")["type"]) == ("ThrottlingException", "ClientError")
             assert error == about
 
     @pytest.mark.usefixtures("debugging")
-    def test_debugging_adds_a_line_for_each_call_to_ecr(
-        self, send: Send, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_debugging_adds_a_line_for_each_call_to_ecr(self, send: Send, ecr: FakeEcr, output: Output) -> None:
         ecr.answers = {digest(2): ecr_error("LayersNotFoundException")}
         ask(send, digest(1), digest(2))
-        lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-        calls = [line for line in lines if line.get("message") == "Called ECR"]
+        calls = [line for line in output.lines() if line.get("message") == "Called ECR"]
         assert {(line["level"], line["action"], line["outcome"]) for line in calls} == {
             ("DEBUG", "get_download_url_for_layer", "ok"),
             ("DEBUG", "get_download_url_for_layer", "LayersNotFoundException"),
@@ -195,9 +175,9 @@ class TestLogLine:
         assert {line["correlation_id"] for line in calls} == {"9e5d8b70-0000-4000-8000-000000000000"}
 
     @pytest.mark.usefixtures("debugging")
-    def test_a_call_that_is_still_running_has_no_duration(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_a_call_that_is_still_running_has_no_duration(self, output: Output) -> None:
         publish_alone(Invocation(Deadline.after(5), ecr_calls=[EcrCall("list_images")]))
-        lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        lines = output.lines()
         (call,) = [line for line in lines if line.get("message") == "Called ECR"]
         assert "durationMs" not in call
         assert not [line for line in lines if "EcrCallLatency" in line]
@@ -205,33 +185,21 @@ class TestLogLine:
 
 class TestSize:
     def test_a_line_has_every_layer_of_an_image_behind_all_other_fields_of_which_logs_insights_finds_200(
-        self, send: Send, capsys: pytest.CaptureFixture[str]
+        self, send: Send, output: Output
     ) -> None:
         ask(send, *map(digest, range(LOGGED_LAYERS)))
-        log = logged(capsys)
+        log = output.log()
         assert log["layerDigests"] == [digest(number) for number in range(LOGGED_LAYERS)]
         fields = list(log)
         assert fields.index("layerDigests") + LOGGED_LAYERS < 200
 
-    def test_the_line_of_the_largest_batch_stays_below_32_kb(
-        self, send: Send, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        ecr.answer = ecr_error("UnableToGetUpstreamLayerException", "x" * 2000)
-        ask(send, *(f"sha256:{number:0293x}" for number in range(500)))
-        (line,) = [line for line in capsys.readouterr().out.splitlines() if "layerDigests" in line]
-        assert len(line.encode()) < LONGEST_LINE
-        log = json.loads(line)
-        assert (log["layersFailed"], len(log["failures"])) == (500, 10)
-        assert len(log["layerDigests"]) == LOGGED_DIGEST_BYTES // (300 + len('"",'))
-
-    def test_a_line_with_all_that_is_longest_at_once_stays_below_32_kb(
-        self, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_a_line_with_all_that_is_longest_at_once_stays_below_32_kb(self, output: Output) -> None:
         longest = f"sha256:{0:0293x}"
         repository = Repository("a" * 256, "123456789012")
         cause = _chained(30)
         error = ResolverError(INTERNAL_ERROR, "x" * 10_000)
         error.__cause__ = cause
+        about_layer = ResolverError.about(Subject(repository, "layer", longest), INTERNAL_ERROR, cause)
         publish_alone(
             Invocation(
                 Deadline.after(5),
@@ -240,17 +208,16 @@ class TestSize:
                 image_digest=longest,
                 repository=repository,
                 layer_digests=[longest] * 500,
-                failures=[
-                    ResolverError.about(Subject(repository, "layer", longest), INTERNAL_ERROR, cause)
-                    for _ in range(500)
-                ],
+                failures=[about_layer] * 500,
                 error=error,
                 pull_event_failure=cause,
             )
         )
-        (line,) = [line for line in capsys.readouterr().out.splitlines() if "layerDigests" in line]
+        (line,) = [line for line in output.text().splitlines() if "layerDigests" in line]
         assert LONGEST_LINE / 2 < len(line.encode()) < LONGEST_LINE
-        assert len(json.loads(line)["error"]["message"]) == 2000
+        log = json.loads(line)
+        assert (log["layersFailed"], len(log["failures"]), len(log["error"]["message"])) == (500, 10, 2000)
+        assert len(log["layerDigests"]) == LOGGED_DIGEST_BYTES // (300 + len('"",'))
 
     def test_digests_that_just_fit_are_all_there(self) -> None:
         assert first_digests(["a" * 7] * 3, 30) == ["a" * 7] * 3
@@ -273,13 +240,14 @@ def _chained(depth: int) -> Exception:
 
 
 class TestMetrics:
-    def test_each_metric_has_its_namespace_unit_and_dimensions(
-        self, send: Send, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]
+    def test_each_metric_has_its_namespace_unit_and_dimensions_and_counts_what_was_resolved_and_what_failed_by_code(
+        self, send: Send, ecr: FakeEcr, output: Output
     ) -> None:
-        ecr.answers = {digest(2): ecr_error("LayersNotFoundException")}
+        missing = ecr_error("LayersNotFoundException")
+        ecr.answers = {digest(1): missing, digest(2): missing, digest(3): ecr_error("ThrottlingException")}
         send("GET", "/nowhere")
-        ask(send, digest(1), digest(2))
-        lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        ask(send, *map(digest, range(6)))
+        lines = output.lines()
         found = {
             (name, unit, *sorted(dimensions.items()))
             for line in lines
@@ -287,119 +255,68 @@ class TestMetrics:
             if name != "ColdStart"
         }
         service, stack = ("service", "ecr-layer-resolver"), ("stack", "local")
-        code, kind = ("code", "LayersNotFoundException"), ("callerKind", "public")
+        kind = ("callerKind", "public")
         assert found == {
             ("LayersResolved", "Count", service, stack),
             ("EcrCallLatency", "Milliseconds", service, stack),
-            ("LayersFailed", "Count", code, service, stack),
+            ("LayersFailed", "Count", ("code", "LayersNotFoundException"), service, stack),
+            ("LayersFailed", "Count", ("code", "ThrottlingException"), service, stack),
             ("RequestsFailed", "Count", ("code", "RouteNotFound"), service, stack),
             ("Requests", "Count", kind, ("outcome", "answered"), service, stack),
             ("Requests", "Count", kind, ("outcome", "refused"), service, stack),
         }
         assert all(abs(line["_aws"]["Timestamp"] / 1000 - time.time()) < 600 for line in lines if "_aws" in line)
-
-    def test_they_count_what_was_resolved_and_what_failed_by_code(
-        self, send: Send, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        missing = ecr_error("LayersNotFoundException")
-        ecr.answers = {digest(1): missing, digest(2): missing, digest(3): ecr_error("ThrottlingException")}
-        ask(send, *map(digest, range(6)))
-        _, lines = written(capsys)
         assert metric(lines, "LayersResolved")["LayersResolved"] == [3.0]
         assert len(metric(lines, "EcrCallLatency")["EcrCallLatency"]) == 6
         failed = {line["code"]: line["LayersFailed"] for line in lines if "LayersFailed" in line}
         assert failed == {"LayersNotFoundException": [2.0], "ThrottlingException": [1.0]}
 
-    def test_a_layer_that_fails_its_request_is_counted_once(
-        self, send: Send, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        ecr.answers = {digest(): ecr_error("ThrottlingException")}
-        assert send("GET", f"/v2/team/app/blobs/{digest()}").status == 429
-        _, lines = written(capsys)
-        assert metric(lines, "RequestsFailed")["code"] == "ThrottlingException"
-        assert not [line for line in lines if "LayersFailed" in line]
-
     @pytest.mark.parametrize(
-        ("path", "error", "outcome"),
+        ("path", "error", "outcome", "code"),
         [
-            ("/healthz", None, "answered"),
-            ("/download-url", None, "refused"),
-            (f"/v2/team/app/blobs/{digest()}", RuntimeError(), "failed"),
+            ("/healthz", None, "answered", None),
+            (f"/v2/team/app/blobs/{digest()}", ecr_error("ThrottlingException"), "refused", "ThrottlingException"),
+            (f"/v2/team/app/blobs/{digest()}", RuntimeError(), "failed", "InternalError"),
         ],
     )
-    def test_each_request_is_counted_by_outcome_and_kind_of_caller_never_by_its_name(
+    def test_each_request_is_counted_once_by_outcome_and_kind_of_caller_never_by_its_name(
         self,
         send: Send,
         ecr: FakeEcr,
-        capsys: pytest.CaptureFixture[str],
+        output: Output,
         path: str,
         error: Exception | None,
         outcome: str,
+        code: str | None,
     ) -> None:
         ecr.answer = error or 0.0
         send("GET", path)
-        _, lines = written(capsys)
+        _, lines = output.log_and_metrics()
         line = metric(lines, "Requests")
         assert (line["Requests"], line["callerKind"], line["outcome"]) == ([1.0], "public", outcome)
-        assert not {"caller", "sourceIp"} & {name for each in lines for name in each}
+        assert not {"caller", "sourceIp", "LayersFailed"} & {name for each in lines for name in each}
+        assert [each["code"] for each in lines if "RequestsFailed" in each] == ([code] if code else [])
 
-    def test_cache_hits_are_counted(
-        self, send: Send, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("tests.unit.fakes.download_url", url_signed_now)
+    def test_cache_hits_are_counted(self, send: Send, ecr: FakeEcr, output: Output) -> None:
+        ecr.url_of = url_signed_now
         ask(send, digest(1))
-        capsys.readouterr()
+        output.text()
         ask(send, digest(1), digest(2))
-        log, lines = written(capsys)
+        log, lines = output.log_and_metrics()
         assert (log["cacheHits"], log["ecrCalls"]) == (1, 1)
         assert metric(lines, "CacheHits")["CacheHits"] == [1.0]
 
-    def test_more_calls_than_one_metric_line_takes_are_all_reported(
-        self, send: Send, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_more_calls_than_one_metric_line_takes_are_all_reported(self, send: Send, output: Output) -> None:
         ask(send, *map(digest, range(250)))
-        _, lines = written(capsys)
+        _, lines = output.log_and_metrics()
         # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
         values = [line.get("EcrCallLatency", []) for line in lines]
         assert max(map(len, values)) <= 100
         assert sum(map(len, values)) == 250
 
 
-class TestWhatNobodyGot:
-    """Requests that read an image or a layer and give neither its manifest nor its download URL."""
-
-    @pytest.fixture
-    def function_settings(self) -> Settings:
-        return Settings(image_pull=True)
-
-    @pytest.fixture(autouse=True)
-    def image(self, ecr: FakeEcr) -> None:
-        ecr.images = {"1.0": (json.dumps(manifest()).encode(), OCI_MANIFEST)}
-
-    @pytest.mark.parametrize("path", ["/download-url", "/images/download-urls"])
-    def test_a_head_request_resolves_no_layer_for_its_caller(
-        self, send: Send, capsys: pytest.CaptureFixture[str], path: str
-    ) -> None:
-        query = {"repositoryName": "team/app"}
-        query |= {"layerDigest": digest()} if path == "/download-url" else {"imageTag": "1.0"}
-        assert send("HEAD", path, query).status == 200
-        log, lines = written(capsys)
-        assert (log["layersRequested"] > 0, log["layersResolved"], log["repositoryName"]) == (True, 0, "team/app")
-        assert not [line for line in lines if "LayersResolved" in line]
-
-    def test_an_event_whose_result_is_too_large_resolves_no_layer(
-        self, ecr: FakeEcr, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        ecr.url_padding = 15_000
-        event = eventbridge_event({"repositoryName": "team/app", "layerDigests": [*map(digest, range(30))]})
-        with pytest.raises(ResolverError, match="larger than"):
-            create_handler(ecr, Settings())(event, Context())
-        log, _ = written(capsys)
-        assert (log["level"], log["layersRequested"], log["layersResolved"]) == ("ERROR", 30, 0)
-
-
 def test_the_answer_is_there_though_standard_output_takes_no_more(
-    send: Send, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    send: Send, monkeypatch: pytest.MonkeyPatch, output: Output
 ) -> None:
     with Path("/dev/full").open("w", buffering=1) as full, monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", full)
@@ -407,4 +324,4 @@ def test_the_answer_is_there_though_standard_output_takes_no_more(
         with suppress(OSError):
             full.close()
     assert [answer.status for answer in answers] == [200, 200]
-    assert "X-Amz" not in capsys.readouterr().err
+    assert "X-Amz" not in output.text()

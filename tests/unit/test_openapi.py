@@ -19,11 +19,6 @@ PATHS = DOCUMENT["paths"]
 SCHEMAS = DOCUMENT["components"]["schemas"]
 
 
-def check(content: Any, schema: str) -> None:
-    """Check that content has a schema of the document."""
-    jsonschema.validate(content, {"$ref": f"#/components/schemas/{schema}", "components": DOCUMENT["components"]})
-
-
 def nodes_of(node: Any) -> Iterator[dict[str, Any]]:
     """Yield every object of a JSON document."""
     if isinstance(node, dict):
@@ -33,19 +28,15 @@ def nodes_of(node: Any) -> Iterator[dict[str, Any]]:
             yield from nodes_of(each)
 
 
-def test_the_file_is_what_make_openapi_writes() -> None:
+def test_the_file_that_the_function_serves_is_what_make_openapi_writes(send: Send) -> None:
     assert openapi_document() == DOCUMENT, "run `make openapi`"
+    answer = send("GET", "/openapi.json")
+    assert (answer.headers["Content-Type"], answer.json) == ("application/json", DOCUMENT)
 
 
 def test_it_is_valid_openapi_3_1() -> None:
     OpenAPIV31SpecValidator(DOCUMENT).validate()
     assert DOCUMENT["openapi"].startswith("3.1.")
-
-
-def test_the_function_serves_it(send: Send) -> None:
-    answer = send("GET", "/openapi.json")
-    assert answer.headers["Content-Type"] == "application/json"
-    assert answer.json == DOCUMENT
 
 
 def test_it_has_just_the_json_routes_and_their_methods() -> None:
@@ -67,23 +58,9 @@ def test_each_error_of_a_json_route_is_in_it() -> None:
 
 
 def test_examples_fit_their_schemas() -> None:
-    described = [node for node in nodes_of(DOCUMENT) if isinstance(node.get("examples"), list)]
-    for schema in described:
-        for example in schema["examples"]:
+    for schema in nodes_of(DOCUMENT):
+        for example in schema.get("examples", []):
             jsonschema.validate(example, schema)
-    assert {example for schema in described for example in schema["examples"]} == {
-        "team/app",
-        "123456789012",
-        "latest",
-        "linux/arm64",
-        "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
-    }
-
-
-def test_a_query_has_no_null_and_a_body_may() -> None:
-    for parameter in PATHS["/images/config"]["get"]["parameters"]:
-        assert parameter["schema"]["type"] == "string"
-    check({"repositoryName": "team/app", "registryId": None, "layerDigest": digest()}, "DownloadUrlRequest")
 
 
 @pytest.mark.parametrize("path", ["/download-url", "/openapi.json", "/healthz"])

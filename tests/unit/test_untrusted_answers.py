@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,11 +12,13 @@ from layer_resolver.errors import ResolverError
 from layer_resolver.function_url import Api, FunctionUrl, Response, Route
 from layer_resolver.invocation import Invocation
 from layer_resolver.settings import Settings
-from tests.unit.fakes import OCI_MANIFEST, FakeEcr, Send, digest, download_url, function_url_event, manifest
+from tests.unit.fakes import OCI_MANIFEST, FakeEcr, Output, Send, digest, download_url, function_url_event, manifest
 
 MANIFEST = json.dumps(manifest())
-MANIFEST_DIGEST = f"sha256:{hashlib.sha256(MANIFEST.encode()).hexdigest()}"
-TRUE_DIGEST = f"sha256:{hashlib.sha256(b'{}').hexdigest()}"
+TRUE_DIGEST = f"sha256:{hashlib.sha256(MANIFEST.encode()).hexdigest()}"
+BLOB = f"/v2/team/app/blobs/{digest()}"
+OTHER_DIGESTS: tuple[object, ...] = (digest(2), "", None, [])
+REFERRERS = f"/v2/team/app/referrers/{digest()}"
 
 
 @pytest.fixture
@@ -23,123 +26,107 @@ def function_settings() -> Settings:
     return Settings(image_pull=True, list_tags=True)
 
 
+@pytest.fixture
+def have_ecr_answer(ecr: FakeEcr, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, object], None]:
+    """Return a function that has a method of ECR's client answer this."""
+    return lambda method, answer: monkeypatch.setattr(ecr, method, lambda **_: answer)
+
+
 def image(**parts: Any) -> dict[str, Any]:
     """Return an answer of BatchGetImage with one image, in which these parts are other than they should be."""
     true = {
         "imageId": {"imageDigest": TRUE_DIGEST, "imageTag": "1.0"},
-        "imageManifest": "{}",
+        "imageManifest": MANIFEST,
         "imageManifestMediaType": OCI_MANIFEST,
     }
     return {"images": [true | parts], "failures": []}
 
 
-def test_the_answer_without_a_fault_is_given_out(send: Send, monkeypatch: pytest.MonkeyPatch) -> None:
-    answer = image(repositoryName="team/app", registryId="123456789012")
-    monkeypatch.setattr(FakeEcr, "batch_get_image", lambda *_, **__: answer)
-    assert send("GET", "/v2/team/app/manifests/1.0").text == "{}"
+def url(value: object) -> dict[str, Any]:
+    return {"downloadUrl": value, "layerDigest": digest()}
 
 
 @pytest.mark.parametrize(
-    "answer",
+    ("method", "path", "answer"),
     [
-        {},
-        {"images": "x"},
-        {"images": [{}]},
-        {"images": [], "failures": "x"},
-        image(imageManifest=5),
-        image(imageManifest="\ud800"),
-        image(imageId={"imageDigest": 5, "imageTag": "1.0"}),
-        image(imageId={"imageDigest": TRUE_DIGEST, "imageTag": []}),
-        image(repositoryName="team/other"),
-        image(imageManifestMediaType=None),
-        image(imageManifestMediaType="a/b\r\nSet-Cookie: c=d"),
-        image(imageManifestMediaType="text"),
+        *(
+            ("batch_get_image", "/v2/team/app/manifests/1.0", answer)
+            for answer in (
+                {},
+                image(imageManifest=5),
+                image(imageManifest="\ud800"),
+                image(imageId={"imageDigest": 5, "imageTag": "1.0"}),
+                image(repositoryName="team/other"),
+                image(imageManifestMediaType="a/b\r\nSet-Cookie: c=d"),
+            )
+        ),
+        *(
+            ("list_images", "/v2/team/app/tags/list", answer)
+            for answer in ({}, {"imageIds": [{"imageTag": "a b"}]}, {"imageIds": [], "nextToken": "a b"})
+        ),
+        *(
+            ("get_download_url_for_layer", BLOB, answer)
+            for answer in (
+                url(None),
+                url(5),
+                url("javascript:alert(1)"),
+                url("https://example.com/"),
+                url(f"{download_url(digest())}\r\nSet-Cookie: a=b"),
+                *(url(download_url(digest())) | {"layerDigest": other} for other in OTHER_DIGESTS),
+            )
+        ),
     ],
-    ids=str,
 )
-def test_a_manifest_that_can_not_be_read(send: Send, monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any]) -> None:
-    monkeypatch.setattr(FakeEcr, "batch_get_image", lambda *_, **__: answer)
-    refused = send("GET", "/v2/team/app/manifests/1.0")
-    assert (refused.status, refused.json["errors"][0]["code"]) == (503, "UNAVAILABLE")
+def test_a_malformed_answer_and_one_about_something_else_is_a_failure_of_ecr_and_logged_as_that(
+    send: Send,
+    have_ecr_answer: Callable[[str, object], None],
+    output: Output,
+    method: str,
+    path: str,
+    answer: dict[str, Any],
+) -> None:
+    have_ecr_answer(method, answer)
+    refused = send("GET", path)
+    assert (refused.status, refused.code, "Location" in refused.headers) == (503, "UNAVAILABLE", False)
+    assert '"cause":{"type":"UnreadableAnswerError"' in output.text()
+
+
+def test_a_download_url_whose_layer_ecr_does_not_name_is_given(
+    send: Send, have_ecr_answer: Callable[[str, object], None]
+) -> None:
+    have_ecr_answer("get_download_url_for_layer", {"downloadUrl": download_url(digest())})
+    assert send("GET", BLOB).headers["Location"] == download_url(digest())
 
 
 @pytest.mark.parametrize(
     ("registry_id", "status"), [("210987654321", 200), (None, 200), ("123456789012", 503), (5, 503)]
 )
-def test_a_manifest_of_another_registry(
-    send: Send, monkeypatch: pytest.MonkeyPatch, registry_id: object, status: int
+def test_a_manifest_of_another_registry_is_not_given(
+    send: Send, have_ecr_answer: Callable[[str, object], None], registry_id: object, status: int
 ) -> None:
-    answer = image(registryId=registry_id, imageManifest=MANIFEST, imageId={"imageDigest": MANIFEST_DIGEST})
-    monkeypatch.setattr(FakeEcr, "batch_get_image", lambda *_, **__: answer)
-    query = {"repositoryName": "team/app", "registryId": "210987654321", "imageDigest": MANIFEST_DIGEST}
+    have_ecr_answer("batch_get_image", image(registryId=registry_id, repositoryName="team/app"))
+    query = {"repositoryName": "team/app", "registryId": "210987654321", "imageDigest": TRUE_DIGEST}
     assert send("GET", "/images/download-urls", query).status == status
 
 
 @pytest.mark.parametrize(
-    "image_id",
+    ("image_id", "status"),
     [
-        {"imageTag": "1.0"},
-        {"imageDigest": digest(), "imageTag": "1.0"},
-        {"imageDigest": TRUE_DIGEST, "imageTag": "2.0"},
-        {"imageDigest": TRUE_DIGEST},
+        ({"imageDigest": TRUE_DIGEST, "imageTag": "1.0"}, 200),
+        ({"imageTag": "1.0"}, 502),
+        ({"imageDigest": digest(), "imageTag": "1.0"}, 502),
+        ({"imageDigest": TRUE_DIGEST, "imageTag": "2.0"}, 502),
+        ({"imageDigest": TRUE_DIGEST}, 502),
     ],
     ids=str,
 )
-def test_a_manifest_of_another_image(send: Send, monkeypatch: pytest.MonkeyPatch, image_id: dict[str, Any]) -> None:
-    monkeypatch.setattr(FakeEcr, "batch_get_image", lambda *_, **__: image(imageId=image_id))
-    refused = send("GET", "/v2/team/app/manifests/1.0")
-    assert (refused.status, refused.json["errors"][0]["detail"]["code"]) == (502, "ManifestDigestMismatch")
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        {},
-        {"imageIds": [{}]},
-        {"imageIds": [{"imageTag": "a b"}]},
-        {"imageIds": [], "nextToken": "a b"},
-    ],
-    ids=str,
-)
-def test_a_list_of_tags(send: Send, monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any]) -> None:
-    monkeypatch.setattr(FakeEcr, "list_images", lambda *_, **__: answer)
-    refused = send("GET", "/v2/team/app/tags/list")
-    assert (refused.status, refused.json["errors"][0]["code"]) == (503, "UNAVAILABLE")
-
-
-@pytest.mark.parametrize(
-    "url",
-    [None, 5, [], {}, "", "javascript:alert(1)", "file:///etc/passwd", f"{download_url(digest())}\r\nSet-Cookie: a=b"],
-)
-@pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_a_download_url(send: Send, monkeypatch: pytest.MonkeyPatch, url: object, method: str) -> None:
-    monkeypatch.setattr(FakeEcr, "get_download_url_for_layer", lambda *_, **__: {"downloadUrl": url})
-    refused = send(method, f"/v2/team/app/blobs/{digest()}")
-    assert refused.status == 503
-    assert "Location" not in refused.headers
-
-
-@pytest.mark.parametrize("layer_digest", [digest(2), "", None, 5, []])
-def test_a_download_url_of_another_layer(send: Send, monkeypatch: pytest.MonkeyPatch, layer_digest: object) -> None:
-    answer = {"downloadUrl": download_url(digest(1)), "layerDigest": layer_digest}
-    monkeypatch.setattr(FakeEcr, "get_download_url_for_layer", lambda *_, **__: answer)
-    assert send("GET", f"/v2/team/app/blobs/{digest(1)}").status == 503
-
-
-def test_a_download_url_whose_layer_ecr_does_not_name(send: Send, monkeypatch: pytest.MonkeyPatch) -> None:
-    answer = {"downloadUrl": download_url(digest(1))}
-    monkeypatch.setattr(FakeEcr, "get_download_url_for_layer", lambda *_, **__: answer)
-    assert send("GET", f"/v2/team/app/blobs/{digest(1)}").headers["Location"] == answer["downloadUrl"]
-
-
-def test_the_log_says_that_an_answer_was_unreadable(
-    send: Send, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_manifest_of_another_image_is_not_given(
+    send: Send, have_ecr_answer: Callable[[str, object], None], image_id: dict[str, Any], status: int
 ) -> None:
-    monkeypatch.setattr(FakeEcr, "get_download_url_for_layer", lambda *_, **__: {"downloadUrl": "https://example.com"})
-    capsys.readouterr()
-    send("GET", f"/v2/team/app/blobs/{digest()}")
-    (log,) = [line for line in map(json.loads, capsys.readouterr().out.splitlines()) if "failures" in line]
-    assert log["failures"][0]["cause"]["type"] == "UnreadableAnswerError"
+    have_ecr_answer("batch_get_image", image(imageId=image_id))
+    answer = send("GET", "/v2/team/app/manifests/1.0")
+    assert answer.status == status
+    assert ("ManifestDigestMismatch" in answer.text) == (status == 502)
 
 
 @pytest.mark.parametrize(
@@ -147,24 +134,20 @@ def test_the_log_says_that_an_answer_was_unreadable(
     [
         {"digest": "latest"},
         {"mediaType": "text"},
-        {"mediaType": None},
-        {"size": None},
         {"size": -1},
-        {"size": 1.5},
         {"artifactType": "a b"},
-        {"artifactType": "a" * 256},
         {"annotations": {"a": float("nan")}},
         {"annotations": {"a": "\ud800"}},
     ],
     ids=str,
 )
-def test_a_referrer(send: Send, ecr: FakeEcr, part: dict[str, Any]) -> None:
+def test_a_malformed_referrer_is_not_given(send: Send, ecr: FakeEcr, part: dict[str, Any]) -> None:
     true = {"digest": digest(1), "mediaType": OCI_MANIFEST, "size": 2**63 - 1, "artifactType": "", "annotations": {}}
     ecr.referrers = [true]
-    assert send("GET", f"/v2/team/app/referrers/{digest()}").status == 200
+    assert send("GET", REFERRERS).status == 200
     ecr.referrers = [true | part]
-    refused = send("GET", f"/v2/team/app/referrers/{digest()}")
-    assert (refused.status, refused.json["errors"][0]["code"]) == (503, "UNAVAILABLE")
+    refused = send("GET", REFERRERS)
+    assert (refused.status, refused.code) == (503, "UNAVAILABLE")
 
 
 class OneHeader(Api):
