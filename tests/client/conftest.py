@@ -5,7 +5,7 @@ import pytest
 from tests.client.fetching import Fetching, fetching
 from tests.sample import aws, sample, sample_directory, session_aws
 
-__all__ = ["aws", "origin", "running_fetching", "sample", "sample_directory", "service_with_images", "session_aws"]
+__all__ = ["aws", "origin", "running_fetching", "sample", "sample_directory", "session_aws"]
 
 
 @pytest.fixture(scope="session")
@@ -20,9 +20,3 @@ def origin(running_fetching: Fetching) -> Iterator[Fetching]:
     running_fetching.s3.forget()
     yield running_fetching
     running_fetching.s3.forget()
-
-
-@pytest.fixture
-def service_with_images(origin: Fetching) -> Fetching:
-    """Return `origin` under its other name."""
-    return origin

@@ -35,12 +35,12 @@ SECRETS = re.compile(r"X-Amz-|Signature|https?://localhost", re.IGNORECASE)
 
 
 @pytest.fixture(autouse=True)
-def origin(service_with_images: Fetching, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fetching:
+def origin(origin: Fetching, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fetching:
     """Return the service, which the environment names and no configuration file does."""
     monkeypatch.setattr("ecr_layers.cli.options.Retries", lambda **_: QUICK)
-    monkeypatch.setenv("ECR_LAYERS_URL", service_with_images.url)
+    monkeypatch.setenv("ECR_LAYERS_URL", origin.url)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    return service_with_images
+    return origin
 
 
 def test_the_version_is_printed(command: Command) -> None:

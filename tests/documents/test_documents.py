@@ -136,6 +136,8 @@ def test_the_version_is_one() -> None:
     assert tomllib.loads((ROOT / "client" / "pyproject.toml").read_text())["project"]["version"] == __version__
     newest = re.findall(r"^## \[(\d[^\]]*)\] - \d{4}-\d\d-\d\d$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[0]
     assert newest == __version__
+    wheels = [re.findall(r"ecr_layer\w+-([\d.]+)-py3", each.read_text()) for each in DOCUMENTS]
+    assert {version for versions in wheels for version in versions} == {__version__}
     for folder in ("lambda_src", "client", "infra", "local", "scripts"):
         for path in (ROOT / folder).rglob("*.py"):
             literals = [node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)]

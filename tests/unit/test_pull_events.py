@@ -219,7 +219,6 @@ def test_an_event_is_billed_as_one_however_many_layers_there_are(ask: Ask, event
 def silence(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
     """Put something that takes connections and never answers in the place of EventBridge."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(10)
         monkeypatch.setenv("AWS_ENDPOINT_URL_EVENTBRIDGE", f"http://127.0.0.1:{listener.getsockname()[1]}")
         yield listener
 
