@@ -47,12 +47,12 @@ def test_the_version_is_printed(command: Command) -> None:
     assert command("--version").output == f"ecr-layers {__version__}\n"
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", [*COMMANDS, "token create"])
 def test_each_command_is_explained(name: str, command: Command) -> None:
-    shown = command(name, "-h")
+    shown = command(*name.split(), "-h")
     assert shown.status == 0
     assert shown.output.startswith(f"Usage: ecr-layers {name} ")
-    assert command("help", name) == shown
+    assert command("help", *name.split()) == shown
 
 
 def test_help_lists_examples_and_the_documented_exit_statuses(command: Command) -> None:
