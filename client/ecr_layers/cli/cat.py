@@ -1,22 +1,12 @@
 """`ecr-layers cat`."""
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from ecr_layers.cli import output
 from ecr_layers.cli.errors import EXIT_STATUSES
-from ecr_layers.cli.options import (
-    check_choice,
-    image_options,
-    layer_bytes_option,
-    limit_rate_option,
-    operands,
-    service_options,
-    take_service,
-    whole_layers_option,
-)
+from ecr_layers.cli.options import chosen_image, reading_options
 
 _EPILOG = f"""\
 \b
@@ -33,26 +23,10 @@ over 32 MiB are printed while their layer is verified, so check the exit status.
 
 @click.command(short_help="Print a file of an image", epilog=_EPILOG)
 @click.argument("words", nargs=-1, metavar="IMAGE PATH")
-@image_options
-@layer_bytes_option
-@whole_layers_option
-@limit_rate_option
-@service_options
-def command(
-    words: tuple[str, ...],
-    platform: str | None,
-    manifest: Path | None,
-    max_bytes: int,
-    *,
-    whole_layers: bool,
-    **options: Any,
-) -> int:
+@reading_options
+def command(words: tuple[str, ...], max_bytes: int, *, whole_layers: bool, **options: Any) -> int:
     """Print a file as a container would see it. Links are followed inside the image."""
-    service = take_service(options)
-    check_choice(platform, manifest)
-    url, (name, path) = operands(service, words, "IMAGE", "PATH")
-    with service.client(url) as client:
-        image = client.image(name, platform=platform, manifest=manifest)
+    with chosen_image(words, options, "PATH") as (image, (path,)):
         for chunk in image.files(max_bytes, whole_layers=whole_layers).read(path):
             output.write(chunk)
     return 0

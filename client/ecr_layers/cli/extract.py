@@ -1,22 +1,12 @@
 """`ecr-layers extract`."""
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from ecr_layers.cli import output
 from ecr_layers.cli.errors import EXIT_STATUSES, tell
-from ecr_layers.cli.options import (
-    check_choice,
-    image_options,
-    layer_bytes_option,
-    limit_rate_option,
-    operands,
-    service_options,
-    take_service,
-    whole_layers_option,
-)
+from ecr_layers.cli.options import chosen_image, reading_options
 from ecr_layers.errors import escaped
 from ecr_layers.files.merged import FileInfo
 
@@ -37,19 +27,13 @@ directory devices, are left out with a note. A tar archive keeps owners and exte
 
 @click.command(short_help="Extract files of an image", epilog=_EPILOG)
 @click.argument("words", nargs=-1, metavar="IMAGE [PATH]...")
-@image_options
 @click.option(
     "-o", "--output", "target", required=True, metavar="DIR", help="new or empty directory; - for a tar archive"
 )
 @click.option("--same-owner", "keeps_owner", is_flag=True, help="set owners and set-user-ID bits; needs root")
-@layer_bytes_option
-@whole_layers_option
-@limit_rate_option
-@service_options
-def command(  # noqa: PLR0913 (each is an option)
+@reading_options
+def command(
     words: tuple[str, ...],
-    platform: str | None,
-    manifest: Path | None,
     target: str,
     max_bytes: int,
     *,
@@ -61,11 +45,7 @@ def command(  # noqa: PLR0913 (each is an option)
 
     Files keep their paths below DIR. Links in PATH are followed inside the image.
     """
-    service = take_service(options)
-    check_choice(platform, manifest)
-    url, (name, *paths) = operands(service, words, "IMAGE", *["PATH"] * (len(words) - 1))
-    with service.client(url) as client:
-        image = client.image(name, platform=platform, manifest=manifest)
+    with chosen_image(words, options, *["PATH"] * (len(words) - 1)) as (image, paths):
         if target == "-":
             with output.errors():
                 left_out = image.extract_tar(output.stream(), *paths, max_bytes=max_bytes, whole_layers=whole_layers)

@@ -2,13 +2,12 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import click
 
 from ecr_layers.cli import output
-from ecr_layers.cli.options import check_choice, image_options, operands, service_options, take_service
+from ecr_layers.cli.options import chosen_image, image_options, service_options
 from ecr_layers.errors import printable
 from ecr_layers.image import Image
 from ecr_layers.oci.platforms import Platform
@@ -26,21 +25,9 @@ examples:
 @click.option("--env", "shows_environment", is_flag=True, help="print environment variables; they may hold secrets")
 @click.option("--json", "is_json", is_flag=True, help="print a JSON object")
 @service_options
-def command(
-    words: tuple[str, ...],
-    platform: str | None,
-    manifest: Path | None,
-    *,
-    shows_environment: bool,
-    is_json: bool,
-    **options: Any,
-) -> int:
+def command(words: tuple[str, ...], *, shows_environment: bool, is_json: bool, **options: Any) -> int:
     """Print an image's config, platforms and layers. No layer is read; sizes are in bytes, as stored."""
-    service = take_service(options)
-    check_choice(platform, manifest)
-    url, (name,) = operands(service, words, "IMAGE")
-    with service.client(url) as client:
-        image = client.image(name, platform=platform, manifest=manifest)
+    with chosen_image(words, options) as (image, _):
         document = _document(image, image.platforms)
     if shows_environment:
         document["env"] = list(image.config.environment)

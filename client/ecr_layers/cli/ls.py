@@ -4,22 +4,12 @@ import json
 import stat
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import click
 
 from ecr_layers.cli import output
-from ecr_layers.cli.options import (
-    check_choice,
-    image_options,
-    layer_bytes_option,
-    limit_rate_option,
-    operands,
-    service_options,
-    take_service,
-    whole_layers_option,
-)
+from ecr_layers.cli.options import chosen_image, reading_options
 from ecr_layers.errors import escaped
 from ecr_layers.files.archives import Kind
 from ecr_layers.files.merged import FileInfo
@@ -46,18 +36,12 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @click.command(short_help="List the files of an image", epilog=_EPILOG)
 @click.argument("words", nargs=-1, metavar="IMAGE [PATH]")
-@image_options
 @click.option("-l", "--long", "is_long", is_flag=True, help="print mode, owner, size, time in UTC and link target")
 @click.option("--layers", "shows_layers", is_flag=True, help="print the digest of each file's layer")
 @click.option("--json", "is_json", is_flag=True, help="print a JSON object a line")
-@layer_bytes_option
-@whole_layers_option
-@limit_rate_option
-@service_options
-def command(  # noqa: PLR0913 (each is an option)
+@reading_options
+def command(
     words: tuple[str, ...],
-    platform: str | None,
-    manifest: Path | None,
     max_bytes: int,
     *,
     whole_layers: bool,
@@ -70,13 +54,9 @@ def command(  # noqa: PLR0913 (each is an option)
 
     Links in PATH are followed inside the image. Control characters in names are escaped.
     """
-    service = take_service(options)
-    check_choice(platform, manifest)
-    has_path = len(words) > 1
-    url, (name, *paths) = operands(service, words, "IMAGE", *["PATH"] * has_path)
     line = _json if is_json else _formatter(is_long=is_long, shows_layers=shows_layers)
-    with service.client(url) as client:
-        image = client.image(name, platform=platform, manifest=manifest)
+    has_path = len(words) > 1
+    with chosen_image(words, options, *["PATH"] * has_path) as (image, paths):
         for file in image.files(max_bytes, whole_layers=whole_layers).walk(*paths):
             output.write(f"{line(file)}\n".encode(errors="backslashreplace"))
     return 0

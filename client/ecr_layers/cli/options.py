@@ -262,6 +262,26 @@ def operands(
 
 
 @contextmanager
+def chosen_image(words: Sequence[str], options: dict[str, Any], *names: str) -> Iterator[tuple[Image, list[str]]]:
+    """Return the image that a command's first operand names, and the other operands.
+
+    Args:
+        words: The words of the command line.
+        options: The command's options, those of the service and of `image_options` among them.
+        names: The names of the other operands.
+
+    Raises:
+        ClientError: If operands or options are wrong, or the service has no such image.
+    """
+    service, platform, manifest = take_service(options), options.pop("platform"), options.pop("manifest")
+    if platform and manifest:
+        raise UsageError("--manifest is one image's already. Leave --platform out.", code="invalid-arguments")
+    url, (name, *others) = operands(service, words, "IMAGE", *names)
+    with service.client(url) as client:
+        yield client.image(name, platform=platform, manifest=manifest), others
+
+
+@contextmanager
 def image_or_index(words: Sequence[str], platform: str | None, options: dict[str, Any]) -> Iterator[Image]:
     """Return the image that a command's only operand names, or the whole index unless a platform is chosen.
 
@@ -339,14 +359,11 @@ whole_layers_option = click.option(
 """The option that doesn't use the tables of layers."""
 
 
-def check_choice(platform: str | None, manifest: Path | None) -> None:
-    """Check that only one of both options was given.
-
-    Raises:
-        UsageError: If both were.
-    """
-    if platform and manifest:
-        raise UsageError("--manifest is one image's already. Leave --platform out.", code="invalid-arguments")
+def reading_options(function: Decorated) -> Decorated:
+    """Add the options of commands that read an image's files; `chosen_image` takes those that choose it."""
+    for option in (service_options, limit_rate_option, whole_layers_option, layer_bytes_option, image_options):
+        function = option(function)
+    return function
 
 
 existing_layout = click.Path(exists=True, path_type=Path)
