@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.programs import attempt
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -31,18 +33,12 @@ CLIENT = (sys.executable, "-m", "ecr_layers")
 
 def local_command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run `python -m local` to its end, with further environment variables."""
-    return _run([sys.executable, "-m", "local", *arguments], environment)
+    return attempt(sys.executable, "-m", "local", *arguments, **environment)
 
 
 def client_command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run `ecr-layers` to its end, with further environment variables."""
-    return _run([*CLIENT, *arguments], environment)
-
-
-def _run(command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, timeout=120, check=False
-    )
+    return attempt(*CLIENT, *arguments, **environment)
 
 
 @dataclass

@@ -1,16 +1,14 @@
-"""Programs that tests run, clients of registries above all, and what they leave behind."""
+"""Programs that tests run, clients of registries above all."""
 
-import hashlib
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
-
-from local.oci_layout import OciLayout
 
 
 def attempt(*command: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -20,7 +18,7 @@ def attempt(*command: str | Path, **environment: str) -> subprocess.CompletedPro
         env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 
@@ -38,10 +36,10 @@ def run_python(script: str, *arguments: str, **environment: str) -> str:
 
 
 @contextmanager
-def started(*command: str | Path, log: Path) -> Iterator[None]:
+def started(*command: str | Path, log: Path, **options: Any) -> Iterator[None]:
     """Run a program while the context lasts."""
     with log.open("w") as output:
-        process = subprocess.Popen([str(part) for part in command], stdout=output, stderr=output)
+        process = subprocess.Popen([str(part) for part in command], stdout=output, stderr=output, **options)
         try:
             yield
         finally:
@@ -55,10 +53,3 @@ def answers(url: str) -> bool:
         return httpx.get(url, trust_env=False).is_success
     except httpx.TransportError:
         return False
-
-
-def assert_has_all_blobs(directory: Path, layout: OciLayout) -> None:
-    """Check that a directory with a file for each blob has those of the layout, byte for byte."""
-    for digest in layout.referenced_blobs:
-        content = (directory / digest.partition(":")[2]).read_bytes()
-        assert f"sha256:{hashlib.sha256(content).hexdigest()}" == digest

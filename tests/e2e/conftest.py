@@ -4,9 +4,10 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.commands import Server, serving, tool
-from tests.e2e.emulator import wait_until
-from tests.programs import started
+from tests.commands import Server, serving
+from tests.sample import sample, sample_directory
+
+__all__ = ["layer", "new_layer", "sample", "sample_directory", "server", "session_server"]
 
 
 @pytest.fixture(scope="session")
@@ -33,16 +34,3 @@ def layer(server: Server) -> dict[str, str]:
 def new_layer(layer: dict[str, str]) -> dict[str, str]:
     """Return a layer that no request has asked for, so that ECR has to be asked; the repository does not have it."""
     return layer | {"layerDigest": f"sha256:{secrets.token_hex(32)}"}
-
-
-@pytest.fixture(scope="module")
-def ctr(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ...]]:
-    """Run containerd, and return the command that reads and writes its content."""
-    client, containerd = tool("ctr"), tool("containerd")
-    directory = tmp_path_factory.mktemp("containerd")
-    # The path of a socket may be no longer than 107 bytes.
-    state = directory / "s"
-    options = ("--root", directory / "root", "--state", state, "--address", state / "c.sock")
-    with started(containerd, *options, log=directory / "log"):
-        wait_until((state / "c.sock").exists)
-        yield client, "--address", str(state / "c.sock"), "content"

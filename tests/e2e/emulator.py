@@ -20,6 +20,7 @@ from botocore.credentials import Credentials
 from ecr_layers.ops.http_auth import FunctionUrlAuth
 from tests.commands import ROOT
 from tests.loopback import resolve_localhost_names
+from tests.programs import answers, started
 
 # The emulator takes an access key of twelve digits for the account.
 ACCOUNT = "123456789012"
@@ -153,21 +154,9 @@ def running_emulator(work: Path, **environment: str) -> Iterator[Emulator]:
         # Without the home folder's cache, jsii would unpack CDK again for each emulator.
         "JSII_RUNTIME_PACKAGE_CACHE_ROOT": str(Path.home() / ".cache" / "aws" / "jsii" / "package-cache"),
     }
-    with (work / "ministack.log").open("w") as log:
-        process = subprocess.Popen([MINISTACK], cwd=work, env=own, stdout=log, stderr=log)
-        try:
-            wait_until(lambda: _answers(endpoint))
-            yield Emulator(endpoint, own | tools | environment, work)
-        finally:
-            process.terminate()
-            process.wait(timeout=20)
-
-
-def _answers(endpoint: str) -> bool:
-    try:
-        return httpx.get(f"{endpoint}/_localstack/health", trust_env=False).is_success
-    except httpx.TransportError:
-        return False
+    with started(MINISTACK, log=work / "ministack.log", cwd=work, env=own):
+        wait_until(lambda: answers(f"{endpoint}/_localstack/health"))
+        yield Emulator(endpoint, own | tools | environment, work)
 
 
 def wait_until(condition: Callable[[], Any], seconds: float = 30.0) -> Any:

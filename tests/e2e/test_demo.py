@@ -5,7 +5,6 @@ import pytest
 
 from local.__main__ import main
 from local.oci_layout import OciLayout
-from local.sample_image import write_sample_image
 from tests.commands import local_command
 
 
@@ -19,20 +18,23 @@ def test_the_demo_verifies_every_blob_of_the_sample_image_without_the_environmen
     assert "\x1b" not in result.stdout
 
 
-def test_a_blob_with_another_content_fails_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_sample_image(tmp_path)
-    digest, size = max(OciLayout(tmp_path).referenced_blobs.items(), key=lambda blob: blob[1])
-    (tmp_path / "blobs" / digest.replace(":", "/")).write_bytes(b"\0" * size)
-    assert main(["demo", "--layout", str(tmp_path), "--repository", "team/broken"]) == 1
+@pytest.fixture
+def layout(sample_directory: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(sample_directory, tmp_path / "layout")
+
+
+def test_a_blob_with_another_content_fails_the_demo(layout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    digest, size = max(OciLayout(layout).referenced_blobs.items(), key=lambda blob: blob[1])
+    (layout / "blobs" / digest.replace(":", "/")).write_bytes(b"\0" * size)
+    assert main(["demo", "--layout", str(layout), "--repository", "team/broken"]) == 1
     printed = capsys.readouterr()
     assert printed.err == f"Digest mismatch: {digest}.\n"
     assert printed.out.count(" yes ") == 4
 
 
-def test_a_broken_layout_is_one_clear_line_and_status_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_sample_image(tmp_path)
-    shutil.rmtree(tmp_path / "blobs")
-    assert main(["demo", "--layout", str(tmp_path), "--repository", "team/app"]) == 2
+def test_a_broken_layout_is_one_clear_line_and_status_2(layout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(layout / "blobs")
+    assert main(["demo", "--layout", str(layout), "--repository", "team/app"]) == 2
     printed = capsys.readouterr().err
     assert "is missing or a link. Copy the image anew" in printed
     assert printed.count("\n") == 1

@@ -56,13 +56,12 @@ class Step:
 
 @dataclass(frozen=True)
 class Lifecycle:
-    """The steps in their order, the distribution, the results of creating tokens, and the tokens in the end."""
+    """The steps in their order, the results of creating tokens, and the tokens in the end."""
 
     on: Step
     off: Step
     back: Step
     left: dict[str, set[str]]
-    distribution: dict[str, Any]
     created: list[int]
     tokens: list[str]
 
@@ -75,7 +74,6 @@ def lifecycle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lifecycle]:
         resolve_localhost_names(patch)
         emulator.bootstrap()
         on = deployed(emulator, **SETTINGS, **EDGE)
-        distribution = emulator.client("cloudfront").get_distribution_config(Id=on.outputs["DistributionId"])
         for name, value in emulator.environment.items():
             if name.startswith("AWS_"):
                 patch.setenv(name, value)
@@ -85,8 +83,7 @@ def lifecycle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lifecycle]:
         back = deployed(emulator, **SETTINGS, **EDGE, tokenStoreArn=store)
         tokens = names_of_tokens(store)
         emulator.destroy()
-        left, config = names_in(emulator), distribution["DistributionConfig"]
-        yield Lifecycle(on, off, back, left, config, created, tokens)
+        yield Lifecycle(on, off, back, names_in(emulator), created, tokens)
 
 
 def names_of_tokens(store: str) -> list[str]:
@@ -123,28 +120,6 @@ def test_turned_on_it_is_all_there_and_lets_cloudfront_in(lifecycle: Lifecycle) 
     assert [on.names[each] for each in on.names if each not in named] == [{name}] * 2
     assert on.policy == set(PRINCIPALS)
     assert on.outputs["RegistryDomain"].endswith(".cloudfront.net")
-
-
-def test_the_distribution_has_the_function_url_behind_it_and_the_function_in_front(lifecycle: Lifecycle) -> None:
-    config = lifecycle.distribution
-    origins = {each["Id"]: each for each in config["Origins"]["Items"]}
-    origin = origins[config["DefaultCacheBehavior"]["TargetOriginId"]]
-    layers, token, *others = config["CacheBehaviors"]["Items"]
-    bucket, exchange = origins[layers["TargetOriginId"]], origins[token["TargetOriginId"]]
-    assert (layers["PathPattern"], token["PathPattern"]) == ("/layers/*", "/token")
-    assert exchange["OriginAccessControlId"]
-    assert exchange["DomainName"] != origin["DomainName"]
-    assert bucket["DomainName"] == "prod-us-east-1-starport-layer-bucket.s3.us-east-1.amazonaws.com"
-    assert f"https://{origin['DomainName']}/" == lifecycle.on.outputs["FunctionUrl"]
-    assert origin["OriginAccessControlId"]
-    behaviours = [config["DefaultCacheBehavior"], *others]
-    assert len(behaviours) == 3
-    for behaviour in behaviours:
-        associations = behaviour["FunctionAssociations"]["Items"]
-        assert [each["EventType"] for each in associations] == ["viewer-request", "viewer-response"]
-    for behaviour in (layers, token):
-        assert [each["EventType"] for each in behaviour["FunctionAssociations"]["Items"]] == ["viewer-request"]
-    assert {each["ViewerProtocolPolicy"] for each in [layers, token, *behaviours]} == {"https-only"}
 
 
 def test_tokens_are_created_in_the_stacks_store_for_what_it_serves(lifecycle: Lifecycle) -> None:

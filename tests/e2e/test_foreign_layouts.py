@@ -1,19 +1,15 @@
-"""Image layouts that other tools wrote are served, and their layers come back."""
+"""Image layouts that other tools wrote are served under their folders' names, and their layers come back."""
 
 import hashlib
+import json
 import os
-import subprocess
 from pathlib import Path
 
 import httpx
 import pytest
 
-from local.sample_image import write_sample_image
-from tests.commands import local_command, serving, tool
-
-
-def run(*command: str | Path) -> None:
-    subprocess.run(command, check=True, capture_output=True, timeout=60)
+from tests.commands import serving, tool
+from tests.programs import run
 
 
 @pytest.fixture
@@ -29,53 +25,30 @@ def umoci_layout(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def skopeo_layout(tmp_path: Path) -> Path:
+def skopeo_layout(sample_directory: Path, tmp_path: Path) -> Path:
     """Return a layout that skopeo wrote, with the layers compressed anew by its own means."""
-    skopeo, source, layout = tool("skopeo"), tmp_path / "source", tmp_path / "skopeo"
-    write_sample_image(source)
+    skopeo, layout, plain = tool("skopeo"), tmp_path / "skopeo", tmp_path / "plain"
     # Through a directory without compression and back, so that blobs, config and manifest are skopeo's own.
-    run(skopeo, "copy", "--dest-decompress", f"oci:{source}:latest", f"dir:{tmp_path / 'plain'}")
-    run(
-        skopeo,
-        "copy",
-        "--dest-compress",
-        "--dest-compress-format",
-        "zstd",
-        f"dir:{tmp_path / 'plain'}",
-        f"oci:{layout}:v1",
-    )
+    run(skopeo, "copy", "--dest-decompress", f"oci:{sample_directory}:latest", f"dir:{plain}")
+    run(skopeo, "copy", "--dest-compress", "--dest-compress-format", "zstd", f"dir:{plain}", f"oci:{layout}:v1")
     return layout
 
 
-@pytest.mark.parametrize("layout", ["umoci_layout", "skopeo_layout"])
-def test_a_layout_of_another_tool_is_resolved_by_its_manifest(layout: str, request: pytest.FixtureRequest) -> None:
-    directory: Path = request.getfixturevalue(layout)
-    index = httpx.Response(200, content=(directory / "index.json").read_bytes()).json()
-    descriptor = index["manifests"][0]
-    manifest = (directory / "blobs" / descriptor["digest"].replace(":", "/")).read_bytes()
-    with serving("--layout", str(directory), "--repository", "other/tool") as server:
-        answer = httpx.post(
-            f"{server.url}/download-urls",
-            params={"repositoryName": "other/tool"},
-            content=manifest,
-            headers={"Content-Type": descriptor["mediaType"]},
-        )
-        result = answer.json()
-        assert result["failures"] == []
-        document = httpx.Response(200, content=manifest).json()
-        assert len(result["downloadUrls"]) == 1 + len({layer["digest"] for layer in document["layers"]})
-        for blob in result["downloadUrls"]:
-            content = httpx.get(blob["downloadUrl"]).content
-            assert f"sha256:{hashlib.sha256(content).hexdigest()}" == blob["layerDigest"]
-            assert len(content) == blob["size"]
-
-
-def test_the_demo_takes_a_layout_of_another_tool(umoci_layout: Path) -> None:
-    result = local_command("demo", "--layout", str(umoci_layout))
-    assert result.returncode == 0, result.stderr
-    assert "blobs of umoci are verified." in result.stdout
-
-
-def test_skopeo_accepts_the_sample_image(tmp_path: Path) -> None:
-    write_sample_image(tmp_path / "sample")
-    run(tool("skopeo"), "inspect", f"oci:{tmp_path / 'sample'}:latest")
+def test_layouts_of_other_tools_are_resolved_by_their_manifests(umoci_layout: Path, skopeo_layout: Path) -> None:
+    with serving("--layout", str(umoci_layout), "--layout", str(skopeo_layout)) as server:
+        for directory in (umoci_layout, skopeo_layout):
+            descriptor = json.loads((directory / "index.json").read_bytes())["manifests"][0]
+            manifest = (directory / "blobs" / descriptor["digest"].replace(":", "/")).read_bytes()
+            result = httpx.post(
+                f"{server.url}/download-urls",
+                params={"repositoryName": directory.name},
+                content=manifest,
+                headers={"Content-Type": descriptor["mediaType"]},
+            ).json()
+            assert result["failures"] == []
+            document = json.loads(manifest)
+            assert len(result["downloadUrls"]) == 1 + len({layer["digest"] for layer in document["layers"]})
+            for blob in result["downloadUrls"]:
+                content = httpx.get(blob["downloadUrl"]).content
+                assert f"sha256:{hashlib.sha256(content).hexdigest()}" == blob["layerDigest"]
+                assert len(content) == blob["size"]

@@ -7,23 +7,16 @@ import re
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
 
-import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from local.aws import LocalAws, local_aws
-from local.execution_environment import Function
-from local.lambda_service import LocalLambda
+from local.aws import local_aws
 from local.oci_layout import OciLayout
-from local.sample_image import write_sample_image
 from local.server import running
-from local.service import CODE, HANDLER
 from tests.commands import ROOT
 from tests.unit.fakes import function_url_event
 
@@ -61,45 +54,21 @@ class RecordingAccessKeys:
         await self._app(scope, receive, send)
 
 
-@pytest.fixture
-def layout(tmp_path: Path) -> OciLayout:
-    write_sample_image(tmp_path / "image")
-    return OciLayout(tmp_path / "image")
-
-
-def environment_with_endpoint(aws: LocalAws, ecr_url: str, credentials_url: str) -> dict[str, str]:
-    kept = {name: value for name, value in aws.environment().items() if "REGION" in name}
-    return kept | {
-        "AWS_ENDPOINT_URL_ECR": ecr_url,
-        "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{credentials_url}/credentials",
-        "AWS_CONTAINER_AUTHORIZATION_TOKEN": "any",
-    }
-
-
-def test_a_restored_function_replaces_the_snapshots_credentials_when_they_expire(layout: OciLayout) -> None:
-    with local_aws({"team/app": layout}) as aws, running(credentials_app()) as credentials_url:
+def test_two_environments_of_one_snapshot_get_credentials_of_their_own(sample: OciLayout) -> None:
+    query = {"repositoryName": "team/app", "layerDigest": next(iter(sample.referenced_blobs))}
+    event = json.dumps(function_url_event("GET", "/download-url", query))
+    with local_aws({"team/app": sample}) as aws, running(credentials_app()) as credentials_url:
         ecr = RecordingAccessKeys(aws.ecr.app())
         with running(ecr) as ecr_url:
-            environment = environment_with_endpoint(aws, ecr_url, credentials_url)
-            function = Function(HANDLER, CODE, environment, snap_start=True)
-            with LocalLambda(function, lambda _: None) as service:
-                result = service.invoke(json.dumps(event_for(layout)).encode())
-    assert json.loads(result.payload)["statusCode"] == 200
-    assert ecr.access_keys == ["KEY2"]
-
-
-def test_two_environments_of_one_snapshot_get_credentials_of_their_own(layout: OciLayout) -> None:
-    with local_aws({"team/app": layout}) as aws, running(credentials_app()) as credentials_url:
-        ecr = RecordingAccessKeys(aws.ecr.app())
-        with running(ecr) as ecr_url:
-            environment = environment_with_endpoint(aws, ecr_url, credentials_url)
-            restore_twice(INVOKE, EVENT=json.dumps(event_for(layout)), **environment)
+            restore_twice(
+                INVOKE,
+                EVENT=event,
+                AWS_REGION="us-east-1",
+                AWS_ENDPOINT_URL_ECR=ecr_url,
+                AWS_CONTAINER_CREDENTIALS_FULL_URI=f"{credentials_url}/credentials",
+                AWS_CONTAINER_AUTHORIZATION_TOKEN="any",
+            )
     assert sorted(ecr.access_keys) == ["KEY2", "KEY3"]
-
-
-def event_for(layout: OciLayout) -> dict[str, Any]:
-    query = {"repositoryName": "team/app", "layerDigest": next(iter(layout.referenced_blobs))}
-    return function_url_event("GET", "/download-url", query)
 
 
 RESTORE_TWICE = """
