@@ -10,10 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infra.contract import TOKEN_HEADER, VIEWER_ADDRESS_HEADER
 from infra.edge import configuration
 from infra.edge_functions import edge_function
-from layer_resolver import callers
 from layer_resolver.http_api import HttpApi
 from layer_resolver.registry_api import RegistryApi
 from layer_resolver.settings import Settings
@@ -119,19 +117,6 @@ def test_nothing_of_a_token_is_in_what_goes_on_or_is_answered(edge: ViewerFuncti
             assert password not in returned
             assert headers["authorization"][0] not in returned
             assert json.loads(store["team"])["sha256"] not in returned
-
-
-def test_a_revoked_token_lets_nobody_in_from_the_next_request_on(edge: ViewerFunction) -> None:
-    event = cloudfront_event("GET", "/v2/team/app/manifests/latest", {"authorization": [basic("team")]})
-    assert "statusCode" not in edge.call(event, STORE)
-    assert edge.call(event, {})["statusCode"] == 401
-
-
-def test_the_header_with_the_tokens_name_is_that_which_the_function_reads(edge: ViewerFunction) -> None:
-    assert TOKEN_HEADER == callers.TOKEN_HEADER
-    assert VIEWER_ADDRESS_HEADER == callers.ADDRESS_HEADER
-    event = cloudfront_event("GET", "/healthz", {"authorization": [basic("team")]})
-    assert edge.call(event, STORE)["headers"][callers.TOKEN_HEADER] == {"value": "team"}
 
 
 # Routes are known before there is anything to ask.

@@ -1,6 +1,5 @@
 """What the client writes into the token store is what the function at the edge reads there."""
 
-import base64
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -16,8 +15,8 @@ from ecr_layers.ops.pull_tokens import PullToken, check_name, new_password
 from ecr_layers.ops.token_scope import check_scope
 from infra.edge_functions import edge_function
 from local.viewer_function import ViewerFunction
+from tests.contract.edge import REGISTRY, basic, cloudfront_event
 
-REGISTRY = "210987654321"
 NOW = datetime.now(UTC)
 PASSWORD = new_password()
 
@@ -36,17 +35,7 @@ def decide(function: ViewerFunction, token: PullToken, path: str, password: str 
 
 def decide_entry(function: ViewerFunction, name: str, value: str, path: str, password: str) -> int:
     """Return the status that the edge answers for an entry of the store, 200 if the request goes on."""
-    credentials = base64.b64encode(f"{name}:{password}".encode()).decode()
-    event: dict[str, Any] = {
-        "context": {"requestId": "1"},
-        "request": {
-            "method": "GET",
-            "uri": path,
-            "querystring": {},
-            "headers": {"authorization": {"value": f"Basic {credentials}"}},
-            "cookies": {},
-        },
-    }
+    event = cloudfront_event("GET", path, {"authorization": [basic(name, password)]})
     return int(function.call(event, {name: value}).get("statusCode", 200))
 
 
