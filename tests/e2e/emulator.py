@@ -59,7 +59,7 @@ class Emulator:
     def cdk(self, *arguments: str, cwd: Path = ROOT) -> str:
         """Run the CDK CLI and return what it printed."""
         result = subprocess.run(
-            [CDK, *arguments], cwd=cwd, env=self.environment, capture_output=True, text=True, timeout=240, check=False
+            [CDK, *arguments], cwd=cwd, env=self.environment, capture_output=True, text=True, timeout=600, check=False
         )
         output = result.stdout + result.stderr
         assert result.returncode == 0, output

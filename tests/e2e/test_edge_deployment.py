@@ -3,14 +3,14 @@
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ecr_layers.cli import main
 from ecr_layers.ops.token_store import TokenStore
-from tests.e2e.emulator import Emulator, running_emulator
-from tests.loopback import resolve_localhost_names
+from tests.e2e.emulator import Emulator, running_emulator, use_emulator
 
 RULES = {"ci": {"issuer": "https://gitlab.com", "claims": {"project_id": "1"}, "repositories": ["team/*"]}}
 EDGE = {
@@ -21,9 +21,6 @@ EDGE = {
     "trustRules": json.dumps(RULES),
 }
 SETTINGS = {"repositories": "team/*", "imagePull": "true"}
-
-# One within what the stack serves, and one without.
-TOKENS = [("ci", "team/*"), ("other", "other/app")]
 
 # What is AWS's own begins with "Managed-".
 LISTS: dict[str, tuple[str, Callable[[Any], str]]] = {
@@ -54,49 +51,13 @@ class Step:
     policy: set[str]
 
 
-@dataclass(frozen=True)
-class Lifecycle:
-    """The steps in their order, the results of creating tokens, and the tokens in the end."""
-
-    on: Step
-    off: Step
-    back: Step
-    left: dict[str, set[str]]
-    created: list[int]
-    tokens: list[str]
-
-
-@pytest.fixture(scope="module")
-def lifecycle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lifecycle]:
-    # Nothing is asked of ECR.
-    work = tmp_path_factory.mktemp("emulator")
-    with pytest.MonkeyPatch.context() as patch, running_emulator(work, LOCAL_ECR_URL="http://localhost:1") as emulator:
-        resolve_localhost_names(patch)
-        emulator.bootstrap()
-        on = deployed(emulator, **SETTINGS, **EDGE)
-        for name, value in emulator.environment.items():
-            if name.startswith("AWS_"):
-                patch.setenv(name, value)
-        created = [main(["token", "create", name, "--repositories", scope]) for name, scope in TOKENS]
-        store = on.outputs["TokenStoreArn"]
-        off = deployed(emulator, **SETTINGS)
-        back = deployed(emulator, **SETTINGS, **EDGE, tokenStoreArn=store)
-        tokens = names_of_tokens(store)
-        emulator.destroy()
-        yield Lifecycle(on, off, back, names_in(emulator), created, tokens)
-
-
-def names_of_tokens(store: str) -> list[str]:
-    return [token.name for token in TokenStore.open(store).tokens()]
+PRINCIPALS = ("cloudfront.amazonaws.com", "events.amazonaws.com")
 
 
 def deployed(emulator: Emulator, **settings: str) -> Step:
     _, outputs = emulator.deploy(**settings)
     policy = emulator.client("lambda").get_policy(FunctionName=outputs["AliasArn"], Qualifier="live")["Policy"]
     return Step(outputs, names_in(emulator), {name for name in PRINCIPALS if name in policy})
-
-
-PRINCIPALS = ("cloudfront.amazonaws.com", "events.amazonaws.com")
 
 
 def names_in(emulator: Emulator) -> dict[str, set[str]]:
@@ -108,38 +69,47 @@ def names_in(emulator: Emulator) -> dict[str, set[str]]:
     return found
 
 
-def test_turned_on_it_is_all_there_and_lets_cloudfront_in(lifecycle: Lifecycle) -> None:
-    on = lifecycle.on
+@pytest.fixture
+def emulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    # Nothing is asked of ECR.
+    with running_emulator(tmp_path, LOCAL_ECR_URL="http://localhost:1") as emulator:
+        use_emulator(emulator, monkeypatch)
+        emulator.bootstrap()
+        yield emulator
+
+
+def test_the_edge_is_turned_on_off_and_on_again_and_keeps_its_tokens(emulator: Emulator) -> None:
+    on = deployed(emulator, **SETTINGS, **EDGE)
+    assert_all_is_there(on)
+    # One token within what the stack serves, and one without.
+    assert main(["token", "create", "ci", "--repositories", "team/*"]) == 0
+    assert main(["token", "create", "other", "--repositories", "other/app"]) == 2
+
+    off = deployed(emulator, **SETTINGS)
+    assert_only_tokens_are_left(off.names)
+    assert off.policy == {"events.amazonaws.com"}
+    assert off.outputs["FunctionUrl"] == on.outputs["FunctionUrl"]
+    assert "TokenStoreArn" not in off.outputs
+
+    store = on.outputs["TokenStoreArn"]
+    back = deployed(emulator, **SETTINGS, **EDGE, tokenStoreArn=store)
+    assert back.outputs["TokenStoreArn"] == store
+    assert [token.name for token in TokenStore.open(store).tokens()] == ["ci"]
+
+    emulator.destroy()
+    assert_only_tokens_are_left(names_in(emulator))
+
+
+def assert_all_is_there(on: Step) -> None:
     assert on.names["list_distributions"] == {on.outputs["DistributionId"]}
     name = "EcrLayerResolver-us-east-1"
     assert on.names["list_functions"] == {name, f"{name}-layers", f"{name}-response", f"{name}-token"}
     # With edgeCacheSeconds, cached paths have an origin request policy of their own.
     assert on.names["list_origin_request_policies"] == {name, f"{name}-cached", f"{name}-token"}
     assert on.names["list_cache_policies"] == {name, f"{name}-layers"}
-    named = {"list_distributions", "list_functions", "list_cache_policies", "list_origin_request_policies"}
-    assert [on.names[each] for each in on.names if each not in named] == [{name}] * 2
+    assert on.names["list_key_value_stores"] == on.names["list_origin_access_controls"] == {name}
     assert on.policy == set(PRINCIPALS)
     assert on.outputs["RegistryDomain"].endswith(".cloudfront.net")
-
-
-def test_tokens_are_created_in_the_stacks_store_for_what_it_serves(lifecycle: Lifecycle) -> None:
-    assert lifecycle.created == [0, 2]
-
-
-def test_turned_off_only_the_tokens_are_left_and_the_service_stays_where_it_was(lifecycle: Lifecycle) -> None:
-    assert_only_tokens_are_left(lifecycle.off.names)
-    assert lifecycle.off.policy == {"events.amazonaws.com"}
-    assert lifecycle.off.outputs["FunctionUrl"] == lifecycle.on.outputs["FunctionUrl"]
-    assert "TokenStoreArn" not in lifecycle.off.outputs
-
-
-def test_turned_on_again_it_takes_the_tokens_that_were_there(lifecycle: Lifecycle) -> None:
-    assert lifecycle.back.outputs["TokenStoreArn"] == lifecycle.on.outputs["TokenStoreArn"]
-    assert lifecycle.tokens == ["ci"]
-
-
-def test_removed_only_the_tokens_are_left(lifecycle: Lifecycle) -> None:
-    assert_only_tokens_are_left(lifecycle.left)
 
 
 def assert_only_tokens_are_left(names: dict[str, set[str]]) -> None:
