@@ -112,6 +112,7 @@ def test_a_list_has_name_scope_and_dates_and_no_secret(tokens: Tokens) -> None:
         for name, scope in (("ci", ["team/app"]), ("all-of-team", ["team/*", "210987654321/team/*"]))
     ]
     secrets += [entry["sha256"] for entry in tokens.entries().values()]
+    assert len(set(secrets)) == 4
     status, printed, _ = tokens("list")
     assert status == 0
     assert [line.split()[:2] for line in printed.splitlines() if " team/" in line] == [
