@@ -26,7 +26,7 @@ export NODE_DISABLE_COMPILE_CACHE := 1
 PORT ?= 9000
 # How many processes run the tests; many tests wait for other programs. Files run in the order of their folders: in
 # pytest-xdist's default order, by number of tests, the deployments would run last, and alone.
-WORKERS ?= 3
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
 # The function's modules for `make mutants` to change.
 MODULES ?= errors models download_urls resolver ecr
 # An OCI image layout to use instead of the sample image, and the repository to serve it as.
