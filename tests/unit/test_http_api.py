@@ -189,7 +189,8 @@ class TestErrors:
         [
             ("", "has no body"),
             ("{", "is not JSON"),
-            ("[]", "must be a JSON object"),
+            ("[]", "The request must be a JSON object."),
+            (f'{{"layerDigest": {"9" * 5000}}}', "The request has a number too large or values nested too deep."),
             ('{"repositoryName": 12, "layerDigest": []}', "repositoryName"),
             ("repositoryName=team/app&layerDigest=sha256:00", "is not JSON"),
         ],

@@ -1,7 +1,9 @@
 """The routes under /v2."""
 
+import errno
 import hashlib
 import json
+import socket
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -141,6 +143,16 @@ class TestHeadBlob:
         s3.answers = [s3_answer(status), size("bytes 0-0/7")]
         assert send("HEAD", BLOB).headers["Content-Length"] == "7"
         assert (len(ecr.calls), len(s3.requests)) == (2, 2)
+
+    def test_an_s3_that_can_not_be_reached_is_a_504_whose_cause_the_log_names(
+        self, s3: FakeServer, send: Send, output: Output
+    ) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            s3.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        assert send("HEAD", BLOB).status == 504
+        cause = output.log()["error"]["cause"]
+        assert (cause["host"], cause["errno"]) == ("127.0.0.1", errno.ECONNREFUSED)
+        assert cause["because"][-1] == "ConnectionRefusedError"
 
     def test_an_s3_that_refuses_the_second_url_as_well_is_a_502(
         self, s3: FakeServer, send: Send, ecr: FakeEcr, output: Output
