@@ -241,7 +241,7 @@ def _function(options: Options, alias: lambda_.Alias) -> Iterator[_Watched]:
     yield _Watched(
         "Throttles",
         alias.metric_throttles(),
-        "Lambda turned requests away: raise reservedConcurrency, or the account's quota.",
+        "Lambda throttled requests: raise reservedConcurrency or the account's quota.",
     )
     yield _Watched(
         "Duration",
@@ -282,7 +282,7 @@ def _events(alias: lambda_.Alias, events: EventTriggers) -> Iterator[_Watched]:
     yield _Watched(
         "DestinationDelivery",
         alias.metric("DestinationDeliveryFailures", statistic="Sum"),
-        "Lambda could not pass a result on, and dropped it. Send the event again, with fewer layers.",
+        "Lambda couldn't deliver a result, and dropped it. Send the event again, with fewer layers.",
     )
     # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-monitoring.html
     advice = {
