@@ -3,7 +3,6 @@
 import io
 import json
 import logging
-import os
 import re
 import signal
 import subprocess
@@ -27,6 +26,7 @@ from tests.client.faulty_s3 import Fault, Kind
 from tests.client.fetching import Fetching, files_in
 from tests.client.small_parts import QUICK, REPOSITORY
 from tests.commands import CLIENT, ROOT, client_command
+from tests.programs import attempt
 
 __all__ = ["command"]
 
@@ -149,15 +149,7 @@ def test_an_index_means_this_machines_platform_unless_all_are_named(tmp_path: Pa
 
 def in_a_shell(words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run `ecr-layers` in a shell."""
-    return subprocess.run(
-        ["sh", "-c", words.replace("ecr-layers", f"{sys.executable} -m ecr_layers")],
-        cwd=ROOT,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return attempt("sh", "-c", words.replace("ecr-layers", f"{sys.executable} -m ecr_layers"), **environment)
 
 
 @pytest.mark.parametrize("kilobytes", [30_000, 60_000, 110_000])
