@@ -98,7 +98,7 @@ class OciLayout:
     def _content(self, name: str) -> bytes:
         file = self._open_file(name)
         if file is None:
-            raise LayoutError(f"{self.name} is not an OCI image layout: it has no file {name}.")
+            raise LayoutError(f"{self.name} is not an OCI image layout: it lacks the file {name}.")
         with file:
             return file.read()
 

@@ -40,7 +40,7 @@ class UrlSigner:
         self._auth = S3SigV4QueryAuth(credentials, "s3", region, expires=_LIFETIME_SECONDS)
 
     def sign(self, url: str) -> str:
-        """Return `url`, which has no query, pre-signed."""
+        """Return `url` pre-signed; it must not have a query yet."""
         request = AWSRequest("GET", url)
         self._auth.add_auth(request)
         return str(request.url)

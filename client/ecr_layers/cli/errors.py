@@ -12,7 +12,7 @@ FAILED, USAGE, MISMATCH, TARGET, READER_GONE = 1, 2, 3, 4, 141
 EXIT_STATUSES = f"""\
 exit status:
   0    done, everything verified
-  {FAILED}    the service or S3 failed despite retries, or there is no such file
+  {FAILED}    the service or S3 failed despite retries, or the file doesn't exist
   {USAGE}    wrong command line, settings or credentials
   {MISMATCH}    digest mismatch
   {TARGET}    the target or the output can't be written

@@ -271,7 +271,7 @@ def chosen_image(words: Sequence[str], options: dict[str, Any], *names: str) -> 
         names: The names of the other operands.
 
     Raises:
-        ClientError: If operands or options are wrong, or the service has no such image.
+        ClientError: If operands or options are wrong, or the service doesn't have the image.
     """
     service, platform, manifest = take_service(options), options.pop("platform"), options.pop("manifest")
     if platform and manifest:
